@@ -1,0 +1,171 @@
+package commandsservice
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+
+	_ "github.com/mattn/go-sqlite3" // the driver "sqlite3"
+)
+
+// sqliteSchema: platforms.id is this database's own and never leaves it. What
+// others call a platform's id is external_id.
+const sqliteSchema = `
+CREATE TABLE IF NOT EXISTS platforms (
+	id          INTEGER PRIMARY KEY AUTOINCREMENT,
+	external_id INTEGER NOT NULL UNIQUE,
+	name        TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS commands (
+	id           INTEGER PRIMARY KEY AUTOINCREMENT,
+	how_to       TEXT NOT NULL,
+	command_line TEXT NOT NULL,
+	platform_id  INTEGER NOT NULL REFERENCES platforms (id)
+);
+CREATE INDEX IF NOT EXISTS commands_platform ON commands (platform_id);`
+
+// sqliteStore keeps platforms and commands in SQLite.
+type sqliteStore struct {
+	db *sql.DB
+}
+
+// openSQLite opens a file, or ":memory:".
+func openSQLite(file string) (*sqliteStore, error) {
+	if file == "" {
+		return nil, errors.New("COMMANDS_DATABASE_URL: sqlite: needs a file name, or :memory:")
+	}
+	// Writers wait for each other (busy_timeout, in milliseconds), readers do
+	// not wait for a writer (WAL).
+	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() +
+		"?_busy_timeout=5000&_journal_mode=WAL&_txlock=immediate&_foreign_keys=on"
+	if file == ":memory:" {
+		dsn = "file::memory:?_foreign_keys=on"
+	}
+	db, err := sql.Open("sqlite3", dsn)
+	if err != nil {
+		return nil, fmt.Errorf("open sqlite: %w", err)
+	}
+	if file == ":memory:" {
+		// Each connection of a :memory: database is another, empty database.
+		// So there is exactly one, and it is never closed.
+		db.SetMaxOpenConns(1)
+		db.SetConnMaxLifetime(0)
+		db.SetConnMaxIdleTime(0)
+	}
+	return &sqliteStore{db: db}, nil
+}
+
+func (s *sqliteStore) Prepare(ctx context.Context) error {
+	if _, err := s.db.ExecContext(ctx, sqliteSchema); err != nil {
+		return fmt.Errorf("create tables: %w", err)
+	}
+	return nil
+}
+
+func (s *sqliteStore) Platforms(ctx context.Context) ([]Platform, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT external_id, name FROM platforms ORDER BY external_id`)
+	if err != nil {
+		return nil, fmt.Errorf("list platforms: %w", err)
+	}
+	defer rows.Close()
+	var platforms []Platform
+	for rows.Next() {
+		var p Platform
+		if err := rows.Scan(&p.ExternalID, &p.Name); err != nil {
+			return nil, fmt.Errorf("list platforms: %w", err)
+		}
+		platforms = append(platforms, p)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list platforms: %w", err)
+	}
+	return platforms, nil
+}
+
+func (s *sqliteStore) Platform(ctx context.Context, externalID int32) (Platform, error) {
+	p := Platform{ExternalID: externalID}
+	err := s.db.QueryRowContext(ctx, `SELECT name FROM platforms WHERE external_id = ?`, externalID).Scan(&p.Name)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Platform{}, ErrPlatformNotFound
+	}
+	if err != nil {
+		return Platform{}, fmt.Errorf("get platform %d: %w", externalID, err)
+	}
+	return p, nil
+}
+
+func (s *sqliteStore) AddPlatform(ctx context.Context, p Platform) (bool, error) {
+	result, err := s.db.ExecContext(ctx,
+		`INSERT INTO platforms (external_id, name) VALUES (?, ?) ON CONFLICT (external_id) DO NOTHING`,
+		p.ExternalID, p.Name)
+	if err != nil {
+		return false, fmt.Errorf("add platform %d: %w", p.ExternalID, err)
+	}
+	count, err := result.RowsAffected()
+	if err != nil {
+		return false, fmt.Errorf("add platform %d: %w", p.ExternalID, err)
+	}
+	return count == 1, nil
+}
+
+func (s *sqliteStore) Commands(ctx context.Context, platformID int32) ([]Command, error) {
+	if _, err := s.Platform(ctx, platformID); err != nil {
+		return nil, err
+	}
+	rows, err := s.db.QueryContext(ctx, `
+		SELECT c.id, c.how_to, c.command_line
+		FROM commands c JOIN platforms p ON p.id = c.platform_id
+		WHERE p.external_id = ? ORDER BY c.id`, platformID)
+	if err != nil {
+		return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
+	}
+	defer rows.Close()
+	var commands []Command
+	for rows.Next() {
+		c := Command{PlatformID: platformID}
+		if err := rows.Scan(&c.ID, &c.HowTo, &c.CommandLine); err != nil {
+			return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
+		}
+		commands = append(commands, c)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
+	}
+	return commands, nil
+}
+
+func (s *sqliteStore) Command(ctx context.Context, platformID, commandID int32) (Command, error) {
+	if _, err := s.Platform(ctx, platformID); err != nil {
+		return Command{}, err
+	}
+	c := Command{ID: commandID, PlatformID: platformID}
+	err := s.db.QueryRowContext(ctx, `
+		SELECT c.how_to, c.command_line
+		FROM commands c JOIN platforms p ON p.id = c.platform_id
+		WHERE p.external_id = ? AND c.id = ?`, platformID, commandID).Scan(&c.HowTo, &c.CommandLine)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Command{}, ErrCommandNotFound
+	}
+	if err != nil {
+		return Command{}, fmt.Errorf("get command %d of platform %d: %w", commandID, platformID, err)
+	}
+	return c, nil
+}
+
+func (s *sqliteStore) CreateCommand(ctx context.Context, c Command) (Command, error) {
+	err := s.db.QueryRowContext(ctx, `
+		INSERT INTO commands (how_to, command_line, platform_id)
+		SELECT ?, ?, id FROM platforms WHERE external_id = ?
+		RETURNING id`, c.HowTo, c.CommandLine, c.PlatformID).Scan(&c.ID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Command{}, ErrPlatformNotFound
+	}
+	if err != nil {
+		return Command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
+	}
+	return c, nil
+}
+
+func (s *sqliteStore) Close() error { return s.db.Close() }

@@ -1,0 +1,243 @@
+// Package e2e tests the services from outside, as a client sees them. It builds
+// and starts them; or, with PLATFORMS_URL and COMMANDS_URL set, it talks to
+// those that run there and leaves out the tests that stop and start them.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// patience is how long a test waits for what has to happen. It is no
+// expectation of speed: a test that passes does not wait it out.
+const patience = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	code, err := buildAndRun(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func buildAndRun(m *testing.M) (int, error) {
+	if os.Getenv("PLATFORMS_URL") != "" {
+		return m.Run(), nil
+	}
+	bin, err := os.MkdirTemp("", "microcomm-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(bin)
+	// With the race detector: a service that has a data race does not end with 0.
+	output, err := exec.Command("go", "build", "-race", "-o", bin+string(filepath.Separator), "../cmd/...").CombinedOutput()
+	if err != nil {
+		return 1, fmt.Errorf("build the services: %w\n%s", err, output)
+	}
+	os.Setenv("E2E_BIN", bin)
+	return m.Run(), nil
+}
+
+// system is the services that are tested.
+type system struct {
+	platforms *service
+	commands  *service
+}
+
+// service is one service: a process of the test, or what runs elsewhere.
+type service struct {
+	name string
+	url  string
+	env  []string // of the process
+	logs *logBuffer
+
+	process *exec.Cmd
+	ended   chan error // receives what Wait returned
+}
+
+// running returns the system, up and ready. With env (NAME=value, for both
+// services) it is one of the test's own, which the caller may stop and start.
+func running(t *testing.T, env ...string) *system {
+	t.Helper()
+	if os.Getenv("PLATFORMS_URL") != "" {
+		return &system{
+			platforms: &service{name: "platformservice", url: os.Getenv("PLATFORMS_URL")},
+			commands:  &service{name: "commandsservice", url: os.Getenv("COMMANDS_URL")},
+		}
+	}
+	s := local(t, env...)
+	s.commands.start(t)
+	s.platforms.start(t)
+	return s
+}
+
+// local returns a system of the test's own, not started yet.
+func local(t *testing.T, env ...string) *system {
+	t.Helper()
+	if os.Getenv("PLATFORMS_URL") != "" {
+		t.Skip("stops and starts services: not done to those at PLATFORMS_URL")
+	}
+	platformsAddr, commandsAddr := freeAddr(t), freeAddr(t)
+	env = append([]string{
+		"PLATFORMS_HTTP_ADDR=" + platformsAddr,
+		"COMMANDS_HTTP_ADDR=" + commandsAddr,
+		"COMMANDS_SERVICE_URL=http://" + commandsAddr + "/api/c/platforms",
+		"DATABASE_URL=sqlite::memory:",
+	}, env...)
+	return &system{
+		platforms: newService(t, "platformservice", "http://"+platformsAddr, env),
+		commands:  newService(t, "commandsservice", "http://"+commandsAddr, env),
+	}
+}
+
+func newService(t *testing.T, name, url string, env []string) *service {
+	s := &service{name: name, url: url, env: env, logs: &logBuffer{}}
+	t.Cleanup(func() {
+		s.kill()
+		if t.Failed() {
+			t.Logf("log of %s:\n%s", name, s.logs)
+		}
+	})
+	return s
+}
+
+// freeAddr returns an address of this machine with a port that nobody uses.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// launch starts the process and does not wait for anything.
+func (s *service) launch(t *testing.T) {
+	t.Helper()
+	name := s.name
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	process := exec.Command(filepath.Join(os.Getenv("E2E_BIN"), name))
+	process.Env = append(os.Environ(), s.env...)
+	process.Stdout, process.Stderr = s.logs, s.logs
+	require.NoError(t, process.Start())
+	s.process, s.ended = process, make(chan error, 1)
+	go func() { s.ended <- process.Wait() }() // kill and stop receive it
+}
+
+// start starts the process and waits until it serves.
+func (s *service) start(t *testing.T) {
+	t.Helper()
+	s.launch(t)
+	path := map[string]string{"platformservice": "/api/platforms", "commandsservice": "/api/c/platforms"}[s.name]
+	eventually(t, s.name+" serves", func() bool {
+		status, _, err := s.try(http.MethodGet, path, "")
+		return err == nil && status == http.StatusOK
+	})
+}
+
+// kill ends the process at once, as a crash or kill -9 does.
+func (s *service) kill() {
+	if s.process == nil {
+		return
+	}
+	_ = s.process.Process.Kill() // fails only if it has ended
+	<-s.ended
+	s.process = nil
+}
+
+// stop asks the process to end, as Ctrl-C does, and returns how it ended.
+func (s *service) stop(t *testing.T) error {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no signal that asks another process to end")
+	}
+	require.NoError(t, s.process.Process.Signal(os.Interrupt))
+	select {
+	case err := <-s.ended:
+		s.process = nil
+		return err
+	case <-time.After(patience):
+		require.FailNow(t, s.name+" does not stop")
+		return nil
+	}
+}
+
+// try sends a request and returns the answer's status and body.
+func (s *service) try(method, path, body string) (int, []byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, s.url+path, strings.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	return response.StatusCode, answer, err
+}
+
+// call sends a request, wants the status, and decodes the answer into answer
+// unless that is nil.
+func (s *service) call(t *testing.T, method, path, body string, status int, answer any) {
+	t.Helper()
+	got, text, err := s.try(method, path, body)
+	require.NoError(t, err)
+	require.Equal(t, status, got, "%s %s: %s", method, path, text)
+	if answer != nil {
+		require.NoError(t, json.Unmarshal(text, answer), "%s %s: %s", method, path, text)
+	}
+}
+
+// eventually waits until condition is true.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			require.FailNow(t, "waited in vain: "+what)
+		}
+	}
+}
+
+// logBuffer collects what a process prints.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}

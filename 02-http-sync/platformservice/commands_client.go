@@ -1,0 +1,52 @@
+package platformservice
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// CommandsClient sends platforms to CommandsService over HTTP.
+type CommandsClient struct {
+	url  string
+	http *http.Client
+}
+
+// NewCommandsClient returns a client that posts to url. A call takes no longer
+// than timeout, the reading of the answer included.
+func NewCommandsClient(url string, timeout time.Duration) *CommandsClient {
+	return &CommandsClient{url: url, http: &http.Client{Timeout: timeout}}
+}
+
+// SendPlatform posts p and waits for the answer. It returns an error when
+// CommandsService cannot be reached, does not answer in time, or answers
+// anything but a 2xx.
+func (c *CommandsClient) SendPlatform(ctx context.Context, p Platform) error {
+	body, err := json.Marshal(toPlatformRead(p))
+	if err != nil {
+		return fmt.Errorf("encode platform: %w", err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("send platform: %w", err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := c.http.Do(request)
+	if err != nil {
+		return fmt.Errorf("send platform: %w", err)
+	}
+	defer response.Body.Close()
+	// A connection is used again only when its answer was read to the end.
+	answer, err := io.ReadAll(io.LimitReader(response.Body, 4096))
+	if err != nil {
+		return fmt.Errorf("send platform: read answer: %w", err)
+	}
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return fmt.Errorf("send platform: %s answered %s: %s", c.url, response.Status, bytes.TrimSpace(answer))
+	}
+	return nil
+}

@@ -1,0 +1,46 @@
+package platformservice
+
+import (
+	"context"
+	"log/slog"
+)
+
+// Run runs the service until ctx ends, which is no error. It returns an error
+// when the service cannot start, or cannot go on.
+//
+// What is started is followed by the defer that stops it, so that things stop
+// in the reverse order: first no more requests, then what requests need.
+func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
+	store, err := OpenStore(cfg.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if err := store.Prepare(ctx); err != nil {
+		return err
+	}
+	if cfg.Seed {
+		if err := seed(ctx, store); err != nil {
+			return err
+		}
+	}
+
+	api := &restAPI{store: store, log: log}
+	if cfg.CommandsServiceURL != "" {
+		api.commands = NewCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
+	}
+	web, err := startHTTP("PLATFORMS_HTTP_ADDR", cfg.HTTPAddr, api.handler())
+	if err != nil {
+		return err
+	}
+	defer web.stop()
+	log.Info("listening for HTTP", "addr", web.addr)
+
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+		return nil
+	case err := <-web.failed:
+		return err
+	}
+}

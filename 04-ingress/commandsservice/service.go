@@ -1,0 +1,42 @@
+package commandsservice
+
+import (
+	"context"
+	"log/slog"
+)
+
+// Run runs the service until ctx ends, which is no error. It returns an error
+// when the service cannot start, or cannot go on.
+//
+// What is started is followed by the defer that stops it, so that things stop
+// in the reverse order: first nothing new comes in, then what it needs ends.
+func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
+	store, err := OpenStore(cfg.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if err := store.Prepare(ctx); err != nil {
+		return err
+	}
+
+	api := &restAPI{store: store, log: log}
+	health := newHealth(store.Ping)
+	web, err := startHTTP("COMMANDS_HTTP_ADDR", cfg.HTTPAddr, health.handler(api.handler()))
+	if err != nil {
+		return err
+	}
+	defer web.stop()
+	log.Info("listening for HTTP", "addr", web.addr)
+
+	health.set("ready")
+	defer health.set("stopping")
+	log.Info("ready")
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+		return nil
+	case err := <-web.failed:
+		return err
+	}
+}

@@ -1,0 +1,35 @@
+// Command platformservice runs PlatformService. It is configured by environment
+// variables (platformservice/config.go) and stops on SIGINT or SIGTERM.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"microcomm/05-sqlserver/platformservice"
+)
+
+// version is set when the binary is built: -ldflags "-X main.version=1.2.3".
+var version = "development"
+
+func main() {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if err := run(log); err != nil {
+		log.Error("platformservice ended", "error", err)
+		os.Exit(1)
+	}
+}
+
+func run(log *slog.Logger) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	log.Info("starting", "version", version)
+	cfg, err := platformservice.ConfigFromEnv(os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	return platformservice.Run(ctx, cfg, log)
+}

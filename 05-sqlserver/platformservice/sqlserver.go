@@ -1,0 +1,184 @@
+package platformservice
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	mssql "github.com/microsoft/go-mssqldb"
+	"github.com/microsoft/go-mssqldb/msdsn"
+	"github.com/pressly/goose/v3"
+)
+
+// Error numbers of SQL Server, from
+// https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-events-and-errors
+const (
+	sqlServerDuplicateIndex      = 2601 // a unique index refuses the row
+	sqlServerDuplicateConstraint = 2627 // a primary key or unique constraint does
+	sqlServerDatabaseExists      = 1801
+	sqlServerCannotOpenDatabase  = 4060 // it is missing, or this login has no access
+)
+
+// sqlServerStore keeps platforms in SQL Server.
+type sqlServerStore struct {
+	db     *sql.DB
+	config msdsn.Config
+}
+
+func isSQLServer(url string) bool {
+	lower := strings.ToLower(url)
+	return strings.HasPrefix(lower, "sqlserver://") ||
+		strings.HasPrefix(lower, "server=") || strings.HasPrefix(lower, "data source=")
+}
+
+func openSQLServer(url string) (*sqlServerStore, error) {
+	config, err := msdsn.Parse(url)
+	if err != nil {
+		return nil, errors.New("DATABASE_URL: not a SQL Server URL or connection string that can be read")
+	}
+	if config.Database == "" {
+		return nil, errors.New("DATABASE_URL: the SQL Server database is not named (database=… or Initial Catalog=…)")
+	}
+	return &sqlServerStore{db: sql.OpenDB(mssql.NewConnectorConfig(config)), config: config}, nil
+}
+
+func (s *sqlServerStore) Prepare(ctx context.Context) error {
+	if err := s.createDatabase(ctx); err != nil {
+		return err
+	}
+	return migrate(ctx, s.db, goose.DialectMSSQL, "migrations/sqlserver", goose.WithSessionLocker(appLock{}))
+}
+
+// createDatabase creates the database if it is missing. That is done through
+// master, and needs a login that may do so. A login that may not finds the
+// database there already, created for it.
+func (s *sqlServerStore) createDatabase(ctx context.Context) error {
+	err := s.db.PingContext(ctx)
+	if err == nil {
+		return nil
+	}
+	if sqlServerError(err) != sqlServerCannotOpenDatabase {
+		return fmt.Errorf("connect to database %s: %w", s.config.Database, err)
+	}
+	config := s.config
+	config.Database = "master"
+	master := sql.OpenDB(mssql.NewConnectorConfig(config))
+	defer master.Close()
+	// A name cannot be a parameter of CREATE DATABASE; QUOTENAME makes it one identifier.
+	_, err = master.ExecContext(ctx, `
+		IF DB_ID(@name) IS NULL
+		BEGIN
+			DECLARE @create nvarchar(300) = N'CREATE DATABASE ' + QUOTENAME(@name);
+			EXEC (@create);
+		END`, sql.Named("name", s.config.Database))
+	if err != nil && sqlServerError(err) != sqlServerDatabaseExists { // another replica was faster
+		return fmt.Errorf("create database %s: %w", s.config.Database, err)
+	}
+	return nil
+}
+
+// appLock lets one process at a time migrate. The lock belongs to the session:
+// SQL Server releases it when the process dies.
+type appLock struct{}
+
+func (appLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, `
+		DECLARE @result int;
+		EXEC @result = sp_getapplock @Resource = N'microcomm migrations', @LockMode = 'Exclusive',
+			@LockOwner = 'Session', @LockTimeout = 30000;
+		IF @result < 0 THROW 50000, N'another process holds the migration lock', 1;`)
+	if err != nil {
+		return fmt.Errorf("lock migrations: %w", err)
+	}
+	return nil
+}
+
+func (appLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, `
+		EXEC sp_releaseapplock @Resource = N'microcomm migrations', @LockOwner = 'Session';`)
+	if err != nil {
+		return fmt.Errorf("unlock migrations: %w", err)
+	}
+	return nil
+}
+
+func (s *sqlServerStore) Platforms(ctx context.Context) ([]Platform, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT Id, Name, Publisher, Cost FROM dbo.Platforms ORDER BY Id`)
+	if err != nil {
+		return nil, fmt.Errorf("list platforms: %w", err)
+	}
+	return scanPlatforms(rows)
+}
+
+func (s *sqlServerStore) Platform(ctx context.Context, id int32) (Platform, error) {
+	row := s.db.QueryRowContext(ctx,
+		`SELECT Id, Name, Publisher, Cost FROM dbo.Platforms WHERE Id = @id`, sql.Named("id", id))
+	return scanPlatform(row, id)
+}
+
+// sqlServerInsert has typed parameters: a Go string arrives as nvarchar, as the
+// columns are, so no text is lost to a code page. The driver has no
+// LastInsertId; the statement itself returns the new id.
+const sqlServerInsert = `
+	INSERT INTO dbo.Platforms (Name, Publisher, Cost) OUTPUT inserted.Id VALUES (@name, @publisher, @cost)`
+
+func sqlServerValues(p Platform) []any {
+	return []any{sql.Named("name", p.Name), sql.Named("publisher", p.Publisher), sql.Named("cost", p.Cost)}
+}
+
+func (s *sqlServerStore) CreatePlatform(ctx context.Context, p Platform) (Platform, error) {
+	err := s.db.QueryRowContext(ctx, sqlServerInsert, sqlServerValues(p)...).Scan(&p.ID)
+	if isDuplicate(err) {
+		return Platform{}, fmt.Errorf("create platform: %w: %w", ErrDuplicate, err)
+	}
+	if err != nil {
+		return Platform{}, fmt.Errorf("create platform: %w", err)
+	}
+	return p, nil
+}
+
+func (s *sqlServerStore) CreateIfEmpty(ctx context.Context, platforms []Platform) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("create if empty: %w", err)
+	}
+	defer tx.Rollback() // does nothing after Commit
+	var count int
+	// The locks are held to the end of the transaction: nobody else inserts meanwhile.
+	err = tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM dbo.Platforms WITH (TABLOCKX, HOLDLOCK)`).Scan(&count)
+	if err != nil {
+		return fmt.Errorf("create if empty: %w", err)
+	}
+	if count > 0 {
+		return nil
+	}
+	for _, p := range platforms {
+		if _, err := tx.ExecContext(ctx, sqlServerInsert, sqlServerValues(p)...); err != nil {
+			return fmt.Errorf("create if empty: %w", err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("create if empty: %w", err)
+	}
+	return nil
+}
+
+func (s *sqlServerStore) Ping(ctx context.Context) error { return s.db.PingContext(ctx) }
+
+func (s *sqlServerStore) Close() error { return s.db.Close() }
+
+// sqlServerError returns the number of the SQL Server error in err, or 0.
+func sqlServerError(err error) int32 {
+	var e mssql.Error
+	if errors.As(err, &e) {
+		return e.Number
+	}
+	return 0
+}
+
+func isDuplicate(err error) bool {
+	number := sqlServerError(err)
+	return number == sqlServerDuplicateIndex || number == sqlServerDuplicateConstraint
+}

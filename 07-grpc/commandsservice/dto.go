@@ -1,0 +1,122 @@
+package commandsservice
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// The types here are the contract with the outside. Platform and Command never
+// leave the service themselves.
+
+// platformRead is a platform as the service answers it.
+type platformRead struct {
+	ID   int32  `json:"id"`
+	Name string `json:"name"`
+}
+
+func toPlatformRead(p Platform) platformRead {
+	return platformRead{ID: p.ExternalID, Name: p.Name}
+}
+
+func toPlatformReads(platforms []Platform) []platformRead {
+	reads := make([]platformRead, 0, len(platforms)) // not nil: JSON wants [], not null
+	for _, p := range platforms {
+		reads = append(reads, toPlatformRead(p))
+	}
+	return reads
+}
+
+// platformCreate is what PlatformService sends of a new platform, as far as it
+// matters here.
+type platformCreate struct {
+	ID   int32  `json:"id"`
+	Name string `json:"name"`
+}
+
+// validate returns what is wrong, by field. It is empty when nothing is.
+func (c platformCreate) validate() fieldErrors {
+	errs := fieldErrors{}
+	if c.ID < 1 {
+		errs.add("id", "must be a positive 32-bit integer")
+	}
+	errs.requireText("name", c.Name)
+	return errs
+}
+
+func (c platformCreate) toPlatform() Platform {
+	return Platform{ExternalID: c.ID, Name: c.Name}
+}
+
+// commandRead is a command as the service answers it.
+type commandRead struct {
+	ID          int32  `json:"id"`
+	HowTo       string `json:"howTo"`
+	CommandLine string `json:"commandLine"`
+	PlatformID  int32  `json:"platformId"`
+}
+
+func toCommandRead(c Command) commandRead {
+	return commandRead{ID: c.ID, HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: c.PlatformID}
+}
+
+func toCommandReads(commands []Command) []commandRead {
+	reads := make([]commandRead, 0, len(commands))
+	for _, c := range commands {
+		reads = append(reads, toCommandRead(c))
+	}
+	return reads
+}
+
+// commandCreate is what a client sends to create a command.
+type commandCreate struct {
+	HowTo       string `json:"howTo"`
+	CommandLine string `json:"commandLine"`
+}
+
+// validate returns what is wrong, by field. It is empty when nothing is.
+func (c commandCreate) validate() fieldErrors {
+	errs := fieldErrors{}
+	errs.requireText("howTo", c.HowTo)
+	errs.requireText("commandLine", c.CommandLine)
+	return errs
+}
+
+func (c commandCreate) toCommand(platformID int32) Command {
+	return Command{HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: platformID}
+}
+
+// errOtherEvent is returned for an event that is none of ours.
+var errOtherEvent = errors.New("not a Platform_Published event")
+
+// decodePlatformPublished reads the event that says a platform was created:
+//
+//	{"Id":4,"Name":"x","Event":"Platform_Published"}
+//
+// It returns errOtherEvent for an event of another type, and other errors for
+// what is no event, or lacks a positive 32-bit id or a name.
+func decodePlatformPublished(body []byte) (Platform, error) {
+	var event struct {
+		ID    json.RawMessage `json:"Id"` // read only once the type is known
+		Name  json.RawMessage `json:"Name"`
+		Event string          `json:"Event"`
+	}
+	if err := json.Unmarshal(body, &event); err != nil {
+		return Platform{}, fmt.Errorf("not a JSON event: %w", err)
+	}
+	if event.Event == "" { // null, for one
+		return Platform{}, errors.New("not an event: Event is missing")
+	}
+	if event.Event != "Platform_Published" {
+		return Platform{}, fmt.Errorf("%w but %q", errOtherEvent, event.Event)
+	}
+	var p Platform
+	if json.Unmarshal(event.ID, &p.ExternalID) != nil || p.ExternalID < 1 {
+		return Platform{}, fmt.Errorf("Id is not a positive 32-bit integer: %.40q", event.ID)
+	}
+	if json.Unmarshal(event.Name, &p.Name) != nil || strings.TrimSpace(p.Name) == "" {
+		return Platform{}, fmt.Errorf("Name is not a text: %.40q", event.Name)
+	}
+	return p, nil
+}

@@ -1,0 +1,44 @@
+package commandsservice
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"microcomm/07-grpc/proto"
+)
+
+// PlatformsClient asks PlatformService for its platforms by gRPC.
+type PlatformsClient struct {
+	target string
+}
+
+// NewPlatformsClient returns a client for the gRPC server at target, host:port.
+func NewPlatformsClient(target string) *PlatformsClient {
+	return &PlatformsClient{target: target}
+}
+
+// Platforms returns every platform that PlatformService has. The connection is
+// made for this one call, so that a try does not inherit the pauses that an
+// earlier failure put on a shared one. The answer may be up to 4 MiB large,
+// grpc-go's default; a larger one is the error ResourceExhausted.
+func (c *PlatformsClient) Platforms(ctx context.Context) ([]Platform, error) {
+	// Plain text, as the server speaks it; and no proxy between two services.
+	connection, err := grpc.NewClient(c.target,
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithNoProxy())
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", c.target, err)
+	}
+	defer connection.Close()
+	response, err := proto.NewGrpcPlatformClient(connection).GetAllPlatforms(ctx, &proto.GetAllRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("call GetAllPlatforms at %s: %w", c.target, err)
+	}
+	platforms := make([]Platform, 0, len(response.GetPlatform()))
+	for _, p := range response.GetPlatform() {
+		platforms = append(platforms, Platform{ExternalID: p.GetPlatformId(), Name: p.GetName()})
+	}
+	return platforms, nil
+}

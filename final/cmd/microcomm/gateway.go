@@ -1,0 +1,45 @@
+package main
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+)
+
+// newGateway returns what the Ingress is in a cluster: one address for both
+// services, which are told apart by the path. The arguments are host:port.
+func newGateway(platformsAddr, commandsAddr string, log *slog.Logger) http.Handler {
+	platforms, commands := newProxy(platformsAddr, log), newProxy(commandsAddr, log)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case hasPathPrefix(r.URL.Path, "/api/platforms"):
+			platforms.ServeHTTP(w, r)
+		case hasPathPrefix(r.URL.Path, "/api/c/platforms"):
+			commands.ServeHTTP(w, r)
+		default:
+			http.Error(w, "There is nothing here. Try /api/platforms or /api/c/platforms.", http.StatusNotFound)
+		}
+	})
+}
+
+// hasPathPrefix is the Ingress's pathType Prefix: it goes by whole elements, so
+// /api/platforms is a prefix of /api/platforms/1 but not of /api/platformsfoo.
+func hasPathPrefix(path, prefix string) bool {
+	rest, ok := strings.CutPrefix(path, prefix)
+	return ok && (rest == "" || strings.HasPrefix(rest, "/"))
+}
+
+func newProxy(addr string, log *slog.Logger) http.Handler {
+	return &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: addr})
+			r.SetXForwarded()
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			log.Warn("service did not answer", "path", r.URL.Path, "error", err)
+			http.Error(w, "The service behind this address did not answer.", http.StatusBadGateway)
+		},
+	}
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// startSystem runs the system on a free port and returns the gateway's URL.
+// It ends, without an error, with the test.
+func startSystem(t *testing.T) (url string, log *logBuffer) {
+	t.Helper()
+	log = &logBuffer{}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := listener.Addr().String()
+	require.NoError(t, listener.Close())
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(ctx, env(map[string]string{"GATEWAY_ADDR": addr}), slog.New(slog.NewTextHandler(log, nil)))
+	}()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-ended)
+	})
+	url = "http://" + addr
+	require.Eventually(t, func() bool {
+		status, _, err := get(url + "/api/platforms")
+		return err == nil && status == http.StatusOK
+	}, 30*time.Second, 10*time.Millisecond)
+	return url, log
+}
+
+// logBuffer collects a log.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func env(values map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		value, ok := values[name]
+		return value, ok
+	}
+}
+
+func get(url string) (int, string, error) {
+	client := http.Client{Timeout: 10 * time.Second}
+	defer client.CloseIdleConnections()
+	response, err := client.Get(url)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(body), err
+}
+
+func TestPlatformCreatedAtTheGatewayReachesCommandsService(t *testing.T) {
+	url, log := startSystem(t)
+	response, err := http.Post(url+"/api/platforms", "application/json",
+		strings.NewReader(`{"name": "Docker", "publisher": "Docker", "cost": "Free"}`))
+	require.NoError(t, err)
+	defer response.Body.Close()
+	require.Equal(t, http.StatusCreated, response.StatusCode)
+	var created struct {
+		ID int `json:"id"`
+	}
+	require.NoError(t, json.NewDecoder(response.Body).Decode(&created))
+	require.Eventually(t, func() bool {
+		status, _, err := get(fmt.Sprintf("%s/api/c/platforms/%d/commands", url, created.ID))
+		return err == nil && status == http.StatusOK
+	}, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		return strings.Contains(log.String(), "platform received by HTTP") &&
+			strings.Contains(log.String(), "platform received by event")
+	}, 30*time.Second, 10*time.Millisecond, "by the sync call and by the bus")
+}
+
+func TestSeededPlatformsAreBackfilled(t *testing.T) {
+	url, _ := startSystem(t)
+	require.Eventually(t, func() bool {
+		_, body, err := get(url + "/api/c/platforms")
+		return err == nil && strings.Contains(body, "Kubernetes")
+	}, 30*time.Second, 10*time.Millisecond)
+}
+
+func TestGatewayRoutesAsTheIngressDoes(t *testing.T) {
+	url, _ := startSystem(t)
+	tests := []struct {
+		path   string
+		status int
+	}{
+		{"/api/platforms", http.StatusOK},
+		{"/api/platforms/", http.StatusOK},
+		{"/api/platforms/1", http.StatusOK},
+		{"/api/c/platforms", http.StatusOK},
+		{"/api/platformsfoo", http.StatusNotFound},
+		{"/api/c/platformsfoo", http.StatusNotFound},
+		{"/livez", http.StatusNotFound},
+		{"/protos/platforms.proto", http.StatusNotFound},
+		{"/", http.StatusNotFound},
+	}
+	for _, test := range tests {
+		t.Run(test.path, func(t *testing.T) {
+			status, body, err := get(url + test.path)
+			require.NoError(t, err)
+			require.Equal(t, test.status, status, body)
+		})
+	}
+}
+
+func TestTakenPortIsAClearError(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	err = run(t.Context(), env(map[string]string{"GATEWAY_ADDR": listener.Addr().String()}), slog.New(slog.DiscardHandler))
+	require.ErrorContains(t, err, "GATEWAY_ADDR")
+}

@@ -1,0 +1,119 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// busOnly returns a system that is not started, whose PlatformService tells of
+// a new platform by the bus alone.
+func busOnly(t *testing.T) *system {
+	t.Helper()
+	if os.Getenv("RABBITMQ_URL") == "" && os.Getenv("PLATFORMS_URL") == "" {
+		t.Skip("RABBITMQ_URL is not set: go tool lab test starts a broker")
+	}
+	return local(t, "COMMANDS_SERVICE_URL=")
+}
+
+// connected waits until the service is connected to the broker, after having
+// been so times before.
+func (s *service) connected(t *testing.T, times int) {
+	t.Helper()
+	eventually(t, s.name+" is connected to the broker", func() bool {
+		return strings.Count(s.logs.String(), "connected to the broker") > times
+	})
+}
+
+// keepPosting posts platforms, one after the other, until stop is called, which
+// returns the ids of those that were answered with a 201. A PlatformService
+// that does not answer is tried again.
+func (s *system) keepPosting(t *testing.T) (stop func() []int32) {
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	var ids []int32
+	var posting sync.WaitGroup
+	posting.Go(func() {
+		for n := 1; ctx.Err() == nil; n++ {
+			status, text, err := s.platforms.try(http.MethodPost, "/api/platforms",
+				fmt.Sprintf(`{"name": "Platform %d", "publisher": "e2e", "cost": "Free"}`, n))
+			if err != nil {
+				continue // killed by the test
+			}
+			var id int32
+			if assert.Equal(t, http.StatusCreated, status, string(text)) {
+				_, err := fmt.Sscanf(string(text), `{"id":%d,`, &id)
+				assert.NoError(t, err)
+				ids = append(ids, id)
+			}
+		}
+	})
+	return func() []int32 {
+		cancel()
+		posting.Wait()
+		return ids
+	}
+}
+
+func TestEventReachesCommandsService(t *testing.T) {
+	s := busOnly(t)
+	s.commands.start(t)
+	s.platforms.start(t)
+	s.commands.connected(t, 0)
+	s.platforms.connected(t, 0)
+
+	created := createPlatform(t, s, "Docker")
+	eventually(t, "the event has arrived", func() bool { return s.knows(created.ID) })
+	require.Contains(t, s.commands.logs.String(), "platform received by event")
+}
+
+func TestKilledCommandsServiceHarmsNobodyElse(t *testing.T) {
+	s := busOnly(t)
+	s.commands.start(t)
+	s.platforms.start(t)
+	s.commands.connected(t, 0)
+	s.platforms.connected(t, 0)
+
+	stop := s.keepPosting(t)
+	s.commands.kill()
+	s.commands.start(t)
+	s.commands.connected(t, 1)
+	require.NotEmpty(t, stop(), "PlatformService answered meanwhile")
+
+	created := createPlatform(t, s, "After the crash")
+	eventually(t, "events arrive again", func() bool { return s.knows(created.ID) })
+}
+
+func TestKilledPlatformServiceComesBack(t *testing.T) {
+	s := busOnly(t)
+	s.platforms.env = append(s.platforms.env, "DATABASE_URL=sqlite:"+t.TempDir()+"/platforms.db")
+	s.commands.start(t)
+	s.platforms.start(t)
+	s.commands.connected(t, 0)
+	s.platforms.connected(t, 0)
+
+	stop := s.keepPosting(t)
+	s.platforms.kill()
+	s.platforms.start(t)
+	s.platforms.connected(t, 1)
+	ids := stop()
+
+	var list []platform
+	s.platforms.call(t, http.MethodGet, "/api/platforms", "", http.StatusOK, &list)
+	stored := map[int32]bool{}
+	for _, p := range list {
+		stored[p.ID] = true
+	}
+	for _, id := range ids {
+		require.True(t, stored[id], "platform %d was answered with a 201 and is gone", id)
+	}
+	created := createPlatform(t, s, "After the crash")
+	eventually(t, "events arrive again", func() bool { return s.knows(created.ID) })
+}
