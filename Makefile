@@ -1,0 +1,19 @@
+# A thin face on the lab's tool; see: go tool lab help
+
+.PHONY: help run test doctor proto
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\): ## /  make \1	/p' Makefile
+	@echo '  go tool lab help	more: one stage, diffs'
+
+run: ## start the whole system (final) until Ctrl-C
+	@go tool lab run final
+
+test: ## run every test, with a broker found or started first
+	@go tool lab test
+
+doctor: ## say what this machine lacks
+	@go tool lab doctor
+
+proto: ## generate the gRPC code anew, after an edit of a platforms.proto
+	@go tool protogen

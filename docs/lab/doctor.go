@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+)
+
+func doctorVerb() verb {
+	return verb{
+		name: "doctor",
+		help: `says what this machine has, what is missing and how to get it
+
+Go, a C compiler and git are needed; a RabbitMQ is needed for stages 06 to final
+(lab starts or installs one itself where it can); the rest is optional. Fails
+only when something needed is missing.`,
+		run: doctor,
+	}
+}
+
+func doctor(ctx context.Context, l *lab, args []string) error {
+	if len(args) > 0 {
+		return usageError("doctor takes no arguments")
+	}
+	missing := 0
+	say := func(state, what, detail string) {
+		code := map[string]string{"ok": "32", "no": "31"}[state]
+		fmt.Fprintf(l.out, "  %s  %-15s %s\n", colour(l.out, code, fmt.Sprintf("%-2s", state)), what, detail)
+	}
+	need := func(what string, err error, found string) {
+		if err == nil {
+			say("ok", what, found)
+			return
+		}
+		missing++
+		say("no", what, howToGet(what))
+	}
+	optional := func(what string, err error, found string) {
+		if err == nil {
+			say("ok", what, found)
+		} else {
+			say("-", what, err.Error())
+		}
+	}
+
+	fmt.Fprintf(l.out, "Needed on this machine (%s/%s):\n", runtime.GOOS, runtime.GOARCH)
+	version, err := firstLine(ctx, "go", "version")
+	need("Go", err, version)
+	compiler := ""
+	if err = needCompiler(ctx); err == nil {
+		cc, _ := firstLine(ctx, "go", "env", "CC")
+		compiler = cc + ", for SQLite"
+	}
+	need("a C compiler", err, compiler)
+	version, err = firstLine(ctx, "git", "--version")
+	need("git", err, version)
+
+	fmt.Fprintln(l.out, "\nFor stages 06 to final, one of these:")
+	if server := findRabbitMQ(); server != "" {
+		say("ok", "RabbitMQ", server)
+	} else {
+		say("-", "RabbitMQ", howToGet("RabbitMQ"))
+	}
+	optional("Docker", dockerAnswers(ctx), "its daemon answers")
+
+	fmt.Fprintln(l.out, "\nOptional, for the cluster of stages 03 to final:")
+	version, err = firstLine(ctx, "kubectl", "version", "--client")
+	optional("kubectl", err, version)
+
+	fmt.Fprintln(l.out, "\nPorts:")
+	for _, port := range []struct{ number, use string }{
+		{"5000", "PlatformService (PLATFORMS_HTTP_ADDR)"},
+		{"5001", "PlatformService's gRPC (PLATFORMS_GRPC_ADDR)"},
+		{"6000", "CommandsService (COMMANDS_HTTP_ADDR)"},
+		{"8080", "final's gateway (GATEWAY_ADDR)"},
+		{"5672", "a RabbitMQ; lab's own takes any free port"},
+	} {
+		if err := portFree(ctx, net.JoinHostPort("localhost", port.number)); err == nil {
+			say("ok", port.number, "free: "+port.use)
+			continue
+		}
+		by := takenBy(ctx, port.number)
+		if port.number == "5000" && runtime.GOOS == "darwin" {
+			by += "; macOS's AirPlay Receiver takes it (System Settings, General, AirDrop & Handoff)"
+		}
+		say("-", port.number, "taken"+by+": "+port.use)
+	}
+	if missing > 0 {
+		fmt.Fprintf(l.out, "\nMissing: %d\n", missing)
+		return errReported
+	}
+	fmt.Fprintln(l.out, "\nAll that is needed is here.")
+	return nil
+}
+
+// firstLine is the first line that a program prints.
+func firstLine(ctx context.Context, program string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, program, args...).Output()
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", errors.New("not installed")
+	}
+	if err != nil {
+		return "", err
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimSpace(line), nil
+}
+
+// takenBy names the process that listens on port, where the system tells.
+func takenBy(ctx context.Context, port string) string {
+	var line string
+	var err error
+	switch runtime.GOOS {
+	case "linux":
+		line, err = firstLine(ctx, "ss", "-Hltnp", "sport = :"+port)
+		if _, users, found := strings.Cut(line, "users:(("); found {
+			line = strings.TrimRight(strings.TrimSpace(users), ")")
+		} else {
+			line = ""
+		}
+	case "darwin":
+		line, err = firstLine(ctx, "lsof", "-nP", "-iTCP:"+port, "-sTCP:LISTEN", "-Fc")
+	}
+	if err != nil || line == "" {
+		return ""
+	}
+	return " by " + line
+}
+
+// howToGet says how to install something on this system.
+func howToGet(what string) string {
+	ways := map[string]map[string]string{
+		"Go": {
+			"": "see https://go.dev/doc/install",
+		},
+		"a C compiler": {
+			"linux":   "sudo apt-get install gcc libc6-dev, or sudo dnf install gcc",
+			"darwin":  "xcode-select --install",
+			"windows": "winget install BrechtSanders.WinLibs.POSIX.UCRT, then open a new terminal",
+		},
+		"git": {
+			"linux":   "sudo apt-get install git, or sudo dnf install git",
+			"darwin":  "xcode-select --install",
+			"windows": "winget install Git.Git",
+		},
+		"RabbitMQ": {
+			"linux":   "sudo apt-get install rabbitmq-server (lab does it itself as root or with password-less sudo), or Docker",
+			"darwin":  "brew install rabbitmq, or Docker",
+			"windows": "not usable by lab; install Docker, or set RABBITMQ_URL",
+		},
+	}
+	if way := ways[what][runtime.GOOS]; way != "" {
+		return way
+	}
+	if way := ways[what][""]; way != "" {
+		return way
+	}
+	return "see its site"
+}

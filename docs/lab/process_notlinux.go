@@ -1,0 +1,8 @@
+//go:build unix && !linux
+
+package main
+
+import "syscall"
+
+// dieWithParent can do nothing here: only Linux ends a child with its parent.
+func dieWithParent(*syscall.SysProcAttr) {}

@@ -1,0 +1,405 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+func runVerb() verb {
+	return verb{
+		name: "run",
+		args: "STAGE",
+		help: `builds and starts a stage, until Ctrl-C
+
+Builds the stage's programs, brings a broker when the stage needs one, starts the
+services and prints their addresses and two requests to try. The services'
+settings are taken from the environment, as when they are started by hand.`,
+		run: run,
+	}
+}
+
+// endpoint is an address a program listens on, and the setting that changes it.
+type endpoint struct {
+	setting  string
+	fallback string
+}
+
+// address is where to reach the endpoint from this machine.
+func (e endpoint) address() string {
+	address := os.Getenv(e.setting)
+	if address == "" {
+		address = e.fallback
+	}
+	if strings.HasPrefix(address, ":") {
+		return "localhost" + address
+	}
+	return address
+}
+
+// service is one program of a stage.
+type service struct {
+	title   string
+	binary  string
+	colour  string
+	http    endpoint
+	grpc    *endpoint
+	paths   []string // each answers 200 when the service is up
+	process *process
+}
+
+// servicesOf lists what `lab run` starts, in order.
+func servicesOf(s stage) []*service {
+	platforms := &service{
+		title: "PlatformService", binary: "platformservice", colour: "36",
+		http: endpoint{"PLATFORMS_HTTP_ADDR", "localhost:5000"}, paths: []string{"/api/platforms"},
+	}
+	if s.has("platformservice/grpc_server.go") {
+		platforms.grpc = &endpoint{"PLATFORMS_GRPC_ADDR", "localhost:5001"}
+	}
+	commands := &service{
+		title: "CommandsService", binary: "commandsservice", colour: "33",
+		http: endpoint{"COMMANDS_HTTP_ADDR", "localhost:6000"}, paths: []string{"/api/c/platforms"},
+	}
+	switch {
+	case s.has("cmd/microcomm"): // all in one process
+		return []*service{{
+			title: "The gateway", binary: "microcomm", colour: "36",
+			http: endpoint{"GATEWAY_ADDR", "localhost:8080"}, paths: []string{"/api/platforms", "/api/c/platforms"},
+		}}
+	case s.has("cmd/commandsservice"):
+		return []*service{commands, platforms}
+	}
+	return []*service{platforms}
+}
+
+func run(ctx context.Context, l *lab, args []string) error {
+	if len(args) != 1 {
+		return usageError("run needs one stage: go tool lab run 06")
+	}
+	stages, err := listStages(l.root)
+	if err != nil {
+		return err
+	}
+	at, err := findStage(stages, args[0])
+	if err != nil {
+		return err
+	}
+	s := stages[at]
+	services := servicesOf(s)
+	for _, service := range services {
+		if err := free(ctx, service); err != nil {
+			return err
+		}
+	}
+	dir, err := os.MkdirTemp("", "microcomm-run-")
+	if err != nil {
+		return err
+	}
+	defer removeAll(dir)
+	if err := build(ctx, l, s, services, dir); err != nil {
+		return unlessStopped(ctx, l, err)
+	}
+
+	env := os.Environ()
+	if s.needsBroker() && !s.has("cmd/microcomm") {
+		b, err := startBroker(ctx, l.err)
+		if err != nil {
+			return unlessStopped(ctx, l, err)
+		}
+		defer b.stop()
+		fmt.Fprintln(l.out, "broker:", b.what)
+		env = append(env, "RABBITMQ_URL="+b.url)
+		if b.node != nil {
+			services = append([]*service{{title: "The broker", process: b.node}}, services...)
+		}
+	}
+	// A service that was moved by its setting is told to the other one too.
+	for _, service := range services {
+		switch {
+		case service.binary == "commandsservice":
+			env = withDefault(env, "COMMANDS_SERVICE_URL", "http://"+service.http.address()+"/api/c/platforms")
+		case service.grpc != nil:
+			env = withDefault(env, "PLATFORMS_GRPC_TARGET", service.grpc.address())
+		}
+	}
+	err = serve(ctx, l, s, services, dir, env)
+	return unlessStopped(ctx, l, err)
+}
+
+// unlessStopped turns what Ctrl-C broke off into an orderly end.
+func unlessStopped(ctx context.Context, l *lab, err error) error {
+	if ctx.Err() != nil {
+		fmt.Fprintln(l.out, "stopped")
+		return nil
+	}
+	return err
+}
+
+func withDefault(env []string, key, value string) []string {
+	if _, given := os.LookupEnv(key); given {
+		return env
+	}
+	return append(env, key+"="+value)
+}
+
+// free says which setting moves a service whose port is taken.
+func free(ctx context.Context, s *service) error {
+	endpoints := []endpoint{s.http}
+	if s.grpc != nil {
+		endpoints = append(endpoints, *s.grpc)
+	}
+	for _, e := range endpoints {
+		if err := portFree(ctx, e.address()); err != nil {
+			return fmt.Errorf("%w; set %s to another address, for example localhost:%d", err, e.setting, someFreePort())
+		}
+	}
+	return nil
+}
+
+// portFree fails when somebody listens on address, or nobody can.
+func portFree(ctx context.Context, address string) error {
+	// A wildcard listener of another family lets us listen beside it, and takes
+	// some of the requests: ask first.
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if conn, err := new(net.Dialer).DialContext(ctx, "tcp", address); err == nil {
+		conn.Close()
+		return fmt.Errorf("%s is taken", address)
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("%s cannot be used: %w", address, err)
+	}
+	return listener.Close()
+}
+
+func someFreePort() int {
+	if ports, err := freePorts(1); err == nil {
+		return ports[0]
+	}
+	return 18080
+}
+
+// build compiles the services' programs into dir.
+func build(ctx context.Context, l *lab, s stage, services []*service, dir string) error {
+	if err := needCompiler(ctx); err != nil {
+		return err
+	}
+	args := []string{"build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}
+	for _, service := range services {
+		args = append(args, "./cmd/"+service.binary)
+	}
+	fmt.Fprintf(l.err, "building %s\n", s.name)
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
+	defer cancel()
+	start := time.Now()
+	err := runGo(ctx, s.dir, l.err, func(elapsed time.Duration) {
+		fmt.Fprintf(l.err, "building %s: %.0fs (the first build compiles SQLite, which takes a minute or two)\n", s.name, elapsed.Seconds())
+	}, args...)
+	if err != nil {
+		return fmt.Errorf("build %s: %w", s.name, err)
+	}
+	fmt.Fprintf(l.err, "built %s in %.1fs\n", s.name, time.Since(start).Seconds())
+	return nil
+}
+
+// runGo runs the go command on the module in dir alone, and calls still every
+// ten seconds until it has ended.
+func runGo(ctx context.Context, dir string, out io.Writer, still func(time.Duration), args ...string) error {
+	cmd := exec.Command("go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	p, err := startProcess("go", cmd, out)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(10 * time.Second)
+	defer tick.Stop()
+	for start := time.Now(); ; {
+		select {
+		case <-p.done:
+			return p.err
+		case <-tick.C:
+			still(time.Since(start))
+		case <-ctx.Done():
+			p.stop(2 * time.Second)
+			return ctx.Err()
+		}
+	}
+}
+
+// needCompiler says how to get the C compiler that SQLite needs, if it is not there.
+func needCompiler(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "go", "env", "CC").Output()
+	if err != nil {
+		return fmt.Errorf("go env CC: %w", err)
+	}
+	fields := strings.Fields(string(out))
+	if len(fields) == 0 {
+		fields = []string{"gcc"}
+	}
+	if _, err := exec.LookPath(fields[0]); err != nil {
+		return fmt.Errorf("no C compiler: SQLite needs %s; %s", fields[0], howToGet("a C compiler"))
+	}
+	return nil
+}
+
+// serve starts the services, says where they are, and stops them when ctx ends
+// or one of them does.
+func serve(ctx context.Context, l *lab, s stage, services []*service, dir string, env []string) error {
+	var lock sync.Mutex
+	died := make(chan *service, len(services))
+	var watchers sync.WaitGroup
+	defer func() {
+		// The last one started goes first; all of it within five seconds.
+		for _, service := range slices.Backward(services) {
+			if service.process != nil && service.binary != "" {
+				service.process.stop(2 * time.Second)
+			}
+		}
+	}()
+	// watch reports the end of a service until serve returns.
+	returned := make(chan struct{})
+	defer watchers.Wait()
+	defer close(returned)
+	watch := func(service *service) {
+		watchers.Go(func() {
+			select {
+			case <-service.process.done:
+				died <- service
+			case <-returned:
+			}
+		})
+	}
+	for _, service := range services {
+		if service.process == nil {
+			prefix := colour(l.out, service.colour, fmt.Sprintf("%-15s |", service.binary)) + " "
+			out := &lineWriter{prefix: prefix, out: l.out, lock: &lock}
+			cmd := exec.Command(filepath.Join(dir, service.binary)) // LookPath adds .exe
+			cmd.Dir, cmd.Env = s.dir, env
+			p, err := startProcess(service.binary, cmd, out)
+			if err != nil {
+				return err
+			}
+			service.process = p
+		}
+		watch(service)
+	}
+	ready := make(chan error, 1)
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watchers.Go(func() { ready <- waitForServices(waiting, l, services, &lock) })
+	for {
+		select {
+		case err := <-ready:
+			if err != nil {
+				return err
+			}
+			lock.Lock()
+			greet(l, s, services)
+			lock.Unlock()
+		case service := <-died:
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			cancel()
+			fmt.Fprintf(l.err, "\nlab: %s ended by itself: %s; stopping the rest\n", service.title, service.process.ending())
+			return errReported
+		case <-ctx.Done():
+			fmt.Fprintln(l.out, "\nstopping")
+			return ctx.Err()
+		}
+	}
+}
+
+// waitForServices waits until every path of every service answers 200.
+func waitForServices(ctx context.Context, l *lab, services []*service, lock *sync.Mutex) error {
+	poll := time.NewTicker(100 * time.Millisecond)
+	defer poll.Stop()
+	said := time.Now()
+	for _, service := range services {
+		for _, path := range service.paths {
+			target := "http://" + service.http.address() + path
+			for {
+				err := answers(ctx, target)
+				if err == nil {
+					break
+				}
+				if time.Since(said) > 10*time.Second {
+					said = time.Now()
+					lock.Lock()
+					fmt.Fprintf(l.err, "waiting for %s: %v\n", service.title, err)
+					lock.Unlock()
+				}
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-poll.C:
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func answers(ctx context.Context, target string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return errors.New(response.Status)
+	}
+	return nil
+}
+
+// greet says what runs where, and what to try.
+func greet(l *lab, s stage, services []*service) {
+	fmt.Fprintf(l.out, "\n%s is up:\n", s.name)
+	platforms, last := "", ""
+	for _, service := range slices.Backward(services) {
+		if service.binary == "" {
+			continue
+		}
+		for _, path := range service.paths {
+			target := "http://" + service.http.address() + path
+			fmt.Fprintf(l.out, "  %-15s  %s  (process %d)\n", service.title, target, service.process.cmd.Process.Pid)
+			if path == "/api/platforms" {
+				platforms = target
+			}
+			if path == "/api/c/platforms" || last == "" {
+				last = target
+			}
+		}
+		if service.grpc != nil {
+			fmt.Fprintf(l.out, "  %-15s  %s  (gRPC)\n", "", service.grpc.address())
+		}
+	}
+	body := `'{"name":"NATS","publisher":"Synadia","cost":"Free"}'`
+	if runtime.GOOS == "windows" {
+		body = `"{\"name\":\"NATS\",\"publisher\":\"Synadia\",\"cost\":\"Free\"}"`
+	}
+	fmt.Fprintf(l.out, "\nTry, in another terminal:\n  curl -i %s -H \"Content-Type: application/json\" -d %s\n  curl %s\n", platforms, body, last)
+	fmt.Fprintf(l.out, "\nCtrl-C stops it.\n\n")
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// stage is one chapter: a folder at the top that is a Go module.
+type stage struct {
+	name string // the folder's name: 06-rabbitmq
+	dir  string
+}
+
+// module is the stage's module path.
+func (s stage) module() string { return "microcomm/" + s.name }
+
+// has tells if the stage has that file or folder.
+func (s stage) has(path string) bool {
+	_, err := os.Stat(filepath.Join(s.dir, filepath.FromSlash(path)))
+	return err == nil
+}
+
+// needsBroker tells if the stage's tests, and its services run apart, speak to RabbitMQ.
+func (s stage) needsBroker() bool { return s.has("platformservice/publisher.go") }
+
+// findRoot is the checkout's top: the nearest folder upwards that holds the
+// docs module.
+func findRoot() (string, error) {
+	start, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for dir := start; ; dir = filepath.Dir(dir) {
+		mod, err := os.ReadFile(filepath.Join(dir, "docs", "go.mod"))
+		if err == nil && bytes.HasPrefix(mod, []byte("module microcomm/docs")) {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", fmt.Errorf("%s is not inside a checkout of microcomm", start)
+		}
+	}
+}
+
+// listStages gives the chapters in order, final last.
+func listStages(root string) ([]stage, error) {
+	found, err := filepath.Glob(filepath.Join(root, "[0-9][0-9]-*", "go.mod"))
+	if err != nil {
+		return nil, err
+	}
+	last := filepath.Join(root, "final", "go.mod")
+	if _, err := os.Stat(last); err == nil {
+		found = append(found, last)
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%s holds no stages", root)
+	}
+	var stages []stage
+	for _, mod := range found {
+		dir := filepath.Dir(mod)
+		stages = append(stages, stage{name: filepath.Base(dir), dir: dir})
+	}
+	return stages, nil
+}
+
+// findStage is the place in stages of the one called 06, 6 or 06-rabbitmq.
+func findStage(stages []stage, name string) (int, error) {
+	name = strings.TrimSuffix(filepath.ToSlash(name), "/")
+	var names []string
+	for i, s := range stages {
+		number, _, _ := strings.Cut(s.name, "-")
+		if name == s.name || name == number || "0"+name == number {
+			return i, nil
+		}
+		names = append(names, s.name)
+	}
+	return 0, usageError(fmt.Sprintf("there is no stage %q; the stages are %s", name, strings.Join(names, ", ")))
+}
+
+// compared tells if a file of a stage is held against the chapter before.
+// Lessons, exercises and checksums belong to their stage alone.
+func compared(path string) bool {
+	return path != "README.md" && path != "go.sum" && !strings.HasPrefix(path, "exercises/")
+}
+
+// anyModule stands for the stage's own name where two stages are compared.
+const anyModule = "microcomm/STAGE"
+
+// comparedFiles gives what of the stage is compared, by path, with the
+// stage's own module path folded away.
+func comparedFiles(ctx context.Context, root string, s stage) (map[string]string, error) {
+	paths, err := listFiles(ctx, root, s)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{}
+	for _, path := range paths {
+		if !compared(path) {
+			continue
+		}
+		content, err := os.ReadFile(filepath.Join(s.dir, filepath.FromSlash(path)))
+		if err != nil {
+			return nil, err
+		}
+		files[path] = strings.ReplaceAll(string(content), s.module(), anyModule)
+	}
+	return files, nil
+}
+
+// listFiles gives the paths, inside the stage, of the files that belong to the
+// repository: those of git, and new ones it would not ignore.
+func listFiles(ctx context.Context, root string, s stage) ([]string, error) {
+	listed, err := git(ctx, root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", s.name)
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, path := range strings.Split(strings.TrimRight(listed, "\x00"), "\x00") {
+		path = strings.TrimPrefix(path, s.name+"/")
+		// git still lists a file that was deleted and not yet committed
+		_, err := os.Lstat(filepath.Join(s.dir, filepath.FromSlash(path)))
+		if path == "" || errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
+}
+
+// git runs git in dir and gives what it prints.
+func git(ctx context.Context, dir string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir = dir
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
+	}
+	return string(out), nil
+}
