@@ -30,6 +30,9 @@ func verbs() []verb {
 	return []verb{
 		doctorVerb(),
 		runVerb(),
+		testVerb(),
+		diffVerb(),
+		forwardVerb(),
 	}
 }
 

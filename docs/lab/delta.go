@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// checkDelta holds the table "What changes" in a stage's README.md against its
+// real difference from the stage before, in both directions.
+func checkDelta(ctx context.Context, root string, before, s stage) error {
+	lesson, err := os.ReadFile(filepath.Join(s.dir, "README.md"))
+	if err != nil {
+		return err
+	}
+	listed, err := parseDelta(string(lesson))
+	if err != nil {
+		return fmt.Errorf("%s/README.md: %w", s.name, err)
+	}
+	real, err := delta(ctx, root, before, s)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, path := range slices.Sorted(maps.Keys(real)) {
+		if listed[path] == "" {
+			errs = append(errs, fmt.Errorf("%s/README.md does not list that the stage %s %s", s.name, real[path], path))
+		} else if listed[path] != real[path] {
+			errs = append(errs, fmt.Errorf("%s/README.md says that the stage %s %s, but it %s it", s.name, listed[path], path, real[path]))
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(listed)) {
+		if real[path] == "" {
+			errs = append(errs, fmt.Errorf("%s/README.md lists %s, but it is as in %s", s.name, path, before.name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// delta says for each file that differs between two stages what the later one
+// does to it: adds, changes or removes.
+func delta(ctx context.Context, root string, before, after stage) (map[string]string, error) {
+	old, err := comparedFiles(ctx, root, before)
+	if err != nil {
+		return nil, err
+	}
+	new, err := comparedFiles(ctx, root, after)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]string{}
+	for path, content := range new {
+		if was, there := old[path]; !there {
+			found[path] = "adds"
+		} else if was != content {
+			found[path] = "changes"
+		}
+	}
+	for path := range old {
+		if _, there := new[path]; !there {
+			found[path] = "removes"
+		}
+	}
+	return found, nil
+}
+
+// parseDelta reads the rows `| adds | `path` | why |` of a lesson's table.
+func parseDelta(lesson string) (map[string]string, error) {
+	_, section, found := strings.Cut("\n"+lesson, "\n## What changes")
+	if !found {
+		return nil, errors.New(`there is no section "## What changes"`)
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	listed := map[string]string{}
+	for line := range strings.Lines(section) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		action := strings.TrimSpace(cells[0])
+		if action != "adds" && action != "changes" && action != "removes" {
+			if strings.HasPrefix(line, "|") && strings.Contains(line, "`") {
+				return nil, fmt.Errorf("a row must begin with adds, changes or removes: %s", strings.TrimSpace(line))
+			}
+			continue
+		}
+		if len(cells) != 3 || strings.TrimSpace(cells[2]) == "" {
+			return nil, fmt.Errorf("a row needs three cells, the last saying why: %s", strings.TrimSpace(line))
+		}
+		path := strings.Trim(strings.TrimSpace(cells[1]), "`")
+		if listed[path] != "" {
+			return nil, fmt.Errorf("%s is listed twice", path)
+		}
+		listed[path] = action
+	}
+	if len(listed) == 0 {
+		return nil, errors.New(`"## What changes" lists nothing`)
+	}
+	return listed, nil
+}

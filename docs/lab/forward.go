@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+func forwardVerb() verb {
+	return verb{
+		name: "forward",
+		args: "[--dry-run] [--base REV] STAGE",
+		help: `carries a fix in a stage into every stage after it
+
+What STAGE's files changed since REV (HEAD, so what is not committed yet) is merged file
+by file into each later stage, by git merge-file; what belongs to a later stage stays.
+Files added and deleted are too. README.md, go.sum and exercises/ are a stage's own and
+are not carried: go mod tidy makes go.sum. Stops at the first stage with a conflict.
+  --base REV  since that revision, when the fix is committed already
+  --dry-run   says what it would do`,
+		run: forward,
+	}
+}
+
+func forward(ctx context.Context, l *lab, args []string) error {
+	flags := flag.NewFlagSet("forward", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	dryRun := flags.Bool("dry-run", false, "")
+	base := flags.String("base", "HEAD", "")
+	names, err := parseFlags(flags, args)
+	if err != nil {
+		return err
+	}
+	if len(names) != 1 {
+		return usageError("forward needs one stage: go tool lab forward 02")
+	}
+	stages, err := listStages(l.root)
+	if err != nil {
+		return err
+	}
+	at, err := findStage(stages, names[0])
+	if err != nil {
+		return err
+	}
+	// HEAD moves when the user commits between two runs
+	revision, err := git(ctx, l.root, "rev-parse", "--short", "--verify", *base+"^{commit}")
+	if err != nil {
+		return err
+	}
+	revision = strings.TrimSpace(revision)
+	from := stages[at]
+	changes, err := changesSince(ctx, l.root, from, revision)
+	if err != nil {
+		return err
+	}
+	if len(changes) == 0 {
+		fmt.Fprintf(l.out, "%s is as in %s: there is nothing to carry\n", from.name, revision)
+		return nil
+	}
+	for _, to := range stages[at+1:] {
+		conflicts := 0
+		fmt.Fprintln(l.out, to.name)
+		for _, path := range slices.Sorted(maps.Keys(changes)) {
+			done, err := carry(ctx, from, to, path, changes[path], *dryRun)
+			if err != nil && !errors.Is(err, errConflict) {
+				return fmt.Errorf("carry %s into %s: %w", path, to.name, err)
+			}
+			if err != nil {
+				conflicts++
+				done = colour(l.out, "31", "conflict") + ": " + done
+			}
+			fmt.Fprintf(l.out, "  %s: %s\n", path, done)
+		}
+		if conflicts > 0 {
+			fmt.Fprintf(l.out, "\nStopped at %s. Settle its conflicts, run its tests, then go on from it:\n  go tool lab forward --base %s %s\n", to.name, revision, to.name)
+			return errReported
+		}
+	}
+	return nil
+}
+
+// change is what a stage did to one file: nil for one that is not there.
+type change struct{ base, new *string }
+
+// changesSince gives the stage's compared files that differ from the revision.
+func changesSince(ctx context.Context, root string, s stage, revision string) (map[string]change, error) {
+	listed, err := git(ctx, root, "ls-tree", "-r", "-z", "--name-only", revision, "--", s.name+"/")
+	if err != nil {
+		return nil, err
+	}
+	changes := map[string]change{}
+	for _, path := range strings.Split(strings.TrimRight(listed, "\x00"), "\x00") {
+		path = strings.TrimPrefix(path, s.name+"/")
+		if path == "" || !compared(path) {
+			continue
+		}
+		content, err := git(ctx, root, "show", revision+":"+s.name+"/"+path)
+		if err != nil {
+			return nil, err
+		}
+		changes[path] = change{base: &content}
+	}
+	paths, err := listFiles(ctx, root, s)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range paths {
+		if !compared(path) {
+			continue
+		}
+		content, err := readFile(s, path)
+		if err != nil {
+			return nil, err
+		}
+		c := changes[path]
+		if c.base != nil && *c.base == *content {
+			delete(changes, path)
+			continue
+		}
+		c.new = content
+		changes[path] = c
+	}
+	return changes, nil
+}
+
+// readFile gives a stage's file, nil when it is not there.
+func readFile(s stage, path string) (*string, error) {
+	content, err := os.ReadFile(filepath.Join(s.dir, filepath.FromSlash(path)))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	text := string(content)
+	return &text, nil
+}
+
+// errConflict is that of a file that needs a person.
+var errConflict = errors.New("conflict")
+
+// carry applies a change of one file in from to the same file in to, and says
+// what it did.
+func carry(ctx context.Context, from, to stage, path string, c change, dryRun bool) (string, error) {
+	ours, err := readFile(to, path)
+	if err != nil {
+		return "", err
+	}
+	translate := func(text *string) *string {
+		if text == nil {
+			return nil
+		}
+		translated := strings.ReplaceAll(*text, from.module(), to.module())
+		return &translated
+	}
+	base, theirs := translate(c.base), translate(c.new)
+	target := filepath.Join(to.dir, filepath.FromSlash(path))
+	write := func(text string) error {
+		if dryRun {
+			return nil
+		}
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return err
+		}
+		mode := os.FileMode(0o644)
+		if info, err := os.Stat(filepath.Join(from.dir, filepath.FromSlash(path))); err == nil {
+			mode = info.Mode().Perm()
+		}
+		return os.WriteFile(target, []byte(text), mode)
+	}
+	switch {
+	case same(ours, theirs):
+		return "has it already", nil
+	case theirs == nil && same(ours, base):
+		if dryRun {
+			return "deleted", nil
+		}
+		return "deleted", os.Remove(target)
+	case theirs == nil:
+		return "deleted in " + from.name + ", but this stage has changed it: delete it or keep it", errConflict
+	case ours == nil && base == nil:
+		return "added", write(*theirs)
+	case ours == nil:
+		return "not there, left so", nil
+	case same(ours, base):
+		return "replaced", write(*theirs)
+	}
+	if base == nil { // both stages have added it
+		base = new(string)
+	}
+	merged, clean, err := mergeFile(ctx, *ours, *base, *theirs, to.name, from.name)
+	if err != nil {
+		return "", err
+	}
+	if !clean {
+		return "see its <<<<<<< and >>>>>>> marks", errors.Join(errConflict, write(merged))
+	}
+	if merged == *ours {
+		return "has it already", nil
+	}
+	return "merged", write(merged)
+}
+
+func same(a, b *string) bool {
+	return a == nil && b == nil || a != nil && b != nil && *a == *b
+}
+
+// mergeFile merges three versions of a text; clean is false when the result
+// holds conflict marks.
+func mergeFile(ctx context.Context, ours, base, theirs, ourName, theirName string) (merged string, clean bool, err error) {
+	dir, err := os.MkdirTemp("", "microcomm-forward-")
+	if err != nil {
+		return "", false, err
+	}
+	defer os.RemoveAll(dir)
+	for name, content := range map[string]string{"ours": ours, "base": base, "theirs": theirs} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			return "", false, err
+		}
+	}
+	_, err = git(ctx, dir, "merge-file", "-L", ourName, "-L", "base", "-L", theirName, "ours", "base", "theirs")
+	// its status is the number of conflicts; from 128 on it is a failure
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() > 0 && exit.ExitCode() < 128 {
+		clean, err = false, nil
+	} else if err != nil {
+		return "", false, err
+	} else {
+		clean = true
+	}
+	content, err := os.ReadFile(filepath.Join(dir, "ours"))
+	return string(content), clean, err
+}
