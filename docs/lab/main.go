@@ -33,6 +33,9 @@ func verbs() []verb {
 		testVerb(),
 		diffVerb(),
 		forwardVerb(),
+		deployVerb(),
+		undeployVerb(),
+		checkVerb(),
 	}
 }
 
