@@ -1,0 +1,316 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// workspace is a small checkout under git: 01-one and 02-two as given, by path.
+func workspace(t *testing.T, files map[string]string) *lab {
+	t.Helper()
+	root := t.TempDir()
+	l := &lab{root: root, out: &bytes.Buffer{}, err: &bytes.Buffer{}}
+	put(t, l, map[string]string{
+		"docs/go.mod":      "module microcomm/docs\n",
+		"01-one/go.mod":    "module microcomm/01-one\n",
+		"02-two/go.mod":    "module microcomm/02-two\n",
+		"03-three/go.mod":  "module microcomm/03-three\n",
+		"01-one/README.md": "# One\n",
+		"02-two/README.md": "# Two\n",
+	})
+	put(t, l, files)
+	for _, args := range [][]string{
+		{"init", "--quiet"},
+		{"config", "user.name", "Tester"},
+		{"config", "user.email", "tester@localhost"},
+		{"config", "core.autocrlf", "false"},
+		{"add", "."},
+		{"commit", "--quiet", "--message", "first"},
+	} {
+		if _, err := git(t.Context(), root, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return l
+}
+
+func put(t *testing.T, l *lab, files map[string]string) {
+	t.Helper()
+	for path, content := range files {
+		file := filepath.Join(l.root, filepath.FromSlash(path))
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func content(t *testing.T, l *lab, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(l.root, filepath.FromSlash(path)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestDeltaCheck(t *testing.T) {
+	const table = "# Two\n\n## What changes\n\n| | file | why |\n|---|---|---|\n"
+	for name, test := range map[string]struct {
+		rows string
+		want []string // in the error; none: there is no error
+	}{
+		"true": {
+			rows: "| adds | `new.go` | a reason |\n| changes | `edited.go` | a reason |\n| removes | `gone.go` | a reason |\n",
+		},
+		"something is not listed": {
+			rows: "| adds | `new.go` | a reason |\n| changes | `edited.go` | a reason |\n",
+			want: []string{"does not list that the stage removes gone.go"},
+		},
+		"something listed is not so": {
+			rows: "| adds | `new.go` | a reason |\n| changes | `edited.go` | a reason |\n| removes | `gone.go` | a reason |\n| changes | `same.go` | a reason |\n",
+			want: []string{"lists same.go, but it is as in 01-one"},
+		},
+		"both, and a wrong verb": {
+			rows: "| changes | `new.go` | a reason |\n| removes | `gone.go` | a reason |\n| adds | `nowhere.go` | a reason |\n",
+			want: []string{"says that the stage changes new.go, but it adds it", "the stage changes edited.go", "lists nowhere.go"},
+		},
+		"no reason":      {rows: "| adds | `new.go` | |\n", want: []string{"saying why"}},
+		"unknown verb":   {rows: "| renames | `new.go` | a reason |\n", want: []string{"must begin with adds"}},
+		"nothing at all": {rows: "", want: []string{"lists nothing"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := workspace(t, map[string]string{
+				"01-one/same.go":   "package x // microcomm/01-one/x\n",
+				"02-two/same.go":   "package x // microcomm/02-two/x\n", // the same but for its module's name
+				"01-one/edited.go": "package x\n",
+				"02-two/edited.go": "package x // edited\n",
+				"01-one/gone.go":   "package x\n",
+				"02-two/go.sum":    "not compared\n",
+				"02-two/README.md": table + test.rows + "\n## Run it\n",
+				".gitignore":       "*.db\n",
+			})
+			put(t, l, map[string]string{"02-two/new.go": "package x\n", "02-two/left.db": "not of the repository\n"})
+			stages, err := listStages(l.root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = checkDelta(t.Context(), l.root, stages[0], stages[1])
+			if (err == nil) != (len(test.want) == 0) {
+				t.Fatalf("error: %v", err)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q does not say %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestForwardCarriesAFix(t *testing.T) {
+	const text = "one\ntwo\nthree\nfour\nfive\nsix\n"
+	l := workspace(t, map[string]string{
+		"01-one/a.go":   "package a // microcomm/01-one\n" + text,
+		"02-two/a.go":   "package a // microcomm/02-two\n" + text,
+		"03-three/a.go": "package a // microcomm/03-three\n" + text + "seven, of the third stage\n",
+		"01-one/b.go":   "package b\n",
+		"02-two/b.go":   "package b\n",
+		"03-three/c.go": "package c\n",
+	})
+	fixed := strings.Replace(text, "two", "2", 1)
+	put(t, l, map[string]string{
+		"01-one/a.go":      "package a // microcomm/01-one\n" + fixed,
+		"01-one/d.go":      "package d // microcomm/01-one\n",
+		"01-one/README.md": "# One, better\n",
+	})
+	if err := os.Remove(filepath.Join(l.root, "01-one", "b.go")); err != nil {
+		t.Fatal(err)
+	}
+	if err := forward(t.Context(), l, []string{"--dry-run", "01"}); err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := git(t.Context(), l.root, "status", "--porcelain", "02-two", "03-three"); err != nil || changed != "" {
+		t.Fatalf("a dry run changed %s (error: %v)", changed, err)
+	}
+	if err := forward(t.Context(), l, []string{"01"}); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"02-two/a.go":      "package a // microcomm/02-two\n" + fixed,
+		"03-three/a.go":    "package a // microcomm/03-three\n" + fixed + "seven, of the third stage\n",
+		"02-two/d.go":      "package d // microcomm/02-two\n",
+		"03-three/d.go":    "package d // microcomm/03-three\n",
+		"03-three/c.go":    "package c\n",
+		"02-two/README.md": "# Two\n",
+	} {
+		if got := content(t, l, path); got != want {
+			t.Errorf("%s is %q, want %q", path, got, want)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(l.root, "02-two", "b.go")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("02-two/b.go is still there (error: %v)", err)
+	}
+}
+
+func TestForwardStopsAtAConflictAndGoesOn(t *testing.T) {
+	l := workspace(t, map[string]string{
+		"01-one/a.go":   "package a\nvar a = 1\n",
+		"02-two/a.go":   "package a\nvar a = 2\n",
+		"03-three/a.go": "package a\nvar a = 2\n",
+	})
+	put(t, l, map[string]string{"01-one/a.go": "package a\nvar a = 9\n"})
+	if err := forward(t.Context(), l, []string{"01"}); !errors.Is(err, errReported) {
+		t.Fatalf("error: %v", err)
+	}
+	if got := content(t, l, "02-two/a.go"); !strings.Contains(got, "<<<<<<< 02-two\nvar a = 2\n") || !strings.Contains(got, ">>>>>>> 01-one") {
+		t.Errorf("02-two/a.go has no conflict marks: %q", got)
+	}
+	if got := content(t, l, "03-three/a.go"); got != "package a\nvar a = 2\n" {
+		t.Errorf("03-three/a.go was touched: %q", got)
+	}
+	said := l.out.(*bytes.Buffer).String()
+	_, command, found := strings.Cut(said, "go tool lab forward ")
+	if !found {
+		t.Fatalf("it does not say how to go on: %s", said)
+	}
+	put(t, l, map[string]string{"02-two/a.go": "package a\nvar a = 29\n"})
+	if err := forward(t.Context(), l, strings.Fields(command)); err != nil {
+		t.Fatal(err)
+	}
+	if got := content(t, l, "03-three/a.go"); got != "package a\nvar a = 29\n" {
+		t.Errorf("03-three/a.go is %q", got)
+	}
+}
+
+func TestDiffFoldsModulePaths(t *testing.T) {
+	l := workspace(t, map[string]string{
+		"01-one/same.go":           "package x // microcomm/01-one/x\n",
+		"02-two/same.go":           "package x // microcomm/02-two/x\n",
+		"02-two/added.go":          "package x\n\nvar added = 1\n",
+		"02-two/proto/x.pb.go":     "package proto\n\nvar generated = 1\n",
+		"02-two/go.sum":            "sum\n",
+		"02-two/exercises/e/e.go":  "package e\n",
+		"02-two/deep/down/file.go": "package down\n",
+	})
+	if err := diff(t.Context(), l, []string{"02"}); err != nil {
+		t.Fatal(err)
+	}
+	text := l.out.(*bytes.Buffer).String()
+	for _, want := range []string{"+++ b/added.go", "+var added = 1", "2 files changed", "b/deep/down/file.go", "proto/x.pb.go"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the diff lacks %q", want)
+		}
+	}
+	for _, unwanted := range []string{"same.go", "+sum", "exercises/e", "# Two", "generated = 1", "go.mod"} {
+		if strings.Contains(text, unwanted) {
+			t.Errorf("the diff shows %q", unwanted)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+}
+
+// testdata/results.json is recorded from a module with each of these packages.
+func TestResultsOfARecordedRun(t *testing.T) {
+	recorded, err := os.Open(filepath.Join("testdata", "results.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer recorded.Close()
+	var out bytes.Buffer
+	results := newTestResults(&out, "microcomm/99-recorded", false)
+	if err := results.read(recorded); err != nil {
+		t.Fatal(err)
+	}
+	// failed: broken and vetted do not get to a test, exits passes its test and
+	// fails in TestMain, two tests in good, one in panics
+	want := tally{packages: 5, passed: 5, failed: 6, skipped: 2}
+	got := results.total
+	if got.packages != want.packages || got.passed != want.passed || got.failed != want.failed || got.skipped != want.skipped {
+		t.Errorf("counted %+v, want %+v", got, want)
+	}
+	reasons := map[string]int{"SQLSERVER_URL is not set": 1, "RABBITMQ_URL is not set": 1}
+	if !maps.Equal(got.reasons, reasons) {
+		t.Errorf("the skips' reasons are %v, want %v", got.reasons, reasons)
+	}
+	for _, want := range []string{
+		`cannot use "x" (untyped string constant) as int value`,
+		"F passes lock by value",
+		"FAIL good: TestTable/fails\n           good_test.go:9: want 1, have 2\n",
+		"FAIL good: TestParentAlone\n",
+		"panic: out of the blue",
+		"FAIL exits: the package",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not show %q", want)
+		}
+	}
+	if strings.Contains(out.String(), "FAIL good: TestTable\n") {
+		t.Error("it shows a test that fails only through a subtest")
+	}
+	if t.Failed() {
+		t.Log(out.String())
+	}
+}
+
+func TestATestThatNeverEndedHasFailed(t *testing.T) {
+	stream := `{"Action":"run","Package":"p","Test":"TestOne"}
+{"Action":"pass","Package":"p","Test":"TestOne"}
+{"Action":"run","Package":"p","Test":"TestTwo"}
+{"Action":"output","Package":"p","Test":"TestTwo","Output":"killed\n"}
+{"Action":"fail","Package":"p"}
+`
+	results := newTestResults(&bytes.Buffer{}, "p", false)
+	if err := results.read(strings.NewReader(stream)); err != nil {
+		t.Fatal(err)
+	}
+	if got := results.total; got.passed != 1 || got.failed != 1 {
+		t.Errorf("counted %+v, want one passed, one failed", got)
+	}
+}
+
+func TestVersionsMustAgree(t *testing.T) {
+	l := workspace(t, map[string]string{
+		"01-one/go.mod": "module microcomm/01-one\n\ngo 1.26.0\n\nrequire example.org/a v1.0.0\n",
+		"02-two/go.mod": "module microcomm/02-two\n\ngo 1.26.0\n\nrequire (\n\texample.org/a v1.0.0\n\texample.org/b v1.0.0 // indirect\n)\n",
+	})
+	if err := checkVersions(l.root); err != nil {
+		t.Fatal(err)
+	}
+	put(t, l, map[string]string{"03-three/go.mod": "module microcomm/03-three\n\ngo 1.26.0\n\nrequire example.org/b v1.1.0\n"})
+	err := checkVersions(l.root)
+	if err == nil || err.Error() != "example.org/b: v1.0.0 in 02-two; v1.1.0 in 03-three" {
+		t.Errorf("error: %v", err)
+	}
+}
+
+func TestUsageMistakes(t *testing.T) {
+	for name, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"unknown verb":  {[]string{"fly"}, `there is no "fly"`},
+		"unknown stage": {[]string{"test", "42"}, `there is no stage "42"`},
+		"unknown flag":  {[]string{"test", "--fast"}, "help test"},
+		"no stage":      {[]string{"run"}, "needs one stage"},
+		"first stage":   {[]string{"diff", "01"}, "is the first stage"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var usage usageError
+			err := dispatch(context.Background(), test.args, &bytes.Buffer{}, &bytes.Buffer{})
+			if !errors.As(err, &usage) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error: %v, want one that says %q", err, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// miniStage is a stage whose one service answers on PLATFORMS_HTTP_ADDR, and
+// ends by itself when asked for /die.
+func miniStage(t *testing.T) *lab {
+	t.Helper()
+	l := workspace(t, map[string]string{
+		"01-one/go.mod": "module microcomm/01-one\n\ngo 1.26\n",
+		"01-one/cmd/platformservice/main.go": `package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+)
+
+func main() {
+	http.HandleFunc("/api/platforms", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "[]") })
+	http.HandleFunc("/die", func(w http.ResponseWriter, r *http.Request) { os.Exit(7) })
+	fmt.Fprintln(os.Stderr, "hello from the service")
+	fmt.Fprintln(os.Stderr, http.ListenAndServe(os.Getenv("PLATFORMS_HTTP_ADDR"), nil))
+}
+`,
+	})
+	l.out, l.err = &syncBuffer{}, &syncBuffer{}
+	t.Setenv("TMPDIR", t.TempDir())
+	return l
+}
+
+// startRun starts `lab run 01` on a free port and waits until it says that it is up.
+func startRun(t *testing.T, ctx context.Context, l *lab) (address string, ended chan error) {
+	t.Helper()
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("no gcc, which lab run asks for")
+	}
+	ports, err := freePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))
+	t.Setenv("PLATFORMS_HTTP_ADDR", address)
+	ended = make(chan error, 1)
+	go func() { ended <- run(ctx, l, []string{"01"}) }()
+	waitFor(t, "the stage to be up", func() bool {
+		select {
+		case err := <-ended:
+			t.Fatalf("it ended: %v\n%s%s", err, l.out, l.err)
+		default:
+		}
+		return strings.Contains(l.out.(*syncBuffer).String(), "is up")
+	})
+	return address, ended
+}
+
+func TestRunUntilItIsStopped(t *testing.T) {
+	l := miniStage(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	address, ended := startRun(t, ctx, l)
+	if err := run(t.Context(), l, []string{"01"}); err == nil || !strings.Contains(err.Error(), "PLATFORMS_HTTP_ADDR") {
+		t.Errorf("a second one on the same port: %v, want an error that names the setting", err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("stopped: %v", err)
+	}
+	if err := portFree(t.Context(), address); err != nil {
+		t.Errorf("the service is left: %v", err)
+	}
+	left, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "microcomm-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("files are left: %v (error: %v)", left, err)
+	}
+	said := l.out.(*syncBuffer).String()
+	for _, want := range []string{"platformservice | hello from the service\n", "curl -i http://" + address + "/api/platforms"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("it does not say %q: %s", want, said)
+		}
+	}
+}
+
+func TestRunEndsWithAServiceThatDies(t *testing.T) {
+	l := miniStage(t)
+	address, ended := startRun(t, t.Context(), l)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/die", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response, err := http.DefaultClient.Do(request); err == nil {
+		response.Body.Close()
+	}
+	if err := <-ended; err != errReported {
+		t.Errorf("error: %v", err)
+	}
+	if said := l.err.(*syncBuffer).String(); !strings.Contains(said, "PlatformService ended by itself: exit status 7") {
+		t.Errorf("it says %q", said)
+	}
+}
+
+// TestKilledLabTakesItsChildrenAlong runs this test's own program as the lab.
+func TestKilledLabTakesItsChildrenAlong(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux ends a child with its parent")
+	}
+	if os.Getenv("LAB_TEST_PARENT") != "" { // the lab, to be killed
+		p, err := startProcess("sleep", exec.Command("sleep", "600"), io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		os.Stdout.WriteString("child " + strconv.Itoa(p.cmd.Process.Pid) + "\n")
+		<-p.done
+		return
+	}
+	var out syncBuffer
+	parent := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	parent.Env = append(os.Environ(), "LAB_TEST_PARENT=1")
+	p, err := startProcess("lab", parent, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.stop(0)
+	child := ""
+	waitFor(t, "the child to run", func() bool {
+		_, rest, found := strings.Cut(out.String(), "child ")
+		var whole bool
+		child, _, whole = strings.Cut(rest, "\n")
+		return found && whole
+	})
+	if err := parent.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the child to end", func() bool {
+		stat, err := os.ReadFile("/proc/" + child + "/stat")
+		return err != nil || bytes.Contains(stat, []byte(") Z ")) // ended; nobody may have asked for its status yet
+	})
+}
+
+// waitFor waits for a condition, and fails the test when it does not come true.
+func waitFor(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("waited in vain for %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// syncBuffer is a bytes.Buffer for several goroutines.
+type syncBuffer struct {
+	lock   sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.lock.Lock()
+	defer b.lock.Unlock()
+	return b.buffer.String()
+}
