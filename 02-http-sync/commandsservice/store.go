@@ -3,7 +3,6 @@ package commandsservice
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 )
 
@@ -41,9 +40,12 @@ type Store interface {
 //
 //	sqlite::memory:  a database of this process alone, gone with it
 //	sqlite:FILE      a SQLite file
+//
+// The error does not show url: it may hold a password that is meant for another
+// kind of database.
 func OpenStore(url string) (Store, error) {
 	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		return openSQLite(file)
 	}
-	return nil, fmt.Errorf("COMMANDS_DATABASE_URL: %q is not sqlite:FILE or sqlite::memory:", url)
+	return nil, errors.New("COMMANDS_DATABASE_URL: neither sqlite:FILE nor sqlite::memory:")
 }

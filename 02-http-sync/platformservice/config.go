@@ -1,6 +1,7 @@
 package platformservice
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -41,7 +42,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	if c.CommandsServiceURL != "" {
 		u, err := url.Parse(c.CommandsServiceURL)
 		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			return Config{}, fmt.Errorf("COMMANDS_SERVICE_URL: %q is not an http URL", c.CommandsServiceURL)
+			return Config{}, errors.New("COMMANDS_SERVICE_URL: not a URL such as http://localhost:6000/api/c/platforms")
 		}
 	}
 	return c, nil

@@ -34,6 +34,7 @@ func startHTTP(variable, addr string, handler http.Handler) (*httpListener, erro
 			Handler:           handler,
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       requestTimeout,
+			WriteTimeout:      3 * requestTimeout, // from the header on: reading, doing, writing
 			IdleTimeout:       time.Minute,
 		},
 		addr:   listener.Addr().String(),

@@ -37,11 +37,13 @@ type Store interface {
 //
 //	sqlite::memory:  a database of this process alone, gone with it
 //	sqlite:FILE      a SQLite file
+//
+// No error shows the url, since some have a password in them.
 func OpenStore(url string) (Store, error) {
 	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		return openSQLite(file)
 	}
-	return nil, fmt.Errorf("DATABASE_URL: %q is not sqlite:FILE or sqlite::memory:", url)
+	return nil, errors.New("DATABASE_URL: neither sqlite:FILE nor sqlite::memory:")
 }
 
 // scanPlatforms reads all rows, id, name, publisher and cost each, and closes them.

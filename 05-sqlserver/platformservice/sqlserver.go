@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	mssql "github.com/microsoft/go-mssqldb"
@@ -59,7 +60,7 @@ func (s *sqlServerStore) createDatabase(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	if sqlServerError(err) != sqlServerCannotOpenDatabase {
+	if !isSQLServerError(err, sqlServerCannotOpenDatabase) {
 		return fmt.Errorf("connect to database %s: %w", s.config.Database, err)
 	}
 	config := s.config
@@ -73,7 +74,7 @@ func (s *sqlServerStore) createDatabase(ctx context.Context) error {
 			DECLARE @create nvarchar(300) = N'CREATE DATABASE ' + QUOTENAME(@name);
 			EXEC (@create);
 		END`, sql.Named("name", s.config.Database))
-	if err != nil && sqlServerError(err) != sqlServerDatabaseExists { // another replica was faster
+	if err != nil && !isSQLServerError(err, sqlServerDatabaseExists) { // another replica was faster
 		return fmt.Errorf("create database %s: %w", s.config.Database, err)
 	}
 	return nil
@@ -169,16 +170,22 @@ func (s *sqlServerStore) Ping(ctx context.Context) error { return s.db.PingConte
 
 func (s *sqlServerStore) Close() error { return s.db.Close() }
 
-// sqlServerError returns the number of the SQL Server error in err, or 0.
-func sqlServerError(err error) int32 {
-	var e mssql.Error
-	if errors.As(err, &e) {
-		return e.Number
+// isSQLServerError tells whether one of numbers is among the errors that SQL
+// Server answered. There can be several: a missing database is first a 4060 and
+// then an 18456, login failed; the driver shows the last.
+func isSQLServerError(err error, numbers ...int32) bool {
+	var last mssql.Error
+	if !errors.As(err, &last) {
+		return false
 	}
-	return 0
+	for _, e := range append(last.All, last) {
+		if slices.Contains(numbers, e.Number) {
+			return true
+		}
+	}
+	return false
 }
 
 func isDuplicate(err error) bool {
-	number := sqlServerError(err)
-	return number == sqlServerDuplicateIndex || number == sqlServerDuplicateConstraint
+	return isSQLServerError(err, sqlServerDuplicateIndex, sqlServerDuplicateConstraint)
 }

@@ -95,15 +95,21 @@ var errOtherEvent = errors.New("not a Platform_Published event")
 //	{"Id":4,"Name":"x","Event":"Platform_Published"}
 //
 // It returns errOtherEvent for an event of another type, and other errors for
-// what is not JSON or lacks a positive 32-bit id or a name.
+// what is no event, or lacks a positive 32-bit id or a name.
 func decodePlatformPublished(body []byte) (Platform, error) {
 	var event struct {
 		ID    json.RawMessage `json:"Id"` // read only once the type is known
 		Name  json.RawMessage `json:"Name"`
 		Event string          `json:"Event"`
 	}
+	if !isText(body) {
+		return Platform{}, errors.New("not valid Unicode")
+	}
 	if err := json.Unmarshal(body, &event); err != nil {
 		return Platform{}, fmt.Errorf("not a JSON event: %w", err)
+	}
+	if event.Event == "" { // null, for one
+		return Platform{}, errors.New("not an event: Event is missing")
 	}
 	if event.Event != "Platform_Published" {
 		return Platform{}, fmt.Errorf("%w but %q", errOtherEvent, event.Event)

@@ -60,7 +60,7 @@ func (s *RabbitMQSubscriber) receive(ctx context.Context, handle func(context.Co
 	if err != nil {
 		return err
 	}
-	defer connection.CloseDeadline(time.Now().Add(brokerTimeout))
+	defer func() { _ = connection.CloseDeadline(time.Now().Add(brokerTimeout)) }()
 	channel, err := connection.Channel()
 	if err != nil {
 		return fmt.Errorf("open channel: %w", err)
@@ -77,10 +77,14 @@ func (s *RabbitMQSubscriber) receive(ctx context.Context, handle func(context.Co
 			return ctx.Err()
 		case delivery, ok := <-deliveries:
 			if !ok {
-				if err := <-lost; err != nil {
-					return fmt.Errorf("connection lost: %w", err)
+				select {
+				case err := <-lost:
+					if err != nil {
+						return fmt.Errorf("connection lost: %w", err)
+					}
+				default: // the connection is well: somebody deleted the queue
 				}
-				return errors.New("connection closed")
+				return errors.New("the broker sends no more events")
 			}
 			handle(context.WithoutCancel(ctx), delivery.Body)
 		}

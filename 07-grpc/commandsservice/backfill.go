@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -68,6 +69,10 @@ func (b *backfill) once(ctx context.Context) error {
 	}
 	stored := 0
 	for _, p := range platforms {
+		if p.ExternalID < 1 || strings.TrimSpace(p.Name) == "" {
+			b.log.Warn("backfill dropped a platform without a positive id or a name", "id", p.ExternalID, "name", p.Name)
+			continue
+		}
 		added, err := b.store.AddPlatform(ctx, p)
 		if err != nil {
 			return fmt.Errorf("store what was received: %w", err)

@@ -102,6 +102,9 @@ func decodePlatformPublished(body []byte) (Platform, error) {
 		Name  json.RawMessage `json:"Name"`
 		Event string          `json:"Event"`
 	}
+	if !isText(body) {
+		return Platform{}, errors.New("not valid Unicode")
+	}
 	if err := json.Unmarshal(body, &event); err != nil {
 		return Platform{}, fmt.Errorf("not a JSON event: %w", err)
 	}

@@ -55,7 +55,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	if c.CommandsServiceURL != "" {
 		u, err := url.Parse(c.CommandsServiceURL)
 		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			return Config{}, fmt.Errorf("COMMANDS_SERVICE_URL: %q is not an http URL", c.CommandsServiceURL)
+			return Config{}, errors.New("COMMANDS_SERVICE_URL: not a URL such as http://localhost:6000/api/c/platforms")
 		}
 	}
 	if _, err := amqp.ParseURI(c.RabbitMQURL); err != nil { // not shown: it may hold a password

@@ -36,6 +36,7 @@ func startHTTP(listener net.Listener, variable, addr string, handler http.Handle
 			Handler:           handler,
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       requestTimeout,
+			WriteTimeout:      3 * requestTimeout, // from the header on: reading, doing, writing
 			IdleTimeout:       time.Minute,
 		},
 		addr:   listener.Addr().String(),

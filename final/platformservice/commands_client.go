@@ -19,7 +19,11 @@ type CommandsClient struct {
 // NewCommandsClient returns a client that posts to url. A call takes no longer
 // than timeout, the reading of the answer included.
 func NewCommandsClient(url string, timeout time.Duration) *CommandsClient {
-	return &CommandsClient{url: url, http: &http.Client{Timeout: timeout}}
+	return &CommandsClient{url: url, http: &http.Client{
+		Timeout: timeout,
+		// To follow a redirect would mean to GET, and to take a 200 for success.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 }
 
 // SendPlatform posts p and waits for the answer. It returns an error when
@@ -46,7 +50,7 @@ func (c *CommandsClient) SendPlatform(ctx context.Context, p Platform) error {
 		return fmt.Errorf("send platform: read answer: %w", err)
 	}
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return fmt.Errorf("send platform: %s answered %s: %s", c.url, response.Status, bytes.TrimSpace(answer))
+		return fmt.Errorf("send platform: CommandsService answered %s: %s", response.Status, bytes.TrimSpace(answer))
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func (p *RabbitMQPublisher) connect(ctx context.Context, pause *backoff) error {
 	if err != nil {
 		return err
 	}
-	defer connection.CloseDeadline(time.Now().Add(brokerTimeout))
+	defer func() { _ = connection.CloseDeadline(time.Now().Add(brokerTimeout)) }()
 	channel, err := connection.Channel()
 	if err != nil {
 		return fmt.Errorf("open channel: %w", err)
@@ -114,8 +114,10 @@ func (p *RabbitMQPublisher) connect(ctx context.Context, pause *backoff) error {
 			return ctx.Err()
 		case err := <-lost:
 			return fmt.Errorf("connection lost: %w", err)
-		case b := <-blocked: // the broker is short of memory or disk, and reads nothing
-			if b.Active {
+		case b, ok := <-blocked: // the broker is short of memory or disk, and reads nothing
+			if !ok {
+				blocked = nil // the connection is lost, and so says lost
+			} else if b.Active {
 				p.log.Warn("broker takes no events", "reason", b.Reason)
 				p.setChannel(nil)
 			} else {

@@ -16,8 +16,8 @@ import (
 )
 
 // run runs the system until ctx ends, which is no error, or a part of it fails.
-// The services talk as they would apart: HTTP and gRPC over loopback, on ports
-// that are free, and events over a bus; here that is in memory.
+// The services talk as they would apart: gRPC over loopback, on a port that is
+// free, and events over a bus; here that is in memory.
 func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logger) error {
 	platforms, err := platformservice.ConfigFromEnv(lookup)
 	if err != nil {
@@ -45,9 +45,8 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 		defer listeners[i].Close()
 	}
 	platforms.HTTPListener, platforms.GRPCListener, commands.HTTPListener = listeners[0], listeners[1], listeners[2]
-	platformsAddr, commandsAddr := listeners[0].Addr().String(), listeners[2].Addr().String()
 	commands.PlatformsTarget = listeners[1].Addr().String()
-	platforms.CommandsServiceURL = "http://" + commandsAddr + "/api/c/platforms"
+	platforms.CommandsServiceURL = "" // new platforms go by the bus alone
 	memory := &bus.Memory{}
 	platforms.Publisher, commands.Subscriber = memory, memory
 
@@ -70,7 +69,7 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 
 	gatewayLog := log.With("service", "gateway")
 	gateway := &http.Server{
-		Handler:           newGateway(platformsAddr, commandsAddr, gatewayLog),
+		Handler:           newGateway(listeners[0].Addr().String(), listeners[2].Addr().String(), gatewayLog),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
 	}

@@ -1,0 +1,158 @@
+package platformservice
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// testConfig returns a configuration for a service on free ports. Nobody
+// answers at the other addresses in it: the service has to live with that.
+func testConfig(t *testing.T) Config {
+	t.Helper()
+	return Config{
+		HTTPAddr:               "127.0.0.1:0",
+		DatabaseURL:            "sqlite:" + filepath.Join(t.TempDir(), "platforms.db"),
+		CommandsServiceURL:     "http://127.0.0.1:1/",
+		CommandsServiceTimeout: patience,
+	}
+}
+
+// testService is a service that a test runs.
+type testService struct {
+	addr    string // of its HTTP server
+	url     string // the same as a URL
+	log     *logCapture
+	stop    context.CancelFunc
+	stopped chan error // gets what Run returned
+}
+
+// startService runs a service until the test ends, or stop is called, and
+// returns when it listens.
+func startService(t *testing.T, cfg Config) *testService {
+	t.Helper()
+	log, logged := captureLog()
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &testService{log: logged, stop: cancel, stopped: make(chan error, 1)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.stopped <- Run(ctx, cfg, log)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		receive(t, "the end of Run", ended)
+	})
+	s.addr = s.loggedAddr(t, "listening for HTTP")
+	s.url = "http://" + s.addr
+	return s
+}
+
+// loggedAddr returns the address in the line of the log that has message.
+func (s *testService) loggedAddr(t *testing.T, message string) string {
+	t.Helper()
+	waitFor(t, message, func() bool { return len(s.log.lines(message)) == 1 })
+	_, addr, found := strings.Cut(s.log.lines(message)[0], "addr=")
+	require.True(t, found)
+	return addr
+}
+
+// waitReady returns when the service serves.
+func (s *testService) waitReady(t *testing.T) {
+	t.Helper()
+	waitFor(t, "a service that is ready", func() bool {
+		return send(t, "GET", s.url+"/api/platforms", "").status == http.StatusOK
+	})
+}
+
+func TestRun(t *testing.T) {
+	const body = `{"name":"x","publisher":"p","cost":"1"}`
+
+	t.Run("serves, and stops without leaving anything behind", func(t *testing.T) {
+		noGoroutineLeft(t)
+		service := startService(t, testConfig(t))
+		service.waitReady(t)
+		assert.Equal(t, http.StatusCreated, send(t, "POST", service.url+"/api/platforms", body).status)
+		service.stop()
+		assert.NoError(t, receive(t, "the end of Run", service.stopped))
+		_, err := net.Dial("tcp", service.addr)
+		assert.Error(t, err)
+	})
+
+	t.Run("begins with example data when told to", func(t *testing.T) {
+		cfg := testConfig(t)
+		cfg.Seed = true
+		service := startService(t, cfg)
+		service.waitReady(t)
+		assert.Contains(t, send(t, "GET", service.url+"/api/platforms", "").body, "Kubernetes")
+	})
+
+	t.Run("answers the request that is under way when it stops", func(t *testing.T) {
+		cfg := testConfig(t)
+		service := startService(t, cfg)
+		service.waitReady(t)
+		conn, err := net.Dial("tcp", service.addr)
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = fmt.Fprintf(conn, "POST /api/platforms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
+			"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(body))
+		require.NoError(t, err)
+		reader := bufio.NewReader(conn)
+		line, err := reader.ReadString('\n')
+		require.NoError(t, err)
+		require.Contains(t, line, "100 Continue", "the service waits for the body")
+
+		service.stop()
+		waitFor(t, "no new connections", func() bool {
+			other, err := net.Dial("tcp", service.addr)
+			if err == nil {
+				other.Close()
+			}
+			return err != nil
+		})
+		_, err = io.WriteString(conn, body)
+		require.NoError(t, err)
+		_, err = reader.ReadString('\n') // the empty line after 100 Continue
+		require.NoError(t, err)
+		response, err := http.ReadResponse(reader, nil)
+		require.NoError(t, err)
+		defer response.Body.Close()
+		assert.Equal(t, http.StatusCreated, response.StatusCode)
+		assert.NoError(t, receive(t, "the end of Run", service.stopped))
+
+		// And it is in the database: a service that starts on it has it.
+		again := startService(t, cfg)
+		again.waitReady(t)
+		assert.Contains(t, send(t, "GET", again.url+"/api/platforms/1", "").body, `"name":"x"`)
+	})
+
+	t.Run("a taken port is an error that names the variable", func(t *testing.T) {
+		noGoroutineLeft(t)
+		taken, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer taken.Close()
+		cfg := testConfig(t)
+		cfg.HTTPAddr = taken.Addr().String()
+		log, _ := captureLog()
+		err = Run(t.Context(), cfg, log)
+		require.ErrorContains(t, err, "PLATFORMS_HTTP_ADDR")
+		assert.ErrorContains(t, err, cfg.HTTPAddr)
+	})
+
+	t.Run("a database of an unknown kind is an error that names the variable", func(t *testing.T) {
+		noGoroutineLeft(t)
+		cfg := testConfig(t)
+		cfg.DatabaseURL = "mysql://host/db"
+		log, _ := captureLog()
+		require.ErrorContains(t, Run(t.Context(), cfg, log), "DATABASE_URL")
+	})
+}

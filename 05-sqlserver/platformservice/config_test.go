@@ -1,0 +1,84 @@
+package platformservice
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// configFrom reads the configuration from an environment of these variables.
+func configFrom(env map[string]string) (Config, error) {
+	return ConfigFromEnv(func(name string) (string, bool) {
+		value, ok := env[name]
+		return value, ok
+	})
+}
+
+func TestConfigFromEnv(t *testing.T) {
+	t.Run("has a default for everything", func(t *testing.T) {
+		cfg, err := configFrom(nil)
+		require.NoError(t, err)
+		assert.Equal(t, Config{
+			HTTPAddr:               "localhost:5000",
+			DatabaseURL:            "sqlite::memory:",
+			DatabaseWait:           time.Minute,
+			Seed:                   true,
+			CommandsServiceURL:     "http://localhost:6000/api/c/platforms",
+			CommandsServiceTimeout: 2 * time.Second,
+		}, cfg)
+	})
+
+	t.Run("reads every variable", func(t *testing.T) {
+		cfg, err := configFrom(map[string]string{
+			"PLATFORMS_HTTP_ADDR":      ":8080",
+			"DATABASE_URL":             "sqlite:platforms.db",
+			"DATABASE_WAIT":            "5m",
+			"SEED_DATA":                "false",
+			"COMMANDS_SERVICE_URL":     "https://commands/api/c/platforms",
+			"COMMANDS_SERVICE_TIMEOUT": "500ms",
+		})
+		require.NoError(t, err)
+		assert.Equal(t, Config{
+			HTTPAddr:               ":8080",
+			DatabaseURL:            "sqlite:platforms.db",
+			DatabaseWait:           5 * time.Minute,
+			Seed:                   false,
+			CommandsServiceURL:     "https://commands/api/c/platforms",
+			CommandsServiceTimeout: 500 * time.Millisecond,
+		}, cfg)
+	})
+
+	t.Run("an empty COMMANDS_SERVICE_URL is nobody to tell", func(t *testing.T) {
+		cfg, err := configFrom(map[string]string{"COMMANDS_SERVICE_URL": ""})
+		require.NoError(t, err)
+		assert.Empty(t, cfg.CommandsServiceURL)
+	})
+
+	t.Run("SQL Server is seeded only when asked", func(t *testing.T) {
+		for _, url := range []string{"sqlserver://SA:x@host?database=d", "Server=host;Initial Catalog=d", "Data Source=host;Database=d"} {
+			cfg, err := configFrom(map[string]string{"DATABASE_URL": url})
+			require.NoError(t, err)
+			assert.False(t, cfg.Seed)
+			cfg, err = configFrom(map[string]string{"DATABASE_URL": url, "SEED_DATA": "true"})
+			require.NoError(t, err)
+			assert.True(t, cfg.Seed)
+		}
+	})
+
+	for name, values := range map[string][]string{
+		"SEED_DATA":                {"", "yes"},
+		"DATABASE_WAIT":            {"", "1", "0s", "-1m"},
+		"COMMANDS_SERVICE_TIMEOUT": {"", "2", "0s", "-2s"},
+		"COMMANDS_SERVICE_URL":     {"localhost:6000", "/api/c/platforms", "ftp://u:s3cret@host/", "http://", "http://u:s3cret@host:x/"},
+	} {
+		for _, value := range values {
+			t.Run(name+"="+value+" is an error that names it", func(t *testing.T) {
+				_, err := configFrom(map[string]string{name: value})
+				require.ErrorContains(t, err, name)
+				assert.NotContains(t, err.Error(), "s3cret")
+			})
+		}
+	}
+}

@@ -1,0 +1,74 @@
+package platformservice
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestHealth(t *testing.T) {
+	api := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+
+	for _, row := range []struct {
+		state                string
+		database             error
+		livez, readyz, other int
+	}{
+		{"starting", nil, 200, 503, 503},
+		{"starting", errors.New("away"), 200, 503, 503},
+		{"ready", nil, 200, 200, 204},
+		{"ready", errors.New("away"), 200, 503, 204}, // the API has its own answer to that
+		{"stopping", nil, 200, 503, 204},             // what still comes is served
+	} {
+		what := row.state
+		if row.database != nil {
+			what += ", the database is away"
+		}
+		t.Run(what, func(t *testing.T) {
+			h := newHealth(func(context.Context) error { return row.database })
+			if row.state != "starting" { // the state to begin with
+				h.set(row.state)
+			}
+			url := serve(t, h.handler(api))
+			for path, status := range map[string]int{"/livez": row.livez, "/readyz": row.readyz, "/api/platforms": row.other} {
+				a := send(t, "GET", url+path, "")
+				assert.Equal(t, status, a.status, path)
+				if status == http.StatusServiceUnavailable {
+					requireProblem(t, status, a)
+					assert.NotEmpty(t, a.header.Get("Retry-After"))
+					assert.NotContains(t, a.body, "away")
+				}
+			}
+			a := send(t, "POST", url+"/livez", "")
+			requireProblem(t, http.StatusMethodNotAllowed, a)
+			assert.Equal(t, "GET, HEAD", a.header.Get("Allow"))
+		})
+	}
+
+	t.Run("a database that hangs does not hang the probe", func(t *testing.T) {
+		h := newHealth(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		h.set("ready")
+		requireProblem(t, http.StatusServiceUnavailable, send(t, "GET", serve(t, h.handler(api))+"/readyz", ""))
+	})
+}
+
+func TestHealthOfStore(t *testing.T) {
+	store := memoryStore(t)
+	h := newHealth(store.Ping)
+	h.set("ready")
+	url := serve(t, h.handler(http.NotFoundHandler()))
+	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
+	store.Close()
+	requireProblem(t, http.StatusServiceUnavailable, send(t, "GET", url+"/readyz", ""))
+	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/livez", "").status)
+}
+
+func TestHealthOfService(t *testing.T) {
+	service := startService(t, testConfig(t))
+	service.waitReady(t)
+	assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
+	assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/livez", "").status)
+}

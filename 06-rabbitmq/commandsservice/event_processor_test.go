@@ -1,0 +1,114 @@
+package commandsservice
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// An event as the .NET PlatformService publishes it, as recorded.
+const recordedEvent = `{"Id":4,"Name":"x","Event":"Platform_Published"}`
+
+func TestEventProcessor(t *testing.T) {
+	t.Run("stores the platform of an event that the .NET service sent", func(t *testing.T) {
+		store, logged := process(t, recordedEvent)
+		platforms, err := store.Platforms(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []Platform{{ExternalID: 4, Name: "x"}}, platforms)
+		assert.Len(t, logged.lines("new=true"), 1)
+	})
+
+	t.Run("leaves a known platform alone", func(t *testing.T) {
+		store, logged := process(t, recordedEvent, `{"Id":4,"Name":"another","Event":"Platform_Published"}`)
+		platforms, err := store.Platforms(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []Platform{{ExternalID: 4, Name: "x"}}, platforms)
+		assert.Len(t, logged.lines("new=false"), 1)
+	})
+
+	for _, body := range []string{
+		`{"Id":4,"Name":"x","Event":"Platform_Deleted"}`,
+		`{"Id":4,"Name":"x","Event":"platform_published"}`,
+		`{"Event":"Command_Created","Id":"not ours to judge","Name":5}`,
+	} {
+		t.Run("ignores the event of another type "+body, func(t *testing.T) {
+			store, logged := process(t, body)
+			wantPlatforms(t, store, 0)
+			assert.Len(t, logged.lines("event ignored"), 1)
+		})
+	}
+
+	for what, body := range map[string]string{
+		"nothing":              "",
+		"no JSON":              "hello",
+		"a cut off event":      recordedEvent[:20],
+		"trailing data":        recordedEvent + "x",
+		"two events":           recordedEvent + recordedEvent,
+		"an array":             "[" + recordedEvent + "]",
+		"null":                 "null",
+		"a text":               `"Platform_Published"`,
+		"no type":              `{"Id":4,"Name":"x"}`,
+		"a type of no text":    `{"Id":4,"Name":"x","Event":1}`,
+		"no id":                event(`"Name":"x"`),
+		"no name":              event(`"Id":4`),
+		"a null name":          event(`"Id":4,"Name":null`),
+		"an empty name":        event(`"Id":4,"Name":""`),
+		"a blank name":         event(`"Id":4,"Name":" \t\n"`),
+		"a number as a name":   event(`"Id":4,"Name":5`),
+		"the id null":          event(`"Id":null,"Name":"x"`),
+		"the id 0":             event(`"Id":0,"Name":"x"`),
+		"the id -1":            event(`"Id":-1,"Name":"x"`),
+		`the id "4"`:           event(`"Id":"4","Name":"x"`),
+		"the id 1.5":           event(`"Id":1.5,"Name":"x"`),
+		"the id 2147483648":    event(`"Id":2147483648,"Name":"x"`),
+		"bytes of no text":     event(`"Id":4,"Name":"` + "\xff" + `"`),
+		"half a surrogate":     event(`"Id":4,"Name":"\ud83d"`),
+		"a very long bad body": fmt.Sprintf(`{"Id":"%0100000d","Name":"x","Event":"Platform_Published"}`, 4),
+	} {
+		t.Run("drops "+what+", says so, and handles the next", func(t *testing.T) {
+			store, logged := process(t, body, `{"Id":5,"Name":"next","Event":"Platform_Published"}`)
+			platforms, err := store.Platforms(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, []Platform{{ExternalID: 5, Name: "next"}}, platforms)
+			dropped := logged.lines("event dropped")
+			require.Len(t, dropped, 1)
+			assert.Less(t, len(dropped[0]), 500, "no body fills the log")
+		})
+	}
+
+	t.Run("logs what is lost when it cannot be stored", func(t *testing.T) {
+		store := memoryStore(t)
+		log, logged := captureLog()
+		require.NoError(t, store.Close())
+		NewEventProcessor(store, log).Process(t.Context(), []byte(recordedEvent))
+		lost := logged.lines("event lost")
+		require.Len(t, lost, 1)
+		for _, part := range []string{"level=ERROR", "id=4", "name=x", "closed"} {
+			assert.Contains(t, lost[0], part)
+		}
+	})
+
+	t.Run("keeps a name as it was sent", func(t *testing.T) {
+		store, _ := process(t, event(`"Id":4,"Name":"\u0000<b>\"\ud83d\ude80"`))
+		platform, err := store.Platform(t.Context(), 4)
+		require.NoError(t, err)
+		assert.Equal(t, "\x00<b>\"🚀", platform.Name)
+	})
+}
+
+// event returns a Platform_Published event with these fields.
+func event(fields string) string { return `{` + fields + `,"Event":"Platform_Published"}` }
+
+// process handles events one after the other, with an empty store.
+func process(t *testing.T, bodies ...string) (Store, *logCapture) {
+	t.Helper()
+	store := memoryStore(t)
+	log, logged := captureLog()
+	processor := NewEventProcessor(store, log)
+	for _, body := range bodies {
+		processor.Process(t.Context(), []byte(body))
+	}
+	return store, logged
+}

@@ -1,0 +1,145 @@
+package commandsservice
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// testConfig returns a configuration for a service on a free port. Nobody
+// answers at the other addresses in it: the service has to live with that.
+func testConfig(t *testing.T) Config {
+	t.Helper()
+	return Config{
+		HTTPAddr:    "127.0.0.1:0",
+		DatabaseURL: "sqlite:" + filepath.Join(t.TempDir(), "commands.db"),
+		RabbitMQURL: "amqp://127.0.0.1:1/",
+		Exchange:    "unused",
+	}
+}
+
+// testService is a service that a test runs.
+type testService struct {
+	addr    string // of its HTTP server
+	log     *logCapture
+	stop    context.CancelFunc
+	stopped chan error // gets what Run returned
+}
+
+// startService runs a service until the test ends, or stop is called, and
+// returns when it is ready.
+func startService(t *testing.T, cfg Config) *testService {
+	t.Helper()
+	log, logged := captureLog()
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &testService{log: logged, stop: cancel, stopped: make(chan error, 1)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.stopped <- Run(ctx, cfg, log)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		receive(t, "the end of Run", ended)
+	})
+	waitFor(t, "a service that listens", func() bool { return len(logged.lines("listening for HTTP")) == 1 })
+	_, s.addr, _ = strings.Cut(logged.lines("listening for HTTP")[0], "addr=")
+	waitFor(t, "a service that is ready", func() bool { return s.get(t, "/api/c/platforms").status == http.StatusOK })
+	return s
+}
+
+func (s *testService) get(t *testing.T, path string) answer {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+s.addr+path, nil)
+	require.NoError(t, err)
+	request.Close = true // leaves no connection, and so no goroutine, behind
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return answer{response.StatusCode, response.Header, string(body)}
+}
+
+func TestRun(t *testing.T) {
+	t.Run("serves, and stops without leaving anything behind", func(t *testing.T) {
+		noGoroutineLeft(t)
+		service := startService(t, testConfig(t))
+		wantJSON(t, service.get(t, "/api/c/platforms"), http.StatusOK, "[]")
+		service.stop()
+		assert.NoError(t, receive(t, "the end of Run", service.stopped))
+		_, err := net.Dial("tcp", service.addr)
+		assert.Error(t, err)
+	})
+
+	t.Run("answers the request that is under way when it stops", func(t *testing.T) {
+		cfg := testConfig(t)
+		service := startService(t, cfg)
+		conn, err := net.Dial("tcp", service.addr)
+		require.NoError(t, err)
+		defer conn.Close()
+		const body = `{"id":4,"name":"x"}`
+		_, err = io.WriteString(conn, "POST /api/c/platforms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
+			"Content-Length: 19\r\nExpect: 100-continue\r\n\r\n")
+		require.NoError(t, err)
+		reader := bufio.NewReader(conn)
+		line, err := reader.ReadString('\n')
+		require.NoError(t, err)
+		require.Contains(t, line, "100 Continue", "the service waits for the body")
+
+		service.stop()
+		waitFor(t, "no new connections", func() bool {
+			other, err := net.Dial("tcp", service.addr)
+			if err == nil {
+				other.Close()
+			}
+			return err != nil
+		})
+		_, err = io.WriteString(conn, body)
+		require.NoError(t, err)
+		_, err = reader.ReadString('\n') // the empty line after 100 Continue
+		require.NoError(t, err)
+		response, err := http.ReadResponse(reader, nil)
+		require.NoError(t, err)
+		defer response.Body.Close()
+		assert.Equal(t, http.StatusOK, response.StatusCode)
+		assert.NoError(t, receive(t, "the end of Run", service.stopped))
+
+		// And it is in the database: a service that starts on it has it.
+		wantJSON(t, startService(t, cfg).get(t, "/api/c/platforms"), http.StatusOK, "["+body+"]")
+	})
+
+	t.Run("a taken port is an error that names the variable", func(t *testing.T) {
+		noGoroutineLeft(t)
+		taken, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer taken.Close()
+		cfg := testConfig(t)
+		cfg.HTTPAddr = taken.Addr().String()
+		log, _ := captureLog()
+		err = Run(t.Context(), cfg, log)
+		require.ErrorContains(t, err, "COMMANDS_HTTP_ADDR")
+		assert.ErrorContains(t, err, cfg.HTTPAddr)
+	})
+
+	t.Run("a database that cannot be had is an error", func(t *testing.T) {
+		noGoroutineLeft(t)
+		for url, want := range map[string]string{
+			"mysql://host/x": "COMMANDS_DATABASE_URL",
+			"sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"): "create tables",
+		} {
+			cfg := testConfig(t)
+			cfg.DatabaseURL = url
+			log, _ := captureLog()
+			assert.ErrorContains(t, Run(t.Context(), cfg, log), want)
+		}
+	})
+}

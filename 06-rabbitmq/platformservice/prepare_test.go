@@ -1,0 +1,138 @@
+package platformservice
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// lateDatabase returns the URL of a SQLite file in a folder that is not there
+// until come is called: a database that is not up yet.
+func lateDatabase(t testing.TB) (databaseURL string, come func()) {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "later")
+	return "sqlite:" + filepath.Join(folder, "platforms.db"), func() { require.NoError(t, os.Mkdir(folder, 0o700)) }
+}
+
+// startPrepare calls prepare on a store that nobody else has.
+func startPrepare(t testing.TB, ctx context.Context, cfg Config) (store Store, logged *logCapture, result <-chan error) {
+	t.Helper()
+	store, err := OpenStore(cfg.DatabaseURL)
+	require.NoError(t, err)
+	log, logged := captureLog()
+	ctx, cancel := context.WithCancel(ctx)
+	done, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		done <- prepare(ctx, store, cfg, log)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		receive(t, "the end of prepare", ended)
+		store.Close()
+	})
+	return store, logged, done
+}
+
+func TestPrepare(t *testing.T) {
+	t.Run("seeds only when told to", func(t *testing.T) {
+		for seed, want := range map[bool]int{true: 3, false: 0} {
+			store, _, result := startPrepare(t, t.Context(), Config{DatabaseURL: "sqlite::memory:", DatabaseWait: patience, Seed: seed})
+			require.NoError(t, receive(t, "the result", result))
+			platforms, err := store.Platforms(t.Context())
+			require.NoError(t, err)
+			assert.Len(t, platforms, want)
+		}
+	})
+
+	t.Run("is safe when several start at once", func(t *testing.T) {
+		cfg := Config{DatabaseURL: "sqlite:" + filepath.Join(t.TempDir(), "platforms.db"), DatabaseWait: patience, Seed: true}
+		var results []<-chan error
+		var store Store
+		for range 6 {
+			var result <-chan error
+			store, _, result = startPrepare(t, t.Context(), cfg)
+			results = append(results, result)
+		}
+		for _, result := range results {
+			require.NoError(t, receive(t, "the result", result))
+		}
+		platforms, err := store.Platforms(t.Context())
+		require.NoError(t, err)
+		assert.Len(t, platforms, 3, "seeded once")
+	})
+
+	t.Run("waits for the database, and logs each try", func(t *testing.T) {
+		url, come := lateDatabase(t)
+		store, logged, result := startPrepare(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: patience, Seed: true})
+		waitFor(t, "two tries in the log", func() bool { return len(logged.lines("database is not ready")) >= 2 })
+		assert.Contains(t, logged.lines("")[0], "unable to open database file")
+		assert.Empty(t, result)
+		come()
+		require.NoError(t, receive(t, "the result", result))
+		platforms, err := store.Platforms(t.Context())
+		require.NoError(t, err)
+		assert.Len(t, platforms, 3)
+	})
+
+	t.Run("gives up, and says why and which setting", func(t *testing.T) {
+		url, _ := lateDatabase(t)
+		_, _, result := startPrepare(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: 10 * time.Millisecond})
+		err := receive(t, "the result", result)
+		require.ErrorContains(t, err, "DATABASE_WAIT")
+		assert.ErrorContains(t, err, "10ms")
+		assert.ErrorContains(t, err, "unable to open database file")
+	})
+
+	t.Run("ends when told to", func(t *testing.T) {
+		url, _ := lateDatabase(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		_, logged, result := startPrepare(t, ctx, Config{DatabaseURL: url, DatabaseWait: time.Hour})
+		waitFor(t, "a try", func() bool { return len(logged.lines("database is not ready")) > 0 })
+		cancel()
+		assert.Error(t, receive(t, "the result", result))
+	})
+}
+
+// TestRunWaitsForTheDatabase: meanwhile the service is alive, and not ready.
+func TestRunWaitsForTheDatabase(t *testing.T) {
+	t.Run("until it comes", func(t *testing.T) {
+		cfg := testConfig(t)
+		var come func()
+		cfg.DatabaseURL, come = lateDatabase(t)
+		service := startService(t, cfg)
+		waitFor(t, "a try", func() bool { return len(service.log.lines("database is not ready")) > 0 })
+		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/livez", "").status)
+		requireProblem(t, http.StatusServiceUnavailable, send(t, "GET", service.url+"/readyz", ""))
+		requireProblem(t, http.StatusServiceUnavailable, send(t, "GET", service.url+"/api/platforms", ""))
+
+		come()
+		service.waitReady(t)
+		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
+	})
+
+	t.Run("until DATABASE_WAIT is over, which is an error", func(t *testing.T) {
+		noGoroutineLeft(t)
+		cfg := testConfig(t)
+		cfg.DatabaseURL, _ = lateDatabase(t)
+		cfg.DatabaseWait = 10 * time.Millisecond
+		log, _ := captureLog()
+		require.ErrorContains(t, Run(t.Context(), cfg, log), "DATABASE_WAIT")
+	})
+
+	t.Run("until it is told to stop, which is none", func(t *testing.T) {
+		noGoroutineLeft(t)
+		cfg := testConfig(t)
+		cfg.DatabaseURL, _ = lateDatabase(t)
+		service := startService(t, cfg)
+		waitFor(t, "a try", func() bool { return len(service.log.lines("database is not ready")) > 0 })
+		service.stop()
+		require.NoError(t, receive(t, "the end of Run", service.stopped))
+	})
+}

@@ -1,0 +1,248 @@
+package platformservice
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// startPublisher returns a publisher that is closed when the test ends.
+func startPublisher(t *testing.T, url, exchange string, log *slog.Logger) *RabbitMQPublisher {
+	t.Helper()
+	publisher := NewRabbitMQPublisher(url, exchange, log)
+	t.Cleanup(publisher.Close)
+	return publisher
+}
+
+// waitConnected returns when the publisher that writes to this log has
+// connected for the nth time.
+func waitConnected(t *testing.T, logged *logCapture, n int) {
+	t.Helper()
+	waitFor(t, fmt.Sprint("connection ", n), func() bool {
+		return len(logged.lines("publisher connected to the broker")) >= n
+	})
+}
+
+// listen returns what comes to the exchange from now on.
+func listen(t *testing.T, b *testBroker) <-chan amqp.Delivery {
+	t.Helper()
+	b.declare(t)
+	queue, err := b.channel.QueueDeclare("", false, true, true, false, nil)
+	require.NoError(t, err)
+	require.NoError(t, b.channel.QueueBind(queue.Name, "", b.exchange, false, nil))
+	deliveries, err := b.channel.Consume(queue.Name, "", true, true, false, false, nil)
+	require.NoError(t, err)
+	return deliveries
+}
+
+// postPlatform posts a platform and requires that it is created.
+func postPlatform(t *testing.T, url, name string) {
+	t.Helper()
+	a := send(t, "POST", url+"/api/platforms", `{"name":"`+name+`","publisher":"p","cost":"1"}`)
+	require.Equal(t, http.StatusCreated, a.status, a.body)
+}
+
+func TestPublisher(t *testing.T) {
+	t.Run("sends the event as the .NET service does", func(t *testing.T) {
+		broker := newTestBroker(t)
+		events := listen(t, broker)
+		log, logged := captureLog()
+		publisher := startPublisher(t, broker.url, broker.exchange, log)
+		waitConnected(t, logged, 1)
+
+		store := memoryStore(t)
+		for range 3 {
+			createPlatform(t, store, "earlier")
+		}
+		url := serve(t, (&restAPI{store: store, publisher: publisher, log: log}).handler())
+		requireProblem(t, http.StatusBadRequest, send(t, "POST", url+"/api/platforms", `{}`)) // sends nothing
+		postPlatform(t, url, "x")
+		event := receive(t, "the event", events)
+		assert.Equal(t, `{"Id":4,"Name":"x","Event":"Platform_Published"}`, string(event.Body))
+		assert.Equal(t, "application/json", event.ContentType)
+		assert.Equal(t, "", event.RoutingKey)
+		assert.Equal(t, broker.exchange, event.Exchange)
+		assert.Len(t, logged.lines(`msg="event published" id=4`), 1)
+	})
+
+	t.Run("creates the exchange as the contract says", func(t *testing.T) {
+		broker := newTestBroker(t)
+		log, logged := captureLog()
+		startPublisher(t, broker.url, broker.exchange, log)
+		waitConnected(t, logged, 1)
+
+		// The broker refuses to declare it with other properties than it has,
+		// and closes the channel.
+		declare := func(kind string, durable, autoDelete, passive bool) error {
+			connection, err := dialBroker(t.Context(), broker.url)
+			require.NoError(t, err)
+			defer connection.Close()
+			channel, err := connection.Channel()
+			require.NoError(t, err)
+			if passive { // does not create it
+				return channel.ExchangeDeclarePassive(broker.exchange, kind, durable, autoDelete, false, false, nil)
+			}
+			return channel.ExchangeDeclare(broker.exchange, kind, durable, autoDelete, false, false, nil)
+		}
+		require.NoError(t, declare("fanout", false, false, true), "it is there")
+		assert.NoError(t, declare("fanout", false, false, false))
+		assert.Error(t, declare("direct", false, false, false))
+		assert.Error(t, declare("fanout", true, false, false))
+		assert.Error(t, declare("fanout", false, true, false))
+	})
+
+	t.Run("starts without a broker, connects when it comes, and again when it is lost", func(t *testing.T) {
+		noGoroutineLeft(t)
+		broker := newTestBroker(t)
+		events := listen(t, broker)
+		proxy, url := newBrokerProxy(t, broker.url) // which is down
+		log, logged := captureLog()
+		publisher := startPublisher(t, url, broker.exchange, log)
+		api := serve(t, (&restAPI{store: memoryStore(t), publisher: publisher, log: log}).handler())
+
+		// awayAgain posts while the broker is away.
+		awayAgain := func(name string) {
+			t.Helper()
+			require.ErrorIs(t, publisher.Publish(t.Context(), []byte("lost")), errNotConnected)
+			before := len(logged.lines("event was not published"))
+			postPlatform(t, api, name)
+			require.Len(t, logged.lines("event was not published"), before+1)
+		}
+		waitFor(t, "a try", func() bool { return len(logged.lines("publisher has no broker")) > 0 })
+		awayAgain("while it is away")
+		for n := 1; n <= 3; n++ {
+			proxy.restore()
+			waitConnected(t, logged, n)
+			postPlatform(t, api, fmt.Sprint("connection ", n))
+			assert.Contains(t, string(receive(t, "the event", events).Body), fmt.Sprint("connection ", n))
+
+			tries := len(logged.lines("publisher has no broker"))
+			proxy.cut()
+			waitFor(t, "a lost connection", func() bool { return len(logged.lines("publisher has no broker")) > tries })
+			awayAgain(fmt.Sprint("after connection ", n))
+		}
+		assert.Empty(t, logged.lines("takes events again"), "a lost connection is not one that was blocked")
+	})
+
+	t.Run("Close sends what was published before it", func(t *testing.T) {
+		noGoroutineLeft(t)
+		broker := newTestBroker(t)
+		events := listen(t, broker)
+		log, logged := captureLog()
+		publisher := startPublisher(t, broker.url, broker.exchange, log)
+		waitConnected(t, logged, 1)
+		const count = 500
+		inParallel(t, 5, func(int) error {
+			for range count / 5 {
+				if err := publisher.Publish(t.Context(), []byte("{}")); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		publisher.Close()
+		for range count {
+			receive(t, "an event", events)
+		}
+		assert.ErrorIs(t, publisher.Publish(t.Context(), []byte("{}")), errNotConnected)
+	})
+
+	t.Run("Close ends tries to connect", func(t *testing.T) {
+		noGoroutineLeft(t)
+		proxy := newTCPProxy(t, "127.0.0.1:1")
+		log, logged := captureLog()
+		publisher := startPublisher(t, "amqp://"+proxy.addr, "unused", log)
+		waitFor(t, "a try", func() bool { return len(logged.lines("publisher has no broker")) > 0 })
+		publisher.Close()
+	})
+
+	t.Run("an exchange of another kind is logged, again and again", func(t *testing.T) {
+		broker := newTestBroker(t)
+		require.NoError(t, broker.channel.ExchangeDeclare(broker.exchange, "fanout", true, false, false, false, nil))
+		log, logged := captureLog()
+		publisher := startPublisher(t, broker.url, broker.exchange, log)
+		waitFor(t, "two tries", func() bool { return len(logged.lines("PRECONDITION_FAILED")) >= 2 })
+		assert.ErrorIs(t, publisher.Publish(t.Context(), []byte("{}")), errNotConnected)
+	})
+
+	t.Run("connects again when the broker closes the channel", func(t *testing.T) {
+		broker := newTestBroker(t)
+		log, logged := captureLog()
+		publisher := startPublisher(t, broker.url, broker.exchange, log)
+		waitConnected(t, logged, 1)
+		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
+		require.NoError(t, publisher.Publish(t.Context(), []byte("to nowhere"))) // which the broker answers with a 404
+		waitConnected(t, logged, 2)
+		events := listen(t, broker)
+		require.NoError(t, publisher.Publish(t.Context(), []byte("{}")))
+		receive(t, "the event", events)
+	})
+
+	t.Run("refuses events while the broker says that it takes none", func(t *testing.T) {
+		broker := newTestBroker(t)
+		events := listen(t, broker)
+		proxy, url := newBrokerProxy(t, broker.url)
+		proxy.restore()
+		log, logged := captureLog()
+		publisher := startPublisher(t, url, broker.exchange, log)
+		waitConnected(t, logged, 1)
+
+		// Frames of AMQP 0-9-1: type 1, channel 0, size, connection (10) method, end.
+		proxy.say(t, "\x01\x00\x00\x00\x00\x00\x0f\x00\x0a\x00\x3c\x0alow on ram\xce") // blocked (60), with the reason
+		waitFor(t, "the broker's word", func() bool { return len(logged.lines(`reason="low on ram"`)) == 1 })
+		assert.ErrorIs(t, publisher.Publish(t.Context(), []byte("{}")), errNotConnected)
+		proxy.say(t, "\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x3d\xce") // unblocked (61)
+		waitFor(t, "the broker's word", func() bool { return len(logged.lines("takes events again")) == 1 })
+		require.NoError(t, publisher.Publish(t.Context(), []byte("{}")))
+		receive(t, "the event", events)
+	})
+
+	t.Run("a broker that stops reading does not hold a POST for ever", func(t *testing.T) {
+		noGoroutineLeft(t)
+		broker := newTestBroker(t)
+		broker.declare(t)
+		proxy, url := newBrokerProxy(t, broker.url)
+		proxy.restore()
+		log, logged := captureLog()
+		publisher := startPublisher(t, url, broker.exchange, log)
+		waitConnected(t, logged, 1)
+		proxy.stall()
+
+		// The first ones fit in the buffers on the way.
+		body := bytes.Repeat([]byte("x"), 4<<20)
+		failed := make(chan error, 1)
+		go func() {
+			for range 100 {
+				if err := publisher.Publish(t.Context(), body); err != nil {
+					failed <- err
+					return
+				}
+			}
+			failed <- nil
+		}()
+		assert.Error(t, receive(t, "an error of Publish", failed))
+		// It is taken for lost, and left.
+		waitFor(t, "a lost connection", func() bool { return len(logged.lines("publisher has no broker")) > 0 })
+	})
+}
+
+func TestRunPublishes(t *testing.T) {
+	noGoroutineLeft(t)
+	broker := newTestBroker(t)
+	events := listen(t, broker)
+	cfg := testConfig(t)
+	cfg.RabbitMQURL, cfg.Exchange = broker.url, broker.exchange
+	service := startService(t, cfg)
+	service.waitReady(t)
+	waitConnected(t, service.log, 1)
+	postPlatform(t, service.url, "x")
+	assert.Equal(t, `{"Id":1,"Name":"x","Event":"Platform_Published"}`, string(receive(t, "the event", events).Body))
+	service.stop()
+	require.NoError(t, receive(t, "the end of Run", service.stopped))
+}

@@ -1,0 +1,193 @@
+package platformservice
+
+import (
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"testing"
+
+	mssql "github.com/microsoft/go-mssqldb"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestSQLServer(t *testing.T) {
+	sqlServerURL(t) // or skip all of it
+
+	testStore(t, func(t testing.TB) Store { return openStore(t, sqlServerURL(t)) })
+
+	t.Run("what was stored outlives Close", func(t *testing.T) {
+		url := sqlServerURL(t)
+		store := openStore(t, url)
+		created := createPlatform(t, store, "x")
+		require.NoError(t, store.Close())
+		found, err := openStore(t, url).Platform(t.Context(), created.ID)
+		require.NoError(t, err)
+		assert.Equal(t, created, found)
+	})
+
+	t.Run("an id that is given again is ErrDuplicate", func(t *testing.T) {
+		store := openStore(t, sqlServerURL(t))
+		first := createPlatform(t, store, "x")
+		_, err := store.(*sqlServerStore).db.Exec(`DBCC CHECKIDENT (N'dbo.Platforms', RESEED, 0)`)
+		require.NoError(t, err)
+		_, err = store.CreatePlatform(t.Context(), Platform{Name: "y", Publisher: "p", Cost: "1"})
+		require.ErrorIs(t, err, ErrDuplicate)
+		platforms, err := store.Platforms(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []Platform{first}, platforms)
+	})
+
+	t.Run("Prepare creates the database, once, however many do so at a time", func(t *testing.T) {
+		url := sqlServerURL(t)
+		stores := make([]Store, 6)
+		for i := range stores {
+			var err error
+			stores[i], err = OpenStore(url)
+			require.NoError(t, err)
+			defer stores[i].Close()
+		}
+		log, _ := captureLog()
+		inParallel(t, len(stores), func(i int) error {
+			return prepare(t.Context(), stores[i], Config{DatabaseWait: patience, Seed: true}, log)
+		})
+		platforms, err := stores[0].Platforms(t.Context())
+		require.NoError(t, err)
+		assert.Len(t, platforms, 3)
+		require.NoError(t, stores[0].Prepare(t.Context()), "and once more")
+	})
+
+	t.Run("the table of the .NET service is taken over", func(t *testing.T) {
+		store, err := openSQLServer(sqlServerURL(t))
+		require.NoError(t, err)
+		defer store.Close()
+		require.NoError(t, store.createDatabase(t.Context()))
+		_, err = store.db.Exec(`
+			CREATE TABLE [Platforms] (
+				[Id] int NOT NULL IDENTITY,
+				[Name] nvarchar(max) NOT NULL,
+				[Publisher] nvarchar(max) NOT NULL,
+				[Cost] nvarchar(max) NOT NULL,
+				CONSTRAINT [PK_Platforms] PRIMARY KEY ([Id])
+			);
+			INSERT INTO [Platforms] VALUES (N'Dot Net', N'Microsoft', N'Free')`)
+		require.NoError(t, err)
+		require.NoError(t, store.Prepare(t.Context()))
+		platforms, err := store.Platforms(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []Platform{{ID: 1, Name: "Dot Net", Publisher: "Microsoft", Cost: "Free"}}, platforms)
+	})
+}
+
+// sqlServerURL returns the URL of a database on the server that SQLSERVER_URL
+// names. The database is not there yet; it is dropped when the test ends.
+func sqlServerURL(t testing.TB) string {
+	t.Helper()
+	server := os.Getenv("SQLSERVER_URL")
+	if server == "" {
+		t.Skip("SQLSERVER_URL is not set: it names a server, sqlserver://sa:PASSWORD@localhost:1433")
+	}
+	u, err := url.Parse(server)
+	require.NoError(t, err)
+	name := "microcomm test " + rand.Text()
+	query := u.Query()
+	query.Set("database", "master")
+	u.RawQuery = query.Encode()
+	master, err := sql.Open("sqlserver", u.String())
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		defer master.Close()
+		_, err := master.Exec(`
+			IF DB_ID(N'` + name + `') IS NOT NULL
+			BEGIN
+				ALTER DATABASE [` + name + `] SET SINGLE_USER WITH ROLLBACK IMMEDIATE;
+				DROP DATABASE [` + name + `];
+			END`)
+		assert.NoError(t, err)
+	})
+	query.Set("database", name)
+	u.RawQuery = query.Encode()
+	return u.String()
+}
+
+func TestOpenSQLServer(t *testing.T) {
+	const password = "pa55 w0rd%"
+	for form, url := range map[string]string{
+		"the ADO.NET form":                "Server=mssql-clusterip-srv,1433;Initial Catalog=platformsdb;User Id=SA;Password=pa55 w0rd%;",
+		"the ADO.NET form, other keys":    "data source=mssql-clusterip-srv,1433;Database=platformsdb;UID=SA;PWD=pa55 w0rd%",
+		"the ADO.NET form, after options": "Server=tcp:mssql-clusterip-srv,1433;Encrypt=false;TrustServerCertificate=true;Initial Catalog=platformsdb;User Id=SA;Password=pa55 w0rd%",
+		"a URL":                           "sqlserver://SA:pa55%20w0rd%25@mssql-clusterip-srv:1433?database=platformsdb",
+	} {
+		t.Run("understands "+form, func(t *testing.T) {
+			store, err := OpenStore(url)
+			require.NoError(t, err)
+			defer store.Close()
+			config := store.(*sqlServerStore).config
+			assert.Equal(t, "mssql-clusterip-srv", config.Host)
+			assert.Equal(t, uint64(1433), config.Port)
+			assert.Equal(t, "platformsdb", config.Database)
+			assert.Equal(t, "SA", config.User)
+			assert.Equal(t, password, config.Password)
+		})
+	}
+
+	for what, url := range map[string]string{
+		"a URL without a database":              "sqlserver://SA:s3cret@localhost:1433",
+		"an ADO.NET form without a database":    "Server=localhost;User Id=SA;Password=s3cret",
+		"a URL that cannot be parsed":           "sqlserver://SA:s3cret%@localhost:1433?database=x",
+		"a port that is no number":              "sqlserver://SA:s3cret@localhost:x?database=x",
+		"an ADO.NET form with a port too large": "Server=localhost,99999;Database=x;User Id=SA;Password=s3cret",
+	} {
+		t.Run("refuses "+what+" without showing the password", func(t *testing.T) {
+			_, err := OpenStore(url)
+			require.ErrorContains(t, err, "DATABASE_URL")
+			assert.NotContains(t, err.Error(), "s3cret")
+		})
+	}
+
+	t.Run("a server that is away is an error without the password", func(t *testing.T) {
+		store, err := OpenStore("sqlserver://SA:s3cret@127.0.0.1:1?database=platformsdb&dial+timeout=1")
+		require.NoError(t, err)
+		defer store.Close()
+		err = store.Prepare(t.Context())
+		require.ErrorContains(t, err, "platformsdb")
+		assert.NotContains(t, err.Error(), "s3cret")
+		assert.Error(t, store.Ping(t.Context()))
+	})
+}
+
+func TestIsDuplicate(t *testing.T) {
+	for _, row := range []struct {
+		what string
+		err  error
+		want bool
+	}{
+		{"a primary key or unique constraint", mssql.Error{Number: 2627}, true},
+		{"a unique index", mssql.Error{Number: 2601}, true},
+		{"wrapped", fmt.Errorf("create: %w", mssql.Error{Number: 2627}), true},
+		{"wrapped beside another", errors.Join(sql.ErrTxDone, mssql.Error{Number: 2601}), true},
+		{"not the last error", mssql.Error{Number: 3621, All: []mssql.Error{{Number: 2627}, {Number: 3621}}}, true},
+		{"a deadlock", mssql.Error{Number: 1205}, false},
+		{"a foreign key", mssql.Error{Number: 547, Message: "2627"}, false},
+		{"no number", mssql.Error{}, false},
+		{"no SQL Server error", errors.New("mssql: 2627"), false},
+		{"none", nil, false},
+	} {
+		t.Run(row.what, func(t *testing.T) { assert.Equal(t, row.want, isDuplicate(row.err)) })
+	}
+}
+
+// TestMissingDatabaseIsSeen: SQL Server answers a login to a database that is
+// missing with two errors, and the driver's error has the number of the last.
+func TestMissingDatabaseIsSeen(t *testing.T) {
+	err := mssql.Error{Number: 18456, Message: "login error: Login failed for user 'SA'.", All: []mssql.Error{
+		{Number: 4060, Message: `Cannot open database "platformsdb" requested by the login. The login failed.`},
+		{Number: 18456, Message: "Login failed for user 'SA'."},
+	}}
+	assert.True(t, isSQLServerError(err, sqlServerCannotOpenDatabase))
+	wrongPassword := mssql.Error{Number: 18456, All: []mssql.Error{{Number: 18456}}}
+	assert.False(t, isSQLServerError(wrongPassword, sqlServerCannotOpenDatabase))
+}
