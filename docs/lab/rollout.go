@@ -67,9 +67,10 @@ type pod struct {
 		DeletionTimestamp string
 	}
 	Status struct {
-		Phase             string
-		Conditions        []struct{ Type, Status, Reason, Message string }
-		ContainerStatuses []containerStatus
+		Phase                 string
+		Conditions            []struct{ Type, Status, Reason, Message string }
+		InitContainerStatuses []containerStatus
+		ContainerStatuses     []containerStatus
 	}
 }
 
@@ -104,7 +105,7 @@ func diagnose(p pod) (problem, bool) {
 			return unschedulable(c.Message), true
 		}
 	}
-	for _, c := range p.Status.ContainerStatuses {
+	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 		if w := c.State.Waiting; w != nil {
 			switch w.Reason {
 			case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName":
@@ -122,6 +123,8 @@ func diagnose(p pod) (problem, bool) {
 				return problem{text, c.RestartCount >= 3}, true
 			}
 		}
+	}
+	for _, c := range p.Status.ContainerStatuses {
 		if c.State.Running != nil && !c.Ready {
 			return problem{c.Name + " runs, but its readiness probe fails: it waits for something; its last words are below", false}, true
 		}
