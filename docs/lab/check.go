@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"time"
 )
@@ -33,7 +34,8 @@ func check(ctx context.Context, l *lab, args []string) error {
 	host := flags.String("host", "", "")
 	inCluster := flags.Bool("cluster", false, "")
 	namespace := flags.String("namespace", "", "")
-	names, err := parseMixed(flags, args)
+	flags.SetOutput(io.Discard)
+	names, err := parseFlags(flags, args)
 	if err != nil {
 		return err
 	}
@@ -53,16 +55,53 @@ func check(ctx context.Context, l *lab, args []string) error {
 		if err != nil {
 			return err
 		}
-		for service, url := range map[string]*string{"platforms-clusterip-srv": platforms, "commands-clusterip-srv": commands} {
-			forwarded, stop, err := portForward(ctx, k, service)
+		return e2eOnCluster(ctx, l, k, stages[i])
+	}
+	return runE2E(ctx, l, stages[i], *platforms, *commands, *host)
+}
+
+// e2eOnCluster runs the stage's e2e tests against the services in the cluster,
+// through port-forwards.
+func e2eOnCluster(ctx context.Context, l *lab, k cluster, s stage) error {
+	there, err := k.deployed(ctx)
+	if err != nil {
+		return err
+	}
+	if there != s.name {
+		return fmt.Errorf("%s is not deployed to %s: go tool lab deploy %s", s.name, k, s.name)
+	}
+	platforms, stop, err := portForward(ctx, k, "platforms-clusterip-srv")
+	if err != nil {
+		return err
+	}
+	defer stop()
+	commands, stop, err := portForward(ctx, k, "commands-clusterip-srv")
+	if err != nil {
+		return err
+	}
+	defer stop()
+	return runE2E(ctx, l, s, platforms, commands, "")
+}
+
+// dryRun has the cluster of the current context check the stage's manifests,
+// all variants of them, without keeping anything.
+func dryRun(ctx context.Context, k cluster, s stage) error {
+	for _, pattern := range []string{"k8s/Kustomization", "k8s-sqlite/kustomization.yaml", "k8s/overlays/*/kustomization.yaml"} {
+		found, err := filepath.Glob(filepath.Join(s.dir, filepath.FromSlash(pattern)))
+		if err != nil {
+			return err
+		}
+		for _, file := range found {
+			manifests, err := k.run(ctx, "", "kustomize", filepath.Dir(file))
 			if err != nil {
 				return err
 			}
-			defer stop()
-			*url = forwarded
+			if _, err := k.run(ctx, manifests, "apply", "--dry-run=server", "-f", "-"); err != nil {
+				return fmt.Errorf("%s: %w", filepath.Base(filepath.Dir(file)), err)
+			}
 		}
 	}
-	return runE2E(ctx, l, stages[i], *platforms, *commands, *host)
+	return nil
 }
 
 // runE2E runs the stage's e2e tests against services that run already.

@@ -75,7 +75,8 @@ func parseDeploy(l *lab, name string, args []string) (deployOptions, error) {
 		flags.StringVar(&o.load, "load", "", "")
 		flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "")
 	}
-	names, err := parseMixed(flags, args)
+	flags.SetOutput(io.Discard)
+	names, err := parseFlags(flags, args)
 	if err != nil {
 		return o, err
 	}
@@ -95,23 +96,6 @@ func parseDeploy(l *lab, name string, args []string) (deployOptions, error) {
 		return o, usageError(fmt.Sprintf("%s has no k8s folder: Kubernetes comes with 03-k8s", o.stage.name))
 	}
 	return o, nil
-}
-
-// parseMixed parses flags that may stand before or after the other arguments,
-// and gives these.
-func parseMixed(flags *flag.FlagSet, args []string) ([]string, error) {
-	flags.SetOutput(io.Discard)
-	var names []string
-	for {
-		if err := flags.Parse(args); err != nil {
-			return nil, usageError(err.Error())
-		}
-		if flags.NArg() == 0 {
-			return names, nil
-		}
-		names = append(names, flags.Arg(0))
-		args = flags.Args()[1:]
-	}
 }
 
 // manifests is the folder with the kustomization that is applied.
@@ -197,12 +181,12 @@ func undeploy(ctx context.Context, l *lab, args []string) error {
 	if err != nil {
 		return err
 	}
-	images, err := k.run(ctx, "", "get", "deployments", "-l", partOf, "-o", "jsonpath={.items[*].spec.template.spec.containers[*].image}")
+	there, err := k.deployed(ctx)
 	if err != nil {
 		return err
 	}
-	if there := regexp.MustCompile(`microcomm/([^/ ]+)/`).FindStringSubmatch(images); there != nil && there[1] != o.stage.name {
-		return fmt.Errorf("%s is what is deployed there: go tool lab undeploy %s", there[1], there[1])
+	if there != "" && there != o.stage.name {
+		return fmt.Errorf("%s is what is deployed there: go tool lab undeploy %s", there, there)
 	}
 	what := []string{"-l", partOf, "--ignore-not-found", "-o", "name"}
 	found, err := k.run(ctx, "", append([]string{"get", partOfKinds}, what...)...)
@@ -316,6 +300,18 @@ func (k cluster) run(ctx context.Context, stdin string, args ...string) (string,
 		return stdout.String(), fmt.Errorf("kubectl %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
 	}
 	return stdout.String(), nil
+}
+
+// deployed gives the name of the stage that runs in the namespace, or nothing.
+func (k cluster) deployed(ctx context.Context) (string, error) {
+	images, err := k.run(ctx, "", "get", "deployments", "-l", partOf, "-o", "jsonpath={.items[*].spec.template.spec.containers[*].image}")
+	if err != nil {
+		return "", err
+	}
+	if found := regexp.MustCompile(`microcomm/([^/ ]+)/`).FindStringSubmatch(images); found != nil {
+		return found[1], nil
+	}
+	return "", nil
 }
 
 // loader gives the command that takes images into the cluster: {image} in it

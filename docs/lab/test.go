@@ -19,7 +19,7 @@ import (
 func testVerb() verb {
 	return verb{
 		name: "test",
-		args: "[STAGE…] [--no-broker] [-v] [-run RE]",
+		args: "[STAGE…] [--no-broker] [--cluster] [-v] [-run RE]",
 		help: `tests a stage with what it needs; no stage: everything CI runs
 
 For each stage: go vet and go test -race of its module alone, then the checks: gofmt,
@@ -29,7 +29,8 @@ each dependency everywhere.
 
 Stages 06 to final need a broker: the one at RABBITMQ_URL, or one that is started for
 the tests. --no-broker skips the tests that need it instead. Tests against SQL Server
-run when SQLSERVER_URL is set.
+run when SQLSERVER_URL is set. --cluster adds what the Kubernetes cluster of the current
+context says of the manifests, and the e2e tests against the stage deployed there.
 
 A test with subtests counts only through them; each check counts as one test.
   -v       shows what every test prints
@@ -41,6 +42,7 @@ A test with subtests counts only through them; each check counts as one test.
 // testOptions is what the command line chose.
 type testOptions struct {
 	noBroker bool
+	cluster  bool
 	verbose  bool
 	pattern  string
 	all      bool // no stage named
@@ -51,6 +53,7 @@ func test(ctx context.Context, l *lab, args []string) error {
 	flags := flag.NewFlagSet("test", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.BoolVar(&options.noBroker, "no-broker", false, "")
+	flags.BoolVar(&options.cluster, "cluster", false, "")
 	flags.BoolVar(&options.verbose, "v", false, "")
 	flags.StringVar(&options.pattern, "run", "", "")
 	names, err := parseFlags(flags, args)
@@ -167,6 +170,14 @@ func (t *tester) test(ctx context.Context, s stage) error {
 		if at := slices.IndexFunc(t.stages, func(x stage) bool { return x.name == s.name }); at > 0 {
 			t.check(&count, "what changes", checkDelta(ctx, t.lab.root, t.stages[at-1], s))
 		}
+	}
+	if t.options.cluster && s.has("k8s") {
+		k, err := currentCluster(ctx, "")
+		if err != nil {
+			return err
+		}
+		t.check(&count, "manifests on the cluster", dryRun(ctx, k, s))
+		t.check(&count, "e2e on the cluster", e2eOnCluster(ctx, t.lab, k, s))
 	}
 	t.rows = append(t.rows, row{s.name, count, time.Since(start).Seconds()})
 	return ctx.Err()
