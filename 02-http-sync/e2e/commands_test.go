@@ -57,7 +57,9 @@ func TestPlatformIsCreatedWhileCommandsServiceIsDown(t *testing.T) {
 	s := local(t)
 	s.platforms.start(t)
 	createPlatform(t, s, "Docker")
-	require.Contains(t, s.platforms.logs.String(), "CommandsService was not told")
+	eventually(t, "the log says so", func() bool {
+		return strings.Contains(s.platforms.logs.String(), "CommandsService was not told")
+	})
 }
 
 func TestCommandsServiceStopsWhenAsked(t *testing.T) {

@@ -231,6 +231,7 @@ func TestCreateText(t *testing.T) {
 		"a low surrogate":                    `\ude00a`,
 		"a pair the wrong way round":         `\ude00\ud83d`,
 		"two high surrogates":                `\ud83d\ud83d`,
+		"two low surrogates":                 `\ude00\ude00`,
 		"two high surrogates and a low one":  `\ud83d\ud83d\ude00`,
 		"a pair and a low surrogate":         `\ud83d\ude00\ude00`,
 		"a high surrogate and another \\u":   `\ud83d\u0041`,

@@ -115,13 +115,7 @@ func TestRun(t *testing.T) {
 		require.Contains(t, line, "100 Continue", "the service waits for the body")
 
 		service.stop()
-		waitFor(t, "no new connections", func() bool {
-			other, err := net.Dial("tcp", service.addr)
-			if err == nil {
-				other.Close()
-			}
-			return err != nil
-		})
+		waitRefused(t, service.addr)
 		_, err = io.WriteString(conn, body)
 		require.NoError(t, err)
 		_, err = reader.ReadString('\n') // the empty line after 100 Continue

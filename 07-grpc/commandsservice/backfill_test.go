@@ -151,7 +151,7 @@ func TestRunBackfills(t *testing.T) {
 	t.Run("when PlatformService comes up later", func(t *testing.T) {
 		proxy := newTCPProxy(t, startPlatformServer(t, serving(Platform{ExternalID: 4, Name: "x"})))
 		cfg := testConfig(t)
-		cfg.PlatformsTarget = proxy.addr
+		cfg.GRPCTarget = proxy.addr
 		service := startService(t, cfg)
 		waitFor(t, "a try", func() bool { return len(service.log.lines("backfill failed")) > 0 })
 		wantJSON(t, service.get(t, "/api/c/platforms"), http.StatusOK, "[]")
@@ -168,7 +168,7 @@ func TestRunBackfills(t *testing.T) {
 		var missed atomic.Bool
 		cfg := testConfig(t)
 		cfg.RabbitMQURL, cfg.Exchange = url, broker.exchange
-		cfg.PlatformsTarget = startPlatformServer(t, func(context.Context, string, string) (string, error) {
+		cfg.GRPCTarget = startPlatformServer(t, func(context.Context, string, string) (string, error) {
 			if missed.Load() {
 				return encodePlatforms(Platform{ExternalID: 4, Name: "missed"}), nil
 			}

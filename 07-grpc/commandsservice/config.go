@@ -8,11 +8,11 @@ import (
 
 // Config is what can be set from outside. ConfigFromEnv says where from.
 type Config struct {
-	HTTPAddr        string // where the REST API listens, host:port
-	DatabaseURL     string // see OpenStore
-	RabbitMQURL     string // amqp://USER:PASSWORD@HOST:5672/; without a user it is guest
-	Exchange        string // the fanout exchange that events come from
-	PlatformsTarget string // PlatformService's gRPC server, host:port
+	HTTPAddr    string // where the REST API listens, host:port
+	DatabaseURL string // see OpenStore
+	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; without a user it is guest
+	Exchange    string // the fanout exchange that events come from
+	GRPCTarget  string // PlatformService's gRPC server, host:port
 }
 
 // ConfigFromEnv reads the configuration with lookup, which is os.LookupEnv. A
@@ -26,11 +26,11 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		return unset
 	}
 	c := Config{
-		HTTPAddr:        get("COMMANDS_HTTP_ADDR", "localhost:6000"),
-		DatabaseURL:     get("COMMANDS_DATABASE_URL", "sqlite::memory:"),
-		RabbitMQURL:     get("RABBITMQ_URL", "amqp://localhost:5672/"),
-		Exchange:        get("RABBITMQ_EXCHANGE", "trigger"),
-		PlatformsTarget: get("PLATFORMS_GRPC_TARGET", "localhost:5001"),
+		HTTPAddr:    get("COMMANDS_HTTP_ADDR", "localhost:6000"),
+		DatabaseURL: get("COMMANDS_DATABASE_URL", "sqlite::memory:"),
+		RabbitMQURL: get("RABBITMQ_URL", "amqp://localhost:5672/"),
+		Exchange:    get("RABBITMQ_EXCHANGE", "trigger"),
+		GRPCTarget:  get("PLATFORMS_GRPC_TARGET", "localhost:5001"),
 	}
 	if _, err := amqp.ParseURI(c.RabbitMQURL); err != nil { // not shown: it may hold a password
 		return Config{}, errors.New("RABBITMQ_URL: not a URL such as amqp://localhost:5672/")

@@ -36,7 +36,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	backgroundCtx, stopBackground := context.WithCancel(ctx)
 	defer background.Wait()
 	defer stopBackground()
-	backfill := newBackfill(NewPlatformsClient(cfg.PlatformsTarget), store, log)
+	backfill := newBackfill(NewPlatformsClient(cfg.GRPCTarget), store, log)
 	background.Go(func() { backfill.run(backgroundCtx) })
 	subscriber := NewRabbitMQSubscriber(cfg.RabbitMQURL, cfg.Exchange, log)
 	events := NewEventProcessor(store, log)

@@ -19,11 +19,11 @@ import (
 func testConfig(t *testing.T) Config {
 	t.Helper()
 	return Config{
-		HTTPAddr:        "127.0.0.1:0",
-		DatabaseURL:     "sqlite:" + filepath.Join(t.TempDir(), "commands.db"),
-		RabbitMQURL:     "amqp://127.0.0.1:1/",
-		Exchange:        "unused",
-		PlatformsTarget: "127.0.0.1:1",
+		HTTPAddr:    "127.0.0.1:0",
+		DatabaseURL: "sqlite:" + filepath.Join(t.TempDir(), "commands.db"),
+		RabbitMQURL: "amqp://127.0.0.1:1/",
+		Exchange:    "unused",
+		GRPCTarget:  "127.0.0.1:1",
 	}
 }
 

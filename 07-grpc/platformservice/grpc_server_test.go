@@ -118,13 +118,7 @@ func TestGRPCStop(t *testing.T) {
 			defer close(stopped)
 			server.stop()
 		}()
-		waitFor(t, "no new connections", func() bool {
-			conn, err := net.Dial("tcp", addr)
-			if err == nil {
-				conn.Close()
-			}
-			return err != nil
-		})
+		waitRefused(t, addr)
 		close(store.finish)
 		answered := receive(t, "the answer", called)
 		require.NoError(t, answered.err)

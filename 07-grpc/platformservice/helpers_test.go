@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -49,6 +50,18 @@ func receive[T any](t testing.TB, what string, from <-chan T) T {
 		require.FailNow(t, "waited in vain: "+what)
 		panic("not reached")
 	}
+}
+
+// waitRefused returns when nobody listens at addr any more.
+func waitRefused(t testing.TB, addr string) {
+	t.Helper()
+	waitFor(t, "no new connections", func() bool {
+		conn, err := net.Dial("tcp", addr)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
 }
 
 // noGoroutineLeft checks, after all other cleanups of the test, that as many

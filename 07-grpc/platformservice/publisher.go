@@ -118,11 +118,11 @@ func (p *RabbitMQPublisher) connect(ctx context.Context, pause *backoff) error {
 			if !ok {
 				blocked = nil // the connection is lost, and so says lost
 			} else if b.Active {
-				p.log.Warn("broker takes no events", "reason", b.Reason)
 				p.setChannel(nil)
+				p.log.Warn("broker takes no events", "reason", b.Reason)
 			} else {
-				p.log.Info("broker takes events again")
 				p.setChannel(channel)
+				p.log.Info("broker takes events again")
 			}
 		}
 	}

@@ -16,13 +16,14 @@ import (
 func diffVerb() verb {
 	return verb{
 		name: "diff",
-		args: "[--stat] STAGE [STAGE2]",
+		args: "[--stat] [--tests] STAGE [STAGE2]",
 		help: `shows what a stage adds to the one before, or to STAGE2
 
 A stat first, then the difference from the stage before (or from STAGE to STAGE2),
 with the stages' own module paths folded into one. README.md, go.sum and exercises/
-are left out; generated code is in the stat only.
-  --stat  the stat alone`,
+are left out; tests and generated code are in the stat only.
+  --stat   the stat alone
+  --tests  the tests too, after the code`,
 		run: diff,
 	}
 }
@@ -31,6 +32,7 @@ func diff(ctx context.Context, l *lab, args []string) error {
 	flags := flag.NewFlagSet("diff", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	statOnly := flags.Bool("stat", false, "")
+	withTests := flags.Bool("tests", false, "")
 	names, err := parseFlags(flags, args)
 	if err != nil {
 		return err
@@ -43,7 +45,7 @@ func diff(ctx context.Context, l *lab, args []string) error {
 	if err != nil {
 		return err
 	}
-	text, err := diffText(ctx, l, before, after, *statOnly, isTerminal(l.out) && os.Getenv("NO_COLOR") == "")
+	text, err := diffText(ctx, l, before, after, *statOnly, *withTests, isTerminal(l.out) && os.Getenv("NO_COLOR") == "")
 	if err != nil {
 		return err
 	}
@@ -73,7 +75,7 @@ func stagesToDiff(stages []stage, names []string) (before, after stage, err erro
 
 // diffText is the stat and the difference, as git prints them. Both stages go
 // into a temporary repository, so that the paths are those inside a stage.
-func diffText(ctx context.Context, l *lab, before, after stage, statOnly, colours bool) ([]byte, error) {
+func diffText(ctx context.Context, l *lab, before, after stage, statOnly, withTests, colours bool) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "microcomm-diff-")
 	if err != nil {
 		return nil, err
@@ -112,28 +114,42 @@ func diffText(ctx context.Context, l *lab, before, after stage, statOnly, colour
 	var text bytes.Buffer
 	fmt.Fprintf(&text, "What %s changes in %s. README.md, go.sum and exercises/ are left out.\n\n", after.name, before.name)
 	show := func(args ...string) error {
-		args = append([]string{"--git-dir=" + repository, "diff", "--no-renames", fmt.Sprintf("--color=%s", map[bool]string{true: "always", false: "never"}[colours])}, args...)
+		args = append([]string{"--git-dir=" + repository, "diff", "--find-renames", fmt.Sprintf("--color=%s", map[bool]string{true: "always", false: "never"}[colours])}, args...)
 		out, err := git(ctx, dir, args...)
 		text.WriteString(out)
 		return err
 	}
-	const generated = "*.pb.go"
-	if err := show("--stat=100", trees[0], trees[1], "--", ".", ":!"+generated); err != nil {
-		return nil, err
+	const tests, generated = "*_test.go", "*.pb.go"
+	testsTitle := "tests, not shown below without --tests:\n"
+	if withTests {
+		testsTitle = "tests:\n"
 	}
-	mark := text.Len()
-	if err := show("--stat=100", trees[0], trees[1], "--", generated); err != nil {
-		return nil, err
-	}
-	if stat := text.String()[mark:]; stat != "" {
-		text.Truncate(mark)
-		text.WriteString("generated code, not shown below:\n" + stat)
+	for _, group := range []struct {
+		title string
+		paths []string
+	}{
+		{"", []string{".", ":!" + tests, ":!" + generated}},
+		{testsTitle, []string{tests}},
+		{"generated code, not shown below:\n", []string{generated}},
+	} {
+		mark := text.Len()
+		text.WriteString(group.title)
+		titled := text.Len()
+		if err := show(append([]string{"--stat=100", trees[0], trees[1], "--"}, group.paths...)...); err != nil {
+			return nil, err
+		}
+		if text.Len() == titled {
+			text.Truncate(mark) // nothing of this kind
+		}
 	}
 	if statOnly {
 		return text.Bytes(), nil
 	}
 	text.WriteString("\n")
-	err = show(trees[0], trees[1], "--", ".", ":!"+generated)
+	if err := show(trees[0], trees[1], "--", ".", ":!"+tests, ":!"+generated); err != nil || !withTests {
+		return text.Bytes(), err
+	}
+	err = show(trees[0], trees[1], "--", tests)
 	return text.Bytes(), err
 }
 

@@ -135,12 +135,12 @@ func (p *tcpProxy) accept() {
 			server.Close()
 			continue
 		}
-		p.running.Go(func() { defer server.Close(); _, _ = io.Copy(io.MultiWriter(server, p), client) })
+		p.running.Go(func() { defer server.Close(); _, _ = io.Copy(io.MultiWriter(p, server), client) })
 		p.running.Go(func() { defer client.Close(); _, _ = io.Copy(client, server) })
 	}
 }
 
-// Write keeps what a client sent.
+// Write keeps what a client sent, before the server gets it.
 func (p *tcpProxy) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

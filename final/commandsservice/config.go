@@ -9,11 +9,11 @@ import (
 
 // Config is what can be set from outside. ConfigFromEnv says where from.
 type Config struct {
-	HTTPAddr        string // where the REST API listens, host:port
-	DatabaseURL     string // see OpenStore
-	RabbitMQURL     string // amqp://USER:PASSWORD@HOST:5672/; without a user it is guest
-	Exchange        string // the fanout exchange that events come from
-	PlatformsTarget string // PlatformService's gRPC server, host:port
+	HTTPAddr    string // where the REST API listens, host:port
+	DatabaseURL string // see OpenStore
+	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; without a user it is guest
+	Exchange    string // the fanout exchange that events come from
+	GRPCTarget  string // PlatformService's gRPC server, host:port
 
 	// What a process that holds several services hands over instead of having it
 	// made from the settings above.
@@ -32,11 +32,11 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		return unset
 	}
 	c := Config{
-		HTTPAddr:        get("COMMANDS_HTTP_ADDR", "localhost:6000"),
-		DatabaseURL:     get("COMMANDS_DATABASE_URL", "sqlite::memory:"),
-		RabbitMQURL:     get("RABBITMQ_URL", "amqp://localhost:5672/"),
-		Exchange:        get("RABBITMQ_EXCHANGE", "trigger"),
-		PlatformsTarget: get("PLATFORMS_GRPC_TARGET", "localhost:5001"),
+		HTTPAddr:    get("COMMANDS_HTTP_ADDR", "localhost:6000"),
+		DatabaseURL: get("COMMANDS_DATABASE_URL", "sqlite::memory:"),
+		RabbitMQURL: get("RABBITMQ_URL", "amqp://localhost:5672/"),
+		Exchange:    get("RABBITMQ_EXCHANGE", "trigger"),
+		GRPCTarget:  get("PLATFORMS_GRPC_TARGET", "localhost:5001"),
 	}
 	if _, err := amqp.ParseURI(c.RabbitMQURL); err != nil { // not shown: it may hold a password
 		return Config{}, errors.New("RABBITMQ_URL: not a URL such as amqp://localhost:5672/")

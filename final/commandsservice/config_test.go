@@ -16,11 +16,11 @@ func TestConfigFromEnv(t *testing.T) {
 		cfg, err := from(nil)
 		require.NoError(t, err)
 		assert.Equal(t, Config{
-			HTTPAddr:        "localhost:6000",
-			DatabaseURL:     "sqlite::memory:",
-			RabbitMQURL:     "amqp://localhost:5672/",
-			Exchange:        "trigger",
-			PlatformsTarget: "localhost:5001",
+			HTTPAddr:    "localhost:6000",
+			DatabaseURL: "sqlite::memory:",
+			RabbitMQURL: "amqp://localhost:5672/",
+			Exchange:    "trigger",
+			GRPCTarget:  "localhost:5001",
 		}, cfg)
 	})
 
@@ -34,11 +34,11 @@ func TestConfigFromEnv(t *testing.T) {
 		})
 		require.NoError(t, err)
 		assert.Equal(t, Config{
-			HTTPAddr:        ":8080",
-			DatabaseURL:     "sqlite:/data/commands.db",
-			RabbitMQURL:     "amqp://user:secret@rabbitmq:5672/",
-			Exchange:        "other",
-			PlatformsTarget: "platforms:777",
+			HTTPAddr:    ":8080",
+			DatabaseURL: "sqlite:/data/commands.db",
+			RabbitMQURL: "amqp://user:secret@rabbitmq:5672/",
+			Exchange:    "other",
+			GRPCTarget:  "platforms:777",
 		}, cfg)
 	})
 

@@ -71,7 +71,9 @@ func TestEventReachesCommandsService(t *testing.T) {
 
 	created := createPlatform(t, s, "Docker")
 	eventually(t, "the event has arrived", func() bool { return s.knows(created.ID) })
-	require.Contains(t, s.commands.logs.String(), "platform received by event")
+	eventually(t, "the log says so", func() bool {
+		return strings.Contains(s.commands.logs.String(), "platform received by event")
+	})
 }
 
 func TestKilledCommandsServiceHarmsNobodyElse(t *testing.T) {

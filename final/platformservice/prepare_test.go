@@ -2,6 +2,7 @@ package platformservice
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -39,6 +40,14 @@ func startPrepare(t testing.TB, ctx context.Context, cfg Config) (store Store, l
 	})
 	return store, logged, done
 }
+
+// storeThatPrepares is a store whose Prepare is another.
+type storeThatPrepares struct {
+	Store
+	prepare func(context.Context) error
+}
+
+func (s storeThatPrepares) Prepare(ctx context.Context) error { return s.prepare(ctx) }
 
 func TestPrepare(t *testing.T) {
 	t.Run("seeds only when told to", func(t *testing.T) {
@@ -88,6 +97,21 @@ func TestPrepare(t *testing.T) {
 		require.ErrorContains(t, err, "DATABASE_WAIT")
 		assert.ErrorContains(t, err, "10ms")
 		assert.ErrorContains(t, err, "unable to open database file")
+	})
+
+	t.Run("gives up with the reason, not with that the time was over", func(t *testing.T) {
+		tries := 0
+		store := storeThatPrepares{memoryStore(t), func(ctx context.Context) error {
+			if tries++; tries == 1 {
+				return errors.New("login failed")
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		log, _ := captureLog()
+		err := prepare(t.Context(), store, Config{DatabaseWait: 2 * firstPause}, log)
+		require.ErrorContains(t, err, "DATABASE_WAIT")
+		assert.ErrorContains(t, err, "login failed")
 	})
 
 	t.Run("ends when told to", func(t *testing.T) {

@@ -45,7 +45,7 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 		defer listeners[i].Close()
 	}
 	platforms.HTTPListener, platforms.GRPCListener, commands.HTTPListener = listeners[0], listeners[1], listeners[2]
-	commands.PlatformsTarget = listeners[1].Addr().String()
+	commands.GRPCTarget = listeners[1].Addr().String()
 	platforms.CommandsServiceURL = "" // new platforms go by the bus alone
 	memory := &bus.Memory{}
 	platforms.Publisher, commands.Subscriber = memory, memory
