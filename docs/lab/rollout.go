@@ -259,13 +259,15 @@ func podsOf(ctx context.Context, k cluster, workloads []string) ([]pod, error) {
 	}), nil
 }
 
-// stuckPods gives the pods whose fatal problem has lasted too long.
+// stuckPods gives the pods that have a fatal problem, as soon as one of them
+// has had it for too long.
 func stuckPods(ctx context.Context, k cluster, workloads []string, since map[string]time.Time) ([]pod, error) {
 	pods, err := podsOf(ctx, k, workloads)
 	if err != nil {
 		return nil, err
 	}
 	seen := map[string]bool{}
+	enough := false
 	var stuck []pod
 	for _, p := range pods {
 		problem, ok := diagnose(p)
@@ -276,14 +278,16 @@ func stuckPods(ctx context.Context, k cluster, workloads []string, since map[str
 		if since[p.Metadata.Name].IsZero() {
 			since[p.Metadata.Name] = time.Now()
 		}
-		if time.Since(since[p.Metadata.Name]) >= patience {
-			stuck = append(stuck, p)
-		}
+		stuck = append(stuck, p)
+		enough = enough || time.Since(since[p.Metadata.Name]) >= patience
 	}
 	for name := range since {
 		if !seen[name] {
 			delete(since, name)
 		}
+	}
+	if !enough {
+		return nil, nil
 	}
 	return stuck, nil
 }

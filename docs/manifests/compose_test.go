@@ -99,7 +99,7 @@ func TestCompose(t *testing.T) {
 		t.Errorf("got %v %q, want no problems", err, problems)
 	}
 	for name, tt := range map[string]struct{ old, new, want string }{
-		"open port":       {"- 127.0.0.1:5000:8080", "- 5000:8080", "is open to the network"},
+		"open port":       {"- 127.0.0.1:${PLATFORMS_PORT:-5000}:8080", "- ${PLATFORMS_PORT:-5000}:8080", "is open to the network"},
 		"latest":          {"rabbitmq:4-management", "rabbitmq:latest", "does not say which version"},
 		"password":        {"${RABBITMQ_PASSWORD:?see the top of compose.yaml}", "guest", "RABBITMQ_DEFAULT_PASS is written down"},
 		"host":            {"platformservice:7777", "platforms:7777", "there is no service platforms"},
