@@ -33,8 +33,15 @@ func startBroker(ctx context.Context, progress io.Writer) (*broker, error) {
 	if given := os.Getenv("RABBITMQ_URL"); given != "" {
 		return givenBroker(ctx, given)
 	}
+	// Another lab may be installing one: half of it is none.
+	unlock, err := lockFile(ctx, installLock())
+	if err != nil {
+		return nil, err
+	}
+	server := findRabbitMQ()
+	unlock()
 	var reasons []error
-	if server := findRabbitMQ(); server != "" {
+	if server != "" {
 		b, err := privateNode(ctx, server, progress)
 		if err == nil || ctx.Err() != nil {
 			return b, err
@@ -54,7 +61,7 @@ func startBroker(ctx context.Context, progress io.Writer) (*broker, error) {
 	} else {
 		reasons = append(reasons, err)
 	}
-	if findRabbitMQ() == "" {
+	if server == "" {
 		err := installRabbitMQ(ctx, progress)
 		if err == nil {
 			return privateNode(ctx, findRabbitMQ(), progress)
@@ -265,6 +272,11 @@ func containerBroker(ctx context.Context, progress io.Writer) (*broker, error) {
 	return &broker{url: "amqp://" + address + "/", what: "a container at " + address, stop: stop}, nil
 }
 
+// installLock is the file that a lab locks while it installs.
+func installLock() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("microcomm-lab-%d.lock", os.Getuid()))
+}
+
 // installScript installs the package without starting the system's service,
 // which would take the ports of the whole machine.
 const installScript = `set -e
@@ -295,7 +307,7 @@ func installRabbitMQ(ctx context.Context, progress io.Writer) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	unlock, err := lockFile(ctx, filepath.Join(os.TempDir(), "microcomm-lab-install.lock"))
+	unlock, err := lockFile(ctx, installLock())
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,8 @@ type testResults struct {
 
 	total  tally
 	tests  map[string]map[string]*testState // by package and test
-	output map[string][]string              // of a package itself, or of a build, by import path
+	output map[string][]string              // of a package itself
+	builds map[string][]string              // the compiler's and vet's, by import path
 }
 
 type testState struct {
@@ -72,7 +73,7 @@ type testState struct {
 func newTestResults(out io.Writer, module string, verbose bool) *testResults {
 	return &testResults{
 		out: out, module: module, verbose: verbose,
-		tests: map[string]map[string]*testState{}, output: map[string][]string{},
+		tests: map[string]map[string]*testState{}, output: map[string][]string{}, builds: map[string][]string{},
 	}
 }
 
@@ -101,7 +102,7 @@ func (r *testResults) read(stream io.Reader) error {
 func (r *testResults) take(event testEvent) {
 	switch {
 	case event.Action == "build-output":
-		r.output[event.ImportPath] = append(r.output[event.ImportPath], event.Output)
+		r.builds[event.ImportPath] = append(r.builds[event.ImportPath], event.Output)
 	case event.Package == "":
 	case event.Test == "":
 		r.takePackage(event)
@@ -216,8 +217,7 @@ func (r *testResults) takePackage(event testEvent) {
 		count.failed = 1
 		what, output := "the package", r.output[event.Package]
 		if event.FailedBuild != "" {
-			what, output = "does not build, or vet complains", slices.Concat(r.output[event.FailedBuild], output)
-			r.output[event.FailedBuild] = nil // once is enough
+			what, output = "does not build, or vet complains", r.builds[event.FailedBuild]
 		}
 		fmt.Fprintf(r.out, "  %s %s: %s\n", colour(r.out, "31", "FAIL"), r.short(event.Package), what)
 		r.print(output)
