@@ -68,6 +68,9 @@ func mainStatus(args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err == nil:
 		return 0
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		fmt.Fprintln(stderr, "lab: interrupted")
+		return 130
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "lab: %s\n", err)
 		return 2

@@ -38,11 +38,17 @@ func startProcess(name string, cmd *exec.Cmd, out io.Writer) (*process, error) {
 
 // stop asks the process to end, and kills its group when it has not done so
 // after grace. It returns when the process is gone.
-func (p *process) stop(grace time.Duration) {
+func (p *process) stop(grace time.Duration) { p.end(askToStop, grace) }
+
+// interrupt is stop for a program that expects the terminal's Ctrl-C to reach
+// all it has started, as the go command does.
+func (p *process) interrupt(grace time.Duration) { p.end(interruptGroup, grace) }
+
+func (p *process) end(ask func(*exec.Cmd), grace time.Duration) {
 	select {
 	case <-p.done:
 	default:
-		askToStop(p.cmd)
+		ask(p.cmd)
 		select {
 		case <-p.done:
 		case <-time.After(grace):

@@ -16,6 +16,8 @@ func askToStop(cmd *exec.Cmd) {
 	_, _, _ = generate.Call(syscall.CTRL_BREAK_EVENT, uintptr(cmd.Process.Pid))
 }
 
+func interruptGroup(cmd *exec.Cmd) { askToStop(cmd) }
+
 func killGroup(cmd *exec.Cmd) { _ = cmd.Process.Kill() }
 
 // lockFile does nothing: nothing is installed on Windows.

@@ -234,7 +234,7 @@ func runGo(ctx context.Context, dir string, out io.Writer, still func(time.Durat
 		case <-tick.C:
 			still(time.Since(start))
 		case <-ctx.Done():
-			p.stop(2 * time.Second)
+			p.interrupt(2 * time.Second)
 			return ctx.Err()
 		}
 	}

@@ -196,7 +196,13 @@ func (t *tester) goTest(ctx context.Context, s stage, env []string) (tally, erro
 	}
 	cmd.Args = append(cmd.Args, "./...")
 	cmd.Dir = s.dir
-	cmd.Env = append(env, "GOWORK=off")
+	// What an interrupted compiler or test leaves in its temporary folder goes with it.
+	dir, err := os.MkdirTemp("", "microcomm-test-")
+	if err != nil {
+		return tally{}, err
+	}
+	defer removeAll(dir)
+	cmd.Env = append(env, "GOWORK=off", "TMPDIR="+dir, "TMP="+dir, "TEMP="+dir)
 	reader, writer := io.Pipe()
 	p, err := startProcess("go test", cmd, writer)
 	if err != nil {
@@ -222,7 +228,7 @@ func (t *tester) goTest(ctx context.Context, s stage, env []string) (tally, erro
 		case <-tick.C:
 			fmt.Fprintf(t.lab.out, "  … compiling and testing (%.0fs)\n", time.Since(start).Seconds())
 		case <-ctx.Done():
-			p.stop(5 * time.Second)
+			p.interrupt(5 * time.Second)
 			writer.Close()
 			<-read
 			return tally{}, fmt.Errorf("test %s: %w", s.name, ctx.Err())
