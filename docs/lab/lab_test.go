@@ -264,18 +264,25 @@ func TestResultsOfARecordedRun(t *testing.T) {
 }
 
 func TestATestThatNeverEndedHasFailed(t *testing.T) {
-	stream := `{"Action":"run","Package":"p","Test":"TestOne"}
-{"Action":"pass","Package":"p","Test":"TestOne"}
-{"Action":"run","Package":"p","Test":"TestTwo"}
-{"Action":"output","Package":"p","Test":"TestTwo","Output":"killed\n"}
+	stream := `{"Action":"run","Package":"p","Test":"TestParent"}
+{"Action":"run","Package":"p","Test":"TestParent/one"}
+{"Action":"pass","Package":"p","Test":"TestParent/one"}
+{"Action":"pass","Package":"p","Test":"TestParent"}
+{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:7: as far as it got\n"}
+{"Action":"run","Package":"p","Test":"TestB"}
 {"Action":"fail","Package":"p"}
 `
-	results := newTestResults(&bytes.Buffer{}, "p", false)
+	var out bytes.Buffer
+	results := newTestResults(&out, "p", false)
 	if err := results.read(strings.NewReader(stream)); err != nil {
 		t.Fatal(err)
 	}
-	if got := results.total; got.passed != 1 || got.failed != 1 {
-		t.Errorf("counted %+v, want one passed, one failed", got)
+	if got := results.total; got.passed != 1 || got.failed != 2 {
+		t.Errorf("counted %+v, want one passed (a test with a subtest is not counted), two failed", got)
+	}
+	if !strings.Contains(out.String(), "as far as it got") {
+		t.Errorf("it does not show what the test printed: %s", out.String())
 	}
 }
 
