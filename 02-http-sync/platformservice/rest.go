@@ -32,7 +32,7 @@ func (a *restAPI) handler() http.Handler {
 	router.Handle("/api/platforms", methods{http.MethodGet: a.list, http.MethodPost: a.create})
 	router.Handle("/api/platforms/{id}", methods{http.MethodGet: a.get})
 	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		writeError(w, r, a.log, newProblem(http.StatusNotFound, "there is nothing at "+r.URL.Path))
+		writeError(w, r, a.log, newProblem(http.StatusNotFound, "there is nothing at this path"))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)

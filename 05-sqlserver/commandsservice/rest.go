@@ -35,7 +35,7 @@ func (a *restAPI) handler() http.Handler {
 		methods{http.MethodGet: a.listCommands, http.MethodPost: a.createCommand})
 	router.Handle("/api/c/platforms/{platformId}/commands/{commandId}", methods{http.MethodGet: a.getCommand})
 	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.fail(w, r, newProblem(http.StatusNotFound, "there is nothing at "+r.URL.Path))
+		a.fail(w, r, newProblem(http.StatusNotFound, "there is nothing at this path"))
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)

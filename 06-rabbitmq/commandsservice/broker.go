@@ -23,7 +23,9 @@ func declareExchange(channel *amqp.Channel, name string) error {
 	return nil
 }
 
-// dialBroker connects to url. No step of it outlasts brokerTimeout or ctx.
+// dialBroker connects to url. No step of it outlasts brokerTimeout, and ctx ends
+// the first one, which is to reach the broker at all. Later calls end at the
+// latest when the broker has missed its heartbeats, after some 15 seconds.
 func dialBroker(ctx context.Context, url string) (*amqp.Connection, error) {
 	connection, err := amqp.DialConfig(url, amqp.Config{
 		Locale: "en_US",

@@ -35,5 +35,8 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	if _, err := amqp.ParseURI(c.RabbitMQURL); err != nil { // not shown: it may hold a password
 		return Config{}, errors.New("RABBITMQ_URL: not a URL such as amqp://localhost:5672/")
 	}
+	if c.Exchange == "" {
+		return Config{}, errors.New("RABBITMQ_EXCHANGE: must not be empty")
+	}
 	return c, nil
 }

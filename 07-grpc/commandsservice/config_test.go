@@ -49,4 +49,9 @@ func TestConfigFromEnv(t *testing.T) {
 			assert.NotContains(t, err.Error(), "cret")
 		})
 	}
+
+	t.Run("names RABBITMQ_EXCHANGE when it is empty", func(t *testing.T) {
+		_, err := from(map[string]string{"RABBITMQ_EXCHANGE": ""})
+		require.ErrorContains(t, err, "RABBITMQ_EXCHANGE")
+	})
 }

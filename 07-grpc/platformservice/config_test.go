@@ -81,6 +81,7 @@ func TestConfigFromEnv(t *testing.T) {
 		"DATABASE_WAIT":            {"", "1", "0s", "-1m"},
 		"COMMANDS_SERVICE_TIMEOUT": {"", "2", "0s", "-2s"},
 		"COMMANDS_SERVICE_URL":     {"localhost:6000", "/api/c/platforms", "ftp://u:s3cret@host/", "http://", "http://u:s3cret@host:x/"},
+		"RABBITMQ_EXCHANGE":        {""},
 		"RABBITMQ_URL":             {"", "localhost:5672", "http://u:s3cret@host/", "amqp://u:s3cret@host:x/", "amqp://u:s3cret%@host/"},
 	} {
 		for _, value := range values {
