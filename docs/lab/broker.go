@@ -356,17 +356,21 @@ func waitForAMQP(ctx context.Context, address string, node *process, progress io
 	report := time.NewTicker(5 * time.Second)
 	defer report.Stop()
 	start := time.Now()
+	var last error
 	for {
 		err := greetAMQP(ctx, address)
 		if err == nil {
 			return nil
+		}
+		if last == nil || ctx.Err() == nil { // cut short, it says nothing of the broker
+			last = err
 		}
 		for wait := true; wait; {
 			select {
 			case <-ended:
 				return fmt.Errorf("it ended by itself: %s", node.ending())
 			case <-ctx.Done():
-				return fmt.Errorf("not ready after %.0fs: %w", time.Since(start).Seconds(), err)
+				return fmt.Errorf("not ready after %.0fs: %w", time.Since(start).Seconds(), last)
 			case <-report.C:
 				fmt.Fprintf(progress, "broker: still starting (%.0fs)\n", time.Since(start).Seconds())
 			case <-poll.C:

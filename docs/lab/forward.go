@@ -24,6 +24,7 @@ What STAGE's files changed since REV (HEAD, so what is not committed yet) is mer
 by file into each later stage, by git merge-file; what belongs to a later stage stays.
 Files added and deleted are too. README.md, go.sum and exercises/ are a stage's own and
 are not carried: go mod tidy makes go.sum. Stops at the first stage with a conflict.
+Commit before you change the same lines again, or they conflict with the first fix.
   --base REV  since that revision, when the fix is committed already
   --dry-run   says what it would do`,
 		run: forward,
