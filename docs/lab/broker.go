@@ -356,13 +356,14 @@ func waitForAMQP(ctx context.Context, address string, node *process, progress io
 	report := time.NewTicker(5 * time.Second)
 	defer report.Stop()
 	start := time.Now()
+	deadline, _ := ctx.Deadline() // every caller sets one
 	var last error
 	for {
 		err := greetAMQP(ctx, address)
 		if err == nil {
 			return nil
 		}
-		if last == nil || ctx.Err() == nil { // cut short, it says nothing of the broker
+		if last == nil || time.Now().Before(deadline) { // cut short, it says nothing of the broker
 			last = err
 		}
 		for wait := true; wait; {
