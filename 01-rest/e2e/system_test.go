@@ -90,13 +90,13 @@ func local(t *testing.T, env ...string) *system {
 	if os.Getenv("PLATFORMS_URL") != "" {
 		t.Skip("stops and starts services: not done to those at PLATFORMS_URL")
 	}
-	platformsAddr := freeAddr(t)
+	addrs := freeAddrs(t, 1)
 	env = append([]string{
-		"PLATFORMS_HTTP_ADDR=" + platformsAddr,
+		"PLATFORMS_HTTP_ADDR=" + addrs[0],
 		"DATABASE_URL=sqlite::memory:",
 	}, env...)
 	return &system{
-		platforms: newService(t, "platformservice", "http://"+platformsAddr, env),
+		platforms: newService(t, "platformservice", "http://"+addrs[0], env),
 	}
 }
 
@@ -111,13 +111,18 @@ func newService(t *testing.T, name, url string, env []string) *service {
 	return s
 }
 
-// freeAddr returns an address of this machine with a port that nobody uses.
-func freeAddr(t *testing.T) string {
+// freeAddrs returns n addresses of this machine, each with a port that nobody
+// uses. All are taken before the first is given free: none comes twice.
+func freeAddrs(t *testing.T, n int) []string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
+	var addrs []string
+	for range n {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer listener.Close()
+		addrs = append(addrs, listener.Addr().String())
+	}
+	return addrs
 }
 
 // launch starts the process and does not wait for anything.

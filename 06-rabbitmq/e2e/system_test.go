@@ -93,17 +93,17 @@ func local(t *testing.T, env ...string) *system {
 	if os.Getenv("PLATFORMS_URL") != "" {
 		t.Skip("stops and starts services: not done to those at PLATFORMS_URL")
 	}
-	platformsAddr, commandsAddr := freeAddr(t), freeAddr(t)
+	addrs := freeAddrs(t, 2)
 	env = append([]string{
-		"PLATFORMS_HTTP_ADDR=" + platformsAddr,
-		"COMMANDS_HTTP_ADDR=" + commandsAddr,
-		"COMMANDS_SERVICE_URL=http://" + commandsAddr + "/api/c/platforms",
+		"PLATFORMS_HTTP_ADDR=" + addrs[0],
+		"COMMANDS_HTTP_ADDR=" + addrs[1],
+		"COMMANDS_SERVICE_URL=http://" + addrs[1] + "/api/c/platforms",
 		"DATABASE_URL=sqlite::memory:",
 		"RABBITMQ_EXCHANGE=e2e-" + strings.ReplaceAll(t.Name(), "/", "-"), // apart from other tests
 	}, env...)
 	return &system{
-		platforms: newService(t, "platformservice", "http://"+platformsAddr, env),
-		commands:  newService(t, "commandsservice", "http://"+commandsAddr, env),
+		platforms: newService(t, "platformservice", "http://"+addrs[0], env),
+		commands:  newService(t, "commandsservice", "http://"+addrs[1], env),
 	}
 }
 
@@ -118,13 +118,18 @@ func newService(t *testing.T, name, url string, env []string) *service {
 	return s
 }
 
-// freeAddr returns an address of this machine with a port that nobody uses.
-func freeAddr(t *testing.T) string {
+// freeAddrs returns n addresses of this machine, each with a port that nobody
+// uses. All are taken before the first is given free: none comes twice.
+func freeAddrs(t *testing.T, n int) []string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
+	var addrs []string
+	for range n {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer listener.Close()
+		addrs = append(addrs, listener.Addr().String())
+	}
+	return addrs
 }
 
 // launch starts the process and does not wait for anything.
