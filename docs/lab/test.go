@@ -190,7 +190,7 @@ func (t *tester) goTest(ctx context.Context, s stage, env []string) (tally, erro
 	defer cancel()
 	// -vet=all is go vet, sharing what is compiled for the tests. -count=1: go
 	// does not see that the programs which e2e builds have changed.
-	cmd := exec.Command("go", "test", "-race", "-vet=all", "-count=1", "-json")
+	cmd := exec.Command("go", "test", "-race", "-vet=all", "-count=1", "-p=4", "-json")
 	if t.options.pattern != "" {
 		cmd.Args = append(cmd.Args, "-run", t.options.pattern)
 	}
