@@ -59,8 +59,9 @@ func startGRPC(addr string, server *grpcServer) (*grpcListener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for gRPC (PLATFORMS_GRPC_ADDR): %w", err)
 	}
-	// No TLS: HTTP/2 in plain text, for use inside the cluster.
-	s := &grpcListener{server: grpc.NewServer(), failed: make(chan error, 1)}
+	// No TLS: HTTP/2 in plain text, for use inside the cluster. The time to open a
+	// connection is bounded because not even Stop ends one that says nothing.
+	s := &grpcListener{server: grpc.NewServer(grpc.ConnectionTimeout(requestTimeout)), failed: make(chan error, 1)}
 	proto.RegisterGrpcPlatformServer(s.server, server)
 	s.serve.Go(func() {
 		if err := s.server.Serve(listener); err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 // stopTimeout is how long requests that are under way may take when the service
-// stops. It is longer than a request may take anyway.
+// stops. Only one whose client sends slowly could take longer, and is cut off.
 const stopTimeout = requestTimeout + 2*time.Second
 
 // httpListener is an HTTP server that has been started.
