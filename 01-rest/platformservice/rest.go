@@ -78,7 +78,11 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) {
 		writeError(w, r, a.log, err)
 		return
 	}
-	platform, err := a.store.CreatePlatform(r.Context(), body.toPlatform())
+	// From here on a client that goes away changes nothing: what it asked for is
+	// done to the end, and not left half done.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTimeout)
+	defer cancel()
+	platform, err := a.store.CreatePlatform(ctx, body.toPlatform())
 	if err != nil {
 		writeError(w, r, a.log, err)
 		return

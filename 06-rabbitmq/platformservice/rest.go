@@ -80,17 +80,18 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) {
 		writeError(w, r, a.log, err)
 		return
 	}
-	platform, err := a.store.CreatePlatform(r.Context(), body.toPlatform())
+	// From here on a client that goes away changes nothing: what it asked for is
+	// done to the end, and not left half done.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTimeout)
+	defer cancel()
+	platform, err := a.store.CreatePlatform(ctx, body.toPlatform())
 	if err != nil {
 		writeError(w, r, a.log, err)
 		return
 	}
 	a.log.Info("platform created", "id", platform.ID, "name", platform.Name)
 
-	// The platform is stored: from here on nothing turns the 201 into an error,
-	// and a client that has gone does not end what is left to do.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTimeout)
-	defer cancel()
+	// The platform is stored: nothing turns the 201 into an error now.
 	a.tellCommands(ctx, platform)
 	a.publish(ctx, platform)
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	mssql "github.com/microsoft/go-mssqldb"
 	"github.com/microsoft/go-mssqldb/msdsn"
@@ -41,6 +42,11 @@ func openSQLServer(url string) (*sqlServerStore, error) {
 	}
 	if config.Database == "" {
 		return nil, errors.New("DATABASE_URL: the SQL Server database is not named (database=… or Initial Catalog=…)")
+	}
+	if config.ConnTimeout == 0 {
+		// The driver uses a context only to dial. A server that accepts and then
+		// says nothing is given up after this long; no answer takes longer to begin.
+		config.ConnTimeout = 15 * time.Second
 	}
 	return &sqlServerStore{db: sql.OpenDB(mssql.NewConnectorConfig(config)), config: config}, nil
 }
@@ -88,7 +94,7 @@ func (appLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 	_, err := conn.ExecContext(ctx, `
 		DECLARE @result int;
 		EXEC @result = sp_getapplock @Resource = N'microcomm migrations', @LockMode = 'Exclusive',
-			@LockOwner = 'Session', @LockTimeout = 30000;
+			@LockOwner = 'Session', @LockTimeout = 10000;
 		IF @result < 0 THROW 50000, N'another process holds the migration lock', 1;`)
 	if err != nil {
 		return fmt.Errorf("lock migrations: %w", err)
