@@ -8,7 +8,7 @@ import (
 // Config is what can be set from outside. ConfigFromEnv says where from.
 type Config struct {
 	HTTPAddr    string // where the REST API listens, host:port
-	DatabaseURL string // see OpenStore
+	DatabaseURL string // see openStore
 	Seed        bool   // give an empty store some platforms
 }
 

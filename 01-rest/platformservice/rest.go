@@ -17,7 +17,7 @@ const requestTimeout = 10 * time.Second
 
 // restAPI answers the HTTP requests of clients.
 type restAPI struct {
-	store Store
+	store platformStore
 	log   *slog.Logger
 }
 
@@ -43,7 +43,7 @@ func (a *restAPI) handler() http.Handler {
 }
 
 func (a *restAPI) list(w http.ResponseWriter, r *http.Request) {
-	platforms, err := a.store.Platforms(r.Context())
+	platforms, err := a.store.platforms(r.Context())
 	if err != nil {
 		writeError(w, r, a.log, err)
 		return
@@ -57,8 +57,8 @@ func (a *restAPI) get(w http.ResponseWriter, r *http.Request) {
 		writeError(w, r, a.log, err)
 		return
 	}
-	platform, err := a.store.Platform(r.Context(), id)
-	if errors.Is(err, ErrNotFound) {
+	platform, err := a.store.platform(r.Context(), id)
+	if errors.Is(err, errNotFound) {
 		err = newProblem(http.StatusNotFound, "there is no platform "+mux.Vars(r)["id"])
 	}
 	if err != nil {
@@ -82,7 +82,7 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) {
 	// done to the end, and not left half done.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTimeout)
 	defer cancel()
-	platform, err := a.store.CreatePlatform(ctx, body.toPlatform())
+	platform, err := a.store.createPlatform(ctx, body.toPlatform())
 	if err != nil {
 		writeError(w, r, a.log, err)
 		return

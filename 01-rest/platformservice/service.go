@@ -11,12 +11,12 @@ import (
 // What is started is followed by the defer that stops it, so that things stop
 // in the reverse order: first no more requests, then what requests need.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
-	store, err := OpenStore(cfg.DatabaseURL)
+	store, err := openStore(cfg.DatabaseURL)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	if err := store.Prepare(ctx); err != nil {
+	defer store.close()
+	if err := store.migrate(ctx); err != nil {
 		return err
 	}
 	if cfg.Seed {

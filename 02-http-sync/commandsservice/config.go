@@ -3,7 +3,7 @@ package commandsservice
 // Config is what can be set from outside. ConfigFromEnv says where from.
 type Config struct {
 	HTTPAddr    string // where the REST API listens, host:port
-	DatabaseURL string // see OpenStore
+	DatabaseURL string // see openStore
 }
 
 // ConfigFromEnv reads the configuration with lookup, which is os.LookupEnv. A

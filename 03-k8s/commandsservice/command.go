@@ -3,14 +3,14 @@
 // start with service.go.
 package commandsservice
 
-// Platform is a platform as this service knows it: what PlatformService said.
-type Platform struct {
+// platform is a platform as this service knows it: what PlatformService said.
+type platform struct {
 	ExternalID int32 // the id that PlatformService gave it; the only one others see
 	Name       string
 }
 
-// Command is one command line of a platform.
-type Command struct {
+// command is one command line of a platform.
+type command struct {
 	ID          int32 // given by the store, 1 or more
 	HowTo       string
 	CommandLine string

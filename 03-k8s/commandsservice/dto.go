@@ -1,6 +1,6 @@
 package commandsservice
 
-// The types here are the contract with the outside. Platform and Command never
+// The types here are the contract with the outside. platform and command never
 // leave the service themselves.
 
 // platformRead is a platform as the service answers it.
@@ -9,11 +9,11 @@ type platformRead struct {
 	Name string `json:"name"`
 }
 
-func toPlatformRead(p Platform) platformRead {
+func toPlatformRead(p platform) platformRead {
 	return platformRead{ID: p.ExternalID, Name: p.Name}
 }
 
-func toPlatformReads(platforms []Platform) []platformRead {
+func toPlatformReads(platforms []platform) []platformRead {
 	reads := make([]platformRead, 0, len(platforms)) // not nil: JSON wants [], not null
 	for _, p := range platforms {
 		reads = append(reads, toPlatformRead(p))
@@ -38,8 +38,8 @@ func (c platformCreate) validate() fieldErrors {
 	return errs
 }
 
-func (c platformCreate) toPlatform() Platform {
-	return Platform{ExternalID: c.ID, Name: c.Name}
+func (c platformCreate) toPlatform() platform {
+	return platform{ExternalID: c.ID, Name: c.Name}
 }
 
 // commandRead is a command as the service answers it.
@@ -50,11 +50,11 @@ type commandRead struct {
 	PlatformID  int32  `json:"platformId"`
 }
 
-func toCommandRead(c Command) commandRead {
+func toCommandRead(c command) commandRead {
 	return commandRead{ID: c.ID, HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: c.PlatformID}
 }
 
-func toCommandReads(commands []Command) []commandRead {
+func toCommandReads(commands []command) []commandRead {
 	reads := make([]commandRead, 0, len(commands))
 	for _, c := range commands {
 		reads = append(reads, toCommandRead(c))
@@ -76,6 +76,6 @@ func (c commandCreate) validate() fieldErrors {
 	return errs
 }
 
-func (c commandCreate) toCommand(platformID int32) Command {
-	return Command{HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: platformID}
+func (c commandCreate) toCommand(platformID int32) command {
+	return command{HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: platformID}
 }

@@ -57,22 +57,22 @@ func openSQLite(file string) (*sqliteStore, error) {
 	return &sqliteStore{db: db}, nil
 }
 
-func (s *sqliteStore) Prepare(ctx context.Context) error {
+func (s *sqliteStore) migrate(ctx context.Context) error {
 	if _, err := s.db.ExecContext(ctx, sqliteSchema); err != nil {
 		return fmt.Errorf("create tables: %w", err)
 	}
 	return nil
 }
 
-func (s *sqliteStore) Platforms(ctx context.Context) ([]Platform, error) {
+func (s *sqliteStore) platforms(ctx context.Context) ([]platform, error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT external_id, name FROM platforms ORDER BY external_id`)
 	if err != nil {
 		return nil, fmt.Errorf("list platforms: %w", err)
 	}
 	defer rows.Close()
-	var platforms []Platform
+	var platforms []platform
 	for rows.Next() {
-		var p Platform
+		var p platform
 		if err := rows.Scan(&p.ExternalID, &p.Name); err != nil {
 			return nil, fmt.Errorf("list platforms: %w", err)
 		}
@@ -84,19 +84,19 @@ func (s *sqliteStore) Platforms(ctx context.Context) ([]Platform, error) {
 	return platforms, nil
 }
 
-func (s *sqliteStore) Platform(ctx context.Context, externalID int32) (Platform, error) {
-	p := Platform{ExternalID: externalID}
+func (s *sqliteStore) platform(ctx context.Context, externalID int32) (platform, error) {
+	p := platform{ExternalID: externalID}
 	err := s.db.QueryRowContext(ctx, `SELECT name FROM platforms WHERE external_id = ?`, externalID).Scan(&p.Name)
 	if errors.Is(err, sql.ErrNoRows) {
-		return Platform{}, ErrPlatformNotFound
+		return platform{}, errPlatformNotFound
 	}
 	if err != nil {
-		return Platform{}, fmt.Errorf("get platform %d: %w", externalID, err)
+		return platform{}, fmt.Errorf("get platform %d: %w", externalID, err)
 	}
 	return p, nil
 }
 
-func (s *sqliteStore) AddPlatform(ctx context.Context, p Platform) (bool, error) {
+func (s *sqliteStore) addPlatform(ctx context.Context, p platform) (bool, error) {
 	result, err := s.db.ExecContext(ctx,
 		`INSERT INTO platforms (external_id, name) VALUES (?, ?) ON CONFLICT (external_id) DO NOTHING`,
 		p.ExternalID, p.Name)
@@ -110,8 +110,8 @@ func (s *sqliteStore) AddPlatform(ctx context.Context, p Platform) (bool, error)
 	return count == 1, nil
 }
 
-func (s *sqliteStore) Commands(ctx context.Context, platformID int32) ([]Command, error) {
-	if _, err := s.Platform(ctx, platformID); err != nil {
+func (s *sqliteStore) commands(ctx context.Context, platformID int32) ([]command, error) {
+	if _, err := s.platform(ctx, platformID); err != nil {
 		return nil, err
 	}
 	rows, err := s.db.QueryContext(ctx, `
@@ -122,9 +122,9 @@ func (s *sqliteStore) Commands(ctx context.Context, platformID int32) ([]Command
 		return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
 	}
 	defer rows.Close()
-	var commands []Command
+	var commands []command
 	for rows.Next() {
-		c := Command{PlatformID: platformID}
+		c := command{PlatformID: platformID}
 		if err := rows.Scan(&c.ID, &c.HowTo, &c.CommandLine); err != nil {
 			return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
 		}
@@ -136,38 +136,38 @@ func (s *sqliteStore) Commands(ctx context.Context, platformID int32) ([]Command
 	return commands, nil
 }
 
-func (s *sqliteStore) Command(ctx context.Context, platformID, commandID int32) (Command, error) {
-	if _, err := s.Platform(ctx, platformID); err != nil {
-		return Command{}, err
+func (s *sqliteStore) command(ctx context.Context, platformID, commandID int32) (command, error) {
+	if _, err := s.platform(ctx, platformID); err != nil {
+		return command{}, err
 	}
-	c := Command{ID: commandID, PlatformID: platformID}
+	c := command{ID: commandID, PlatformID: platformID}
 	err := s.db.QueryRowContext(ctx, `
 		SELECT c.how_to, c.command_line
 		FROM commands c JOIN platforms p ON p.id = c.platform_id
 		WHERE p.external_id = ? AND c.id = ?`, platformID, commandID).Scan(&c.HowTo, &c.CommandLine)
 	if errors.Is(err, sql.ErrNoRows) {
-		return Command{}, ErrCommandNotFound
+		return command{}, errCommandNotFound
 	}
 	if err != nil {
-		return Command{}, fmt.Errorf("get command %d of platform %d: %w", commandID, platformID, err)
+		return command{}, fmt.Errorf("get command %d of platform %d: %w", commandID, platformID, err)
 	}
 	return c, nil
 }
 
-func (s *sqliteStore) CreateCommand(ctx context.Context, c Command) (Command, error) {
+func (s *sqliteStore) createCommand(ctx context.Context, c command) (command, error) {
 	err := s.db.QueryRowContext(ctx, `
 		INSERT INTO commands (how_to, command_line, platform_id)
 		SELECT ?, ?, id FROM platforms WHERE external_id = ?
 		RETURNING id`, c.HowTo, c.CommandLine, c.PlatformID).Scan(&c.ID)
 	if errors.Is(err, sql.ErrNoRows) {
-		return Command{}, ErrPlatformNotFound
+		return command{}, errPlatformNotFound
 	}
 	if err != nil {
-		return Command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
+		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
 	}
 	return c, nil
 }
 
-func (s *sqliteStore) Ping(ctx context.Context) error { return s.db.PingContext(ctx) }
+func (s *sqliteStore) ping(ctx context.Context) error { return s.db.PingContext(ctx) }
 
-func (s *sqliteStore) Close() error { return s.db.Close() }
+func (s *sqliteStore) close() error { return s.db.Close() }

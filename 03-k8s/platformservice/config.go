@@ -11,7 +11,7 @@ import (
 // Config is what can be set from outside. ConfigFromEnv says where from.
 type Config struct {
 	HTTPAddr               string        // where the REST API listens, host:port
-	DatabaseURL            string        // see OpenStore
+	DatabaseURL            string        // see openStore
 	Seed                   bool          // give an empty store some platforms
 	CommandsServiceURL     string        // where new platforms are posted; empty: nowhere
 	CommandsServiceTimeout time.Duration // how long that may take

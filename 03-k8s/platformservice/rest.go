@@ -17,8 +17,8 @@ const requestTimeout = 10 * time.Second
 
 // restAPI answers the HTTP requests of clients.
 type restAPI struct {
-	store    Store
-	commands *CommandsClient // nil: CommandsService is not told
+	store    platformStore
+	commands *commandsClient // nil: CommandsService is not told
 	log      *slog.Logger
 }
 
@@ -44,7 +44,7 @@ func (a *restAPI) handler() http.Handler {
 }
 
 func (a *restAPI) list(w http.ResponseWriter, r *http.Request) {
-	platforms, err := a.store.Platforms(r.Context())
+	platforms, err := a.store.platforms(r.Context())
 	if err != nil {
 		writeError(w, r, a.log, err)
 		return
@@ -58,8 +58,8 @@ func (a *restAPI) get(w http.ResponseWriter, r *http.Request) {
 		writeError(w, r, a.log, err)
 		return
 	}
-	platform, err := a.store.Platform(r.Context(), id)
-	if errors.Is(err, ErrNotFound) {
+	platform, err := a.store.platform(r.Context(), id)
+	if errors.Is(err, errNotFound) {
 		err = newProblem(http.StatusNotFound, "there is no platform "+mux.Vars(r)["id"])
 	}
 	if err != nil {
@@ -83,7 +83,7 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) {
 	// done to the end, and not left half done.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTimeout)
 	defer cancel()
-	platform, err := a.store.CreatePlatform(ctx, body.toPlatform())
+	platform, err := a.store.createPlatform(ctx, body.toPlatform())
 	if err != nil {
 		writeError(w, r, a.log, err)
 		return
@@ -98,11 +98,11 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) {
 }
 
 // tellCommands sends the platform to CommandsService and waits for its answer.
-func (a *restAPI) tellCommands(ctx context.Context, platform Platform) {
+func (a *restAPI) tellCommands(ctx context.Context, platform platform) {
 	if a.commands == nil {
 		return
 	}
-	if err := a.commands.SendPlatform(ctx, platform); err != nil {
+	if err := a.commands.sendPlatform(ctx, platform); err != nil {
 		a.log.Warn("CommandsService was not told", "id", platform.ID, "error", err)
 		return
 	}

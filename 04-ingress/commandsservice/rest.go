@@ -17,7 +17,7 @@ const requestTimeout = 10 * time.Second
 
 // restAPI answers the HTTP requests of clients and of PlatformService.
 type restAPI struct {
-	store Store
+	store commandStore
 	log   *slog.Logger
 }
 
@@ -49,16 +49,16 @@ func (a *restAPI) handler() http.Handler {
 // fail answers err; those of the store that a client can cause are its 404s.
 func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
-	case errors.Is(err, ErrPlatformNotFound):
+	case errors.Is(err, errPlatformNotFound):
 		err = newProblem(http.StatusNotFound, "there is no platform "+mux.Vars(r)["platformId"])
-	case errors.Is(err, ErrCommandNotFound):
+	case errors.Is(err, errCommandNotFound):
 		err = newProblem(http.StatusNotFound, "the platform has no command "+mux.Vars(r)["commandId"])
 	}
 	writeError(w, r, a.log, err)
 }
 
 func (a *restAPI) listPlatforms(w http.ResponseWriter, r *http.Request) {
-	platforms, err := a.store.Platforms(r.Context())
+	platforms, err := a.store.platforms(r.Context())
 	if err != nil {
 		a.fail(w, r, err)
 		return
@@ -78,13 +78,13 @@ func (a *restAPI) receivePlatform(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, err)
 		return
 	}
-	added, err := a.store.AddPlatform(r.Context(), body.toPlatform())
+	added, err := a.store.addPlatform(r.Context(), body.toPlatform())
 	if err != nil {
 		a.fail(w, r, err)
 		return
 	}
 	a.log.Info("platform received by HTTP", "id", body.ID, "name", body.Name, "new", added)
-	platform, err := a.store.Platform(r.Context(), body.ID)
+	platform, err := a.store.platform(r.Context(), body.ID)
 	if err != nil {
 		a.fail(w, r, err)
 		return
@@ -98,7 +98,7 @@ func (a *restAPI) listCommands(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, err)
 		return
 	}
-	commands, err := a.store.Commands(r.Context(), platformID)
+	commands, err := a.store.commands(r.Context(), platformID)
 	if err != nil {
 		a.fail(w, r, err)
 		return
@@ -117,7 +117,7 @@ func (a *restAPI) getCommand(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, err)
 		return
 	}
-	command, err := a.store.Command(r.Context(), platformID, commandID)
+	command, err := a.store.command(r.Context(), platformID, commandID)
 	if err != nil {
 		a.fail(w, r, err)
 		return
@@ -140,7 +140,7 @@ func (a *restAPI) createCommand(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, r, err)
 		return
 	}
-	command, err := a.store.CreateCommand(r.Context(), body.toCommand(platformID))
+	command, err := a.store.createCommand(r.Context(), body.toCommand(platformID))
 	if err != nil {
 		a.fail(w, r, err)
 		return

@@ -11,17 +11,17 @@ import (
 // What is started is followed by the defer that stops it, so that things stop
 // in the reverse order: first nothing new comes in, then what it needs ends.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
-	store, err := OpenStore(cfg.DatabaseURL)
+	store, err := openStore(cfg.DatabaseURL)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	if err := store.Prepare(ctx); err != nil {
+	defer store.close()
+	if err := store.migrate(ctx); err != nil {
 		return err
 	}
 
 	api := &restAPI{store: store, log: log}
-	health := newHealth(store.Ping)
+	health := newHealth(store.ping)
 	web, err := startHTTP("COMMANDS_HTTP_ADDR", cfg.HTTPAddr, health.handler(api.handler()))
 	if err != nil {
 		return err

@@ -81,25 +81,25 @@ func noGoroutineLeft(t testing.TB) {
 }
 
 // memoryStore returns an empty store in memory.
-func memoryStore(t testing.TB) Store {
+func memoryStore(t testing.TB) platformStore {
 	t.Helper()
-	return openStore(t, "sqlite::memory:")
+	return openTestStore(t, "sqlite::memory:")
 }
 
 // openStore returns the store that url names, ready for use.
-func openStore(t testing.TB, url string) Store {
+func openTestStore(t testing.TB, url string) platformStore {
 	t.Helper()
-	store, err := OpenStore(url)
+	store, err := openStore(url)
 	require.NoError(t, err)
-	t.Cleanup(func() { store.Close() })
-	require.NoError(t, store.Prepare(t.Context()))
+	t.Cleanup(func() { store.close() })
+	require.NoError(t, store.migrate(t.Context()))
 	return store
 }
 
 // createPlatform stores a platform of this name.
-func createPlatform(t testing.TB, store Store, name string) Platform {
+func createPlatform(t testing.TB, store platformStore, name string) platform {
 	t.Helper()
-	platform, err := store.CreatePlatform(t.Context(), Platform{Name: name, Publisher: "Microsoft", Cost: "Free"})
+	platform, err := store.createPlatform(t.Context(), platform{Name: name, Publisher: "Microsoft", Cost: "Free"})
 	require.NoError(t, err)
 	return platform
 }

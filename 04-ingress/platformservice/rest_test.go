@@ -16,7 +16,7 @@ import (
 )
 
 // serveAPI serves the REST API over an empty store.
-func serveAPI(t testing.TB) (url string, store Store) {
+func serveAPI(t testing.TB) (url string, store platformStore) {
 	t.Helper()
 	store = memoryStore(t)
 	log, _ := captureLog()
@@ -374,7 +374,7 @@ func TestMethods(t *testing.T) {
 // TestStoreFailure: what went wrong with the database is for the log alone.
 func TestStoreFailure(t *testing.T) {
 	store := memoryStore(t)
-	require.NoError(t, store.Close())
+	require.NoError(t, store.close())
 	for _, row := range []struct{ method, path, body string }{
 		{"GET", "/api/platforms", ""},
 		{"GET", "/api/platforms/1", ""},
@@ -485,9 +485,9 @@ func newRequest(t testing.TB, method, url string, body io.Reader, contentType st
 	return request
 }
 
-func requireEmpty(t testing.TB, store Store) {
+func requireEmpty(t testing.TB, store platformStore) {
 	t.Helper()
-	platforms, err := store.Platforms(t.Context())
+	platforms, err := store.platforms(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, platforms)
 }

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// CommandsClient sends platforms to CommandsService over HTTP.
-type CommandsClient struct {
+// commandsClient sends platforms to CommandsService over HTTP.
+type commandsClient struct {
 	url  string
 	http *http.Client
 }
 
-// NewCommandsClient returns a client that posts to url. A call takes no longer
+// newCommandsClient returns a client that posts to url. A call takes no longer
 // than timeout, the reading of the answer included.
-func NewCommandsClient(url string, timeout time.Duration) *CommandsClient {
-	return &CommandsClient{url: url, http: &http.Client{
+func newCommandsClient(url string, timeout time.Duration) *commandsClient {
+	return &commandsClient{url: url, http: &http.Client{
 		Timeout: timeout,
 		// To follow a redirect would mean to GET, and to take a 200 for success.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -29,7 +29,7 @@ func NewCommandsClient(url string, timeout time.Duration) *CommandsClient {
 // SendPlatform posts p and waits for the answer. It returns an error when
 // CommandsService cannot be reached, does not answer in time, or answers
 // anything but a 2xx.
-func (c *CommandsClient) SendPlatform(ctx context.Context, p Platform) error {
+func (c *commandsClient) sendPlatform(ctx context.Context, p platform) error {
 	body, err := json.Marshal(toPlatformRead(p))
 	if err != nil {
 		return fmt.Errorf("encode platform: %w", err)

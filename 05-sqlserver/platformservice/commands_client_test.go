@@ -17,7 +17,7 @@ import (
 // commandsAPI returns the REST API with a client of the CommandsService at url.
 func commandsAPI(t testing.TB, url string, timeout time.Duration, log *slog.Logger) *restAPI {
 	t.Helper()
-	return &restAPI{store: memoryStore(t), commands: NewCommandsClient(url, timeout), log: log}
+	return &restAPI{store: memoryStore(t), commands: newCommandsClient(url, timeout), log: log}
 }
 
 // requireCreated posts a platform and checks that it was created.
@@ -26,7 +26,7 @@ func requireCreated(t testing.TB, api *restAPI) {
 	a := send(t, "POST", serve(t, api.handler())+"/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`)
 	require.Equal(t, http.StatusCreated, a.status, a.body)
 	require.Equal(t, `{"id":1,"name":"x","publisher":"p","cost":"1"}`+"\n", a.body)
-	_, err := api.store.Platform(t.Context(), 1)
+	_, err := api.store.platform(t.Context(), 1)
 	require.NoError(t, err)
 }
 

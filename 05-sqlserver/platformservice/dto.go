@@ -1,6 +1,6 @@
 package platformservice
 
-// The types here are the contract with the outside. A Platform never leaves the
+// The types here are the contract with the outside. A platform never leaves the
 // service itself: its fields can change without a client noticing.
 
 // platformRead is a platform as the service answers it.
@@ -11,11 +11,11 @@ type platformRead struct {
 	Cost      string `json:"cost"`
 }
 
-func toPlatformRead(p Platform) platformRead {
+func toPlatformRead(p platform) platformRead {
 	return platformRead{ID: p.ID, Name: p.Name, Publisher: p.Publisher, Cost: p.Cost}
 }
 
-func toPlatformReads(platforms []Platform) []platformRead {
+func toPlatformReads(platforms []platform) []platformRead {
 	reads := make([]platformRead, 0, len(platforms)) // not nil: JSON wants [], not null
 	for _, p := range platforms {
 		reads = append(reads, toPlatformRead(p))
@@ -39,6 +39,6 @@ func (c platformCreate) validate() fieldErrors {
 	return errs
 }
 
-func (c platformCreate) toPlatform() Platform {
-	return Platform{Name: c.Name, Publisher: c.Publisher, Cost: c.Cost}
+func (c platformCreate) toPlatform() platform {
+	return platform{Name: c.Name, Publisher: c.Publisher, Cost: c.Cost}
 }

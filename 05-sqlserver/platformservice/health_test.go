@@ -57,11 +57,11 @@ func TestHealth(t *testing.T) {
 
 func TestHealthOfStore(t *testing.T) {
 	store := memoryStore(t)
-	h := newHealth(store.Ping)
+	h := newHealth(store.ping)
 	h.set("ready")
 	url := serve(t, h.handler(http.NotFoundHandler()))
 	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
-	store.Close()
+	store.close()
 	requireProblem(t, http.StatusServiceUnavailable, send(t, "GET", url+"/readyz", ""))
 	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/livez", "").status)
 }

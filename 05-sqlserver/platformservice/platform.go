@@ -3,9 +3,9 @@
 // with service.go.
 package platformservice
 
-// Platform is one platform as the service keeps it. How it looks to others is
+// platform is one platform as the service keeps it. How it looks to others is
 // in dto.go.
-type Platform struct {
+type platform struct {
 	ID        int32 // given by the store, 1 or more
 	Name      string
 	Publisher string

@@ -13,7 +13,7 @@ const prepareTimeout = 30 * time.Second
 // prepare makes the store ready. A database that is not up yet is waited for:
 // there is try after try until one succeeds, ctx ends or cfg.DatabaseWait is
 // over. The error is then that of the last try that had its time.
-func prepare(ctx context.Context, store Store, cfg Config, log *slog.Logger) error {
+func prepare(ctx context.Context, store platformStore, cfg Config, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, cfg.DatabaseWait)
 	defer cancel()
 	var pause backoff
@@ -33,10 +33,10 @@ func prepare(ctx context.Context, store Store, cfg Config, log *slog.Logger) err
 	}
 }
 
-func prepareOnce(ctx context.Context, store Store, withSeed bool) error {
+func prepareOnce(ctx context.Context, store platformStore, withSeed bool) error {
 	ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
 	defer cancel()
-	if err := store.Prepare(ctx); err != nil {
+	if err := store.migrate(ctx); err != nil {
 		return err
 	}
 	if !withSeed {

@@ -11,17 +11,17 @@ import (
 // What is started is followed by the defer that stops it, so that things stop
 // in the reverse order: first no more requests, then what requests need.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
-	store, err := OpenStore(cfg.DatabaseURL)
+	store, err := openStore(cfg.DatabaseURL)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer store.close()
 
 	api := &restAPI{store: store, log: log}
 	if cfg.CommandsServiceURL != "" {
-		api.commands = NewCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
+		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
 	}
-	health := newHealth(store.Ping)
+	health := newHealth(store.ping)
 	web, err := startHTTP("PLATFORMS_HTTP_ADDR", cfg.HTTPAddr, health.handler(api.handler()))
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func openSQLServer(url string) (*sqlServerStore, error) {
 	return &sqlServerStore{db: sql.OpenDB(mssql.NewConnectorConfig(config)), config: config}, nil
 }
 
-func (s *sqlServerStore) Prepare(ctx context.Context) error {
+func (s *sqlServerStore) migrate(ctx context.Context) error {
 	if err := s.createDatabase(ctx); err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (appLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
-func (s *sqlServerStore) Platforms(ctx context.Context) ([]Platform, error) {
+func (s *sqlServerStore) platforms(ctx context.Context) ([]platform, error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT Id, Name, Publisher, Cost FROM dbo.Platforms ORDER BY Id`)
 	if err != nil {
 		return nil, fmt.Errorf("list platforms: %w", err)
@@ -119,7 +119,7 @@ func (s *sqlServerStore) Platforms(ctx context.Context) ([]Platform, error) {
 	return scanPlatforms(rows)
 }
 
-func (s *sqlServerStore) Platform(ctx context.Context, id int32) (Platform, error) {
+func (s *sqlServerStore) platform(ctx context.Context, id int32) (platform, error) {
 	row := s.db.QueryRowContext(ctx,
 		`SELECT Id, Name, Publisher, Cost FROM dbo.Platforms WHERE Id = @id`, sql.Named("id", id))
 	return scanPlatform(row, id)
@@ -131,22 +131,22 @@ func (s *sqlServerStore) Platform(ctx context.Context, id int32) (Platform, erro
 const sqlServerInsert = `
 	INSERT INTO dbo.Platforms (Name, Publisher, Cost) OUTPUT inserted.Id VALUES (@name, @publisher, @cost)`
 
-func sqlServerValues(p Platform) []any {
+func sqlServerValues(p platform) []any {
 	return []any{sql.Named("name", p.Name), sql.Named("publisher", p.Publisher), sql.Named("cost", p.Cost)}
 }
 
-func (s *sqlServerStore) CreatePlatform(ctx context.Context, p Platform) (Platform, error) {
+func (s *sqlServerStore) createPlatform(ctx context.Context, p platform) (platform, error) {
 	err := s.db.QueryRowContext(ctx, sqlServerInsert, sqlServerValues(p)...).Scan(&p.ID)
 	if isDuplicate(err) {
-		return Platform{}, fmt.Errorf("create platform: %w: %w", ErrDuplicate, err)
+		return platform{}, fmt.Errorf("create platform: %w: %w", errDuplicate, err)
 	}
 	if err != nil {
-		return Platform{}, fmt.Errorf("create platform: %w", err)
+		return platform{}, fmt.Errorf("create platform: %w", err)
 	}
 	return p, nil
 }
 
-func (s *sqlServerStore) CreateIfEmpty(ctx context.Context, platforms []Platform) error {
+func (s *sqlServerStore) createIfEmpty(ctx context.Context, platforms []platform) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("create if empty: %w", err)
@@ -172,9 +172,9 @@ func (s *sqlServerStore) CreateIfEmpty(ctx context.Context, platforms []Platform
 	return nil
 }
 
-func (s *sqlServerStore) Ping(ctx context.Context) error { return s.db.PingContext(ctx) }
+func (s *sqlServerStore) ping(ctx context.Context) error { return s.db.PingContext(ctx) }
 
-func (s *sqlServerStore) Close() error { return s.db.Close() }
+func (s *sqlServerStore) close() error { return s.db.Close() }
 
 // isSQLServerError tells whether one of numbers is among the errors that SQL
 // Server answered. There can be several: a missing database is first a 4060 and

@@ -17,53 +17,53 @@ import (
 func TestSQLServer(t *testing.T) {
 	sqlServerURL(t) // or skip all of it
 
-	testStore(t, func(t testing.TB) Store { return openStore(t, sqlServerURL(t)) })
+	testStore(t, func(t testing.TB) platformStore { return openTestStore(t, sqlServerURL(t)) })
 
 	t.Run("what was stored outlives Close", func(t *testing.T) {
 		url := sqlServerURL(t)
-		store := openStore(t, url)
+		store := openTestStore(t, url)
 		created := createPlatform(t, store, "x")
-		require.NoError(t, store.Close())
-		found, err := openStore(t, url).Platform(t.Context(), created.ID)
+		require.NoError(t, store.close())
+		found, err := openTestStore(t, url).platform(t.Context(), created.ID)
 		require.NoError(t, err)
 		assert.Equal(t, created, found)
 	})
 
-	t.Run("an id that is given again is ErrDuplicate", func(t *testing.T) {
-		store := openStore(t, sqlServerURL(t))
+	t.Run("an id that is given again is errDuplicate", func(t *testing.T) {
+		store := openTestStore(t, sqlServerURL(t))
 		first := createPlatform(t, store, "x")
 		_, err := store.(*sqlServerStore).db.Exec(`DBCC CHECKIDENT (N'dbo.Platforms', RESEED, 0)`)
 		require.NoError(t, err)
-		_, err = store.CreatePlatform(t.Context(), Platform{Name: "y", Publisher: "p", Cost: "1"})
-		require.ErrorIs(t, err, ErrDuplicate)
-		platforms, err := store.Platforms(t.Context())
+		_, err = store.createPlatform(t.Context(), platform{Name: "y", Publisher: "p", Cost: "1"})
+		require.ErrorIs(t, err, errDuplicate)
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{first}, platforms)
+		assert.Equal(t, []platform{first}, platforms)
 	})
 
 	t.Run("Prepare creates the database, once, however many do so at a time", func(t *testing.T) {
 		url := sqlServerURL(t)
-		stores := make([]Store, 6)
+		stores := make([]platformStore, 6)
 		for i := range stores {
 			var err error
-			stores[i], err = OpenStore(url)
+			stores[i], err = openStore(url)
 			require.NoError(t, err)
-			defer stores[i].Close()
+			defer stores[i].close()
 		}
 		log, _ := captureLog()
 		inParallel(t, len(stores), func(i int) error {
 			return prepare(t.Context(), stores[i], Config{DatabaseWait: patience, Seed: true}, log)
 		})
-		platforms, err := stores[0].Platforms(t.Context())
+		platforms, err := stores[0].platforms(t.Context())
 		require.NoError(t, err)
 		assert.Len(t, platforms, 3)
-		require.NoError(t, stores[0].Prepare(t.Context()), "and once more")
+		require.NoError(t, stores[0].migrate(t.Context()), "and once more")
 	})
 
 	t.Run("the table of the .NET service is taken over", func(t *testing.T) {
 		store, err := openSQLServer(sqlServerURL(t))
 		require.NoError(t, err)
-		defer store.Close()
+		defer store.close()
 		require.NoError(t, store.createDatabase(t.Context()))
 		_, err = store.db.Exec(`
 			CREATE TABLE [Platforms] (
@@ -75,10 +75,10 @@ func TestSQLServer(t *testing.T) {
 			);
 			INSERT INTO [Platforms] VALUES (N'Dot Net', N'Microsoft', N'Free')`)
 		require.NoError(t, err)
-		require.NoError(t, store.Prepare(t.Context()))
-		platforms, err := store.Platforms(t.Context())
+		require.NoError(t, store.migrate(t.Context()))
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{{ID: 1, Name: "Dot Net", Publisher: "Microsoft", Cost: "Free"}}, platforms)
+		assert.Equal(t, []platform{{ID: 1, Name: "Dot Net", Publisher: "Microsoft", Cost: "Free"}}, platforms)
 	})
 }
 
@@ -122,9 +122,9 @@ func TestOpenSQLServer(t *testing.T) {
 		"a URL":                           "sqlserver://SA:pa55%20w0rd%25@mssql-clusterip-srv:1433?database=platformsdb",
 	} {
 		t.Run("understands "+form, func(t *testing.T) {
-			store, err := OpenStore(url)
+			store, err := openStore(url)
 			require.NoError(t, err)
-			defer store.Close()
+			defer store.close()
 			config := store.(*sqlServerStore).config
 			assert.Equal(t, "mssql-clusterip-srv", config.Host)
 			assert.Equal(t, uint64(1433), config.Port)
@@ -142,20 +142,20 @@ func TestOpenSQLServer(t *testing.T) {
 		"an ADO.NET form with a port too large": "Server=localhost,99999;Database=x;User Id=SA;Password=s3cret",
 	} {
 		t.Run("refuses "+what+" without showing the password", func(t *testing.T) {
-			_, err := OpenStore(url)
+			_, err := openStore(url)
 			require.ErrorContains(t, err, "DATABASE_URL")
 			assert.NotContains(t, err.Error(), "s3cret")
 		})
 	}
 
 	t.Run("a server that is away is an error without the password", func(t *testing.T) {
-		store, err := OpenStore("sqlserver://SA:s3cret@127.0.0.1:1?database=platformsdb&dial+timeout=1")
+		store, err := openStore("sqlserver://SA:s3cret@127.0.0.1:1?database=platformsdb&dial+timeout=1")
 		require.NoError(t, err)
-		defer store.Close()
-		err = store.Prepare(t.Context())
+		defer store.close()
+		err = store.migrate(t.Context())
 		require.ErrorContains(t, err, "platformsdb")
 		assert.NotContains(t, err.Error(), "s3cret")
-		assert.Error(t, store.Ping(t.Context()))
+		assert.Error(t, store.ping(t.Context()))
 	})
 }
 

@@ -8,38 +8,38 @@ import (
 	"strings"
 )
 
-// ErrNotFound is returned for a platform that the store does not have.
-var ErrNotFound = errors.New("not found")
+// errNotFound is returned for a platform that the store does not have.
+var errNotFound = errors.New("not found")
 
-// ErrDuplicate is returned when the database refuses a second row with the
+// errDuplicate is returned when the database refuses a second row with the
 // same key, as it does after somebody has set its id counter back.
-var ErrDuplicate = errors.New("duplicate")
+var errDuplicate = errors.New("duplicate")
 
-// Store is what the service needs of a database. Any number of goroutines may
+// platformStore is what the service needs of a database. Any number of goroutines may
 // use one. Every method can also return the driver's error, wrapped with what
 // was being done.
-type Store interface {
+type platformStore interface {
 	// Prepare makes the database ready: it is created when missing, and brought
 	// to the newest schema. Several processes may do so at the same time. It is
 	// called until it succeeds, before anything else.
-	Prepare(ctx context.Context) error
+	migrate(ctx context.Context) error
 	// Platforms returns all platforms in id order.
-	Platforms(ctx context.Context) ([]Platform, error)
-	// Platform returns one platform, or ErrNotFound.
-	Platform(ctx context.Context, id int32) (Platform, error)
+	platforms(ctx context.Context) ([]platform, error)
+	// platform returns one platform, or errNotFound.
+	platform(ctx context.Context, id int32) (platform, error)
 	// CreatePlatform stores p under a new id, and returns it with that id;
-	// or ErrDuplicate. The ID that p comes with is ignored.
-	CreatePlatform(ctx context.Context, p Platform) (Platform, error)
+	// or errDuplicate. The ID that p comes with is ignored.
+	createPlatform(ctx context.Context, p platform) (platform, error)
 	// CreateIfEmpty stores the platforms, all or none, if there is none yet.
 	// Of several callers at the same time one stores them.
-	CreateIfEmpty(ctx context.Context, platforms []Platform) error
+	createIfEmpty(ctx context.Context, platforms []platform) error
 	// Ping returns an error when the database does not answer.
-	Ping(ctx context.Context) error
+	ping(ctx context.Context) error
 	// Close waits for what is running and closes the connections.
-	Close() error
+	close() error
 }
 
-// OpenStore returns the store that url names, connected to nothing yet:
+// openStore returns the store that url names, connected to nothing yet:
 //
 //	sqlite::memory:      a database of this process alone, gone with it
 //	sqlite:FILE          a SQLite file
@@ -48,7 +48,7 @@ type Store interface {
 //
 // The last is the form of an ADO.NET connection string. No error shows the url,
 // since it may hold a password.
-func OpenStore(url string) (Store, error) {
+func openStore(url string) (platformStore, error) {
 	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		return openSQLite(file)
 	}
@@ -59,11 +59,11 @@ func OpenStore(url string) (Store, error) {
 }
 
 // scanPlatforms reads all rows, id, name, publisher and cost each, and closes them.
-func scanPlatforms(rows *sql.Rows) ([]Platform, error) {
+func scanPlatforms(rows *sql.Rows) ([]platform, error) {
 	defer rows.Close()
-	var platforms []Platform
+	var platforms []platform
 	for rows.Next() {
-		var p Platform
+		var p platform
 		if err := rows.Scan(&p.ID, &p.Name, &p.Publisher, &p.Cost); err != nil {
 			return nil, fmt.Errorf("list platforms: %w", err)
 		}
@@ -75,15 +75,15 @@ func scanPlatforms(rows *sql.Rows) ([]Platform, error) {
 	return platforms, nil
 }
 
-// scanPlatform reads the one row that was asked for by id, or returns ErrNotFound.
-func scanPlatform(row *sql.Row, id int32) (Platform, error) {
-	var p Platform
+// scanPlatform reads the one row that was asked for by id, or returns errNotFound.
+func scanPlatform(row *sql.Row, id int32) (platform, error) {
+	var p platform
 	err := row.Scan(&p.ID, &p.Name, &p.Publisher, &p.Cost)
 	if errors.Is(err, sql.ErrNoRows) {
-		return Platform{}, ErrNotFound
+		return platform{}, errNotFound
 	}
 	if err != nil {
-		return Platform{}, fmt.Errorf("get platform %d: %w", id, err)
+		return platform{}, fmt.Errorf("get platform %d: %w", id, err)
 	}
 	return p, nil
 }

@@ -14,17 +14,17 @@ const recordedEvent = `{"Id":4,"Name":"x","Event":"Platform_Published"}`
 func TestEventProcessor(t *testing.T) {
 	t.Run("stores the platform of an event that the .NET service sent", func(t *testing.T) {
 		store, logged := process(t, recordedEvent)
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{{ExternalID: 4, Name: "x"}}, platforms)
+		assert.Equal(t, []platform{{ExternalID: 4, Name: "x"}}, platforms)
 		assert.Len(t, logged.lines("new=true"), 1)
 	})
 
 	t.Run("leaves a known platform alone", func(t *testing.T) {
 		store, logged := process(t, recordedEvent, `{"Id":4,"Name":"another","Event":"Platform_Published"}`)
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{{ExternalID: 4, Name: "x"}}, platforms)
+		assert.Equal(t, []platform{{ExternalID: 4, Name: "x"}}, platforms)
 		assert.Len(t, logged.lines("new=false"), 1)
 	})
 
@@ -69,9 +69,9 @@ func TestEventProcessor(t *testing.T) {
 	} {
 		t.Run("drops "+what+", says so, and handles the next", func(t *testing.T) {
 			store, logged := process(t, body, `{"Id":5,"Name":"next","Event":"Platform_Published"}`)
-			platforms, err := store.Platforms(t.Context())
+			platforms, err := store.platforms(t.Context())
 			require.NoError(t, err)
-			assert.Equal(t, []Platform{{ExternalID: 5, Name: "next"}}, platforms)
+			assert.Equal(t, []platform{{ExternalID: 5, Name: "next"}}, platforms)
 			dropped := logged.lines("event dropped")
 			require.Len(t, dropped, 1)
 			assert.Less(t, len(dropped[0]), 500, "no body fills the log")
@@ -81,8 +81,8 @@ func TestEventProcessor(t *testing.T) {
 	t.Run("logs what is lost when it cannot be stored", func(t *testing.T) {
 		store := memoryStore(t)
 		log, logged := captureLog()
-		require.NoError(t, store.Close())
-		NewEventProcessor(store, log).Process(t.Context(), []byte(recordedEvent))
+		require.NoError(t, store.close())
+		newEventProcessor(store, log).process(t.Context(), []byte(recordedEvent))
 		lost := logged.lines("event lost")
 		require.Len(t, lost, 1)
 		for _, part := range []string{"level=ERROR", "id=4", "name=x", "closed"} {
@@ -92,7 +92,7 @@ func TestEventProcessor(t *testing.T) {
 
 	t.Run("keeps a name as it was sent", func(t *testing.T) {
 		store, _ := process(t, event(`"Id":4,"Name":"\u0000<b>\"\ud83d\ude80"`))
-		platform, err := store.Platform(t.Context(), 4)
+		platform, err := store.platform(t.Context(), 4)
 		require.NoError(t, err)
 		assert.Equal(t, "\x00<b>\"🚀", platform.Name)
 	})
@@ -102,13 +102,13 @@ func TestEventProcessor(t *testing.T) {
 func event(fields string) string { return `{` + fields + `,"Event":"Platform_Published"}` }
 
 // process handles events one after the other, with an empty store.
-func process(t *testing.T, bodies ...string) (Store, *logCapture) {
+func process(t *testing.T, bodies ...string) (commandStore, *logCapture) {
 	t.Helper()
 	store := memoryStore(t)
 	log, logged := captureLog()
-	processor := NewEventProcessor(store, log)
+	processor := newEventProcessor(store, log)
 	for _, body := range bodies {
-		processor.Process(t.Context(), []byte(body))
+		processor.process(t.Context(), []byte(body))
 	}
 	return store, logged
 }

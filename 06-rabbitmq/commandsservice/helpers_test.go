@@ -63,12 +63,12 @@ func noGoroutineLeft(t testing.TB) {
 }
 
 // memoryStore returns an empty store in memory.
-func memoryStore(t testing.TB) Store {
+func memoryStore(t testing.TB) commandStore {
 	t.Helper()
-	store, err := OpenStore("sqlite::memory:")
+	store, err := openStore("sqlite::memory:")
 	require.NoError(t, err)
-	t.Cleanup(func() { store.Close() })
-	require.NoError(t, store.Prepare(t.Context()))
+	t.Cleanup(func() { store.close() })
+	require.NoError(t, store.migrate(t.Context()))
 	return store
 }
 

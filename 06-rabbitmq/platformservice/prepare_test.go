@@ -22,9 +22,9 @@ func lateDatabase(t testing.TB) (databaseURL string, come func()) {
 }
 
 // startPrepare calls prepare on a store that nobody else has.
-func startPrepare(t testing.TB, ctx context.Context, cfg Config) (store Store, logged *logCapture, result <-chan error) {
+func startPrepare(t testing.TB, ctx context.Context, cfg Config) (store platformStore, logged *logCapture, result <-chan error) {
 	t.Helper()
-	store, err := OpenStore(cfg.DatabaseURL)
+	store, err := openStore(cfg.DatabaseURL)
 	require.NoError(t, err)
 	log, logged := captureLog()
 	ctx, cancel := context.WithCancel(ctx)
@@ -36,25 +36,25 @@ func startPrepare(t testing.TB, ctx context.Context, cfg Config) (store Store, l
 	t.Cleanup(func() {
 		cancel()
 		receive(t, "the end of prepare", ended)
-		store.Close()
+		store.close()
 	})
 	return store, logged, done
 }
 
 // storeThatPrepares is a store whose Prepare is another.
 type storeThatPrepares struct {
-	Store
+	platformStore
 	prepare func(context.Context) error
 }
 
-func (s storeThatPrepares) Prepare(ctx context.Context) error { return s.prepare(ctx) }
+func (s storeThatPrepares) migrate(ctx context.Context) error { return s.prepare(ctx) }
 
 func TestPrepare(t *testing.T) {
 	t.Run("seeds only when told to", func(t *testing.T) {
 		for seed, want := range map[bool]int{true: 3, false: 0} {
 			store, _, result := startPrepare(t, t.Context(), Config{DatabaseURL: "sqlite::memory:", DatabaseWait: patience, Seed: seed})
 			require.NoError(t, receive(t, "the result", result))
-			platforms, err := store.Platforms(t.Context())
+			platforms, err := store.platforms(t.Context())
 			require.NoError(t, err)
 			assert.Len(t, platforms, want)
 		}
@@ -63,7 +63,7 @@ func TestPrepare(t *testing.T) {
 	t.Run("is safe when several start at once", func(t *testing.T) {
 		cfg := Config{DatabaseURL: "sqlite:" + filepath.Join(t.TempDir(), "platforms.db"), DatabaseWait: patience, Seed: true}
 		var results []<-chan error
-		var store Store
+		var store platformStore
 		for range 6 {
 			var result <-chan error
 			store, _, result = startPrepare(t, t.Context(), cfg)
@@ -72,7 +72,7 @@ func TestPrepare(t *testing.T) {
 		for _, result := range results {
 			require.NoError(t, receive(t, "the result", result))
 		}
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
 		assert.Len(t, platforms, 3, "seeded once")
 	})
@@ -85,7 +85,7 @@ func TestPrepare(t *testing.T) {
 		assert.Empty(t, result)
 		come()
 		require.NoError(t, receive(t, "the result", result))
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
 		assert.Len(t, platforms, 3)
 	})

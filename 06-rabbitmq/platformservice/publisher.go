@@ -24,9 +24,9 @@ type Publisher interface {
 	Close()
 }
 
-// RabbitMQPublisher publishes to a fanout exchange of RabbitMQ. It connects in
+// rabbitMQPublisher publishes to a fanout exchange of RabbitMQ. It connects in
 // the background, and again whenever the connection is lost, for ever.
-type RabbitMQPublisher struct {
+type rabbitMQPublisher struct {
 	url      string
 	exchange string
 	log      *slog.Logger
@@ -39,16 +39,16 @@ type RabbitMQPublisher struct {
 
 // NewRabbitMQPublisher returns a publisher that has begun to connect to url.
 // It has to be closed.
-func NewRabbitMQPublisher(url, exchange string, log *slog.Logger) *RabbitMQPublisher {
+func NewRabbitMQPublisher(url, exchange string, log *slog.Logger) Publisher {
 	ctx, stop := context.WithCancel(context.Background())
-	p := &RabbitMQPublisher{url: url, exchange: exchange, log: log, stop: stop}
+	p := &rabbitMQPublisher{url: url, exchange: exchange, log: log, stop: stop}
 	p.done.Go(func() { p.run(ctx) })
 	return p
 }
 
 // Publish implements Publisher. That it returns nil says that the event was
 // written to the connection, not that the broker has it.
-func (p *RabbitMQPublisher) Publish(ctx context.Context, body []byte) error {
+func (p *rabbitMQPublisher) Publish(ctx context.Context, body []byte) error {
 	p.mu.Lock()
 	channel := p.channel
 	p.mu.Unlock()
@@ -66,13 +66,13 @@ func (p *RabbitMQPublisher) Publish(ctx context.Context, body []byte) error {
 }
 
 // Close implements Publisher.
-func (p *RabbitMQPublisher) Close() {
+func (p *rabbitMQPublisher) Close() {
 	p.stop()
 	p.done.Wait()
 }
 
 // run keeps a connection until ctx ends.
-func (p *RabbitMQPublisher) run(ctx context.Context) {
+func (p *rabbitMQPublisher) run(ctx context.Context) {
 	var pause backoff
 	for {
 		err := p.connect(ctx, &pause)
@@ -88,7 +88,7 @@ func (p *RabbitMQPublisher) run(ctx context.Context) {
 
 // connect connects and stays until the connection is lost, which is the error
 // it returns, or ctx ends.
-func (p *RabbitMQPublisher) connect(ctx context.Context, pause *backoff) error {
+func (p *rabbitMQPublisher) connect(ctx context.Context, pause *backoff) error {
 	connection, err := dialBroker(ctx, p.url)
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func (p *RabbitMQPublisher) connect(ctx context.Context, pause *backoff) error {
 	}
 }
 
-func (p *RabbitMQPublisher) setChannel(channel *amqp.Channel) {
+func (p *rabbitMQPublisher) setChannel(channel *amqp.Channel) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.channel = channel

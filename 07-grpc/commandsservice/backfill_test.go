@@ -19,11 +19,11 @@ type testBackfill struct {
 }
 
 // startBackfill runs a backfill until the test ends, or stop is called.
-func startBackfill(t *testing.T, target string, store Store) *testBackfill {
+func startBackfill(t *testing.T, target string, store commandStore) *testBackfill {
 	t.Helper()
 	log, logged := captureLog()
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &testBackfill{backfill: newBackfill(NewPlatformsClient(target), store, log), log: logged,
+	b := &testBackfill{backfill: newBackfill(newPlatformsClient(target), store, log), log: logged,
 		stop: cancel, stopped: make(chan struct{})}
 	go func() {
 		defer close(b.stopped)
@@ -42,20 +42,20 @@ func (b *testBackfill) waitForRuns(t *testing.T, count int) {
 }
 
 // serving returns an answer of startPlatformServer.
-func serving(platforms ...Platform) func(context.Context, string, string) (string, error) {
+func serving(platforms ...platform) func(context.Context, string, string) (string, error) {
 	return func(context.Context, string, string) (string, error) { return encodePlatforms(platforms...), nil }
 }
 
 func TestBackfill(t *testing.T) {
 	t.Run("stores what is missing and leaves the known alone", func(t *testing.T) {
 		store := memoryStore(t)
-		addPlatforms(t, store, Platform{ExternalID: 4, Name: "known"}, Platform{ExternalID: 9, Name: "not there any more"})
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "known"}, platform{ExternalID: 9, Name: "not there any more"})
 		b := startBackfill(t, startPlatformServer(t, serving(
-			Platform{ExternalID: 4, Name: "renamed"}, Platform{ExternalID: 7, Name: "missed"})), store)
+			platform{ExternalID: 4, Name: "renamed"}, platform{ExternalID: 7, Name: "missed"})), store)
 		b.waitForRuns(t, 1)
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{
+		assert.Equal(t, []platform{
 			{ExternalID: 4, Name: "known"}, {ExternalID: 7, Name: "missed"}, {ExternalID: 9, Name: "not there any more"},
 		}, platforms)
 		assert.Len(t, b.log.lines("received=2 new=1"), 1)
@@ -63,18 +63,18 @@ func TestBackfill(t *testing.T) {
 
 	t.Run("drops what no platform can be, and goes on", func(t *testing.T) {
 		store := memoryStore(t)
-		b := startBackfill(t, startPlatformServer(t, serving(Platform{ExternalID: 0, Name: "x"}, Platform{ExternalID: -1, Name: "x"},
-			Platform{ExternalID: 4, Name: " "}, Platform{ExternalID: 5, Name: "good"})), store)
+		b := startBackfill(t, startPlatformServer(t, serving(platform{ExternalID: 0, Name: "x"}, platform{ExternalID: -1, Name: "x"},
+			platform{ExternalID: 4, Name: " "}, platform{ExternalID: 5, Name: "good"})), store)
 		b.waitForRuns(t, 1)
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{{ExternalID: 5, Name: "good"}}, platforms)
+		assert.Equal(t, []platform{{ExternalID: 5, Name: "good"}}, platforms)
 		assert.Len(t, b.log.lines("backfill dropped"), 3)
 	})
 
 	t.Run("tries until the server is up, and then no more", func(t *testing.T) {
 		store := memoryStore(t)
-		proxy := newTCPProxy(t, startPlatformServer(t, serving(Platform{ExternalID: 4, Name: "x"})))
+		proxy := newTCPProxy(t, startPlatformServer(t, serving(platform{ExternalID: 4, Name: "x"})))
 		b := startBackfill(t, proxy.addr, store)
 		waitFor(t, "two tries", func() bool { return len(b.log.lines("backfill failed, will try again")) >= 2 })
 		wantPlatforms(t, store, 0)
@@ -85,8 +85,8 @@ func TestBackfill(t *testing.T) {
 
 	t.Run("tries again when it cannot store what came", func(t *testing.T) {
 		store := memoryStore(t)
-		require.NoError(t, store.Close())
-		b := startBackfill(t, startPlatformServer(t, serving(Platform{ExternalID: 4, Name: "x"})), store)
+		require.NoError(t, store.close())
+		b := startBackfill(t, startPlatformServer(t, serving(platform{ExternalID: 4, Name: "x"})), store)
 		waitFor(t, "two tries", func() bool { return len(b.log.lines("store what was received")) >= 2 })
 	})
 
@@ -149,7 +149,7 @@ func TestBackfill(t *testing.T) {
 
 func TestRunBackfills(t *testing.T) {
 	t.Run("when PlatformService comes up later", func(t *testing.T) {
-		proxy := newTCPProxy(t, startPlatformServer(t, serving(Platform{ExternalID: 4, Name: "x"})))
+		proxy := newTCPProxy(t, startPlatformServer(t, serving(platform{ExternalID: 4, Name: "x"})))
 		cfg := testConfig(t)
 		cfg.GRPCTarget = proxy.addr
 		service := startService(t, cfg)
@@ -170,7 +170,7 @@ func TestRunBackfills(t *testing.T) {
 		cfg.RabbitMQURL, cfg.Exchange = url, broker.exchange
 		cfg.GRPCTarget = startPlatformServer(t, func(context.Context, string, string) (string, error) {
 			if missed.Load() {
-				return encodePlatforms(Platform{ExternalID: 4, Name: "missed"}), nil
+				return encodePlatforms(platform{ExternalID: 4, Name: "missed"}), nil
 			}
 			return "", nil
 		})

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The types here are the contract with the outside. Platform and Command never
+// The types here are the contract with the outside. platform and command never
 // leave the service themselves.
 
 // platformRead is a platform as the service answers it.
@@ -16,11 +16,11 @@ type platformRead struct {
 	Name string `json:"name"`
 }
 
-func toPlatformRead(p Platform) platformRead {
+func toPlatformRead(p platform) platformRead {
 	return platformRead{ID: p.ExternalID, Name: p.Name}
 }
 
-func toPlatformReads(platforms []Platform) []platformRead {
+func toPlatformReads(platforms []platform) []platformRead {
 	reads := make([]platformRead, 0, len(platforms)) // not nil: JSON wants [], not null
 	for _, p := range platforms {
 		reads = append(reads, toPlatformRead(p))
@@ -45,8 +45,8 @@ func (c platformCreate) validate() fieldErrors {
 	return errs
 }
 
-func (c platformCreate) toPlatform() Platform {
-	return Platform{ExternalID: c.ID, Name: c.Name}
+func (c platformCreate) toPlatform() platform {
+	return platform{ExternalID: c.ID, Name: c.Name}
 }
 
 // commandRead is a command as the service answers it.
@@ -57,11 +57,11 @@ type commandRead struct {
 	PlatformID  int32  `json:"platformId"`
 }
 
-func toCommandRead(c Command) commandRead {
+func toCommandRead(c command) commandRead {
 	return commandRead{ID: c.ID, HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: c.PlatformID}
 }
 
-func toCommandReads(commands []Command) []commandRead {
+func toCommandReads(commands []command) []commandRead {
 	reads := make([]commandRead, 0, len(commands))
 	for _, c := range commands {
 		reads = append(reads, toCommandRead(c))
@@ -83,8 +83,8 @@ func (c commandCreate) validate() fieldErrors {
 	return errs
 }
 
-func (c commandCreate) toCommand(platformID int32) Command {
-	return Command{HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: platformID}
+func (c commandCreate) toCommand(platformID int32) command {
+	return command{HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: platformID}
 }
 
 // errOtherEvent is returned for an event that is none of ours.
@@ -96,30 +96,30 @@ var errOtherEvent = errors.New("not a Platform_Published event")
 //
 // It returns errOtherEvent for an event of another type, and other errors for
 // what is no event, or lacks a positive 32-bit id or a name.
-func decodePlatformPublished(body []byte) (Platform, error) {
+func decodePlatformPublished(body []byte) (platform, error) {
 	var event struct {
 		ID    json.RawMessage `json:"Id"` // read only once the type is known
 		Name  json.RawMessage `json:"Name"`
 		Event string          `json:"Event"`
 	}
 	if !isText(body) {
-		return Platform{}, errors.New("not valid Unicode")
+		return platform{}, errors.New("not valid Unicode")
 	}
 	if err := json.Unmarshal(body, &event); err != nil {
-		return Platform{}, fmt.Errorf("not a JSON event: %w", err)
+		return platform{}, fmt.Errorf("not a JSON event: %w", err)
 	}
 	if event.Event == "" { // null, for one
-		return Platform{}, errors.New("not an event: Event is missing")
+		return platform{}, errors.New("not an event: Event is missing")
 	}
 	if event.Event != "Platform_Published" {
-		return Platform{}, fmt.Errorf("%w but %q", errOtherEvent, event.Event)
+		return platform{}, fmt.Errorf("%w but %q", errOtherEvent, event.Event)
 	}
-	var p Platform
+	var p platform
 	if json.Unmarshal(event.ID, &p.ExternalID) != nil || p.ExternalID < 1 {
-		return Platform{}, fmt.Errorf("Id is not a positive 32-bit integer: %.40q", event.ID)
+		return platform{}, fmt.Errorf("Id is not a positive 32-bit integer: %.40q", event.ID)
 	}
 	if json.Unmarshal(event.Name, &p.Name) != nil || strings.TrimSpace(p.Name) == "" {
-		return Platform{}, fmt.Errorf("Name is not a text: %.40q", event.Name)
+		return platform{}, fmt.Errorf("Name is not a text: %.40q", event.Name)
 	}
 	return p, nil
 }

@@ -6,21 +6,21 @@ import (
 	"log/slog"
 )
 
-// EventProcessor takes events from the bus to the store.
-type EventProcessor struct {
-	store Store
+// eventProcessor takes events from the bus to the store.
+type eventProcessor struct {
+	store commandStore
 	log   *slog.Logger
 }
 
-// NewEventProcessor returns a processor that stores platforms in store.
-func NewEventProcessor(store Store, log *slog.Logger) *EventProcessor {
-	return &EventProcessor{store: store, log: log}
+// newEventProcessor returns a processor that stores platforms in store.
+func newEventProcessor(store commandStore, log *slog.Logger) *eventProcessor {
+	return &eventProcessor{store: store, log: log}
 }
 
 // Process handles one event. There is nobody to return an error to: an event
 // that is not for us, or makes no sense, is logged and dropped, and one that
 // cannot be stored is logged with all that it said.
-func (p *EventProcessor) Process(ctx context.Context, body []byte) {
+func (p *eventProcessor) process(ctx context.Context, body []byte) {
 	platform, err := decodePlatformPublished(body)
 	if errors.Is(err, errOtherEvent) {
 		p.log.Info("event ignored", "reason", err)
@@ -32,7 +32,7 @@ func (p *EventProcessor) Process(ctx context.Context, body []byte) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	added, err := p.store.AddPlatform(ctx, platform)
+	added, err := p.store.addPlatform(ctx, platform)
 	if err != nil {
 		p.log.Error("event lost: the platform could not be stored",
 			"id", platform.ExternalID, "name", platform.Name, "error", err)

@@ -10,9 +10,9 @@ import (
 )
 
 func TestHealth(t *testing.T) {
-	newHealthAPI := func(t *testing.T) (*health, http.Handler, Store) {
+	newHealthAPI := func(t *testing.T) (*health, http.Handler, commandStore) {
 		api, store, _ := newAPI(t)
-		h := newHealth(store.Ping)
+		h := newHealth(store.ping)
 		return h, h.handler(api), store
 	}
 	wantUnavailable := func(t *testing.T, got answer) {
@@ -40,7 +40,7 @@ func TestHealth(t *testing.T) {
 	t.Run("a database that is away: alive, not ready", func(t *testing.T) {
 		h, api, store := newHealthAPI(t)
 		h.set("ready")
-		require.NoError(t, store.Close())
+		require.NoError(t, store.close())
 		assert.Equal(t, http.StatusOK, call(api, "GET", "/livez", "").status)
 		got := call(api, "GET", "/readyz", "")
 		wantUnavailable(t, got)

@@ -10,21 +10,21 @@ import (
 	"microcomm/07-grpc/proto"
 )
 
-// PlatformsClient asks PlatformService for its platforms by gRPC.
-type PlatformsClient struct {
+// platformsClient asks PlatformService for its platforms by gRPC.
+type platformsClient struct {
 	target string
 }
 
-// NewPlatformsClient returns a client for the gRPC server at target, host:port.
-func NewPlatformsClient(target string) *PlatformsClient {
-	return &PlatformsClient{target: target}
+// newPlatformsClient returns a client for the gRPC server at target, host:port.
+func newPlatformsClient(target string) *platformsClient {
+	return &platformsClient{target: target}
 }
 
 // Platforms returns every platform that PlatformService has. The connection is
 // made for this one call, so that a try does not inherit the pauses that an
 // earlier failure put on a shared one. The answer may be up to 4 MiB large,
 // grpc-go's default; a larger one is the error ResourceExhausted.
-func (c *PlatformsClient) Platforms(ctx context.Context) ([]Platform, error) {
+func (c *platformsClient) platforms(ctx context.Context) ([]platform, error) {
 	connection, err := grpc.NewClient(c.target,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // plain text, as the server speaks it
 		grpc.WithNoProxy(),              // none between two services
@@ -37,9 +37,9 @@ func (c *PlatformsClient) Platforms(ctx context.Context) ([]Platform, error) {
 	if err != nil {
 		return nil, fmt.Errorf("call GetAllPlatforms at %s: %w", c.target, err)
 	}
-	platforms := make([]Platform, 0, len(response.GetPlatform()))
+	platforms := make([]platform, 0, len(response.GetPlatform()))
 	for _, p := range response.GetPlatform() {
-		platforms = append(platforms, Platform{ExternalID: p.GetPlatformId(), Name: p.GetName()})
+		platforms = append(platforms, platform{ExternalID: p.GetPlatformId(), Name: p.GetName()})
 	}
 	return platforms, nil
 }

@@ -52,7 +52,7 @@ func TestReceivePlatform(t *testing.T) {
 		t.Run("accepts "+what, func(t *testing.T) {
 			api, store, _ := newAPI(t)
 			assert.Equal(t, http.StatusOK, call(api, "POST", "/api/c/platforms", body).status)
-			platforms, err := store.Platforms(t.Context())
+			platforms, err := store.platforms(t.Context())
 			require.NoError(t, err)
 			assert.Len(t, platforms, 1)
 		})
@@ -91,14 +91,14 @@ func TestReceivePlatform(t *testing.T) {
 func TestListPlatforms(t *testing.T) {
 	api, store, _ := newAPI(t)
 	wantJSON(t, call(api, "GET", "/api/c/platforms", ""), http.StatusOK, `[]`)
-	addPlatforms(t, store, Platform{ExternalID: 9, Name: "y"}, Platform{ExternalID: 4, Name: "x"})
+	addPlatforms(t, store, platform{ExternalID: 9, Name: "y"}, platform{ExternalID: 4, Name: "x"})
 	wantJSON(t, call(api, "GET", "/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"},{"id":9,"name":"y"}]`)
 }
 
 func TestCommands(t *testing.T) {
 	api, store, _ := newAPI(t)
 	// The store's own ids of these are 1 and 2; nobody outside sees them.
-	addPlatforms(t, store, Platform{ExternalID: 9, Name: "y"}, Platform{ExternalID: 4, Name: "x"})
+	addPlatforms(t, store, platform{ExternalID: 9, Name: "y"}, platform{ExternalID: 4, Name: "x"})
 	const path = "/api/c/platforms/4/commands"
 	wantJSON(t, call(api, "GET", path, ""), http.StatusOK, `[]`)
 
@@ -143,7 +143,7 @@ func TestCommands(t *testing.T) {
 			for _, id := range []string{"4", "5", "0", "99999999999999999999"} {
 				wantProblem(t, call(api, "POST", "/api/c/platforms/"+id+"/commands", body), http.StatusBadRequest, fields...)
 			}
-			commands, err := store.Commands(t.Context(), 4)
+			commands, err := store.commands(t.Context(), 4)
 			require.NoError(t, err)
 			assert.Len(t, commands, 2)
 		})
@@ -194,10 +194,10 @@ func TestBodies(t *testing.T) {
 		} {
 			t.Run(route+" refuses "+what, func(t *testing.T) {
 				api, store, _ := newAPI(t)
-				addPlatforms(t, store, Platform{ExternalID: 4, Name: "x"})
+				addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 				wantProblem(t, call(api, "POST", route, body), http.StatusBadRequest)
 				wantPlatforms(t, store, 1)
-				commands, err := store.Commands(t.Context(), 4)
+				commands, err := store.commands(t.Context(), 4)
 				require.NoError(t, err)
 				assert.Empty(t, commands)
 			})
@@ -205,7 +205,7 @@ func TestBodies(t *testing.T) {
 
 		t.Run(route+" takes JSON only", func(t *testing.T) {
 			api, store, _ := newAPI(t)
-			addPlatforms(t, store, Platform{ExternalID: 4, Name: "x"})
+			addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 			for contentType, accepted := range map[string]bool{
 				"application/json":                     true,
 				"Application/JSON":                     true,
@@ -234,7 +234,7 @@ func TestBodies(t *testing.T) {
 
 		t.Run(route+" takes a body of 1 MiB and no byte more", func(t *testing.T) {
 			api, store, _ := newAPI(t)
-			addPlatforms(t, store, Platform{ExternalID: 4, Name: "x"})
+			addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 			server := httptest.NewServer(api)
 			defer server.Close()
 			largest := strings.TrimSuffix(valid, `"}`)
@@ -267,8 +267,8 @@ func TestPaths(t *testing.T) {
 	// A platform 4 with a command 1.
 	newAPI := func(t *testing.T) http.Handler {
 		api, store, _ := newAPI(t)
-		addPlatforms(t, store, Platform{ExternalID: 4, Name: "x"})
-		createCommand(t, store, Command{HowTo: "h", CommandLine: "c", PlatformID: 4})
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
+		createCommand(t, store, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
 		return api
 	}
 	routes := map[string]string{ // path: Allow
@@ -425,7 +425,7 @@ func TestStoreFailure(t *testing.T) {
 	} {
 		t.Run(request.method+" "+request.path+" is a 500 that tells nothing, and one line in the log", func(t *testing.T) {
 			api, store, logged := newAPI(t)
-			require.NoError(t, store.Close())
+			require.NoError(t, store.close())
 			got := call(api, request.method, request.path, request.body)
 			wantProblem(t, got, http.StatusInternalServerError)
 			assert.NotContains(t, got.body, "sql")
@@ -459,7 +459,7 @@ func FuzzCreateCommand(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		api, store, _ := newAPI(t)
-		addPlatforms(t, store, Platform{ExternalID: 4, Name: "x"})
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 		got := call(api, "POST", "/api/c/platforms/4/commands", string(body))
 		list := call(api, "GET", "/api/c/platforms/4/commands", "")
 		if got.status == http.StatusCreated {
@@ -508,7 +508,7 @@ func randomBodies(valid ...string) [][]byte {
 }
 
 // newAPI returns a REST API with an empty store, the store, and the API's log.
-func newAPI(t testing.TB) (http.Handler, Store, *logCapture) {
+func newAPI(t testing.TB) (http.Handler, commandStore, *logCapture) {
 	t.Helper()
 	store := memoryStore(t)
 	log, logged := captureLog()
@@ -570,9 +570,9 @@ func wantProblem(t testing.TB, got answer, status int, fields ...string) {
 	}
 }
 
-func wantPlatforms(t testing.TB, store Store, count int) {
+func wantPlatforms(t testing.TB, store commandStore, count int) {
 	t.Helper()
-	platforms, err := store.Platforms(t.Context())
+	platforms, err := store.platforms(t.Context())
 	require.NoError(t, err)
 	assert.Len(t, platforms, count)
 }

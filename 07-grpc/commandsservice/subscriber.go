@@ -19,21 +19,21 @@ type Subscriber interface {
 	Run(ctx context.Context, handle func(ctx context.Context, body []byte), onConnect func())
 }
 
-// RabbitMQSubscriber listens to a fanout exchange of RabbitMQ through a queue
+// rabbitMQSubscriber listens to a fanout exchange of RabbitMQ through a queue
 // of its own. It connects again whenever the connection is lost, for ever.
-type RabbitMQSubscriber struct {
+type rabbitMQSubscriber struct {
 	url      string
 	exchange string
 	log      *slog.Logger
 }
 
 // NewRabbitMQSubscriber returns a subscriber for the broker at url.
-func NewRabbitMQSubscriber(url, exchange string, log *slog.Logger) *RabbitMQSubscriber {
-	return &RabbitMQSubscriber{url: url, exchange: exchange, log: log}
+func NewRabbitMQSubscriber(url, exchange string, log *slog.Logger) Subscriber {
+	return &rabbitMQSubscriber{url: url, exchange: exchange, log: log}
 }
 
 // Run implements Subscriber.
-func (s *RabbitMQSubscriber) Run(ctx context.Context, handle func(context.Context, []byte), onConnect func()) {
+func (s *rabbitMQSubscriber) Run(ctx context.Context, handle func(context.Context, []byte), onConnect func()) {
 	var pause backoff
 	for {
 		err := s.receive(ctx, handle, func() {
@@ -55,7 +55,7 @@ func (s *RabbitMQSubscriber) Run(ctx context.Context, handle func(context.Contex
 
 // receive connects, calls onConnect, and receives until the connection is lost,
 // which is the error it returns, or ctx ends.
-func (s *RabbitMQSubscriber) receive(ctx context.Context, handle func(context.Context, []byte), onConnect func()) error {
+func (s *rabbitMQSubscriber) receive(ctx context.Context, handle func(context.Context, []byte), onConnect func()) error {
 	connection, err := dialBroker(ctx, s.url)
 	if err != nil {
 		return err

@@ -154,7 +154,7 @@ func TestSubscriber(t *testing.T) {
 		go func() {
 			defer close(stopped)
 			NewRabbitMQSubscriber(broker.url, broker.exchange, log).Run(ctx,
-				NewEventProcessor(store, log).Process, func() { connected <- struct{}{} })
+				newEventProcessor(store, log).process, func() { connected <- struct{}{} })
 		}()
 		defer func() { cancel(); receive(t, "the end of Run", stopped) }()
 		receive(t, "a connection", connected)

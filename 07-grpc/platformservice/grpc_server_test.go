@@ -28,7 +28,7 @@ func (rawCodec) Unmarshal(data []byte, v any) error {
 }
 
 // serveGRPC serves store on a free port until the test ends.
-func serveGRPC(t *testing.T, store Store) (server *grpcListener, addr string, logged *logCapture) {
+func serveGRPC(t *testing.T, store platformStore) (server *grpcListener, addr string, logged *logCapture) {
 	t.Helper()
 	log, logged := captureLog()
 	server, err := startGRPC("127.0.0.1:0", &grpcServer{store: store, log: log})
@@ -54,7 +54,7 @@ func getAllPlatforms(t testing.TB, addr string) (string, error) {
 func TestGetAllPlatforms(t *testing.T) {
 	t.Run("answers the bytes that the contract says", func(t *testing.T) {
 		store := memoryStore(t)
-		require.NoError(t, store.CreateIfEmpty(t.Context(), []Platform{
+		require.NoError(t, store.createIfEmpty(t.Context(), []platform{
 			{Name: "Dot Net", Publisher: "Microsoft", Cost: "Free"},
 			{Name: "é😀", Publisher: "\x00", Cost: "Free"},
 		}))
@@ -78,7 +78,7 @@ func TestGetAllPlatforms(t *testing.T) {
 	t.Run("is Unavailable while the store is, and only the log says why", func(t *testing.T) {
 		store := memoryStore(t)
 		_, addr, logged := serveGRPC(t, store)
-		require.NoError(t, store.Close())
+		require.NoError(t, store.close())
 		_, err := getAllPlatforms(t, addr)
 		require.Equal(t, codes.Unavailable, status.Code(err))
 		assert.Equal(t, "the platforms cannot be read now", status.Convert(err).Message())
@@ -88,14 +88,14 @@ func TestGetAllPlatforms(t *testing.T) {
 
 // slowStore is a store whose list takes until finish is closed.
 type slowStore struct {
-	Store
+	platformStore
 	listing, finish chan struct{}
 }
 
-func (s slowStore) Platforms(ctx context.Context) ([]Platform, error) {
+func (s slowStore) platforms(ctx context.Context) ([]platform, error) {
 	close(s.listing)
 	<-s.finish
-	return s.Store.Platforms(ctx)
+	return s.platformStore.platforms(ctx)
 }
 
 func TestGRPCStop(t *testing.T) {

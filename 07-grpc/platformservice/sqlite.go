@@ -41,11 +41,11 @@ func openSQLite(file string) (*sqliteStore, error) {
 	return &sqliteStore{db: db}, nil
 }
 
-func (s *sqliteStore) Prepare(ctx context.Context) error {
+func (s *sqliteStore) migrate(ctx context.Context) error {
 	return migrate(ctx, s.db, goose.DialectSQLite3, "migrations/sqlite")
 }
 
-func (s *sqliteStore) Platforms(ctx context.Context) ([]Platform, error) {
+func (s *sqliteStore) platforms(ctx context.Context) ([]platform, error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT id, name, publisher, cost FROM platforms ORDER BY id`)
 	if err != nil {
 		return nil, fmt.Errorf("list platforms: %w", err)
@@ -53,21 +53,21 @@ func (s *sqliteStore) Platforms(ctx context.Context) ([]Platform, error) {
 	return scanPlatforms(rows)
 }
 
-func (s *sqliteStore) Platform(ctx context.Context, id int32) (Platform, error) {
+func (s *sqliteStore) platform(ctx context.Context, id int32) (platform, error) {
 	row := s.db.QueryRowContext(ctx, `SELECT id, name, publisher, cost FROM platforms WHERE id = ?`, id)
 	return scanPlatform(row, id)
 }
 
-func (s *sqliteStore) CreatePlatform(ctx context.Context, p Platform) (Platform, error) {
+func (s *sqliteStore) createPlatform(ctx context.Context, p platform) (platform, error) {
 	row := s.db.QueryRowContext(ctx,
 		`INSERT INTO platforms (name, publisher, cost) VALUES (?, ?, ?) RETURNING id`, p.Name, p.Publisher, p.Cost)
 	if err := row.Scan(&p.ID); err != nil {
-		return Platform{}, fmt.Errorf("create platform: %w", err)
+		return platform{}, fmt.Errorf("create platform: %w", err)
 	}
 	return p, nil
 }
 
-func (s *sqliteStore) CreateIfEmpty(ctx context.Context, platforms []Platform) error {
+func (s *sqliteStore) createIfEmpty(ctx context.Context, platforms []platform) error {
 	tx, err := s.db.BeginTx(ctx, nil) // takes the write lock at once (_txlock)
 	if err != nil {
 		return fmt.Errorf("create if empty: %w", err)
@@ -93,6 +93,6 @@ func (s *sqliteStore) CreateIfEmpty(ctx context.Context, platforms []Platform) e
 	return nil
 }
 
-func (s *sqliteStore) Ping(ctx context.Context) error { return s.db.PingContext(ctx) }
+func (s *sqliteStore) ping(ctx context.Context) error { return s.db.PingContext(ctx) }
 
-func (s *sqliteStore) Close() error { return s.db.Close() }
+func (s *sqliteStore) close() error { return s.db.Close() }

@@ -13,14 +13,14 @@ const backfillTimeout = 30 * time.Second
 
 // backfill stores the platforms that were created while nobody here listened.
 type backfill struct {
-	client    *PlatformsClient
-	store     Store
+	client    *platformsClient
+	store     commandStore
 	log       *slog.Logger
 	requested chan struct{} // holds one request at most: one run serves all that came before it
 }
 
 // newBackfill returns a backfill with its first run requested.
-func newBackfill(client *PlatformsClient, store Store, log *slog.Logger) *backfill {
+func newBackfill(client *platformsClient, store commandStore, log *slog.Logger) *backfill {
 	b := &backfill{client: client, store: store, log: log, requested: make(chan struct{}, 1)}
 	b.request()
 	return b
@@ -63,7 +63,7 @@ func (b *backfill) run(ctx context.Context) {
 func (b *backfill) once(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, backfillTimeout)
 	defer cancel()
-	platforms, err := b.client.Platforms(ctx)
+	platforms, err := b.client.platforms(ctx)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (b *backfill) once(ctx context.Context) error {
 			b.log.Warn("backfill dropped a platform without a positive id or a name", "id", p.ExternalID, "name", p.Name)
 			continue
 		}
-		added, err := b.store.AddPlatform(ctx, p)
+		added, err := b.store.addPlatform(ctx, p)
 		if err != nil {
 			return fmt.Errorf("store what was received: %w", err)
 		}

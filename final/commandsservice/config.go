@@ -10,7 +10,7 @@ import (
 // Config is what can be set from outside. ConfigFromEnv says where from.
 type Config struct {
 	HTTPAddr    string // where the REST API listens, host:port
-	DatabaseURL string // see OpenStore
+	DatabaseURL string // see openStore
 	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; without a user it is guest
 	Exchange    string // the fanout exchange that events come from
 	GRPCTarget  string // PlatformService's gRPC server, host:port

@@ -30,23 +30,23 @@ func TestPlatformsClient(t *testing.T) {
 			assert.Empty(t, request, "GetAllRequest has no fields")
 			return recordedResponse, nil
 		})
-		platforms, err := NewPlatformsClient(target).Platforms(t.Context())
+		platforms, err := newPlatformsClient(target).platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{{ExternalID: 1, Name: "Dot Net"}, {ExternalID: 300, Name: "Kubernetes"}}, platforms)
+		assert.Equal(t, []platform{{ExternalID: 1, Name: "Dot Net"}, {ExternalID: 300, Name: "Kubernetes"}}, platforms)
 	})
 
 	t.Run("reads past fields that it does not know", func(t *testing.T) {
 		target := startPlatformServer(t, func(context.Context, string, string) (string, error) {
 			return "\x0a\x09" + "\x4a\x02??" + "\x08\x04" + "\x12\x01x" + "\x4a\x02??", nil
 		})
-		platforms, err := NewPlatformsClient(target).Platforms(t.Context())
+		platforms, err := newPlatformsClient(target).platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{{ExternalID: 4, Name: "x"}}, platforms)
+		assert.Equal(t, []platform{{ExternalID: 4, Name: "x"}}, platforms)
 	})
 
 	t.Run("no platforms are no error", func(t *testing.T) {
 		target := startPlatformServer(t, func(context.Context, string, string) (string, error) { return "", nil })
-		platforms, err := NewPlatformsClient(target).Platforms(t.Context())
+		platforms, err := newPlatformsClient(target).platforms(t.Context())
 		require.NoError(t, err)
 		assert.Empty(t, platforms)
 	})
@@ -55,7 +55,7 @@ func TestPlatformsClient(t *testing.T) {
 		target := startPlatformServer(t, func(context.Context, string, string) (string, error) {
 			return "", status.Error(codes.Unavailable, "no database")
 		})
-		_, err := NewPlatformsClient(target).Platforms(t.Context())
+		_, err := newPlatformsClient(target).platforms(t.Context())
 		assert.Equal(t, codes.Unavailable, status.Code(err))
 		assert.ErrorContains(t, err, "no database")
 		assert.ErrorContains(t, err, target)
@@ -64,7 +64,7 @@ func TestPlatformsClient(t *testing.T) {
 	t.Run("bytes that are no PlatformResponse are an error", func(t *testing.T) {
 		for _, answer := range []string{"\x0a\xff", "\x0a\x03\x12\x01\xff"} { // cut off; a name that is not UTF-8
 			target := startPlatformServer(t, func(context.Context, string, string) (string, error) { return answer, nil })
-			_, err := NewPlatformsClient(target).Platforms(t.Context())
+			_, err := newPlatformsClient(target).platforms(t.Context())
 			assert.Equal(t, codes.Internal, status.Code(err))
 		}
 	})
@@ -73,18 +73,18 @@ func TestPlatformsClient(t *testing.T) {
 		const largest = 4 << 20
 		for size, code := range map[int]codes.Code{largest: codes.OK, largest + 1: codes.ResourceExhausted} {
 			target := startPlatformServer(t, func(context.Context, string, string) (string, error) {
-				response := encodePlatforms(Platform{ExternalID: 4, Name: strings.Repeat("x", size-12)})
+				response := encodePlatforms(platform{ExternalID: 4, Name: strings.Repeat("x", size-12)})
 				assert.Len(t, response, size)
 				return response, nil
 			})
-			_, err := NewPlatformsClient(target).Platforms(t.Context())
+			_, err := newPlatformsClient(target).platforms(t.Context())
 			assert.Equal(t, code, status.Code(err))
 		}
 	})
 
 	t.Run("nobody there is an error at once", func(t *testing.T) {
 		noGoroutineLeft(t)
-		_, err := NewPlatformsClient("127.0.0.1:1").Platforms(t.Context())
+		_, err := newPlatformsClient("127.0.0.1:1").platforms(t.Context())
 		assert.Equal(t, codes.Unavailable, status.Code(err))
 		assert.ErrorContains(t, err, "127.0.0.1:1")
 	})
@@ -96,7 +96,7 @@ func TestPlatformsClient(t *testing.T) {
 		defer silent.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		_, err = NewPlatformsClient(silent.Addr().String()).Platforms(ctx)
+		_, err = newPlatformsClient(silent.Addr().String()).platforms(ctx)
 		assert.Equal(t, codes.DeadlineExceeded, status.Code(err))
 	})
 }
@@ -143,7 +143,7 @@ func (bytesCodec) Unmarshal(data []byte, message any) error {
 func (bytesCodec) Name() string { return "proto" }
 
 // encodePlatforms returns a PlatformResponse.
-func encodePlatforms(platforms ...Platform) string {
+func encodePlatforms(platforms ...platform) string {
 	var response []byte
 	for _, p := range platforms {
 		var model []byte

@@ -2,7 +2,7 @@ package platformservice
 
 import "encoding/json"
 
-// The types here are the contract with the outside. A Platform never leaves the
+// The types here are the contract with the outside. A platform never leaves the
 // service itself: its fields can change without a client noticing.
 
 // platformRead is a platform as the service answers it.
@@ -13,11 +13,11 @@ type platformRead struct {
 	Cost      string `json:"cost"`
 }
 
-func toPlatformRead(p Platform) platformRead {
+func toPlatformRead(p platform) platformRead {
 	return platformRead{ID: p.ID, Name: p.Name, Publisher: p.Publisher, Cost: p.Cost}
 }
 
-func toPlatformReads(platforms []Platform) []platformRead {
+func toPlatformReads(platforms []platform) []platformRead {
 	reads := make([]platformRead, 0, len(platforms)) // not nil: JSON wants [], not null
 	for _, p := range platforms {
 		reads = append(reads, toPlatformRead(p))
@@ -41,8 +41,8 @@ func (c platformCreate) validate() fieldErrors {
 	return errs
 }
 
-func (c platformCreate) toPlatform() Platform {
-	return Platform{Name: c.Name, Publisher: c.Publisher, Cost: c.Cost}
+func (c platformCreate) toPlatform() platform {
+	return platform{Name: c.Name, Publisher: c.Publisher, Cost: c.Cost}
 }
 
 // platformPublished is the event that says a platform was created. The names
@@ -54,6 +54,6 @@ type platformPublished struct {
 }
 
 // encodePlatformPublished returns the body of the event for p.
-func encodePlatformPublished(p Platform) ([]byte, error) {
+func encodePlatformPublished(p platform) ([]byte, error) {
 	return json.Marshal(platformPublished{ID: p.ID, Name: p.Name, Event: "Platform_Published"})
 }

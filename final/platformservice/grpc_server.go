@@ -18,7 +18,7 @@ import (
 // grpcServer answers the calls of other services.
 type grpcServer struct {
 	proto.UnimplementedGrpcPlatformServer
-	store Store
+	store platformStore
 	log   *slog.Logger
 }
 
@@ -29,7 +29,7 @@ type grpcServer struct {
 func (s *grpcServer) GetAllPlatforms(ctx context.Context, _ *proto.GetAllRequest) (*proto.PlatformResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	platforms, err := s.store.Platforms(ctx)
+	platforms, err := s.store.platforms(ctx)
 	if err != nil {
 		s.log.Error("GetAllPlatforms failed", "error", err)
 		return nil, status.Error(codes.Unavailable, "the platforms cannot be read now")

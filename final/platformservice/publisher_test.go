@@ -13,7 +13,7 @@ import (
 )
 
 // startPublisher returns a publisher that is closed when the test ends.
-func startPublisher(t *testing.T, url, exchange string, log *slog.Logger) *RabbitMQPublisher {
+func startPublisher(t *testing.T, url, exchange string, log *slog.Logger) Publisher {
 	t.Helper()
 	publisher := NewRabbitMQPublisher(url, exchange, log)
 	t.Cleanup(publisher.Close)

@@ -11,11 +11,11 @@ import (
 // What is started is followed by the defer that stops it, so that things stop
 // in the reverse order: first no more requests, then what requests need.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
-	store, err := OpenStore(cfg.DatabaseURL)
+	store, err := openStore(cfg.DatabaseURL)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer store.close()
 
 	publisher := cfg.Publisher
 	if publisher == nil {
@@ -25,9 +25,9 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 
 	api := &restAPI{store: store, publisher: publisher, log: log}
 	if cfg.CommandsServiceURL != "" {
-		api.commands = NewCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
+		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
 	}
-	health := newHealth(store.Ping)
+	health := newHealth(store.ping)
 	web, err := startHTTP(cfg.HTTPListener, "PLATFORMS_HTTP_ADDR", cfg.HTTPAddr, health.handler(api.handler()))
 	if err != nil {
 		return err
