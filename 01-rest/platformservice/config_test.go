@@ -41,7 +41,8 @@ func TestConfigFromEnv(t *testing.T) {
 	})
 
 	for name, values := range map[string][]string{
-		"SEED_DATA": {"", "yes"},
+		"PLATFORMS_HTTP_ADDR": {"", ":", "localhost", "localhost:"},
+		"SEED_DATA":           {"", "yes"},
 	} {
 		for _, value := range values {
 			t.Run(name+"="+value+" is an error that names it", func(t *testing.T) {

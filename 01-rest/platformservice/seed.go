@@ -2,7 +2,7 @@ package platformservice
 
 import "context"
 
-// seed gives an empty store some platforms to begin with, for development.
+// seed stores some example platforms in an empty store, for development.
 func seed(ctx context.Context, store platformStore) error {
 	return store.createIfEmpty(ctx, []platform{
 		{Name: "Dot Net", Publisher: "Microsoft", Cost: "Free"},

@@ -11,23 +11,24 @@ import (
 // errNotFound is returned for a platform that the store does not have.
 var errNotFound = errors.New("not found")
 
-// platformStore is what the service needs of a database. Any number of goroutines may
-// use one. Every method can also return the driver's error, wrapped with what
-// was being done.
+// platformStore is what the service needs of a database. Any number of
+// goroutines may use one. Every method can also return the driver's error,
+// wrapped with what was being done.
 type platformStore interface {
-	// Prepare creates what is missing. It is called before anything else.
+	// migrate creates the tables that are missing. It is called before anything
+	// else. A database that holds something else is errForeignDatabase.
 	migrate(ctx context.Context) error
-	// Platforms returns all platforms in id order.
+	// platforms returns all platforms in id order.
 	platforms(ctx context.Context) ([]platform, error)
 	// platform returns one platform, or errNotFound.
 	platform(ctx context.Context, id int32) (platform, error)
-	// CreatePlatform stores p under a new id, and returns it with that id. The ID
-	// that p comes with is ignored.
+	// createPlatform stores p under a new id, and returns it with that id. The
+	// ID of p is ignored.
 	createPlatform(ctx context.Context, p platform) (platform, error)
-	// CreateIfEmpty stores the platforms, all or none, if there is none yet.
-	// Of several callers at the same time one stores them.
+	// createIfEmpty stores the platforms, all or none, if there is none yet. Of
+	// several concurrent callers one stores them.
 	createIfEmpty(ctx context.Context, platforms []platform) error
-	// Close waits for what is running and closes the connections.
+	// close waits for running calls and closes the connections.
 	close() error
 }
 
@@ -36,7 +37,7 @@ type platformStore interface {
 //	sqlite::memory:  a database of this process alone, gone with it
 //	sqlite:FILE      a SQLite file
 //
-// No error shows the url, since some have a password in them.
+// No error shows the url: it may be one that holds a password.
 func openStore(url string) (platformStore, error) {
 	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		return openSQLite(file)
@@ -44,7 +45,8 @@ func openStore(url string) (platformStore, error) {
 	return nil, errors.New("DATABASE_URL: neither sqlite:FILE nor sqlite::memory:")
 }
 
-// scanPlatforms reads all rows, id, name, publisher and cost each, and closes them.
+// scanPlatforms reads rows of id, name, publisher and cost to the end, and
+// closes them.
 func scanPlatforms(rows *sql.Rows) ([]platform, error) {
 	defer rows.Close()
 	var platforms []platform
@@ -61,7 +63,7 @@ func scanPlatforms(rows *sql.Rows) ([]platform, error) {
 	return platforms, nil
 }
 
-// scanPlatform reads the one row that was asked for by id, or returns errNotFound.
+// scanPlatform reads the row of the platform id, or returns errNotFound.
 func scanPlatform(row *sql.Row, id int32) (platform, error) {
 	var p platform
 	err := row.Scan(&p.ID, &p.Name, &p.Publisher, &p.Cost)

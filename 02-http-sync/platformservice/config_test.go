@@ -54,6 +54,7 @@ func TestConfigFromEnv(t *testing.T) {
 	})
 
 	for name, values := range map[string][]string{
+		"PLATFORMS_HTTP_ADDR":      {"", ":", "localhost", "localhost:"},
 		"SEED_DATA":                {"", "yes"},
 		"COMMANDS_SERVICE_TIMEOUT": {"", "2", "0s", "-2s"},
 		"COMMANDS_SERVICE_URL":     {"localhost:6000", "/api/c/platforms", "ftp://u:s3cret@host/", "http://", "http://u:s3cret@host:x/"},

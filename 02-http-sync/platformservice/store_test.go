@@ -2,17 +2,19 @@ package platformservice
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
-	"sync"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// testStore is what every platformStore has to do. open returns a new, empty one.
+// testStore is the contract of every platformStore. open returns a new, empty one.
 func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 	t.Run("a new store is empty", func(t *testing.T) {
 		platforms, err := open(t).platforms(t.Context())
@@ -55,8 +57,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 			require.NoError(t, err, kind)
 			found, err := store.platform(t.Context(), created.ID)
 			require.NoError(t, err, kind)
-			// No assert.Equal: it would print 500 kB.
-			assert.True(t, found == platform{ID: created.ID, Name: text, Publisher: text, Cost: text}, kind)
+			assert.Equal(t, platform{ID: created.ID, Name: text, Publisher: text, Cost: text}, found, kind)
 		}
 	})
 
@@ -185,6 +186,65 @@ func TestSQLiteFile(t *testing.T) {
 	})
 }
 
+func TestSQLiteCommitIsSynced(t *testing.T) {
+	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db")).(*sqliteStore)
+	var mode int
+	require.NoError(t, store.db.QueryRow(`PRAGMA synchronous`).Scan(&mode))
+	const full = 2 // https://www.sqlite.org/pragma.html#pragma_synchronous
+	assert.Equal(t, full, mode, "what was answered with a 201 outlives a power cut")
+}
+
+// TestForeignDatabase: a file that is not the service's own is left as it is.
+func TestForeignDatabase(t *testing.T) {
+	for what, content := range map[string]string{
+		"CommandsService's":      `CREATE TABLE platforms (id INTEGER PRIMARY KEY, external_id INTEGER, name TEXT)`,
+		"of another application": `PRAGMA application_id = 7`,
+		"with other tables":      `CREATE TABLE x (y TEXT)`,
+	} {
+		t.Run("a database "+what+" is refused", func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "x.db")
+			db, err := sql.Open("sqlite3", file)
+			require.NoError(t, err)
+			defer db.Close()
+			_, err = db.Exec(content)
+			require.NoError(t, err)
+			requireForeign(t, file)
+		})
+	}
+
+	t.Run("a file that is no database is refused", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "letter.txt")
+		require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("Dear Sir or Madam, ", 100)), 0o600))
+		requireForeign(t, file)
+	})
+
+	t.Run("a file without a mark is known by its table", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "x.db")
+		store := openTestStore(t, "sqlite:"+file)
+		created := createPlatform(t, store, "x")
+		_, err := store.(*sqliteStore).db.Exec(`PRAGMA application_id = 0`)
+		require.NoError(t, err)
+		require.NoError(t, store.close())
+		found, err := openTestStore(t, "sqlite:"+file).platform(t.Context(), created.ID)
+		require.NoError(t, err)
+		assert.Equal(t, created, found)
+	})
+}
+
+// requireForeign requires file to be refused, and not changed.
+func requireForeign(t *testing.T, file string) {
+	t.Helper()
+	before, err := os.ReadFile(file)
+	require.NoError(t, err)
+	store, err := openStore("sqlite:" + file)
+	require.NoError(t, err)
+	defer store.close()
+	require.ErrorIs(t, store.migrate(t.Context()), errForeignDatabase)
+	after, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, before, after)
+}
+
 func TestOpenStore(t *testing.T) {
 	for _, url := range []string{"", "sqlite", "sqlite:", "platforms.db", "mysql://sa:secret@host/db"} {
 		t.Run("refuses "+url, func(t *testing.T) {
@@ -194,7 +254,7 @@ func TestOpenStore(t *testing.T) {
 		})
 	}
 
-	t.Run("a folder that is not there is an error of Prepare", func(t *testing.T) {
+	t.Run("a folder that is not there is an error of migrate", func(t *testing.T) {
 		store, err := openStore("sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"))
 		require.NoError(t, err)
 		defer store.close()
@@ -202,16 +262,26 @@ func TestOpenStore(t *testing.T) {
 	})
 }
 
-// inParallel calls do n times at once, with 0 … n-1, and waits for all.
-func inParallel(t testing.TB, n int, do func(i int) error) {
+// memoryStore returns an empty store in memory.
+func memoryStore(t testing.TB) platformStore {
 	t.Helper()
-	errs := make([]error, n)
-	var all sync.WaitGroup
-	for i := range n {
-		all.Go(func() { errs[i] = do(i) })
-	}
-	all.Wait()
-	for _, err := range errs {
-		require.NoError(t, err)
-	}
+	return openTestStore(t, "sqlite::memory:")
+}
+
+// openStore returns the store that url names, ready for use.
+func openTestStore(t testing.TB, url string) platformStore {
+	t.Helper()
+	store, err := openStore(url)
+	require.NoError(t, err)
+	t.Cleanup(func() { store.close() })
+	require.NoError(t, store.migrate(t.Context()))
+	return store
+}
+
+// createPlatform stores a platform of this name.
+func createPlatform(t testing.TB, store platformStore, name string) platform {
+	t.Helper()
+	platform, err := store.createPlatform(t.Context(), platform{Name: name, Publisher: "Microsoft", Cost: "Free"})
+	require.NoError(t, err)
+	return platform
 }

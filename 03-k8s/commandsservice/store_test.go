@@ -2,9 +2,12 @@ package commandsservice
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"math"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,32 +22,81 @@ func TestSQLiteInMemory(t *testing.T) {
 
 func TestSQLiteFile(t *testing.T) {
 	testStore(t, func(t testing.TB) commandStore {
-		return fileStore(t, filepath.Join(t.TempDir(), "a file?, 100%.db"))
+		return openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "a file?, 100%.db"))
 	})
 
 	t.Run("what was stored outlives Close", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "commands.db")
-		store := fileStore(t, file)
+		store := openTestStore(t, "sqlite:"+file)
 		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 		created := createCommand(t, store, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
 		require.NoError(t, store.close())
 
-		store = fileStore(t, file)
+		store = openTestStore(t, "sqlite:"+file)
 		commands, err := store.commands(t.Context(), 4)
 		require.NoError(t, err)
 		assert.Equal(t, []command{created}, commands)
 	})
 }
 
-// fileStore opens a store in a file, and prepares it.
-func fileStore(t testing.TB, file string) commandStore {
+func TestSQLiteCommitIsSynced(t *testing.T) {
+	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db")).(*sqliteStore)
+	var mode int
+	require.NoError(t, store.db.QueryRow(`PRAGMA synchronous`).Scan(&mode))
+	const full = 2 // https://www.sqlite.org/pragma.html#pragma_synchronous
+	assert.Equal(t, full, mode, "what was answered with a 201 outlives a power cut")
+}
+
+// TestForeignDatabase: a file that is not the service's own is left as it is.
+func TestForeignDatabase(t *testing.T) {
+	for what, content := range map[string]string{
+		"PlatformService's":      `CREATE TABLE platforms (id INTEGER PRIMARY KEY, name TEXT, publisher TEXT, cost TEXT)`,
+		"of another application": `PRAGMA application_id = 7`,
+		"with other tables":      `CREATE TABLE x (y TEXT)`,
+	} {
+		t.Run("a database "+what+" is refused", func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "x.db")
+			db, err := sql.Open("sqlite3", file)
+			require.NoError(t, err)
+			defer db.Close()
+			_, err = db.Exec(content)
+			require.NoError(t, err)
+			requireForeign(t, file)
+		})
+	}
+
+	t.Run("a file that is no database is refused", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "letter.txt")
+		require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("Dear Sir or Madam, ", 100)), 0o600))
+		requireForeign(t, file)
+	})
+
+	t.Run("a file without a mark is known by its table", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "x.db")
+		store := openTestStore(t, "sqlite:"+file)
+		known := platform{ExternalID: 4, Name: "x"}
+		addPlatforms(t, store, known)
+		_, err := store.(*sqliteStore).db.Exec(`PRAGMA application_id = 0`)
+		require.NoError(t, err)
+		require.NoError(t, store.close())
+		found, err := openTestStore(t, "sqlite:"+file).platform(t.Context(), 4)
+		require.NoError(t, err)
+		assert.Equal(t, known, found)
+	})
+}
+
+// requireForeign requires file to be refused, and not changed.
+func requireForeign(t *testing.T, file string) {
 	t.Helper()
+	before, err := os.ReadFile(file)
+	require.NoError(t, err)
 	store, err := openStore("sqlite:" + file)
 	require.NoError(t, err)
-	t.Cleanup(func() { store.close() })
-	require.NoError(t, store.migrate(t.Context()))
-	require.FileExists(t, file)
-	return store
+	defer store.close()
+	require.ErrorIs(t, store.migrate(t.Context()), errForeignDatabase)
+	after, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, before, after)
 }
 
 func TestOpenStore(t *testing.T) {
@@ -55,16 +107,15 @@ func TestOpenStore(t *testing.T) {
 			assert.NotContains(t, err.Error(), "secret")
 		})
 	}
-	t.Run("a folder that is not there is an error of Prepare", func(t *testing.T) {
+	t.Run("a folder that is not there is an error of migrate", func(t *testing.T) {
 		store, err := openStore("sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"))
 		require.NoError(t, err)
 		defer store.close()
-		assert.ErrorContains(t, store.migrate(t.Context()), "create tables")
+		assert.ErrorContains(t, store.migrate(t.Context()), "open database")
 	})
 }
 
-// testStore holds a commandStore to what its interface says. Open returns an empty,
-// prepared one.
+// testStore is the contract of every commandStore. open returns a new, empty one.
 func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 	t.Run("Prepare can be called again and leaves what is there", func(t *testing.T) {
 		store := open(t)
@@ -101,15 +152,15 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		assert.Equal(t, []platform{{ExternalID: 4, Name: "first"}}, platforms)
 	})
 
-	t.Run("AddPlatform of the same platform by many stores one", func(t *testing.T) {
+	t.Run("addPlatform of the same platform by many stores one", func(t *testing.T) {
 		store := open(t)
 		var added atomic.Int32
-		together(8, func(int) {
+		inParallel(t, 8, func(int) error {
 			ok, err := store.addPlatform(t.Context(), platform{ExternalID: 4, Name: "x"})
-			assert.NoError(t, err)
 			if ok {
 				added.Add(1)
 			}
+			return err
 		})
 		assert.EqualValues(t, 1, added.Load())
 		platforms, err := store.platforms(t.Context())
@@ -242,18 +293,24 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 	t.Run("many at once lose nothing", func(t *testing.T) {
 		store := open(t)
 		const workers, each = 8, 20
-		together(workers, func(worker int) {
+		inParallel(t, workers, func(worker int) error {
 			id := int32(worker + 1)
-			_, err := store.addPlatform(t.Context(), platform{ExternalID: id, Name: "x"})
-			assert.NoError(t, err)
+			if _, err := store.addPlatform(t.Context(), platform{ExternalID: id, Name: "x"}); err != nil {
+				return err
+			}
 			for range each {
 				created, err := store.createCommand(t.Context(), command{HowTo: "h", CommandLine: "c", PlatformID: id})
-				assert.NoError(t, err)
-				_, err = store.command(t.Context(), id, created.ID)
-				assert.NoError(t, err)
-				_, err = store.platforms(t.Context())
-				assert.NoError(t, err)
+				if err != nil {
+					return err
+				}
+				if _, err := store.command(t.Context(), id, created.ID); err != nil {
+					return err
+				}
+				if _, err := store.platforms(t.Context()); err != nil {
+					return err
+				}
 			}
+			return nil
 		})
 		seen := map[int32]bool{}
 		for worker := range workers {
@@ -272,34 +329,20 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 // command 1 are expected to be there.
 func storeCalls(store commandStore) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"Prepare":   store.migrate,
-		"Platforms": func(ctx context.Context) error { _, err := store.platforms(ctx); return err },
-		"Platform":  func(ctx context.Context) error { _, err := store.platform(ctx, 4); return err },
-		"AddPlatform": func(ctx context.Context) error {
+		"migrate":   store.migrate,
+		"platforms": func(ctx context.Context) error { _, err := store.platforms(ctx); return err },
+		"platform":  func(ctx context.Context) error { _, err := store.platform(ctx, 4); return err },
+		"addPlatform": func(ctx context.Context) error {
 			_, err := store.addPlatform(ctx, platform{ExternalID: 5, Name: "y"})
 			return err
 		},
-		"Commands": func(ctx context.Context) error { _, err := store.commands(ctx, 4); return err },
-		"Command":  func(ctx context.Context) error { _, err := store.command(ctx, 4, 1); return err },
-		"CreateCommand": func(ctx context.Context) error {
+		"commands": func(ctx context.Context) error { _, err := store.commands(ctx, 4); return err },
+		"command":  func(ctx context.Context) error { _, err := store.command(ctx, 4, 1); return err },
+		"createCommand": func(ctx context.Context) error {
 			_, err := store.createCommand(ctx, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
 			return err
 		},
 	}
-}
-
-// together calls do in n goroutines at once and waits for all.
-func together(n int, do func(i int)) {
-	var all sync.WaitGroup
-	start := make(chan struct{})
-	for i := range n {
-		all.Go(func() {
-			<-start
-			do(i)
-		})
-	}
-	close(start)
-	all.Wait()
 }
 
 func addPlatforms(t testing.TB, store commandStore, platforms ...platform) {
@@ -317,4 +360,20 @@ func createCommand(t testing.TB, store commandStore, c command) command {
 	require.NoError(t, err)
 	require.Positive(t, created.ID)
 	return created
+}
+
+// memoryStore returns an empty store in memory.
+func memoryStore(t testing.TB) commandStore {
+	t.Helper()
+	return openTestStore(t, "sqlite::memory:")
+}
+
+// openTestStore returns the store that url names, ready for use.
+func openTestStore(t testing.TB, url string) commandStore {
+	t.Helper()
+	store, err := openStore(url)
+	require.NoError(t, err)
+	t.Cleanup(func() { store.close() })
+	require.NoError(t, store.migrate(t.Context()))
+	return store
 }

@@ -20,7 +20,7 @@ func TestHealth(t *testing.T) {
 		{"starting", nil, 200, 503, 503},
 		{"starting", errors.New("away"), 200, 503, 503},
 		{"ready", nil, 200, 200, 204},
-		{"ready", errors.New("away"), 200, 503, 204}, // the API has its own answer to that
+		{"ready", errors.New("away"), 200, 503, 204}, // the API has its own response to that
 		{"stopping", nil, 200, 503, 204},             // what still comes is served
 	} {
 		what := row.state
@@ -33,17 +33,19 @@ func TestHealth(t *testing.T) {
 				h.set(row.state)
 			}
 			url := serve(t, h.handler(api))
-			for path, status := range map[string]int{"/livez": row.livez, "/readyz": row.readyz, "/api/platforms": row.other} {
+			for path, status := range map[string]int{
+				"/livez": row.livez, "/livez/": row.livez, "/readyz": row.readyz, "/readyz/": row.readyz, "/api/platforms": row.other,
+			} {
 				a := send(t, "GET", url+path, "")
 				assert.Equal(t, status, a.status, path)
 				if status == http.StatusServiceUnavailable {
-					requireProblem(t, status, a)
+					requireProblem(t, a, status)
 					assert.NotEmpty(t, a.header.Get("Retry-After"))
 					assert.NotContains(t, a.body, "away")
 				}
 			}
 			a := send(t, "POST", url+"/livez", "")
-			requireProblem(t, http.StatusMethodNotAllowed, a)
+			requireProblem(t, a, http.StatusMethodNotAllowed)
 			assert.Equal(t, "GET, HEAD", a.header.Get("Allow"))
 		})
 	}
@@ -51,7 +53,7 @@ func TestHealth(t *testing.T) {
 	t.Run("a database that hangs does not hang the probe", func(t *testing.T) {
 		h := newHealth(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 		h.set("ready")
-		requireProblem(t, http.StatusServiceUnavailable, send(t, "GET", serve(t, h.handler(api))+"/readyz", ""))
+		requireProblem(t, send(t, "GET", serve(t, h.handler(api))+"/readyz", ""), http.StatusServiceUnavailable)
 	})
 }
 
@@ -62,7 +64,7 @@ func TestHealthOfStore(t *testing.T) {
 	url := serve(t, h.handler(http.NotFoundHandler()))
 	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
 	store.close()
-	requireProblem(t, http.StatusServiceUnavailable, send(t, "GET", url+"/readyz", ""))
+	requireProblem(t, send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable)
 	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/livez", "").status)
 }
 

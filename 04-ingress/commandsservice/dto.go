@@ -1,9 +1,9 @@
 package commandsservice
 
-// The types here are the contract with the outside. platform and command never
-// leave the service themselves.
+// The types here are the service's external contract. A platform and a command
+// never leave the service themselves.
 
-// platformRead is a platform as the service answers it.
+// platformRead is a platform in a response.
 type platformRead struct {
 	ID   int32  `json:"id"`
 	Name string `json:"name"`
@@ -14,35 +14,27 @@ func toPlatformRead(p platform) platformRead {
 }
 
 func toPlatformReads(platforms []platform) []platformRead {
-	reads := make([]platformRead, 0, len(platforms)) // not nil: JSON wants [], not null
+	reads := make([]platformRead, 0, len(platforms)) // not nil, which JSON shows as null instead of []
 	for _, p := range platforms {
 		reads = append(reads, toPlatformRead(p))
 	}
 	return reads
 }
 
-// platformCreate is what PlatformService sends of a new platform, as far as it
-// matters here.
+// platformCreate is the body that PlatformService sends for a new platform, as
+// far as it matters here.
 type platformCreate struct {
 	ID   int32  `json:"id"`
 	Name string `json:"name"`
 }
 
-// validate returns what is wrong, by field. It is empty when nothing is.
-func (c platformCreate) validate() fieldErrors {
-	errs := fieldErrors{}
-	if c.ID < 1 {
-		errs.add("id", "must be a positive 32-bit integer")
-	}
-	errs.requireText("name", c.Name)
-	return errs
-}
+func (c platformCreate) validate() error { return c.toPlatform().validate() }
 
 func (c platformCreate) toPlatform() platform {
 	return platform{ExternalID: c.ID, Name: c.Name}
 }
 
-// commandRead is a command as the service answers it.
+// commandRead is a command in a response.
 type commandRead struct {
 	ID          int32  `json:"id"`
 	HowTo       string `json:"howTo"`
@@ -62,19 +54,13 @@ func toCommandReads(commands []command) []commandRead {
 	return reads
 }
 
-// commandCreate is what a client sends to create a command.
+// commandCreate is the body of a request that creates a command.
 type commandCreate struct {
 	HowTo       string `json:"howTo"`
 	CommandLine string `json:"commandLine"`
 }
 
-// validate returns what is wrong, by field. It is empty when nothing is.
-func (c commandCreate) validate() fieldErrors {
-	errs := fieldErrors{}
-	errs.requireText("howTo", c.HowTo)
-	errs.requireText("commandLine", c.CommandLine)
-	return errs
-}
+func (c commandCreate) validate() error { return c.toCommand(0).validate() }
 
 func (c commandCreate) toCommand(platformID int32) command {
 	return command{HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: platformID}

@@ -35,7 +35,7 @@ func TestEventProcessor(t *testing.T) {
 	} {
 		t.Run("ignores the event of another type "+body, func(t *testing.T) {
 			store, logged := process(t, body)
-			wantPlatforms(t, store, 0)
+			requirePlatforms(t, store, 0)
 			assert.Len(t, logged.lines("event ignored"), 1)
 		})
 	}

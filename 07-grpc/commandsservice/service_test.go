@@ -51,13 +51,13 @@ func startService(t *testing.T, cfg Config) *testService {
 		cancel()
 		receive(t, "the end of Run", ended)
 	})
-	waitFor(t, "a service that listens", func() bool { return len(logged.lines("listening for HTTP")) == 1 })
+	eventually(t, "a service that listens", func() bool { return len(logged.lines("listening for HTTP")) == 1 })
 	_, s.addr, _ = strings.Cut(logged.lines("listening for HTTP")[0], "addr=")
-	waitFor(t, "a service that is ready", func() bool { return s.get(t, "/api/c/platforms").status == http.StatusOK })
+	eventually(t, "a service that is ready", func() bool { return s.get(t, "/api/c/platforms").status == http.StatusOK })
 	return s
 }
 
-func (s *testService) get(t *testing.T, path string) answer {
+func (s *testService) get(t *testing.T, path string) response {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+s.addr+path, nil)
 	require.NoError(t, err)
@@ -67,14 +67,14 @@ func (s *testService) get(t *testing.T, path string) answer {
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	return answer{response.StatusCode, response.Header, string(body)}
+	return response{response.StatusCode, response.Header, string(body)}
 }
 
 func TestRun(t *testing.T) {
 	t.Run("serves, and stops without leaving anything behind", func(t *testing.T) {
 		noGoroutineLeft(t)
 		service := startService(t, testConfig(t))
-		wantJSON(t, service.get(t, "/api/c/platforms"), http.StatusOK, "[]")
+		requireJSON(t, service.get(t, "/api/c/platforms"), http.StatusOK, "[]")
 		service.stop()
 		assert.NoError(t, receive(t, "the end of Run", service.stopped))
 		_, err := net.Dial("tcp", service.addr)
@@ -97,7 +97,7 @@ func TestRun(t *testing.T) {
 		require.Contains(t, line, "100 Continue", "the service waits for the body")
 
 		service.stop()
-		waitFor(t, "no new connections", func() bool {
+		eventually(t, "no new connections", func() bool {
 			other, err := net.Dial("tcp", service.addr)
 			if err == nil {
 				other.Close()
@@ -115,7 +115,7 @@ func TestRun(t *testing.T) {
 		assert.NoError(t, receive(t, "the end of Run", service.stopped))
 
 		// And it is in the database: a service that starts on it has it.
-		wantJSON(t, startService(t, cfg).get(t, "/api/c/platforms"), http.StatusOK, "["+body+"]")
+		requireJSON(t, startService(t, cfg).get(t, "/api/c/platforms"), http.StatusOK, "["+body+"]")
 	})
 
 	t.Run("a taken port is an error that names the variable", func(t *testing.T) {

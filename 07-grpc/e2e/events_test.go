@@ -42,7 +42,7 @@ func (s *system) keepPosting(t *testing.T) (stop func() []int32) {
 	var posting sync.WaitGroup
 	posting.Go(func() {
 		for n := 1; ctx.Err() == nil; n++ {
-			status, text, err := s.platforms.try(http.MethodPost, "/api/platforms",
+			status, text, err := s.platforms.send(http.MethodPost, "/api/platforms",
 				fmt.Sprintf(`{"name": "Platform %d", "publisher": "e2e", "cost": "Free"}`, n))
 			if err != nil || status == http.StatusServiceUnavailable {
 				continue // killed by the test, or starting again

@@ -38,7 +38,7 @@ func startBackfill(t *testing.T, target string, store commandStore) *testBackfil
 
 func (b *testBackfill) waitForRuns(t *testing.T, count int) {
 	t.Helper()
-	waitFor(t, "a run that succeeds", func() bool { return len(b.log.lines("backfill done")) >= count })
+	eventually(t, "a run that succeeds", func() bool { return len(b.log.lines("backfill done")) >= count })
 }
 
 // serving returns an answer of startPlatformServer.
@@ -76,18 +76,18 @@ func TestBackfill(t *testing.T) {
 		store := memoryStore(t)
 		proxy := newTCPProxy(t, startPlatformServer(t, serving(platform{ExternalID: 4, Name: "x"})))
 		b := startBackfill(t, proxy.addr, store)
-		waitFor(t, "two tries", func() bool { return len(b.log.lines("backfill failed, will try again")) >= 2 })
-		wantPlatforms(t, store, 0)
+		eventually(t, "two tries", func() bool { return len(b.log.lines("backfill failed, will try again")) >= 2 })
+		requirePlatforms(t, store, 0)
 		proxy.restore()
 		b.waitForRuns(t, 1)
-		wantPlatforms(t, store, 1)
+		requirePlatforms(t, store, 1)
 	})
 
 	t.Run("tries again when it cannot store what came", func(t *testing.T) {
 		store := memoryStore(t)
 		require.NoError(t, store.close())
 		b := startBackfill(t, startPlatformServer(t, serving(platform{ExternalID: 4, Name: "x"})), store)
-		waitFor(t, "two tries", func() bool { return len(b.log.lines("store what was received")) >= 2 })
+		eventually(t, "two tries", func() bool { return len(b.log.lines("store what was received")) >= 2 })
 	})
 
 	t.Run("runs once more for all that ask during a run", func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestBackfill(t *testing.T) {
 		t.Run("between two tries", func(t *testing.T) {
 			noGoroutineLeft(t)
 			b := startBackfill(t, "127.0.0.1:1", memoryStore(t))
-			waitFor(t, "a try", func() bool { return len(b.log.lines("backfill failed")) > 0 })
+			eventually(t, "a try", func() bool { return len(b.log.lines("backfill failed")) > 0 })
 			b.stop()
 			receive(t, "the end of run", b.stopped)
 		})
@@ -153,12 +153,12 @@ func TestRunBackfills(t *testing.T) {
 		cfg := testConfig(t)
 		cfg.GRPCTarget = proxy.addr
 		service := startService(t, cfg)
-		waitFor(t, "a try", func() bool { return len(service.log.lines("backfill failed")) > 0 })
-		wantJSON(t, service.get(t, "/api/c/platforms"), http.StatusOK, "[]")
+		eventually(t, "a try", func() bool { return len(service.log.lines("backfill failed")) > 0 })
+		requireJSON(t, service.get(t, "/api/c/platforms"), http.StatusOK, "[]")
 
 		proxy.restore()
-		waitFor(t, "a run that succeeds", func() bool { return len(service.log.lines("backfill done")) > 0 })
-		wantJSON(t, service.get(t, "/api/c/platforms"), http.StatusOK, `[{"id":4,"name":"x"}]`)
+		eventually(t, "a run that succeeds", func() bool { return len(service.log.lines("backfill done")) > 0 })
+		requireJSON(t, service.get(t, "/api/c/platforms"), http.StatusOK, `[{"id":4,"name":"x"}]`)
 	})
 
 	t.Run("what was published while the broker was away", func(t *testing.T) {
@@ -175,15 +175,15 @@ func TestRunBackfills(t *testing.T) {
 			return "", nil
 		})
 		service := startService(t, cfg)
-		waitFor(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
+		eventually(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
 		// The runs of the start, one or two, end before anything is missed.
-		waitFor(t, "a run that succeeds", func() bool { return len(service.log.lines("backfill done")) > 0 })
+		eventually(t, "a run that succeeds", func() bool { return len(service.log.lines("backfill done")) > 0 })
 
 		proxy.cut()
-		waitFor(t, "the loss", func() bool { return len(service.log.lines("subscriber has no broker")) > 0 })
+		eventually(t, "the loss", func() bool { return len(service.log.lines("subscriber has no broker")) > 0 })
 		missed.Store(true)
 		proxy.restore()
-		waitFor(t, "the platform", func() bool { return len(service.log.lines("received=1 new=1")) == 1 })
-		wantJSON(t, service.get(t, "/api/c/platforms"), http.StatusOK, `[{"id":4,"name":"missed"}]`)
+		eventually(t, "the platform", func() bool { return len(service.log.lines("received=1 new=1")) == 1 })
+		requireJSON(t, service.get(t, "/api/c/platforms"), http.StatusOK, `[{"id":4,"name":"missed"}]`)
 	})
 }

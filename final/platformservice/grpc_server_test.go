@@ -139,9 +139,9 @@ func TestProtoFile(t *testing.T) {
 		assert.Equal(t, string(file), a.body)
 	}
 	a := send(t, "POST", url+"/protos/platforms.proto", "")
-	requireProblem(t, http.StatusMethodNotAllowed, a)
+	requireProblem(t, a, http.StatusMethodNotAllowed)
 	assert.Equal(t, "GET, HEAD", a.header.Get("Allow"))
-	requireProblem(t, http.StatusNotFound, send(t, "GET", url+"/protos/other.proto", ""))
+	requireProblem(t, send(t, "GET", url+"/protos/other.proto", ""), http.StatusNotFound)
 }
 
 func TestRunServesGRPC(t *testing.T) {

@@ -24,7 +24,7 @@ func startPublisher(t *testing.T, url, exchange string, log *slog.Logger) Publis
 // connected for the nth time.
 func waitConnected(t *testing.T, logged *logCapture, n int) {
 	t.Helper()
-	waitFor(t, fmt.Sprint("connection ", n), func() bool {
+	eventually(t, fmt.Sprint("connection ", n), func() bool {
 		return len(logged.lines("publisher connected to the broker")) >= n
 	})
 }
@@ -114,7 +114,7 @@ func TestPublisher(t *testing.T) {
 			postPlatform(t, api, name)
 			require.Len(t, logged.lines("event was not published"), before+1)
 		}
-		waitFor(t, "a try", func() bool { return len(logged.lines("publisher has no broker")) > 0 })
+		eventually(t, "a try", func() bool { return len(logged.lines("publisher has no broker")) > 0 })
 		awayAgain("while it is away")
 		for n := 1; n <= 3; n++ {
 			proxy.restore()
@@ -124,7 +124,7 @@ func TestPublisher(t *testing.T) {
 
 			tries := len(logged.lines("publisher has no broker"))
 			proxy.cut()
-			waitFor(t, "a lost connection", func() bool { return len(logged.lines("publisher has no broker")) > tries })
+			eventually(t, "a lost connection", func() bool { return len(logged.lines("publisher has no broker")) > tries })
 			awayAgain(fmt.Sprint("after connection ", n))
 		}
 		assert.Empty(t, logged.lines("takes events again"), "a lost connection is not one that was blocked")
@@ -158,7 +158,7 @@ func TestPublisher(t *testing.T) {
 		proxy := newTCPProxy(t, "127.0.0.1:1")
 		log, logged := captureLog()
 		publisher := startPublisher(t, "amqp://"+proxy.addr, "unused", log)
-		waitFor(t, "a try", func() bool { return len(logged.lines("publisher has no broker")) > 0 })
+		eventually(t, "a try", func() bool { return len(logged.lines("publisher has no broker")) > 0 })
 		publisher.Close()
 	})
 
@@ -167,7 +167,7 @@ func TestPublisher(t *testing.T) {
 		require.NoError(t, broker.channel.ExchangeDeclare(broker.exchange, "fanout", true, false, false, false, nil))
 		log, logged := captureLog()
 		publisher := startPublisher(t, broker.url, broker.exchange, log)
-		waitFor(t, "two tries", func() bool { return len(logged.lines("PRECONDITION_FAILED")) >= 2 })
+		eventually(t, "two tries", func() bool { return len(logged.lines("PRECONDITION_FAILED")) >= 2 })
 		assert.ErrorIs(t, publisher.Publish(t.Context(), []byte("{}")), errNotConnected)
 	})
 
@@ -195,10 +195,10 @@ func TestPublisher(t *testing.T) {
 
 		// Frames of AMQP 0-9-1: type 1, channel 0, size, connection (10) method, end.
 		proxy.say(t, "\x01\x00\x00\x00\x00\x00\x0f\x00\x0a\x00\x3c\x0alow on ram\xce") // blocked (60), with the reason
-		waitFor(t, "the broker's word", func() bool { return len(logged.lines(`reason="low on ram"`)) == 1 })
+		eventually(t, "the broker's word", func() bool { return len(logged.lines(`reason="low on ram"`)) == 1 })
 		assert.ErrorIs(t, publisher.Publish(t.Context(), []byte("{}")), errNotConnected)
 		proxy.say(t, "\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x3d\xce") // unblocked (61)
-		waitFor(t, "the broker's word", func() bool { return len(logged.lines("takes events again")) == 1 })
+		eventually(t, "the broker's word", func() bool { return len(logged.lines("takes events again")) == 1 })
 		require.NoError(t, publisher.Publish(t.Context(), []byte("{}")))
 		receive(t, "the event", events)
 	})
@@ -228,7 +228,7 @@ func TestPublisher(t *testing.T) {
 		}()
 		assert.Error(t, receive(t, "an error of Publish", failed))
 		// It is taken for lost, and left.
-		waitFor(t, "a lost connection", func() bool { return len(logged.lines("publisher has no broker")) > 0 })
+		eventually(t, "a lost connection", func() bool { return len(logged.lines("publisher has no broker")) > 0 })
 	})
 }
 
