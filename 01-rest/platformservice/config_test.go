@@ -40,6 +40,12 @@ func TestConfigFromEnv(t *testing.T) {
 		}, cfg)
 	})
 
+	t.Run("all that are wrong are named at once", func(t *testing.T) {
+		_, err := configFrom(map[string]string{"PLATFORMS_HTTP_ADDR": "", "SEED_DATA": "maybe"})
+		require.ErrorContains(t, err, "PLATFORMS_HTTP_ADDR")
+		assert.ErrorContains(t, err, "SEED_DATA")
+	})
+
 	for name, values := range map[string][]string{
 		"PLATFORMS_HTTP_ADDR": {"", ":", "localhost", "localhost:"},
 		"SEED_DATA":           {"", "yes"},

@@ -12,29 +12,30 @@ var errPlatformNotFound = errors.New("platform not found")
 // errCommandNotFound is returned for a command that the platform does not have.
 var errCommandNotFound = errors.New("command not found")
 
-// commandStore is what the service needs of a database. A platform is always named by
-// its ExternalID. Any number of goroutines may use one. Every method can also
-// return the driver's error, wrapped with what was being done.
+// commandStore is what the service needs of a database. A platform is always
+// named by its ExternalID. Any number of goroutines may use one. Every method
+// can also return the driver's error, wrapped with what was being done.
 type commandStore interface {
-	// Prepare creates what is missing. It is called before anything else.
+	// migrate creates the tables that are missing. It is called before anything
+	// else. A database that holds something else is errForeignDatabase.
 	migrate(ctx context.Context) error
-	// Platforms returns all platforms in ExternalID order.
+	// platforms returns all platforms in ExternalID order.
 	platforms(ctx context.Context) ([]platform, error)
 	// platform returns one platform, or errPlatformNotFound.
 	platform(ctx context.Context, externalID int32) (platform, error)
-	// AddPlatform stores p, unless a platform with its ExternalID is known: that
-	// one is left as it is. Added says which it was.
+	// addPlatform stores p and returns true; or, when a platform with its
+	// ExternalID is known, leaves that one as it is and returns false.
 	addPlatform(ctx context.Context, p platform) (added bool, err error)
-	// Commands returns the commands of a platform in id order, or errPlatformNotFound.
+	// commands returns the commands of a platform in id order, or errPlatformNotFound.
 	commands(ctx context.Context, platformID int32) ([]command, error)
 	// command returns one command of a platform, errPlatformNotFound or errCommandNotFound.
 	command(ctx context.Context, platformID, commandID int32) (command, error)
-	// CreateCommand stores c under a new id and returns it with that id, or
-	// errPlatformNotFound. The ID that c comes with is ignored.
+	// createCommand stores c under a new id and returns it with that id, or
+	// errPlatformNotFound. The ID of c is ignored.
 	createCommand(ctx context.Context, c command) (command, error)
-	// Ping returns an error when the database does not answer.
+	// ping returns an error when the tables cannot be queried.
 	ping(ctx context.Context) error
-	// Close waits for what is running and closes the connections.
+	// close waits for running calls and closes the connections.
 	close() error
 }
 
@@ -43,8 +44,7 @@ type commandStore interface {
 //	sqlite::memory:  a database of this process alone, gone with it
 //	sqlite:FILE      a SQLite file
 //
-// The error does not show url: it may hold a password that is meant for another
-// kind of database.
+// No error shows the url: it may be one that holds a password.
 func openStore(url string) (commandStore, error) {
 	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		return openSQLite(file)

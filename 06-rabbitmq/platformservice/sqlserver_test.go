@@ -3,8 +3,6 @@ package platformservice
 import (
 	"crypto/rand"
 	"database/sql"
-	"errors"
-	"fmt"
 	"net/url"
 	"os"
 	"testing"
@@ -29,19 +27,7 @@ func TestSQLServer(t *testing.T) {
 		assert.Equal(t, created, found)
 	})
 
-	t.Run("an id that is given again is errDuplicate", func(t *testing.T) {
-		store := openTestStore(t, sqlServerURL(t))
-		first := createPlatform(t, store, "x")
-		_, err := store.(*sqlServerStore).db.Exec(`DBCC CHECKIDENT (N'dbo.Platforms', RESEED, 0)`)
-		require.NoError(t, err)
-		_, err = store.createPlatform(t.Context(), platform{Name: "y", Publisher: "p", Cost: "1"})
-		require.ErrorIs(t, err, errDuplicate)
-		platforms, err := store.platforms(t.Context())
-		require.NoError(t, err)
-		assert.Equal(t, []platform{first}, platforms)
-	})
-
-	t.Run("Prepare creates the database, once, however many do so at a time", func(t *testing.T) {
+	t.Run("migrate creates the database, once, however many do so at a time", func(t *testing.T) {
 		url := sqlServerURL(t)
 		stores := make([]platformStore, 6)
 		for i := range stores {
@@ -52,7 +38,7 @@ func TestSQLServer(t *testing.T) {
 		}
 		log, _ := captureLog()
 		inParallel(t, len(stores), func(i int) error {
-			return prepare(t.Context(), stores[i], Config{DatabaseWait: patience, Seed: true}, log)
+			return setUp(t.Context(), stores[i], Config{DatabaseWait: patience, Seed: true}, log)
 		})
 		platforms, err := stores[0].platforms(t.Context())
 		require.NoError(t, err)
@@ -157,27 +143,6 @@ func TestOpenSQLServer(t *testing.T) {
 		assert.NotContains(t, err.Error(), "s3cret")
 		assert.Error(t, store.ping(t.Context()))
 	})
-}
-
-func TestIsDuplicate(t *testing.T) {
-	for _, row := range []struct {
-		what string
-		err  error
-		want bool
-	}{
-		{"a primary key or unique constraint", mssql.Error{Number: 2627}, true},
-		{"a unique index", mssql.Error{Number: 2601}, true},
-		{"wrapped", fmt.Errorf("create: %w", mssql.Error{Number: 2627}), true},
-		{"wrapped beside another", errors.Join(sql.ErrTxDone, mssql.Error{Number: 2601}), true},
-		{"not the last error", mssql.Error{Number: 3621, All: []mssql.Error{{Number: 2627}, {Number: 3621}}}, true},
-		{"a deadlock", mssql.Error{Number: 1205}, false},
-		{"a foreign key", mssql.Error{Number: 547, Message: "2627"}, false},
-		{"no number", mssql.Error{}, false},
-		{"no SQL Server error", errors.New("mssql: 2627"), false},
-		{"none", nil, false},
-	} {
-		t.Run(row.what, func(t *testing.T) { assert.Equal(t, row.want, isDuplicate(row.err)) })
-	}
 }
 
 // TestMissingDatabaseIsSeen: SQL Server answers a login to a database that is

@@ -2,6 +2,7 @@ package commandsservice
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -65,6 +66,9 @@ func TestEventProcessor(t *testing.T) {
 		"the id 2147483648":    event(`"Id":2147483648,"Name":"x"`),
 		"bytes of no text":     event(`"Id":4,"Name":"` + "\xff" + `"`),
 		"half a surrogate":     event(`"Id":4,"Name":"\ud83d"`),
+		"a name too long":      event(`"Id":4,"Name":"` + strings.Repeat("x", 501) + `"`),
+		"a very long number":   event(`"Id":1` + strings.Repeat("0", 60_000) + `,"Name":"x"`),
+		"more than 64 KiB":     eventOfSize(maxEvent + 1),
 		"a very long bad body": fmt.Sprintf(`{"Id":"%0100000d","Name":"x","Event":"Platform_Published"}`, 4),
 	} {
 		t.Run("drops "+what+", says so, and handles the next", func(t *testing.T) {
@@ -78,11 +82,25 @@ func TestEventProcessor(t *testing.T) {
 		})
 	}
 
+	t.Run("ignores another event with a short line in the log", func(t *testing.T) {
+		_, logged := process(t, `{"Event":"`+strings.Repeat("x", 60_000)+`"}`)
+		require.Len(t, logged.lines("event ignored"), 1)
+		assert.Less(t, len(logged.lines("event ignored")[0]), 500)
+	})
+
+	t.Run("stores an event of 64 KiB", func(t *testing.T) {
+		store, _ := process(t, eventOfSize(maxEvent))
+		requirePlatforms(t, store, 1)
+	})
+
 	t.Run("logs what is lost when it cannot be stored", func(t *testing.T) {
 		store := memoryStore(t)
 		log, logged := captureLog()
 		require.NoError(t, store.close())
-		newEventProcessor(store, log).process(t.Context(), []byte(recordedEvent))
+		losses := 0
+		processor := &eventProcessor{store: store, onLoss: func() { losses++ }, log: log}
+		processor.process(t.Context(), []byte(recordedEvent))
+		assert.Equal(t, 1, losses, "so that the backfill fetches it")
 		lost := logged.lines("event lost")
 		require.Len(t, lost, 1)
 		for _, part := range []string{"level=ERROR", "id=4", "name=x", "closed"} {
@@ -101,12 +119,18 @@ func TestEventProcessor(t *testing.T) {
 // event returns a Platform_Published event with these fields.
 func event(fields string) string { return `{` + fields + `,"Event":"Platform_Published"}` }
 
+// eventOfSize returns a valid event of so many bytes.
+func eventOfSize(size int) string {
+	const fields = `"Id":4,"Name":"x","Other":"%s"`
+	return event(fmt.Sprintf(fields, strings.Repeat("x", size-len(event(fields))+len("%s"))))
+}
+
 // process handles events one after the other, with an empty store.
 func process(t *testing.T, bodies ...string) (commandStore, *logCapture) {
 	t.Helper()
 	store := memoryStore(t)
 	log, logged := captureLog()
-	processor := newEventProcessor(store, log)
+	processor := &eventProcessor{store: store, log: log}
 	for _, body := range bodies {
 		processor.process(t.Context(), []byte(body))
 	}

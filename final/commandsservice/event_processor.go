@@ -6,22 +6,18 @@ import (
 	"log/slog"
 )
 
-// eventProcessor takes events from the bus to the store.
+// eventProcessor stores what the events from the bus report.
 type eventProcessor struct {
-	store commandStore
-	log   *slog.Logger
+	store  commandStore
+	onLoss func() // called when an event could not be stored
+	log    *slog.Logger
 }
 
-// newEventProcessor returns a processor that stores platforms in store.
-func newEventProcessor(store commandStore, log *slog.Logger) *eventProcessor {
-	return &eventProcessor{store: store, log: log}
-}
-
-// Process handles one event. There is nobody to return an error to: an event
-// that is not for us, or makes no sense, is logged and dropped, and one that
-// cannot be stored is logged with all that it said.
+// process handles one event. There is nobody to return an error to: an event of
+// another type, or one that is not valid, is logged and dropped; one that
+// cannot be stored is logged with its content, and onLoss is called.
 func (p *eventProcessor) process(ctx context.Context, body []byte) {
-	platform, err := decodePlatformPublished(body)
+	received, err := decodePlatformPublished(body)
 	if errors.Is(err, errOtherEvent) {
 		p.log.Info("event ignored", "reason", err)
 		return
@@ -32,11 +28,11 @@ func (p *eventProcessor) process(ctx context.Context, body []byte) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	added, err := p.store.addPlatform(ctx, platform)
+	added, err := p.store.addPlatform(ctx, received)
 	if err != nil {
-		p.log.Error("event lost: the platform could not be stored",
-			"id", platform.ExternalID, "name", platform.Name, "error", err)
+		p.log.Error("event lost: cannot store the platform", "id", received.ExternalID, "name", received.Name, "error", err)
+		p.onLoss()
 		return
 	}
-	p.log.Info("platform received by event", "id", platform.ExternalID, "name", platform.Name, "new", added)
+	p.log.Info("platform received by event", "id", received.ExternalID, "name", received.Name, "new", added)
 }

@@ -27,8 +27,8 @@ func busOnly(t *testing.T) *system {
 // been so times before.
 func (s *service) connected(t *testing.T, times int) {
 	t.Helper()
-	eventually(t, s.name+" is connected to the broker", func() bool {
-		return strings.Count(s.logs.String(), `connected to the broker" exchange=`) > times
+	eventually(t, s.name+" is connected", func() bool {
+		return strings.Count(s.logs.String(), `connected" exchange=`) > times
 	})
 }
 

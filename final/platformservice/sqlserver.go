@@ -17,10 +17,8 @@ import (
 // Error numbers of SQL Server, from
 // https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-events-and-errors
 const (
-	sqlServerDuplicateIndex      = 2601 // a unique index refuses the row
-	sqlServerDuplicateConstraint = 2627 // a primary key or unique constraint does
-	sqlServerDatabaseExists      = 1801
-	sqlServerCannotOpenDatabase  = 4060 // it is missing, or this login has no access
+	sqlServerDatabaseExists     = 1801
+	sqlServerCannotOpenDatabase = 4060 // it is missing, or this login has no access
 )
 
 // sqlServerStore keeps platforms in SQL Server.
@@ -55,7 +53,7 @@ func (s *sqlServerStore) migrate(ctx context.Context) error {
 	if err := s.createDatabase(ctx); err != nil {
 		return err
 	}
-	return migrate(ctx, s.db, goose.DialectMSSQL, "migrations/sqlserver", goose.WithSessionLocker(appLock{}))
+	return runMigrations(ctx, s.db, goose.DialectMSSQL, "migrations/sqlserver", goose.WithSessionLocker(appLock{}))
 }
 
 // createDatabase creates the database if it is missing. That is done through
@@ -137,9 +135,6 @@ func sqlServerValues(p platform) []any {
 
 func (s *sqlServerStore) createPlatform(ctx context.Context, p platform) (platform, error) {
 	err := s.db.QueryRowContext(ctx, sqlServerInsert, sqlServerValues(p)...).Scan(&p.ID)
-	if isDuplicate(err) {
-		return platform{}, fmt.Errorf("create platform: %w: %w", errDuplicate, err)
-	}
 	if err != nil {
 		return platform{}, fmt.Errorf("create platform: %w", err)
 	}
@@ -192,6 +187,5 @@ func isSQLServerError(err error, numbers ...int32) bool {
 	return false
 }
 
-func isDuplicate(err error) bool {
-	return isSQLServerError(err, sqlServerDuplicateIndex, sqlServerDuplicateConstraint)
-}
+// sqlServerUnavailable reports whether a later call may succeed.
+func sqlServerUnavailable(err error) bool { return isSQLServerError(err, 1205) }

@@ -21,8 +21,8 @@ func lateDatabase(t testing.TB) (databaseURL string, come func()) {
 	return "sqlite:" + filepath.Join(folder, "platforms.db"), func() { require.NoError(t, os.Mkdir(folder, 0o700)) }
 }
 
-// startPrepare calls prepare on a store that nobody else has.
-func startPrepare(t testing.TB, ctx context.Context, cfg Config) (store platformStore, logged *logCapture, result <-chan error) {
+// startSetUp calls setUp on a new store.
+func startSetUp(t testing.TB, ctx context.Context, cfg Config) (store platformStore, logged *logCapture, result <-chan error) {
 	t.Helper()
 	store, err := openStore(cfg.DatabaseURL)
 	require.NoError(t, err)
@@ -31,28 +31,28 @@ func startPrepare(t testing.TB, ctx context.Context, cfg Config) (store platform
 	done, ended := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(ended)
-		done <- prepare(ctx, store, cfg, log)
+		done <- setUp(ctx, store, cfg, log)
 	}()
 	t.Cleanup(func() {
 		cancel()
-		receive(t, "the end of prepare", ended)
+		receive(t, "the end of setUp", ended)
 		store.close()
 	})
 	return store, logged, done
 }
 
-// storeThatPrepares is a store whose Prepare is another.
-type storeThatPrepares struct {
+// failingStore is a store whose migrate is replaced.
+type failingStore struct {
 	platformStore
-	prepare func(context.Context) error
+	migration func(context.Context) error
 }
 
-func (s storeThatPrepares) migrate(ctx context.Context) error { return s.prepare(ctx) }
+func (s failingStore) migrate(ctx context.Context) error { return s.migration(ctx) }
 
-func TestPrepare(t *testing.T) {
+func TestSetUp(t *testing.T) {
 	t.Run("seeds only when told to", func(t *testing.T) {
 		for seed, want := range map[bool]int{true: 3, false: 0} {
-			store, _, result := startPrepare(t, t.Context(), Config{DatabaseURL: "sqlite::memory:", DatabaseWait: patience, Seed: seed})
+			store, _, result := startSetUp(t, t.Context(), Config{DatabaseURL: "sqlite::memory:", DatabaseWait: patience, Seed: seed})
 			require.NoError(t, receive(t, "the result", result))
 			platforms, err := store.platforms(t.Context())
 			require.NoError(t, err)
@@ -66,7 +66,7 @@ func TestPrepare(t *testing.T) {
 		var store platformStore
 		for range 6 {
 			var result <-chan error
-			store, _, result = startPrepare(t, t.Context(), cfg)
+			store, _, result = startSetUp(t, t.Context(), cfg)
 			results = append(results, result)
 		}
 		for _, result := range results {
@@ -77,10 +77,10 @@ func TestPrepare(t *testing.T) {
 		assert.Len(t, platforms, 3, "seeded once")
 	})
 
-	t.Run("waits for the database, and logs each try", func(t *testing.T) {
+	t.Run("retries until the database comes, and logs each attempt", func(t *testing.T) {
 		url, come := lateDatabase(t)
-		store, logged, result := startPrepare(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: patience, Seed: true})
-		eventually(t, "two tries in the log", func() bool { return len(logged.lines("database is not ready")) >= 2 })
+		store, logged, result := startSetUp(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: patience, Seed: true})
+		eventually(t, "two attempts in the log", func() bool { return len(logged.lines("database not ready")) >= 2 })
 		assert.Contains(t, logged.lines("")[0], "unable to open database file")
 		assert.Empty(t, result)
 		come()
@@ -92,7 +92,7 @@ func TestPrepare(t *testing.T) {
 
 	t.Run("gives up, and says why and which setting", func(t *testing.T) {
 		url, _ := lateDatabase(t)
-		_, _, result := startPrepare(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: 10 * time.Millisecond})
+		_, _, result := startSetUp(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: 10 * time.Millisecond})
 		err := receive(t, "the result", result)
 		require.ErrorContains(t, err, "DATABASE_WAIT")
 		assert.ErrorContains(t, err, "10ms")
@@ -100,25 +100,33 @@ func TestPrepare(t *testing.T) {
 	})
 
 	t.Run("gives up with the reason, not with that the time was over", func(t *testing.T) {
-		tries := 0
-		store := storeThatPrepares{memoryStore(t), func(ctx context.Context) error {
-			if tries++; tries == 1 {
+		attempts := 0
+		store := failingStore{memoryStore(t), func(ctx context.Context) error {
+			if attempts++; attempts == 1 {
 				return errors.New("login failed")
 			}
 			<-ctx.Done()
 			return ctx.Err()
 		}}
 		log, _ := captureLog()
-		err := prepare(t.Context(), store, Config{DatabaseWait: 2 * firstPause}, log)
+		err := setUp(t.Context(), store, Config{DatabaseWait: 2 * firstPause}, log)
 		require.ErrorContains(t, err, "DATABASE_WAIT")
 		assert.ErrorContains(t, err, "login failed")
+	})
+
+	t.Run("does not retry with a file that is not the service's", func(t *testing.T) {
+		attempts := 0
+		store := failingStore{memoryStore(t), func(context.Context) error { attempts++; return errForeignDatabase }}
+		log, _ := captureLog()
+		require.ErrorIs(t, setUp(t.Context(), store, Config{DatabaseWait: patience}, log), errForeignDatabase)
+		assert.Equal(t, 1, attempts)
 	})
 
 	t.Run("ends when told to", func(t *testing.T) {
 		url, _ := lateDatabase(t)
 		ctx, cancel := context.WithCancel(t.Context())
-		_, logged, result := startPrepare(t, ctx, Config{DatabaseURL: url, DatabaseWait: time.Hour})
-		eventually(t, "a try", func() bool { return len(logged.lines("database is not ready")) > 0 })
+		_, logged, result := startSetUp(t, ctx, Config{DatabaseURL: url, DatabaseWait: time.Hour})
+		eventually(t, "an attempt", func() bool { return len(logged.lines("database not ready")) > 0 })
 		cancel()
 		assert.Error(t, receive(t, "the result", result))
 	})
@@ -131,7 +139,7 @@ func TestRunWaitsForTheDatabase(t *testing.T) {
 		var come func()
 		cfg.DatabaseURL, come = lateDatabase(t)
 		service := startService(t, cfg)
-		eventually(t, "a try", func() bool { return len(service.log.lines("database is not ready")) > 0 })
+		eventually(t, "an attempt", func() bool { return len(service.log.lines("database not ready")) > 0 })
 		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/livez", "").status)
 		requireProblem(t, send(t, "GET", service.url+"/readyz", ""), http.StatusServiceUnavailable)
 		requireProblem(t, send(t, "GET", service.url+"/api/platforms", ""), http.StatusServiceUnavailable)
@@ -155,7 +163,7 @@ func TestRunWaitsForTheDatabase(t *testing.T) {
 		cfg := testConfig(t)
 		cfg.DatabaseURL, _ = lateDatabase(t)
 		service := startService(t, cfg)
-		eventually(t, "a try", func() bool { return len(service.log.lines("database is not ready")) > 0 })
+		eventually(t, "an attempt", func() bool { return len(service.log.lines("database not ready")) > 0 })
 		service.stop()
 		require.NoError(t, receive(t, "the end of Run", service.stopped))
 	})
