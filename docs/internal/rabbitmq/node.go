@@ -135,7 +135,8 @@ func (n *Node) URL() string { return "amqp://" + n.address + "/" }
 func (n *Node) Process() *process.Process { return n.node }
 
 // Kill ends the node as a crash does, and returns when it is gone. What it had
-// written to its disk stays.
+// written to its disk stays; a quorum queue gets there half a second after its
+// declaration.
 func (n *Node) Kill() { n.node.Kill() }
 
 // Restart starts the node after Kill, on the same port with the same files, and
