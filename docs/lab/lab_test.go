@@ -234,6 +234,104 @@ func TestHelpShowsWhatAVerbTakes(t *testing.T) {
 	}
 }
 
+// lessonStages are two stages with one of everything that diff treats in a way of its own.
+func lessonStages(t *testing.T) *lab {
+	t.Helper()
+	const problem = "\n\n// problem is what goes wrong.\nfunc problem() string {\n\treturn \"a problem\"\n}\n"
+	const long = "one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n"
+	return workspace(t, map[string]string{
+		"01-one/a/problem.go":       "package a" + problem,
+		"01-one/a/service.go":       "package a\n",
+		"01-one/k8s/old.yml":        "kind: Old\n",
+		"01-one/k8s/moved.yml":      long,
+		"01-one/gone.txt":           "gone\n",
+		"02-two/a/problem.go":       "package a" + problem,
+		"02-two/a/service.go":       "package a\n\nvar started bool\n",
+		"02-two/a/zebra.go":         "package a\n\nvar zebra = 1\n",
+		"02-two/b/problem.go":       "// Package b is the second.\npackage b" + problem,
+		"02-two/b/twin.go":          "package b\n\nvar twin = 1\n",
+		"02-two/c/problem.go":       "package c" + problem,
+		"02-two/c/twin.go":          "package c\n\nvar twin = 1\n",
+		"02-two/c/a_test.go":        "package c\n\nvar test = 1\n",
+		"02-two/k8s/old.yml":        "kind: New\n",
+		"02-two/k8s/deep/moved.yml": long,
+		"02-two/schema.sql":         "CREATE TABLE t (id INT);\n",
+		"02-two/go.mod":             "module microcomm/02-two\n\nrequire example.org/direct v1.0.0\n\nrequire (\n\texample.org/other v1.0.0 // indirect\n)\n",
+		"02-two/README.md": "# Two\n\n## What changes\n\n### The code\n\n" + strings.ReplaceAll(
+			"| changes | a/service.go |\n| adds | c/twin.go |\n| adds | b/twin.go |\n| adds | a/zebra.go |\n| adds | b/problem.go |\n| adds | c/problem.go |\n| adds | c/a_test.go |\n", ".go |", ".go | why |") +
+			"\n### Manifests\n\n| changes | `k8s/old.yml` | why |\n\n## Run it\n",
+	})
+}
+
+// diffOf is what lab diff prints.
+func diffOf(t *testing.T, l *lab, args ...string) string {
+	t.Helper()
+	l.out.(*bytes.Buffer).Reset()
+	if err := l.do(t.Context(), append([]string{"diff"}, args...)...); err != nil {
+		t.Fatal(err)
+	}
+	return l.out.(*bytes.Buffer).String()
+}
+
+func TestDiffIsInReadingOrder(t *testing.T) {
+	text := diffOf(t, lessonStages(t), "02", ".")
+	at := 0
+	for _, want := range []string{
+		// the list, and then the same once more
+		"\nchanged Go\n  a/service.go ", "\nnew Go\n  c/twin.go ", "  b/twin.go ", "  a/zebra.go ", "\nSQL and .proto\n  schema.sql ",
+		"  k8s/old.yml ", "  gone.txt ", "removed\n", "\ngo.mod\n", "\ntests (shown with --tests)\n  c/a_test.go ",
+		"+var started", "+++ b/c/twin.go", "\nb/twin.go: the same as c/twin.go, but for the package\n", "+++ b/a/zebra.go",
+		"+CREATE TABLE", "+kind: New", "\ngone.txt: removed\n", "+require example.org/direct",
+	} {
+		next := strings.Index(text[at:], want)
+		if next < 0 {
+			t.Fatalf("%q is missing, or not in its place:\n%s", want, text)
+		}
+		at += next + len(want)
+	}
+	for _, want := range []string{"\nc/problem.go: the same as a/problem.go, but for the package\n", "\nk8s/deep/moved.yml: moved from k8s/moved.yml\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing", want)
+		}
+	}
+	for _, unwanted := range []string{"example.org/other", "require (", "-gone", "var test"} {
+		if strings.Contains(text, unwanted) {
+			t.Errorf("the diff shows %q", unwanted)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+}
+
+func TestDiffOfOnePiece(t *testing.T) {
+	l := lessonStages(t)
+	for name, test := range map[string]struct {
+		args     []string
+		has, not string
+	}{
+		"all, with pieces": {[]string{"02"}, "Its pieces\n  The code   6 files changed, ", "+var zebra"},
+		"a heading":        {[]string{"02", "the", "code"}, "+var zebra", "old.yml"},
+		"another heading":  {[]string{"02", "Manifests"}, "+kind: New", "zebra"},
+		"a part of a path": {[]string{"02", "zebra"}, "+var zebra", "service.go"},
+		"a folder":         {[]string{"02", "02-two/k8s"}, "+kind: New", "zebra"},
+		"a pattern":        {[]string{"02", "*.sql"}, "+CREATE TABLE", "zebra"},
+		"of two stages":    {[]string{"01", "02", "zebra"}, "+var zebra", "service.go"},
+		"with tests":       {[]string{"--tests", "02", "c/"}, "+var test", "zebra"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := diffOf(t, l, test.args...)
+			if !strings.Contains(text, test.has) || strings.Contains(text, test.not) {
+				t.Errorf("want %q and not %q:\n%s", test.has, test.not, text)
+			}
+		})
+	}
+	err := l.do(t.Context(), "diff", "02", "Manifets")
+	if err == nil || !strings.Contains(err.Error(), "02-two changes nothing called Manifets; did you mean Manifests?") {
+		t.Errorf("error: %v", err)
+	}
+}
+
 // testdata/results.json is recorded from a module with each of these packages.
 func TestResultsOfARecordedRun(t *testing.T) {
 	recorded, err := os.Open(filepath.Join("testdata", "results.json"))
