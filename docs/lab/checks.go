@@ -70,6 +70,29 @@ func checkTidy(ctx context.Context, s stage, network bool) error {
 	return err
 }
 
+// checkTwins names the files that both services of a stage have under one name,
+// that should be the same but for the package, and are not.
+func checkTwins(s stage) error {
+	var errs []error
+	for _, name := range []string{
+		"problem.go", "json.go", "unicode.go", "validation.go", "router.go", "http_server.go", "health.go", "backoff.go", "broker.go",
+	} {
+		platforms, err := readFile(s, "platformservice/"+name)
+		if err != nil {
+			return err
+		}
+		commands, err := readFile(s, "commandsservice/"+name)
+		if err != nil {
+			return err
+		}
+		if platforms != nil && commands != nil && twinContent(name, *platforms) != twinContent(name, *commands) {
+			errs = append(errs, fmt.Errorf("commandsservice/%s must be platformservice/%s but for the package; see: diff %s/{platforms,commands}service/%[1]s",
+				name, name, s.name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // checkVersions names each dependency that two go.mod files want in different versions.
 func checkVersions(root string) error {
 	files, err := filepath.Glob(filepath.Join(root, "*", "go.mod"))

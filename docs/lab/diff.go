@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
 
 	"microcomm/docs/internal/process"
@@ -100,6 +101,10 @@ func page(ctx context.Context, l *lab, text []byte) error {
 			env = append(env, setting)
 		}
 	}
+	// Ctrl-C is the pager's, however often
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	defer signal.Stop(interrupts)
 	// through git's shell, as git does it, and so on Windows too;
 	// no time limit: it ends when the reader has read
 	return process.Run(context.WithoutCancel(ctx), process.Command{

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,11 +57,16 @@ func forward(ctx context.Context, l *lab, options forwardOptions, name string) e
 		fmt.Fprintf(l.out, "%s is as in %s: there is nothing to carry\n", from.name, revision)
 		return nil
 	}
-	for _, to := range l.stages[at+1:] {
+	place := map[string]string{} // where a file of from is now, when it was moved
+	for i, to := range l.stages[at+1:] {
 		conflicts := 0
 		fmt.Fprintln(l.out, to.name)
 		for _, path := range slices.Sorted(maps.Keys(changes)) {
-			done, err := carry(ctx, from, to, path, changes[path], options.dryRun)
+			place[path], err = movedTo(ctx, l, l.stages[at+i], to, cmp.Or(place[path], path))
+			if err != nil {
+				return err
+			}
+			done, err := carry(ctx, from, to, path, place[path], changes[path], options.dryRun)
 			if err != nil && !errors.Is(err, errConflict) {
 				return fmt.Errorf("carry %s into %s: %w", path, to.name, err)
 			}
@@ -137,10 +144,29 @@ func readFile(s stage, path string) (*string, error) {
 // errConflict is that of a file that needs a person.
 var errConflict = errors.New("conflict")
 
-// carry applies a change of one file in from to the same file in to, and says
-// what it did.
-func carry(ctx context.Context, from, to stage, path string, c change, dryRun bool) (string, error) {
-	ours, err := readFile(to, path)
+// movedTo is where the file at path in a stage is in the next one: elsewhere
+// when that has moved it.
+func movedTo(ctx context.Context, l *lab, before, after stage, path string) (string, error) {
+	if after.has(path) || !before.has(path) {
+		return path, nil
+	}
+	c, err := compare(ctx, l, before, after)
+	if err != nil {
+		return "", err
+	}
+	moved, least := path, math.MaxInt
+	for _, f := range c.files {
+		if f.from == path && f.added+f.removed < least {
+			moved, least = f.path, f.added+f.removed
+		}
+	}
+	return moved, nil
+}
+
+// carry applies a change of the file at path in from to the one at place in to,
+// and says what it did.
+func carry(ctx context.Context, from, to stage, path, place string, c change, dryRun bool) (string, error) {
+	ours, err := readFile(to, place)
 	if err != nil {
 		return "", err
 	}
@@ -152,7 +178,11 @@ func carry(ctx context.Context, from, to stage, path string, c change, dryRun bo
 		return &translated
 	}
 	base, theirs := translate(c.base), translate(c.new)
-	target := filepath.Join(to.dir, filepath.FromSlash(path))
+	target := filepath.Join(to.dir, filepath.FromSlash(place))
+	in := ""
+	if place != path {
+		in = " into " + place
+	}
 	write := func(text string) error {
 		if dryRun {
 			return nil
@@ -179,9 +209,9 @@ func carry(ctx context.Context, from, to stage, path string, c change, dryRun bo
 	case ours == nil && base == nil:
 		return "added", write(*theirs)
 	case ours == nil:
-		return "not there, left so", nil
+		return "absent here, skipped", nil
 	case same(ours, base):
-		return "replaced", write(*theirs)
+		return "replaced" + in, write(*theirs)
 	}
 	if base == nil { // both stages have added it
 		base = new(string)
@@ -196,7 +226,7 @@ func carry(ctx context.Context, from, to stage, path string, c change, dryRun bo
 	if merged == *ours {
 		return "has it already", nil
 	}
-	return "merged", write(merged)
+	return "merged" + in, write(merged)
 }
 
 func same(a, b *string) bool {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -158,6 +160,35 @@ func TestForwardCarriesAFix(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(l.root, "02-two", "b.go")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("02-two/b.go is still there (error: %v)", err)
+	}
+}
+
+func TestForwardFollowsAMovedFile(t *testing.T) {
+	const text = "one\ntwo\nthree\nfour\nfive\nsix\n"
+	l := workspace(t, map[string]string{
+		"01-one/k8s/a.yml":        text,
+		"02-two/k8s/base/a.yml":   text + "seven\n",
+		"03-three/k8s/base/a.yml": text + "seven\n",
+		"01-one/k8s/b.yml":        "b\n",
+	})
+	fixed := strings.Replace(text, "two", "2", 1)
+	put(t, l, map[string]string{"01-one/k8s/a.yml": fixed, "01-one/k8s/b.yml": "b, mended\n"})
+	if err := l.do(t.Context(), "forward", "01"); err != nil {
+		t.Fatal(err)
+	}
+	for _, stage := range []string{"02-two", "03-three"} {
+		if got := content(t, l, stage+"/k8s/base/a.yml"); got != fixed+"seven\n" {
+			t.Errorf("%s/k8s/base/a.yml is %q", stage, got)
+		}
+		if stages := l.stages; stages[1].has("k8s/a.yml") || stages[1].has("k8s/b.yml") {
+			t.Error("a file that the stage has moved or removed is back")
+		}
+	}
+	said := l.out.(*bytes.Buffer).String()
+	for _, want := range []string{"k8s/a.yml: merged into k8s/base/a.yml\n", "k8s/b.yml: absent here, skipped\n"} {
+		if strings.Count(said, want) != 2 {
+			t.Errorf("it does not say %q of both stages: %s", want, said)
+		}
 	}
 }
 
@@ -410,6 +441,75 @@ func TestVersionsMustAgree(t *testing.T) {
 	err := checkVersions(l.root)
 	if err == nil || err.Error() != "example.org/b: v1.0.0 in 02-two; v1.1.0 in 03-three" {
 		t.Errorf("error: %v", err)
+	}
+}
+
+func TestTestsWithoutABrokerGetNoURL(t *testing.T) {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("no gcc, which lab test asks for")
+	}
+	l := workspace(t, map[string]string{
+		"01-one/go.mod":                       "module microcomm/01-one\n\ngo 1.26\n",
+		"01-one/platformservice/publisher.go": "package platformservice\n",
+		"01-one/platformservice/publisher_test.go": `package platformservice
+
+import (
+	"os"
+	"testing"
+)
+
+func TestPublisher(t *testing.T) {
+	if url, set := os.LookupEnv("RABBITMQ_URL"); set {
+		t.Errorf("RABBITMQ_URL is %q", url)
+	}
+}
+`,
+	})
+	t.Setenv("RABBITMQ_URL", "amqp://localhost:1/")
+	if err := l.do(t.Context(), "test", "01", "--no-broker", "--run", "TestPublisher"); err != nil {
+		t.Errorf("error: %v\n%s", err, l.out)
+	}
+}
+
+func TestTwinsMustAgree(t *testing.T) {
+	l := workspace(t, map[string]string{
+		"01-one/platformservice/problem.go": "package platformservice\n\nvar problem = 1\n",
+		"01-one/commandsservice/problem.go": "// Package commandsservice is the other one.\npackage commandsservice\n\nvar problem = 1\n",
+		"02-two/platformservice/health.go":  "package platformservice\n\nvar health = 1\n",
+		"02-two/commandsservice/health.go":  "package commandsservice\n\nvar health = 1\n",
+		"02-two/platformservice/rest.go":    "package platformservice\n\nvar rest = 1\n", // no twin
+		"02-two/commandsservice/rest.go":    "package commandsservice\n\nvar rest = 2\n",
+		"02-two/platformservice/broker.go":  "package platformservice\n", // only one has it
+	})
+	if err := checkTwins(l.stages[1]); err != nil {
+		t.Errorf("equal twins: %v", err)
+	}
+	if err := checkTwins(l.stages[0]); err == nil || !strings.Contains(err.Error(), "commandsservice/problem.go") {
+		t.Errorf("a comment of one alone: %v", err)
+	}
+	put(t, l, map[string]string{"02-two/commandsservice/health.go": "package commandsservice\n\nvar health = 2\n"})
+	if err := checkTwins(l.stages[1]); err == nil || !strings.Contains(err.Error(), "commandsservice/health.go") {
+		t.Errorf("twins that differ: %v", err)
+	}
+}
+
+func TestDoctorNamesATakenPortLast(t *testing.T) {
+	listener, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := workspace(t, nil)
+	if err := doctor(t.Context(), l, []usualPort{{port, "a service", "SERVICE_ADDR"}}); err != nil {
+		t.Skip("something needed is missing on this machine")
+	}
+	said := l.out.(*bytes.Buffer).String()
+	if !strings.HasSuffix(said, "but these ports are taken: "+port+" (SERVICE_ADDR moves it)\n") {
+		t.Errorf("it ends:\n%s", said)
 	}
 }
 

@@ -51,15 +51,28 @@ func main() {
 	os.Exit(mainStatus(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-func mainStatus(args []string, stdout, stderr io.Writer) int {
+func mainStatus(args []string, out, err *os.File) int {
 	// SIGHUP: a closed terminal must not leave processes behind.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	err := dispatch(ctx, args, stdout, stderr)
+	context.AfterFunc(ctx, stop) // the second Ctrl-C ends us at once
+	// A reader that goes away, as head does, ends us like Ctrl-C, not on the spot.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	stdout, stderr := watchPipe(out, stop), watchPipe(err, stop)
+	if os.Getenv("RABBITMQ_URL") == "" {
+		os.Unsetenv("RABBITMQ_URL") // empty is unset, also for what we start
+	}
+	return status(ctx, dispatch(ctx, args, stdout, stderr), stderr)
+}
+
+// status says what is wrong, and returns the exit status.
+func status(ctx context.Context, err error, stderr io.Writer) int {
 	var usage usageError
 	switch {
 	case err == nil:
 		return 0
+	case errors.Is(err, syscall.EPIPE):
+		return 1 // nobody reads
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		fmt.Fprintln(stderr, "lab: interrupted")
 		return 130

@@ -25,11 +25,18 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/signal"
+	"syscall"
 )
 
 func main() {
 	http.HandleFunc("/api/platforms", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "[]") })
 	http.HandleFunc("/die", func(w http.ResponseWriter, r *http.Request) { os.Exit(7) })
+	if os.Getenv("STUBBORN") != "" {
+		signal.Ignore(syscall.SIGTERM)
+	}
+	_, set := os.LookupEnv("RABBITMQ_URL")
+	fmt.Fprintln(os.Stderr, "RABBITMQ_URL is set:", set)
 	fmt.Fprintln(os.Stderr, "hello from the service")
 	fmt.Fprintln(os.Stderr, http.ListenAndServe(os.Getenv("PLATFORMS_HTTP_ADDR"), nil))
 }

@@ -117,7 +117,7 @@ func (t *tester) test(ctx context.Context, s stage) error {
 	fmt.Fprintln(t.lab.out, colour(t.lab.out, "1", s.name))
 	env := os.Environ()
 	if s.needsBroker() && t.options.noBroker {
-		env = append(env, "RABBITMQ_URL=")
+		env = slices.DeleteFunc(env, func(setting string) bool { return strings.HasPrefix(setting, "RABBITMQ_URL=") })
 	} else if s.needsBroker() {
 		if t.broker == nil {
 			b, err := rabbitmq.Start(ctx, t.lab.out)
@@ -137,6 +137,9 @@ func (t *tester) test(ctx context.Context, s stage) error {
 	if t.options.pattern == "" {
 		t.check(&count, "gofmt", checkFormat(ctx, t.lab.root, s))
 		t.check(&count, "tidy", checkTidy(ctx, s, t.all))
+		if s.has("commandsservice") {
+			t.check(&count, "twins", checkTwins(s))
+		}
 		if at := slices.IndexFunc(t.lab.stages, func(x stage) bool { return x.name == s.name }); at > 0 {
 			t.check(&count, "what changes", checkDelta(ctx, t.lab.root, t.lab.stages[at-1], s))
 		}
