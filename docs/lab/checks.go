@@ -8,11 +8,12 @@ import (
 	"go/format"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"microcomm/docs/internal/process"
 )
 
 // skippedCheck is the reason why a check could not be made.
@@ -51,15 +52,11 @@ func checkFormat(ctx context.Context, root string, s stage) error {
 func checkTidy(ctx context.Context, s stage, network bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "mod", "tidy", "-diff")
-	cmd.Dir = s.dir
-	cmd.Env = append(os.Environ(), "GOWORK=off")
+	env := append(os.Environ(), "GOWORK=off")
 	if !network {
-		cmd.Env = append(cmd.Env, "GOPROXY=off")
+		env = append(env, "GOPROXY=off")
 	}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	diff, err := cmd.Output()
+	diff, err := process.Output(ctx, process.Command{Args: []string{"go", "mod", "tidy", "-diff"}, Dir: s.dir, Env: env})
 	switch {
 	case err == nil:
 		return nil
@@ -70,7 +67,30 @@ func checkTidy(ctx context.Context, s stage, network bool) error {
 	case !network:
 		return skippedCheck("go mod tidy: its modules are not all on this machine; go tool lab test, without a stage, fetches them")
 	}
-	return fmt.Errorf("go mod tidy: %w: %s", err, lastLines(stderr.Bytes(), 3))
+	return err
+}
+
+// checkTwins names the files that both services of a stage have under one name,
+// that should be the same but for the package, and are not.
+func checkTwins(s stage) error {
+	var errs []error
+	for _, name := range []string{
+		"problem.go", "json.go", "unicode.go", "validation.go", "router.go", "http_server.go", "health.go", "backoff.go", "broker.go",
+	} {
+		platforms, err := readFile(s, "platformservice/"+name)
+		if err != nil {
+			return err
+		}
+		commands, err := readFile(s, "commandsservice/"+name)
+		if err != nil {
+			return err
+		}
+		if platforms != nil && commands != nil && twinContent(name, *platforms) != twinContent(name, *commands) {
+			errs = append(errs, fmt.Errorf("commandsservice/%s must be platformservice/%s but for the package; see: diff %s/{platforms,commands}service/%[1]s",
+				name, name, s.name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // checkVersions names each dependency that two go.mod files want in different versions.

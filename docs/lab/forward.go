@@ -1,12 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"maps"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,49 +15,40 @@ import (
 )
 
 func forwardVerb() verb {
-	return verb{
-		name: "forward",
-		args: "[--dry-run] [--base REV] STAGE",
-		help: `carries a fix in a stage into every stage after it
-
-What STAGE's files changed since REV (HEAD, so what is not committed yet) is merged file
-by file into each later stage, by git merge-file; what belongs to a later stage stays.
+	var options forwardOptions
+	v := verb{
+		name:    "forward",
+		args:    "STAGE",
+		summary: "carries a fix in a stage into every stage after it",
+		about: `What STAGE's files changed since the last commit, or since REV, is merged file by file into each later stage, by git merge-file; what belongs to a later stage stays.
 Files added and deleted are too. README.md, go.sum and exercises/ are a stage's own and
 are not carried: go mod tidy makes go.sum. Stops at the first stage with a conflict.
-Commit before you change the same lines again, or they conflict with the first fix.
-  --base REV  since that revision, when the fix is committed already
-  --dry-run   says what it would do`,
-		run: forward,
+Commit before you change the same lines again, or they conflict with the first fix.`,
+		run: func(ctx context.Context, l *lab, names []string) error { return forward(ctx, l, options, names[0]) },
 	}
+	v.flags.BoolVar(&options.dryRun, "dry-run", false, "say what it would do")
+	v.flags.StringVar(&options.base, "base", "HEAD", "carry what changed since `REV`, when the fix is committed already")
+	return v
 }
 
-func forward(ctx context.Context, l *lab, args []string) error {
-	flags := flag.NewFlagSet("forward", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	dryRun := flags.Bool("dry-run", false, "")
-	base := flags.String("base", "HEAD", "")
-	names, err := parseFlags(flags, args)
-	if err != nil {
-		return err
-	}
-	if len(names) != 1 {
-		return usageError("forward needs one stage: go tool lab forward 02")
-	}
-	stages, err := listStages(l.root)
-	if err != nil {
-		return err
-	}
-	at, err := findStage(stages, names[0])
+// forwardOptions are the flags of forward.
+type forwardOptions struct {
+	dryRun bool
+	base   string
+}
+
+func forward(ctx context.Context, l *lab, options forwardOptions, name string) error {
+	at, err := l.findStage(name)
 	if err != nil {
 		return err
 	}
 	// HEAD moves when the user commits between two runs
-	revision, err := git(ctx, l.root, "rev-parse", "--short", "--verify", *base+"^{commit}")
+	revision, err := git(ctx, l.root, "rev-parse", "--short", "--verify", options.base+"^{commit}")
 	if err != nil {
 		return err
 	}
 	revision = strings.TrimSpace(revision)
-	from := stages[at]
+	from := l.stages[at]
 	changes, err := changesSince(ctx, l.root, from, revision)
 	if err != nil {
 		return err
@@ -66,11 +57,16 @@ func forward(ctx context.Context, l *lab, args []string) error {
 		fmt.Fprintf(l.out, "%s is as in %s: there is nothing to carry\n", from.name, revision)
 		return nil
 	}
-	for _, to := range stages[at+1:] {
+	place := map[string]string{} // where a file of from is now, when it was moved
+	for i, to := range l.stages[at+1:] {
 		conflicts := 0
 		fmt.Fprintln(l.out, to.name)
 		for _, path := range slices.Sorted(maps.Keys(changes)) {
-			done, err := carry(ctx, from, to, path, changes[path], *dryRun)
+			place[path], err = movedTo(ctx, l, l.stages[at+i], to, cmp.Or(place[path], path))
+			if err != nil {
+				return err
+			}
+			done, err := carry(ctx, from, to, path, place[path], changes[path], options.dryRun)
 			if err != nil && !errors.Is(err, errConflict) {
 				return fmt.Errorf("carry %s into %s: %w", path, to.name, err)
 			}
@@ -148,10 +144,29 @@ func readFile(s stage, path string) (*string, error) {
 // errConflict is that of a file that needs a person.
 var errConflict = errors.New("conflict")
 
-// carry applies a change of one file in from to the same file in to, and says
-// what it did.
-func carry(ctx context.Context, from, to stage, path string, c change, dryRun bool) (string, error) {
-	ours, err := readFile(to, path)
+// movedTo is where the file at path in a stage is in the next one: elsewhere
+// when that has moved it.
+func movedTo(ctx context.Context, l *lab, before, after stage, path string) (string, error) {
+	if after.has(path) || !before.has(path) {
+		return path, nil
+	}
+	c, err := compare(ctx, l, before, after)
+	if err != nil {
+		return "", err
+	}
+	moved, least := path, math.MaxInt
+	for _, f := range c.files {
+		if f.from == path && f.added+f.removed < least {
+			moved, least = f.path, f.added+f.removed
+		}
+	}
+	return moved, nil
+}
+
+// carry applies a change of the file at path in from to the one at place in to,
+// and says what it did.
+func carry(ctx context.Context, from, to stage, path, place string, c change, dryRun bool) (string, error) {
+	ours, err := readFile(to, place)
 	if err != nil {
 		return "", err
 	}
@@ -163,7 +178,11 @@ func carry(ctx context.Context, from, to stage, path string, c change, dryRun bo
 		return &translated
 	}
 	base, theirs := translate(c.base), translate(c.new)
-	target := filepath.Join(to.dir, filepath.FromSlash(path))
+	target := filepath.Join(to.dir, filepath.FromSlash(place))
+	in := ""
+	if place != path {
+		in = " into " + place
+	}
 	write := func(text string) error {
 		if dryRun {
 			return nil
@@ -190,9 +209,9 @@ func carry(ctx context.Context, from, to stage, path string, c change, dryRun bo
 	case ours == nil && base == nil:
 		return "added", write(*theirs)
 	case ours == nil:
-		return "not there, left so", nil
+		return "absent here, skipped", nil
 	case same(ours, base):
-		return "replaced", write(*theirs)
+		return "replaced" + in, write(*theirs)
 	}
 	if base == nil { // both stages have added it
 		base = new(string)
@@ -207,7 +226,7 @@ func carry(ctx context.Context, from, to stage, path string, c change, dryRun bo
 	if merged == *ours {
 		return "has it already", nil
 	}
-	return "merged", write(merged)
+	return "merged" + in, write(merged)
 }
 
 func same(a, b *string) bool {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -36,6 +38,10 @@ func workspace(t *testing.T, files map[string]string) *lab {
 		if _, err := git(t.Context(), root, args...); err != nil {
 			t.Fatal(err)
 		}
+	}
+	var err error
+	if l.stages, err = listStages(root); err != nil {
+		t.Fatal(err)
 	}
 	return l
 }
@@ -99,11 +105,7 @@ func TestDeltaCheck(t *testing.T) {
 				".gitignore":       "*.db\n",
 			})
 			put(t, l, map[string]string{"02-two/new.go": "package x\n", "02-two/left.db": "not of the repository\n"})
-			stages, err := listStages(l.root)
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = checkDelta(t.Context(), l.root, stages[0], stages[1])
+			err := checkDelta(t.Context(), l.root, l.stages[0], l.stages[1])
 			if (err == nil) != (len(test.want) == 0) {
 				t.Fatalf("error: %v", err)
 			}
@@ -135,13 +137,13 @@ func TestForwardCarriesAFix(t *testing.T) {
 	if err := os.Remove(filepath.Join(l.root, "01-one", "b.go")); err != nil {
 		t.Fatal(err)
 	}
-	if err := forward(t.Context(), l, []string{"--dry-run", "01"}); err != nil {
+	if err := l.do(t.Context(), "forward", "--dry-run", "01"); err != nil {
 		t.Fatal(err)
 	}
 	if changed, err := git(t.Context(), l.root, "status", "--porcelain", "02-two", "03-three"); err != nil || changed != "" {
 		t.Fatalf("a dry run changed %s (error: %v)", changed, err)
 	}
-	if err := forward(t.Context(), l, []string{"01"}); err != nil {
+	if err := l.do(t.Context(), "forward", "01"); err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
@@ -161,6 +163,35 @@ func TestForwardCarriesAFix(t *testing.T) {
 	}
 }
 
+func TestForwardFollowsAMovedFile(t *testing.T) {
+	const text = "one\ntwo\nthree\nfour\nfive\nsix\n"
+	l := workspace(t, map[string]string{
+		"01-one/k8s/a.yml":        text,
+		"02-two/k8s/base/a.yml":   text + "seven\n",
+		"03-three/k8s/base/a.yml": text + "seven\n",
+		"01-one/k8s/b.yml":        "b\n",
+	})
+	fixed := strings.Replace(text, "two", "2", 1)
+	put(t, l, map[string]string{"01-one/k8s/a.yml": fixed, "01-one/k8s/b.yml": "b, mended\n"})
+	if err := l.do(t.Context(), "forward", "01"); err != nil {
+		t.Fatal(err)
+	}
+	for _, stage := range []string{"02-two", "03-three"} {
+		if got := content(t, l, stage+"/k8s/base/a.yml"); got != fixed+"seven\n" {
+			t.Errorf("%s/k8s/base/a.yml is %q", stage, got)
+		}
+		if stages := l.stages; stages[1].has("k8s/a.yml") || stages[1].has("k8s/b.yml") {
+			t.Error("a file that the stage has moved or removed is back")
+		}
+	}
+	said := l.out.(*bytes.Buffer).String()
+	for _, want := range []string{"k8s/a.yml: merged into k8s/base/a.yml\n", "k8s/b.yml: absent here, skipped\n"} {
+		if strings.Count(said, want) != 2 {
+			t.Errorf("it does not say %q of both stages: %s", want, said)
+		}
+	}
+}
+
 func TestForwardStopsAtAConflictAndGoesOn(t *testing.T) {
 	l := workspace(t, map[string]string{
 		"01-one/a.go":   "package a\nvar a = 1\n",
@@ -168,7 +199,7 @@ func TestForwardStopsAtAConflictAndGoesOn(t *testing.T) {
 		"03-three/a.go": "package a\nvar a = 2\n",
 	})
 	put(t, l, map[string]string{"01-one/a.go": "package a\nvar a = 9\n"})
-	if err := forward(t.Context(), l, []string{"01"}); !errors.Is(err, errReported) {
+	if err := l.do(t.Context(), "forward", "01"); !errors.Is(err, errReported) {
 		t.Fatalf("error: %v", err)
 	}
 	if got := content(t, l, "02-two/a.go"); !strings.Contains(got, "<<<<<<< 02-two\nvar a = 2\n") || !strings.Contains(got, ">>>>>>> 01-one") {
@@ -183,7 +214,7 @@ func TestForwardStopsAtAConflictAndGoesOn(t *testing.T) {
 		t.Fatalf("it does not say how to go on: %s", said)
 	}
 	put(t, l, map[string]string{"02-two/a.go": "package a\nvar a = 29\n"})
-	if err := forward(t.Context(), l, strings.Fields(command)); err != nil {
+	if err := l.do(t.Context(), append([]string{"forward"}, strings.Fields(command)...)...); err != nil {
 		t.Fatal(err)
 	}
 	if got := content(t, l, "03-three/a.go"); got != "package a\nvar a = 29\n" {
@@ -201,7 +232,7 @@ func TestDiffFoldsModulePaths(t *testing.T) {
 		"02-two/exercises/e/e.go":  "package e\n",
 		"02-two/deep/down/file.go": "package down\n",
 	})
-	if err := diff(t.Context(), l, []string{"02"}); err != nil {
+	if err := l.do(t.Context(), "diff", "02"); err != nil {
 		t.Fatal(err)
 	}
 	text := l.out.(*bytes.Buffer).String()
@@ -217,6 +248,118 @@ func TestDiffFoldsModulePaths(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(text)
+	}
+}
+
+func TestHelpShowsWhatAVerbTakes(t *testing.T) {
+	for _, args := range [][]string{{"help", "test"}, {"test", "-h"}, {"test", "06", "--help"}} {
+		var out bytes.Buffer
+		if err := dispatch(t.Context(), args, &out, &bytes.Buffer{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"Usage: go tool lab test", "[--run RE]", "[STAGE…]", "  --no-broker  skip the tests"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("lab %s does not show %q:\n%s", strings.Join(args, " "), want, out.String())
+			}
+		}
+	}
+}
+
+// lessonStages are two stages with one of everything that diff treats in a way of its own.
+func lessonStages(t *testing.T) *lab {
+	t.Helper()
+	const problem = "\n\n// problem is what goes wrong.\nfunc problem() string {\n\treturn \"a problem\"\n}\n"
+	const long = "one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n"
+	return workspace(t, map[string]string{
+		"01-one/a/problem.go":       "package a" + problem,
+		"01-one/a/service.go":       "package a\n",
+		"01-one/k8s/old.yml":        "kind: Old\n",
+		"01-one/k8s/moved.yml":      long,
+		"01-one/gone.txt":           "gone\n",
+		"02-two/a/problem.go":       "package a" + problem,
+		"02-two/a/service.go":       "package a\n\nvar started bool\n",
+		"02-two/a/zebra.go":         "package a\n\nvar zebra = 1\n",
+		"02-two/b/problem.go":       "// Package b is the second.\npackage b" + problem,
+		"02-two/b/twin.go":          "package b\n\nvar twin = 1\n",
+		"02-two/c/problem.go":       "package c" + problem,
+		"02-two/c/twin.go":          "package c\n\nvar twin = 1\n",
+		"02-two/c/a_test.go":        "package c\n\nvar test = 1\n",
+		"02-two/k8s/old.yml":        "kind: New\n",
+		"02-two/k8s/deep/moved.yml": long,
+		"02-two/schema.sql":         "CREATE TABLE t (id INT);\n",
+		"02-two/go.mod":             "module microcomm/02-two\n\nrequire example.org/direct v1.0.0\n\nrequire (\n\texample.org/other v1.0.0 // indirect\n)\n",
+		"02-two/README.md": "# Two\n\n## What changes\n\n### The code\n\n" + strings.ReplaceAll(
+			"| changes | a/service.go |\n| adds | c/twin.go |\n| adds | b/twin.go |\n| adds | a/zebra.go |\n| adds | b/problem.go |\n| adds | c/problem.go |\n| adds | c/a_test.go |\n", ".go |", ".go | why |") +
+			"\n### Manifests\n\n| changes | `k8s/old.yml` | why |\n\n## Run it\n",
+	})
+}
+
+// diffOf is what lab diff prints.
+func diffOf(t *testing.T, l *lab, args ...string) string {
+	t.Helper()
+	l.out.(*bytes.Buffer).Reset()
+	if err := l.do(t.Context(), append([]string{"diff"}, args...)...); err != nil {
+		t.Fatal(err)
+	}
+	return l.out.(*bytes.Buffer).String()
+}
+
+func TestDiffIsInReadingOrder(t *testing.T) {
+	text := diffOf(t, lessonStages(t), "02", ".")
+	at := 0
+	for _, want := range []string{
+		// the list, and then the same once more
+		"\nchanged Go\n  a/service.go ", "\nnew Go\n  c/twin.go ", "  b/twin.go ", "  a/zebra.go ", "\nSQL and .proto\n  schema.sql ",
+		"  k8s/old.yml ", "  gone.txt ", "removed\n", "\ngo.mod\n", "\ntests (shown with --tests)\n  c/a_test.go ",
+		"+var started", "+++ b/c/twin.go", "\nb/twin.go: the same as c/twin.go, but for the package\n", "+++ b/a/zebra.go",
+		"+CREATE TABLE", "+kind: New", "\ngone.txt: removed\n", "+require example.org/direct",
+	} {
+		next := strings.Index(text[at:], want)
+		if next < 0 {
+			t.Fatalf("%q is missing, or not in its place:\n%s", want, text)
+		}
+		at += next + len(want)
+	}
+	for _, want := range []string{"\nc/problem.go: the same as a/problem.go, but for the package\n", "\nk8s/deep/moved.yml: moved from k8s/moved.yml\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing", want)
+		}
+	}
+	for _, unwanted := range []string{"example.org/other", "require (", "-gone", "var test"} {
+		if strings.Contains(text, unwanted) {
+			t.Errorf("the diff shows %q", unwanted)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+}
+
+func TestDiffOfOnePiece(t *testing.T) {
+	l := lessonStages(t)
+	for name, test := range map[string]struct {
+		args     []string
+		has, not string
+	}{
+		"all, with pieces": {[]string{"02"}, "Its pieces\n  The code   6 files changed, ", "+var zebra"},
+		"a heading":        {[]string{"02", "the", "code"}, "+var zebra", "old.yml"},
+		"another heading":  {[]string{"02", "Manifests"}, "+kind: New", "zebra"},
+		"a part of a path": {[]string{"02", "zebra"}, "+var zebra", "service.go"},
+		"a folder":         {[]string{"02", "02-two/k8s"}, "+kind: New", "zebra"},
+		"a pattern":        {[]string{"02", "*.sql"}, "+CREATE TABLE", "zebra"},
+		"of two stages":    {[]string{"01", "02", "zebra"}, "+var zebra", "service.go"},
+		"with tests":       {[]string{"--tests", "02", "c/"}, "+var test", "zebra"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := diffOf(t, l, test.args...)
+			if !strings.Contains(text, test.has) || strings.Contains(text, test.not) {
+				t.Errorf("want %q and not %q:\n%s", test.has, test.not, text)
+			}
+		})
+	}
+	err := l.do(t.Context(), "diff", "02", "Manifets")
+	if err == nil || !strings.Contains(err.Error(), "02-two changes nothing called Manifets; did you mean Manifests?") {
+		t.Errorf("error: %v", err)
 	}
 }
 
@@ -301,16 +444,91 @@ func TestVersionsMustAgree(t *testing.T) {
 	}
 }
 
+func TestTestsWithoutABrokerGetNoURL(t *testing.T) {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("no gcc, which lab test asks for")
+	}
+	l := workspace(t, map[string]string{
+		"01-one/go.mod":                       "module microcomm/01-one\n\ngo 1.26\n",
+		"01-one/platformservice/publisher.go": "package platformservice\n",
+		"01-one/platformservice/publisher_test.go": `package platformservice
+
+import (
+	"os"
+	"testing"
+)
+
+func TestPublisher(t *testing.T) {
+	if url, set := os.LookupEnv("RABBITMQ_URL"); set {
+		t.Errorf("RABBITMQ_URL is %q", url)
+	}
+}
+`,
+	})
+	t.Setenv("RABBITMQ_URL", "amqp://localhost:1/")
+	if err := l.do(t.Context(), "test", "01", "--no-broker", "--run", "TestPublisher"); err != nil {
+		t.Errorf("error: %v\n%s", err, l.out)
+	}
+}
+
+func TestTwinsMustAgree(t *testing.T) {
+	l := workspace(t, map[string]string{
+		"01-one/platformservice/problem.go": "package platformservice\n\nvar problem = 1\n",
+		"01-one/commandsservice/problem.go": "// Package commandsservice is the other one.\npackage commandsservice\n\nvar problem = 1\n",
+		"02-two/platformservice/health.go":  "package platformservice\n\nvar health = 1\n",
+		"02-two/commandsservice/health.go":  "package commandsservice\n\nvar health = 1\n",
+		"02-two/platformservice/rest.go":    "package platformservice\n\nvar rest = 1\n", // no twin
+		"02-two/commandsservice/rest.go":    "package commandsservice\n\nvar rest = 2\n",
+		"02-two/platformservice/broker.go":  "package platformservice\n", // only one has it
+	})
+	if err := checkTwins(l.stages[1]); err != nil {
+		t.Errorf("equal twins: %v", err)
+	}
+	if err := checkTwins(l.stages[0]); err == nil || !strings.Contains(err.Error(), "commandsservice/problem.go") {
+		t.Errorf("a comment of one alone: %v", err)
+	}
+	put(t, l, map[string]string{"02-two/commandsservice/health.go": "package commandsservice\n\nvar health = 2\n"})
+	if err := checkTwins(l.stages[1]); err == nil || !strings.Contains(err.Error(), "commandsservice/health.go") {
+		t.Errorf("twins that differ: %v", err)
+	}
+}
+
+func TestDoctorNamesATakenPortLast(t *testing.T) {
+	listener, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := workspace(t, nil)
+	if err := doctor(t.Context(), l, []usualPort{{port, "a service", "SERVICE_ADDR"}}); err != nil {
+		t.Skip("something needed is missing on this machine")
+	}
+	said := l.out.(*bytes.Buffer).String()
+	if !strings.HasSuffix(said, "but these ports are taken: "+port+" (SERVICE_ADDR moves it)\n") {
+		t.Errorf("it ends:\n%s", said)
+	}
+}
+
 func TestUsageMistakes(t *testing.T) {
 	for name, test := range map[string]struct {
 		args []string
 		want string
 	}{
-		"unknown verb":  {[]string{"fly"}, `there is no "fly"`},
-		"unknown stage": {[]string{"test", "42"}, `there is no stage "42"`},
-		"unknown flag":  {[]string{"test", "--fast"}, "help test"},
-		"no stage":      {[]string{"run"}, "needs one stage"},
-		"first stage":   {[]string{"diff", "01"}, "is the first stage"},
+		"unknown verb":     {[]string{"fly"}, "unknown command fly; go tool lab help lists them"},
+		"mistyped verb":    {[]string{"dif", "02"}, "unknown command dif; did you mean diff?"},
+		"help of a verb":   {[]string{"help", "tset"}, "unknown command tset; did you mean test?"},
+		"unknown stage":    {[]string{"test", "42"}, "unknown stage 42; the stages are 01-rest, "},
+		"unknown flag":     {[]string{"test", "--fast"}, "unknown flag --fast; see: go tool lab help test"},
+		"mistyped flag":    {[]string{"diff", "02", "--stats"}, "unknown flag --stats; did you mean --stat?"},
+		"flag cut short":   {[]string{"test", "--no-b"}, "unknown flag --no-b; did you mean --no-broker?"},
+		"flag with no arg": {[]string{"forward", "--base"}, "flag needs an argument: -base"},
+		"no stage":         {[]string{"run"}, "run needs a STAGE"},
+		"two stages":       {[]string{"run", "01", "02"}, "unexpected argument 02"},
+		"first stage":      {[]string{"diff", "01"}, "is the first stage"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var usage usageError
