@@ -191,7 +191,7 @@ func TestSQLiteCommitIsSynced(t *testing.T) {
 	var mode int
 	require.NoError(t, store.db.QueryRow(`PRAGMA synchronous`).Scan(&mode))
 	const full = 2 // https://www.sqlite.org/pragma.html#pragma_synchronous
-	assert.Equal(t, full, mode, "what was answered with a 201 outlives a power cut")
+	assert.Equal(t, full, mode, "what got a 201 outlives a power cut")
 }
 
 // TestForeignDatabase: a file that is not the service's own is left as it is.

@@ -44,7 +44,7 @@ func TestSQLiteCommitIsSynced(t *testing.T) {
 	var mode int
 	require.NoError(t, store.db.QueryRow(`PRAGMA synchronous`).Scan(&mode))
 	const full = 2 // https://www.sqlite.org/pragma.html#pragma_synchronous
-	assert.Equal(t, full, mode, "what was answered with a 201 outlives a power cut")
+	assert.Equal(t, full, mode, "what got a 201 outlives a power cut")
 }
 
 // TestForeignDatabase: a file that is not the service's own is left as it is.
@@ -179,7 +179,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		for _, id := range ids {
 			created := createCommand(t, store, command{ID: 99, HowTo: "h", CommandLine: "c", PlatformID: id})
 			assert.Equal(t, id, created.PlatformID)
-			assert.NotEqual(t, int32(99), created.ID, "the store gives the id")
+			assert.NotEqual(t, int32(99), created.ID, "the store assigns the id")
 
 			got, err := store.command(t.Context(), id, created.ID)
 			require.NoError(t, err)

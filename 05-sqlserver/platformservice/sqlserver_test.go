@@ -145,7 +145,7 @@ func TestOpenSQLServer(t *testing.T) {
 	})
 }
 
-// TestMissingDatabaseIsSeen: SQL Server answers a login to a database that is
+// TestMissingDatabaseIsSeen: SQL Server responds to a login to a database that is
 // missing with two errors, and the driver's error has the number of the last.
 func TestMissingDatabaseIsSeen(t *testing.T) {
 	err := mssql.Error{Number: 18456, Message: "login error: Login failed for user 'SA'.", All: []mssql.Error{

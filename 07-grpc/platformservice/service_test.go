@@ -92,7 +92,7 @@ func TestRun(t *testing.T) {
 		assert.Error(t, err)
 	})
 
-	t.Run("begins with example data when told to", func(t *testing.T) {
+	t.Run("begins with example data when configured to", func(t *testing.T) {
 		cfg := testConfig(t)
 		cfg.Seed = true
 		service := startService(t, cfg)
