@@ -127,6 +127,14 @@ func TestRun(t *testing.T) {
 		assert.Contains(t, send(t, "GET", again.url+"/api/platforms/1", "").body, `"name":"x"`)
 	})
 
+	t.Run("stopped while it starts, it ends without an error", func(t *testing.T) {
+		noGoroutineLeft(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		log, _ := captureLog()
+		require.NoError(t, Run(ctx, testConfig(t), log))
+	})
+
 	t.Run("a taken port is an error that names the variable", func(t *testing.T) {
 		noGoroutineLeft(t)
 		taken, err := net.Listen("tcp", "127.0.0.1:0")
