@@ -16,7 +16,7 @@ import (
 	"unicode/utf8"
 )
 
-// kind is what sort of file it is, in the order in which a stage is read.
+// kind is the kind of a file. Files are shown in this order.
 type kind int
 
 const (
@@ -35,7 +35,7 @@ func (k kind) String() string {
 	}[k]
 }
 
-// comparison is what differs between two stages, in the order to read it.
+// comparison is what differs between two stages, in reading order.
 type comparison struct {
 	before, after stage
 	files         []changedFile
@@ -51,7 +51,7 @@ type changedFile struct {
 	place          int    // its row in the table of the stage's README
 	from           string // the file it was renamed or copied from, or empty
 	added, removed int
-	note           string // what there is to say instead of showing the patch, or empty
+	note           string // the line to show instead of the patch, or empty
 	patch          string
 }
 
@@ -121,7 +121,7 @@ func writeTree(ctx context.Context, repository, work string, files map[string]st
 	return strings.TrimSpace(tree), err
 }
 
-// withoutIndirect is a go.mod without the requirements that only requirements have.
+// withoutIndirect is a go.mod without its indirect requirements.
 func withoutIndirect(gomod string) string {
 	lines := regexp.MustCompile(`(?m)^.*// indirect\n`).ReplaceAllString(gomod, "")
 	return strings.ReplaceAll(lines, "\nrequire (\n)\n", "")
@@ -203,9 +203,9 @@ func kindOf(name string, isNew bool) kind {
 	return configuration
 }
 
-// note finds the files that a line says enough of: one that was removed or only
-// moved, and one that equals another but for its package, when that other comes
-// before it or is left as it was.
+// note finds the files for which one line is enough: those that were removed or
+// only moved, and those that equal another one but for the package, when that
+// comes before them or has not changed.
 func (c *comparison) note(before, after map[string]string) {
 	read := map[string]string{} // by content, the file to name
 	for _, name := range slices.Sorted(maps.Keys(after)) {
@@ -242,8 +242,8 @@ func twinContent(name, content string) string {
 	return path.Base(name) + "\x00" + content
 }
 
-// choose keeps the files of a piece alone: one of the table's, or those whose
-// path holds that text or matches that pattern. A dot is all of them.
+// choose keeps only the files of a piece: of one in the table, or those whose
+// path contains that text or matches that pattern. A dot stands for all of them.
 func (c *comparison) choose(wanted string) error {
 	if wanted == "." {
 		return nil
@@ -293,7 +293,7 @@ func (c *comparison) writeStat(w io.Writer, withTests bool) {
 	fmt.Fprintf(w, "\n%s\n", c.count(func(f changedFile) bool { return f.shown(withTests) }))
 }
 
-// count says how many files are counted, and how many lines their patches have.
+// count counts files and the lines of their patches.
 func (c *comparison) count(counted func(changedFile) bool) string {
 	files, added, removed := 0, 0, 0
 	for _, f := range c.files {
@@ -308,7 +308,7 @@ func (c *comparison) count(counted func(changedFile) bool) string {
 	return fmt.Sprintf("%d %s, %d lines added, %d removed", files, changed, added, removed)
 }
 
-// shown tells if the file's difference is for reading.
+// shown reports whether the file's patch is shown.
 func (f changedFile) shown(withTests bool) bool {
 	return f.kind < tests || f.kind == tests && withTests
 }
@@ -327,7 +327,7 @@ func (f changedFile) stat() string {
 
 // writePieces lists the pieces with their lines.
 func (c *comparison) writePieces(w io.Writer) {
-	fmt.Fprintln(w, "\nIts pieces")
+	fmt.Fprintln(w, "\nPieces")
 	width := 0
 	for _, piece := range c.pieces {
 		width = max(width, utf8.RuneCountInString(piece))
@@ -337,7 +337,7 @@ func (c *comparison) writePieces(w io.Writer) {
 		fmt.Fprintf(w, "  %-*s  %s\n", width, piece, count)
 	}
 	name, _, _ := strings.Cut(c.after.name, "-")
-	fmt.Fprintf(w, "\nRead one: go tool lab diff %s %s\n", name, c.pieces[0])
+	fmt.Fprintf(w, "\nShow one: go tool lab diff %s %s\n", name, c.pieces[0])
 }
 
 // writePatches shows the differences.
