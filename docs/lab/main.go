@@ -52,10 +52,19 @@ func main() {
 }
 
 func mainStatus(args []string, out, err *os.File) int {
-	// SIGHUP: a closed terminal must not leave processes behind.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends lab at once
+	signals := make(chan os.Signal, 1)
+	// SIGHUP: a closed terminal must not leave processes behind.
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals) // before we begin to stop: a second Ctrl-C ends lab at once
+		stop()
+	}()
 	// When the reader of our output goes away, as head does, we stop as after Ctrl-C.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	stdout, stderr := watchPipe(out, stop), watchPipe(err, stop)
