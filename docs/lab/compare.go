@@ -38,9 +38,9 @@ func (k kind) String() string {
 // comparison is what differs between two stages, in reading order.
 type comparison struct {
 	before, after stage
+	was, is       map[string]string // their files' contents
 	files         []changedFile
 	pieces        []string // the headings in the table of the stage's README
-	colours       bool
 }
 
 // changedFile is a file that differs.
@@ -81,24 +81,27 @@ func compare(ctx context.Context, l *lab, before, after stage) (*comparison, err
 		}
 		contents, trees = append(contents, files), append(trees, tree)
 	}
-	c := &comparison{before: before, after: after, colours: isTerminal(l.out) && os.Getenv("NO_COLOR") == ""}
+	c := &comparison{before: before, after: after, was: contents[0], is: contents[1]}
 	differences := func(how ...string) (string, error) {
-		args := append([]string{"--git-dir=" + repository, "diff", "--find-renames", "--find-copies-harder", "--irreversible-delete"}, how...)
+		args := append([]string{"--git-dir=" + repository, "diff", "--find-renames", "--find-copies-harder", "--irreversible-delete", "--no-ext-diff"}, how...)
 		return git(ctx, dir, append(args, trees...)...)
 	}
 	numbers, err := differences("--numstat", "-z")
 	if err != nil {
 		return nil, err
 	}
-	patches, err := differences(fmt.Sprintf("--color=%s", map[bool]string{true: "always", false: "never"}[c.colours]))
+	colours := "never"
+	if isTerminal(l.out) && os.Getenv("NO_COLOR") == "" {
+		colours = "always"
+	}
+	patches, err := differences("--color=" + colours)
 	if err != nil {
 		return nil, err
 	}
 	if c.files, err = parseDifferences(numbers, patches); err != nil {
 		return nil, err
 	}
-	c.order(contents[0], contents[1], readTable(after))
-	c.note(contents[0], contents[1])
+	c.order(readTable(after))
 	return c, nil
 }
 
@@ -162,7 +165,7 @@ func parseDifferences(numbers, patches string) ([]changedFile, error) {
 
 // order sorts the files as they are read: by kind, then in the order of the
 // table in the stage's README, then by path.
-func (c *comparison) order(before, after map[string]string, table []tableRow) {
+func (c *comparison) order(table []tableRow) {
 	rows := map[string]int{}
 	for i, row := range table {
 		rows[row.path] = i
@@ -172,8 +175,8 @@ func (c *comparison) order(before, after map[string]string, table []tableRow) {
 	}
 	for i := range c.files {
 		f := &c.files[i]
-		_, was := before[f.path]
-		_, copied := after[f.from] // else it was renamed
+		_, was := c.was[f.path]
+		_, copied := c.is[f.from] // else it was renamed
 		f.kind = kindOf(f.path, !was && (f.from == "" || copied))
 		f.place = len(table)
 		if row, listed := rows[f.path]; listed {
@@ -206,22 +209,25 @@ func kindOf(name string, isNew bool) kind {
 // note finds the files for which one line is enough: those that were removed or
 // only moved, and those that equal another one but for the package, when that
 // comes before them or has not changed.
-func (c *comparison) note(before, after map[string]string) {
+func (c *comparison) note() {
 	read := map[string]string{} // by content, the file to name
-	for _, name := range slices.Sorted(maps.Keys(after)) {
-		if content, was := before[name]; was && content == after[name] {
+	for _, name := range slices.Sorted(maps.Keys(c.is)) {
+		if content, was := c.was[name]; was && content == c.is[name] {
 			read[twinContent(name, content)] = name
 		}
 	}
 	for i := range c.files {
 		f := &c.files[i]
-		content, there := after[f.path]
+		content, there := c.is[f.path]
+		_, copied := c.is[f.from]
 		twin := read[twinContent(f.path, content)]
 		switch {
 		case !there:
 			f.note = "removed"
 		case twin != "":
 			f.note = "the same as " + twin + ", but for the package"
+		case copied && f.added+f.removed == 0:
+			f.note = "the same as " + f.from
 		case f.from != "" && f.added+f.removed == 0:
 			f.note = "moved from " + f.from
 		default:

@@ -52,6 +52,7 @@ func diff(ctx context.Context, l *lab, options diffOptions, args []string) error
 			return err
 		}
 	}
+	c.note()
 	var text bytes.Buffer
 	c.writeStat(&text, options.tests)
 	switch {

@@ -345,6 +345,7 @@ func TestDiffOfOnePiece(t *testing.T) {
 		"a heading":        {[]string{"02", "the", "code"}, "+var zebra", "old.yml"},
 		"another heading":  {[]string{"02", "Manifests"}, "+kind: New", "zebra"},
 		"a part of a path": {[]string{"02", "zebra"}, "+var zebra", "service.go"},
+		"a twin alone":     {[]string{"02", "b/twin"}, "+var twin", "the same as"},
 		"a folder":         {[]string{"02", "02-two/k8s"}, "+kind: New", "zebra"},
 		"a pattern":        {[]string{"02", "*.sql"}, "+CREATE TABLE", "zebra"},
 		"of two stages":    {[]string{"01", "02", "zebra"}, "+var zebra", "service.go"},
