@@ -79,6 +79,34 @@ func (k cluster) deployed(ctx context.Context) (string, error) {
 	return "", nil
 }
 
+// objects returns the names of what is part of microcomm in the namespace, of
+// those kinds, such as service/rabbitmq-loadbalancer.
+func (k cluster) objects(ctx context.Context, kinds string) ([]string, error) {
+	out, err := k.run(ctx, "", "get", kinds, "-l", partOf, "--ignore-not-found", "-o", "name")
+	if err != nil {
+		return nil, err
+	}
+	names := strings.Fields(out)
+	for i, name := range names { // without the API group: deployment.apps/platforms-depl
+		kind, name, _ := strings.Cut(name, "/")
+		kind, _, _ = strings.Cut(kind, ".")
+		names[i] = kind + "/" + name
+	}
+	return names, nil
+}
+
+// delete deletes objects, with all that was made from them, and waits until
+// they are gone.
+func (k cluster) delete(ctx context.Context, l *lab, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	// In the foreground: what a Deployment made goes before the Deployment.
+	deleted, err := k.run(ctx, "", append([]string{"delete", "--ignore-not-found", "--cascade=foreground", "--timeout=3m"}, names...)...)
+	fmt.Fprint(l.err, deleted)
+	return err
+}
+
 func output(ctx context.Context, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -91,6 +119,9 @@ type object struct {
 	Metadata struct{ Name string }
 	Spec     json.RawMessage
 }
+
+// name is the object's name as kubectl writes it: kind/name.
+func (o object) name() string { return strings.ToLower(o.Kind) + "/" + o.Metadata.Name }
 
 // decodeObjects reads a stream of objects, and of lists of objects.
 func decodeObjects(stream string) ([]object, error) {

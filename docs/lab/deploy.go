@@ -23,6 +23,9 @@ func deployVerb() verb {
 missing with generated values, applies the manifests in order and waits until all
 pods are ready. A pod that does not get there is explained.
 
+What another stage, or another variant of this one, has left in the namespace and
+this one does not have is named and deleted first. Volumes and secrets stay.
+
 kind, minikube, k3d, Docker Desktop, Rancher Desktop and OrbStack are recognised by
 the context's name. For another cluster --load names the command that takes an
 image there; {image} stands for the image's name.
@@ -35,6 +38,7 @@ PlatformService keeps its data in a SQLite file on a volume.`,
 	v.flags.BoolVar(&o.sqlite, "sqlite", false, "leave SQL Server out")
 	v.flags.StringVar(&o.overlay, "overlay", "", "which of final/k8s/overlays: a `NAME`")
 	v.flags.StringVar(&o.load, "load", "", "the `COMMAND` that takes {image} into the cluster")
+	v.flags.BoolVar(&o.keep, "keep", false, "refuse to delete what another stage has left there")
 	v.flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "how `LONG` the pods may take to be ready, such as 10m")
 	return v
 }
@@ -47,6 +51,7 @@ type deployOptions struct {
 	namespace string
 	load      string
 	timeout   time.Duration
+	keep      bool
 	yes       bool
 }
 
@@ -110,14 +115,8 @@ func deploy(ctx context.Context, l *lab, o deployOptions, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := confirm(l, o.yes, fmt.Sprintf("Deploy %s to %s?", o.stage.name, k)); err != nil {
-		return err
-	}
 	manifests, err := k.run(ctx, "", "kustomize", dir)
 	if err != nil {
-		return err
-	}
-	if manifests, err = buildImages(ctx, l, o.stage, manifests, load); err != nil {
 		return err
 	}
 	listed, err := k.run(ctx, manifests, "create", "--dry-run=client", "-o", "json", "-f", "-")
@@ -126,6 +125,22 @@ func deploy(ctx context.Context, l *lab, o deployOptions, name string) error {
 	}
 	objects, err := decodeObjects(listed)
 	if err != nil {
+		return err
+	}
+	there, err := k.objects(ctx, partOfKinds)
+	if err != nil {
+		return err
+	}
+	old := leftOver(there, objects)
+	if err := confirmReplace(ctx, l, k, o, old); err != nil {
+		return err
+	}
+	if manifests, err = buildImages(ctx, l, o.stage, manifests, load); err != nil {
+		return err
+	}
+	// A Job runs once and cannot be changed: it has to go to run again.
+	jobs := slices.DeleteFunc(there, func(name string) bool { return !isJob(name) || slices.Contains(old, name) })
+	if err := k.delete(ctx, l, slices.Concat(old, jobs)); err != nil {
 		return err
 	}
 	if err := createSecrets(ctx, l, k, objects); err != nil {

@@ -61,11 +61,11 @@ func diagnose(p pod) (problem, bool) {
 			case "CreateContainerConfigError", "CreateContainerError":
 				return configError(w.Message), true
 			case "CrashLoopBackOff":
-				text := fmt.Sprintf("%s ends as soon as it starts; its last words are below", c.Name)
+				text := fmt.Sprintf("%s ends as soon as it starts", c.Name)
 				if t := c.LastState.Terminated; t != nil && t.Reason == "OOMKilled" {
 					text = fmt.Sprintf("%s needs more memory than its limit: raise resources.limits.memory", c.Name)
 				} else if t != nil {
-					text = fmt.Sprintf("%s ends with exit status %d as soon as it starts; its last words are below", c.Name, t.ExitCode)
+					text = fmt.Sprintf("%s ends with exit status %d as soon as it starts", c.Name, t.ExitCode)
 				}
 				return problem{text, c.RestartCount >= 3}, true
 			}
@@ -73,7 +73,10 @@ func diagnose(p pod) (problem, bool) {
 	}
 	for _, c := range p.Status.ContainerStatuses {
 		if c.State.Running != nil && !c.Ready {
-			return problem{c.Name + " runs, but its readiness probe fails: it waits for something; its last words are below", false}, true
+			return problem{c.Name + " runs, but its readiness probe fails: it waits for something", false}, true
+		}
+		if t := c.State.Terminated; t != nil && t.ExitCode != 0 {
+			return problem{fmt.Sprintf("%s has ended with exit status %d", c.Name, t.ExitCode), false}, true
 		}
 	}
 	return problem{}, false
@@ -89,7 +92,8 @@ func unschedulable(message string) problem {
 	case strings.Contains(message, "PersistentVolumeClaim"), strings.Contains(message, "persistentvolumeclaim"):
 		advice = "kubectl get storageclass has to show a default one"
 	}
-	return problem{fmt.Sprintf("no node can take it (%s): %s", strings.TrimSuffix(message, "."), advice), true}
+	// Not fatal: a node, or a volume, may be on its way.
+	return problem{fmt.Sprintf("no node can take it (%s): %s", strings.TrimSuffix(message, "."), advice), false}
 }
 
 func configError(message string) problem {
@@ -129,9 +133,12 @@ func explain(ctx context.Context, l *lab, k cluster, pods []pod) {
 		if err == nil {
 			printTail(l, "event", events, 3)
 		}
-		for _, c := range p.Status.ContainerStatuses {
+		for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+			if t := c.State.Terminated; t != nil && t.ExitCode == 0 {
+				continue // an init container that has done its work
+			}
 			args := []string{"logs", p.Metadata.Name, "-c", c.Name, "--tail=5"}
-			if c.State.Running == nil {
+			if c.State.Waiting != nil {
 				args = append(args, "--previous")
 			}
 			if logs, err := k.run(ctx, "", args...); err == nil {

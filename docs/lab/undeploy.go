@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
+	"slices"
 )
 
 func undeployVerb() verb {
@@ -35,31 +35,22 @@ func undeploy(ctx context.Context, l *lab, o deployOptions, name string) error {
 	if there != "" && there != o.stage.name {
 		return fmt.Errorf("%s is what is deployed there: go tool lab undeploy %s", there, there)
 	}
-	what := []string{"-l", partOf, "--ignore-not-found", "-o", "name"}
-	found, err := k.run(ctx, "", append([]string{"get", partOfKinds}, what...)...)
+	names, err := k.objects(ctx, partOfKinds+",secrets")
 	if err != nil {
 		return err
 	}
-	secrets, err := k.run(ctx, "", append([]string{"get", "secrets"}, what...)...)
-	if err != nil {
-		return err
-	}
-	names := strings.Fields(found + secrets)
 	if len(names) == 0 {
 		fmt.Fprintf(l.out, "Nothing of microcomm is in %s.\n", k)
 		return nil
 	}
 	question := fmt.Sprintf("Delete %d objects from %s?", len(names), k)
-	if strings.Contains(found, "persistentvolumeclaim/") {
+	if slices.ContainsFunc(names, isVolume) {
 		question = fmt.Sprintf("Delete %d objects, data included, from %s?", len(names), k)
 	}
 	if err := confirm(l, o.yes, question); err != nil {
 		return err
 	}
-	// In the foreground: what a Deployment made goes before the Deployment.
-	deleted, err := k.run(ctx, "", append([]string{"delete", "--ignore-not-found", "--cascade=foreground", "--timeout=3m"}, names...)...)
-	fmt.Fprint(l.err, deleted)
-	if err != nil {
+	if err := k.delete(ctx, l, names); err != nil {
 		return err
 	}
 	fmt.Fprintf(l.out, "%s is gone from %s.\n", o.stage.name, k)
