@@ -131,6 +131,9 @@ func deploy(ctx context.Context, l *lab, o deployOptions, name string) error {
 	if err != nil {
 		return err
 	}
+	if err := shrunk(there, objects); err != nil {
+		return err
+	}
 	old := leftOver(there, objects)
 	if err := confirmReplace(ctx, l, k, o, old); err != nil {
 		return err

@@ -83,6 +83,31 @@ func TestLeftOver(t *testing.T) {
 	}
 }
 
+func TestStatefulSetDoesNotShrink(t *testing.T) {
+	for name, tt := range map[string]struct {
+		replicas string
+		there    []string
+		fails    bool
+	}{
+		"first time":     {`{"replicas":1}`, nil, false},
+		"same":           {`{"replicas":3}`, []string{"persistentvolumeclaim/data-rabbitmq-2"}, false},
+		"grows":          {`{"replicas":3}`, []string{"persistentvolumeclaim/data-rabbitmq-0"}, false},
+		"shrinks":        {`{"replicas":1}`, []string{"persistentvolumeclaim/data-rabbitmq-0", "persistentvolumeclaim/data-rabbitmq-1"}, true},
+		"default":        {`{}`, []string{"persistentvolumeclaim/data-rabbitmq-1"}, true},
+		"another volume": {`{"replicas":1}`, []string{"persistentvolumeclaim/mssql-claim", "persistentvolumeclaim/data-rabbitmq-old-1"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects, err := decodeObjects(`{"kind":"StatefulSet","metadata":{"name":"rabbitmq"},"spec":` + tt.replicas + `}`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := shrunk(tt.there, objects); (err != nil) != tt.fails {
+				t.Errorf("got %v, want an error: %v", err, tt.fails)
+			}
+		})
+	}
+}
+
 func TestDeployOverAnotherStage(t *testing.T) {
 	useKubectl(t, `echo microcomm/07-grpc/platformservice:1`)
 	for name, tt := range map[string]struct {

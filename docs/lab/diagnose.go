@@ -128,11 +128,7 @@ func explain(ctx context.Context, l *lab, k cluster, pods []pod) {
 			continue // this one is ready
 		}
 		fmt.Fprintf(l.err, "lab: %s: %s\n", p.Metadata.Name, text)
-		events, err := k.run(ctx, "", "get", "events", "--field-selector", "involvedObject.name="+p.Metadata.Name+",type=Warning",
-			"-o", `jsonpath={range .items[*]}{.reason}: {.message}{"\n"}{end}`)
-		if err == nil {
-			printTail(l, "event", events, 3)
-		}
+		printTail(l, "event", warnings(ctx, k, p), 3)
 		for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 			if t := c.State.Terminated; t != nil && t.ExitCode == 0 {
 				continue // an init container that has done its work
@@ -146,6 +142,24 @@ func explain(ctx context.Context, l *lab, k cluster, pods []pod) {
 			}
 		}
 	}
+}
+
+// warnings returns the pod's events that are warnings, a line for each.
+func warnings(ctx context.Context, k cluster, p pod) string {
+	out, err := k.run(ctx, "", "get", "events", "-o", "json", "--field-selector", "involvedObject.name="+p.Metadata.Name+",type=Warning")
+	if err != nil {
+		return ""
+	}
+	events, err := decodeList[struct{ Reason, Message string }](out)
+	if err != nil {
+		return ""
+	}
+	var lines []string
+	for _, e := range events {
+		text := []rune(strings.Join(strings.Fields(e.Message), " "))
+		lines = append(lines, e.Reason+": "+string(text[:min(len(text), 300)]))
+	}
+	return strings.Join(lines, "\n")
 }
 
 func printTail(l *lab, what, text string, n int) {

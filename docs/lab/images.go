@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -56,15 +57,12 @@ func buildImages(ctx context.Context, l *lab, s stage, manifests string, load []
 		if err := loud(ctx, l, s.dir, "docker", "build", "--tag", image, "--target", target, "--build-arg", "VERSION="+version, "."); err != nil {
 			return "", fmt.Errorf("build %s: %w", image, err)
 		}
-		id, err := output(ctx, "docker", "inspect", "--format", "{{.Id}}", image)
+		// Not its id: that holds the time of the build.
+		content, err := output(ctx, "docker", "inspect", "--format", "{{json .RootFS.Layers}} {{json .Config}}", image)
 		if err != nil {
 			return "", err
 		}
-		hash := strings.TrimPrefix(strings.TrimSpace(id), "sha256:")
-		if len(hash) < 12 {
-			return "", fmt.Errorf("docker gives %s the id %q", image, id)
-		}
-		tagged := name + ":" + hash[:12]
+		tagged := fmt.Sprintf("%s:%x", name, sha256.Sum256([]byte(content)))[:len(name)+1+12]
 		if _, err := output(ctx, "docker", "tag", image, tagged); err != nil {
 			return "", err
 		}

@@ -67,7 +67,8 @@ func (w workload) progress() (string, bool) {
 		wanted = *w.Spec.Replicas
 	}
 	seen := w.Status.ObservedGeneration >= w.Metadata.Generation
-	ready := min(w.Status.AvailableReplicas, w.Status.UpdatedReplicas)
+	old := w.Status.Replicas - w.Status.UpdatedReplicas // they may be the ones that are available
+	ready := max(0, w.Status.AvailableReplicas-old)
 	if !seen {
 		ready = 0
 	}

@@ -21,6 +21,7 @@ func TestWorkloadProgress(t *testing.T) {
 		"one missing":  {`{"kind":"Deployment","spec":{"replicas":2},"status":{"replicas":2,"updatedReplicas":2,"availableReplicas":1}}`, "1 of 2 ready", false},
 		"old pods":     {`{"kind":"Deployment","spec":{"replicas":1},"status":{"replicas":1,"updatedReplicas":0,"availableReplicas":1}}`, "0 of 1 ready", false},
 		"old pod left": {`{"kind":"Deployment","spec":{"replicas":1},"status":{"replicas":2,"updatedReplicas":1,"availableReplicas":2}}`, "1 of 1 ready", false},
+		"not replaced": {`{"kind":"Deployment","spec":{"replicas":1},"status":{"replicas":2,"updatedReplicas":1,"availableReplicas":1}}`, "0 of 1 ready", false},
 		"not seen yet": {`{"kind":"Deployment","metadata":{"generation":2},"spec":{"replicas":1},"status":{"observedGeneration":1,"replicas":1,"updatedReplicas":1,"availableReplicas":1}}`, "0 of 1 ready", false},
 		"job runs":     {`{"kind":"Job","status":{}}`, "runs", false},
 		"job done":     {`{"kind":"Job","status":{"succeeded":1}}`, "done", true},
@@ -142,11 +143,11 @@ esac`
 func TestRolloutExplainsAtTheTimeout(t *testing.T) {
 	script := `case "$*" in
 *pods*) echo '` + fullNode + `' ;;
-*events*) echo "FailedScheduling: no memory" ;;
+*events*) echo '{"kind":"List","items":[{"reason":"FailedScheduling","message":"no  memory"}]}' ;;
 *) echo '` + waitingWorkloads + `' ;;
 esac`
 	out, err := watched(t, script, time.Minute, 200*time.Millisecond)
-	if !errors.Is(err, errReported) || !strings.Contains(out, "not ready after 200ms") || !strings.Contains(out, "event  FailedScheduling") {
+	if !errors.Is(err, errReported) || !strings.Contains(out, "not ready after 200ms") || !strings.Contains(out, "event  FailedScheduling: no memory\n") {
 		t.Errorf("got %v, %q; want the pod's problem and its events", err, out)
 	}
 }
