@@ -135,7 +135,8 @@ func (n *Node) URL() string { return "amqp://" + n.address + "/" }
 func (n *Node) Process() *process.Process { return n.node }
 
 // Kill ends the node as a crash does, and returns when it is gone. What it had
-// written to its disk stays.
+// written to its disk stays; a quorum queue gets there half a second after its
+// declaration.
 func (n *Node) Kill() { n.node.Kill() }
 
 // Restart starts the node after Kill, on the same port with the same files, and
@@ -152,7 +153,7 @@ func (n *Node) Restart(ctx context.Context) error {
 	}
 	waiting, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
-	err = waitFor(waiting, func(ctx context.Context) error { return greet(ctx, n.address) }, n.node, n.progress)
+	err = waitForAMQP(waiting, n.address, n.node, n.progress)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
