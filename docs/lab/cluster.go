@@ -53,8 +53,8 @@ func currentCluster(ctx context.Context, namespace string) (cluster, error) {
 	return k, nil
 }
 
-// run runs kubectl in the cluster's namespace, with stdin, and gives what it
-// prints. The error holds what it complains of.
+// run runs kubectl in the cluster's namespace, with stdin, and returns what it
+// prints. The error holds what it says is wrong.
 func (k cluster) run(ctx context.Context, stdin string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
@@ -67,7 +67,7 @@ func (k cluster) run(ctx context.Context, stdin string, args ...string) (string,
 	return process.Output(ctx, process.Command{Args: append([]string{"kubectl"}, args...), Stdin: strings.NewReader(stdin)})
 }
 
-// deployed gives the name of the stage that runs in the namespace, or nothing.
+// deployed returns the name of the stage that runs in the namespace, or nothing.
 func (k cluster) deployed(ctx context.Context) (string, error) {
 	images, err := k.run(ctx, "", "get", "deployments", "-l", partOf, "-o", "jsonpath={.items[*].spec.template.spec.containers[*].image}")
 	if err != nil {

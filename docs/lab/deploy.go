@@ -36,10 +36,10 @@ PlatformService keeps its data in a SQLite file on a volume.`,
 	}
 	o.common(&v)
 	v.flags.BoolVar(&o.sqlite, "sqlite", false, "leave SQL Server out")
-	v.flags.StringVar(&o.overlay, "overlay", "", "which of final/k8s/overlays: a `NAME`")
+	v.flags.StringVar(&o.overlay, "overlay", "", "the `NAME` of one of final/k8s/overlays")
 	v.flags.StringVar(&o.load, "load", "", "the `COMMAND` that takes {image} into the cluster")
 	v.flags.BoolVar(&o.keep, "keep", false, "refuse to delete what another stage has left there")
-	v.flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "how `LONG` the pods may take to be ready, such as 10m")
+	v.flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "the `TIME` that the pods may take to be ready, such as 10m")
 	return v
 }
 
@@ -57,7 +57,7 @@ type deployOptions struct {
 
 // common declares the flags that deploy and undeploy share.
 func (o *deployOptions) common(v *verb) {
-	v.flags.StringVar(&o.namespace, "namespace", "", "the namespace, when not the context's: a `NAME`")
+	v.flags.StringVar(&o.namespace, "namespace", "", "the `NAME` of the namespace, when not the context's")
 	v.flags.BoolVar(&o.yes, "yes", false, "do not ask before it begins")
 }
 

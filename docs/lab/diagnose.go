@@ -45,7 +45,7 @@ type problem struct {
 	fatal bool // waiting does not help
 }
 
-// diagnose gives the pod's problem, or false when it only takes its time.
+// diagnose returns the pod's problem, or false when it only takes its time.
 func diagnose(p pod) (problem, bool) {
 	for _, c := range p.Status.Conditions {
 		if c.Type == "PodScheduled" && c.Status == "False" {

@@ -14,7 +14,7 @@ import (
 	"microcomm/docs/internal/process"
 )
 
-// loader gives the command that takes images into the cluster: {image} in it
+// loader returns the command that takes images into the cluster: {image} in it
 // stands for each image's name. Empty: the cluster has Docker's images anyway.
 func (k cluster) loader(wanted string) ([]string, error) {
 	if wanted != "" {
@@ -84,7 +84,7 @@ func buildImages(ctx context.Context, l *lab, s stage, manifests string, load []
 	return manifests, nil
 }
 
-// ownImages gives the images in manifests that the stage builds, each once.
+// ownImages returns the images in manifests that the stage builds, each once.
 func ownImages(s stage, manifests string) []string {
 	var images []string
 	for _, found := range regexp.MustCompile(`(?m)^\s*(?:- )?image: (\S+)$`).FindAllStringSubmatch(manifests, -1) {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// workloadsOf gives those of the objects that run pods, as kind/name.
+// workloadsOf returns those of the objects that run pods, as kind/name.
 func workloadsOf(objects []object) []string {
 	var names []string
 	for _, o := range objects {
@@ -226,7 +226,7 @@ func decodeList[T any](out string) ([]T, error) {
 	return []T{only}, nil
 }
 
-// podsOf gives the pods of the workloads that are not on their way out.
+// podsOf returns the pods of the workloads that are not on their way out.
 func podsOf(ctx context.Context, k cluster, workloads []string) ([]pod, error) {
 	out, err := k.run(ctx, "", "get", "pods", "-l", partOf, "-o", "json")
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"slices"
 )
 
-// secretKeys gives the keys of each Secret that the objects read values of.
+// secretKeys returns the keys of each Secret that the objects read values of.
 func secretKeys(objects []object) (map[string][]string, error) {
 	keys := map[string][]string{}
 	var walk func(any)

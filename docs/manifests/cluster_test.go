@@ -32,7 +32,7 @@ spec:
 func TestVariantsReplaceEachOtherOnCluster(t *testing.T) {
 	kubeContext := os.Getenv("KUBE_CONTEXT")
 	if kubeContext == "" {
-		t.Skip("KUBE_CONTEXT names no cluster")
+		t.Skip("KUBE_CONTEXT names no cluster to try the manifests on")
 	}
 	kubectl := func(ctx context.Context, stdin string, args ...string) error {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
