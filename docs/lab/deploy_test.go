@@ -1,7 +1,7 @@
 package main
 
 import (
-	"encoding/json"
+	"bytes"
 	"slices"
 	"strings"
 	"testing"
@@ -71,6 +71,70 @@ func TestSecretKeysAndWorkloads(t *testing.T) {
 	}
 }
 
+func TestLeftOver(t *testing.T) {
+	objects, err := decodeObjects(`{"kind":"StatefulSet","metadata":{"name":"rabbitmq"}} {"kind":"Service","metadata":{"name":"rabbitmq-clusterip-srv"}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := leftOver([]string{"deployment/rabbitmq-depl", "statefulset/rabbitmq", "service/rabbitmq-clusterip-srv",
+		"service/rabbitmq-loadbalancer", "persistentvolumeclaim/mssql-claim"}, objects)
+	if want := []string{"deployment/rabbitmq-depl", "service/rabbitmq-loadbalancer"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q: not what stays, and no volume", got, want)
+	}
+}
+
+func TestStatefulSetDoesNotShrink(t *testing.T) {
+	for name, tt := range map[string]struct {
+		replicas string
+		there    []string
+		fails    bool
+	}{
+		"first time":     {`{"replicas":1}`, nil, false},
+		"same":           {`{"replicas":3}`, []string{"persistentvolumeclaim/data-rabbitmq-2"}, false},
+		"grows":          {`{"replicas":3}`, []string{"persistentvolumeclaim/data-rabbitmq-0"}, false},
+		"shrinks":        {`{"replicas":1}`, []string{"persistentvolumeclaim/data-rabbitmq-0", "persistentvolumeclaim/data-rabbitmq-1"}, true},
+		"default":        {`{}`, []string{"persistentvolumeclaim/data-rabbitmq-1"}, true},
+		"another volume": {`{"replicas":1}`, []string{"persistentvolumeclaim/mssql-claim", "persistentvolumeclaim/data-rabbitmq-old-1"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects, err := decodeObjects(`{"kind":"StatefulSet","metadata":{"name":"rabbitmq"},"spec":` + tt.replicas + `}`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := shrunk(tt.there, objects); (err != nil) != tt.fails {
+				t.Errorf("got %v, want an error: %v", err, tt.fails)
+			}
+		})
+	}
+}
+
+func TestDeployOverAnotherStage(t *testing.T) {
+	useKubectl(t, `echo microcomm/07-grpc/platformservice:1`)
+	for name, tt := range map[string]struct {
+		stage string
+		old   []string
+		keep  bool
+		says  string
+		err   string
+	}{
+		"the same again":  {stage: "07-grpc", keep: true},
+		"another stage":   {stage: "final", says: "07-grpc is deployed to"},
+		"with leftovers":  {stage: "final", old: []string{"service/x"}, says: "are deleted:\n  service/x\n"},
+		"kept":            {stage: "final", keep: true, err: "go tool lab undeploy 07-grpc"},
+		"another variant": {stage: "07-grpc", old: []string{"service/x"}, says: "are deleted:\n  service/x\n"},
+		"variant to keep": {stage: "07-grpc", old: []string{"service/x"}, keep: true, err: "go tool lab undeploy 07-grpc"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			o := deployOptions{stage: stage{name: tt.stage}, keep: tt.keep, yes: true}
+			err := confirmReplace(t.Context(), &lab{err: &out}, cluster{context: "test"}, o, tt.old)
+			if (err == nil) != (tt.err == "") || (err != nil && !strings.Contains(err.Error(), tt.err)) || !strings.Contains(out.String(), tt.says) {
+				t.Errorf("got %v, %q; want %q, %q", err, out.String(), tt.err, tt.says)
+			}
+		})
+	}
+}
+
 func TestNewPassword(t *testing.T) {
 	one, two := newPassword(), newPassword()
 	if one == two {
@@ -83,69 +147,5 @@ func TestNewPassword(t *testing.T) {
 	}
 	if strings.ContainsAny(one, ":/?#[]@!$&'()*+,;=%") {
 		t.Errorf("got %q, which means something in a URL", one)
-	}
-}
-
-func TestWorkloadProgress(t *testing.T) {
-	for name, tt := range map[string]struct {
-		json, text string
-		done       bool
-	}{
-		"ready":        {`{"kind":"Deployment","spec":{"replicas":2},"status":{"replicas":2,"updatedReplicas":2,"availableReplicas":2}}`, "2 of 2 ready", true},
-		"one missing":  {`{"kind":"Deployment","spec":{"replicas":2},"status":{"replicas":2,"updatedReplicas":2,"availableReplicas":1}}`, "1 of 2 ready", false},
-		"old pods":     {`{"kind":"Deployment","spec":{"replicas":1},"status":{"replicas":1,"updatedReplicas":0,"availableReplicas":1}}`, "0 of 1 ready", false},
-		"old pod left": {`{"kind":"Deployment","spec":{"replicas":1},"status":{"replicas":2,"updatedReplicas":1,"availableReplicas":2}}`, "1 of 1 ready", false},
-		"not seen yet": {`{"kind":"Deployment","metadata":{"generation":2},"spec":{"replicas":1},"status":{"observedGeneration":1,"replicas":1,"updatedReplicas":1,"availableReplicas":1}}`, "0 of 1 ready", false},
-		"job runs":     {`{"kind":"Job","status":{}}`, "runs", false},
-		"job done":     {`{"kind":"Job","status":{"succeeded":1}}`, "done", true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var w workload
-			if err := json.Unmarshal([]byte(tt.json), &w); err != nil {
-				t.Fatal(err)
-			}
-			if text, done := w.progress(); text != tt.text || done != tt.done {
-				t.Errorf("got %q, %v; want %q, %v", text, done, tt.text, tt.done)
-			}
-		})
-	}
-}
-
-func TestDiagnose(t *testing.T) {
-	for name, tt := range map[string]struct {
-		json  string // the pod's status
-		want  string // a part of the line; nothing: no problem
-		fatal bool
-	}{
-		"pulling": {`{"containerStatuses":[{"name":"a","state":{"waiting":{"reason":"ContainerCreating"}}}]}`, "", false},
-		"ready":   {`{"containerStatuses":[{"name":"a","ready":true,"state":{"running":{}}}]}`, "", false},
-		"image": {`{"containerStatuses":[{"name":"a","image":"rabitmq:4","state":{"waiting":{"reason":"ImagePullBackOff"}}}]}`,
-			"the cluster cannot get the image rabitmq:4: is the name right", true},
-		"secret": {`{"containerStatuses":[{"name":"a","state":{"waiting":{"reason":"CreateContainerConfigError","message":"secret \"mssql\" not found"}}}]}`,
-			`(secret "mssql" not found): go tool lab deploy creates`, true},
-		"crash": {`{"containerStatuses":[{"name":"a","restartCount":4,"state":{"waiting":{"reason":"CrashLoopBackOff"}},"lastState":{"terminated":{"exitCode":3}}}]}`,
-			"a ends with exit status 3", true},
-		"first crash": {`{"containerStatuses":[{"name":"a","restartCount":1,"state":{"waiting":{"reason":"CrashLoopBackOff"}},"lastState":{"terminated":{"exitCode":3}}}]}`,
-			"a ends with exit status 3", false},
-		"memory": {`{"containerStatuses":[{"name":"a","restartCount":4,"state":{"waiting":{"reason":"CrashLoopBackOff"}},"lastState":{"terminated":{"reason":"OOMKilled","exitCode":137}}}]}`,
-			"needs more memory than its limit", true},
-		"waits": {`{"containerStatuses":[{"name":"a","state":{"running":{}}}]}`, "its readiness probe fails", false},
-		"full node": {`{"conditions":[{"type":"PodScheduled","status":"False","message":"0/1 nodes are available: 1 Insufficient memory."}]}`,
-			"leave SQL Server out with --sqlite", true},
-		"ARM": {`{"conditions":[{"type":"PodScheduled","status":"False","message":"0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."}]}`,
-			"amd64 only", true},
-		"no storage class": {`{"conditions":[{"type":"PodScheduled","status":"False","message":"pod has unbound immediate PersistentVolumeClaims"}]}`,
-			"kubectl get storageclass", true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var p pod
-			if err := json.Unmarshal([]byte(tt.json), &p.Status); err != nil {
-				t.Fatal(err)
-			}
-			got, ok := diagnose(p)
-			if ok != (tt.want != "") || got.fatal != tt.fatal || !strings.Contains(got.text, tt.want) || strings.Contains(got.text, "\n") {
-				t.Errorf("got %+v, %v; want one line with %q, fatal: %v", got, ok, tt.want, tt.fatal)
-			}
-		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/yaml"
 )
@@ -21,6 +22,7 @@ type composeFile struct {
 		Volumes     []string          `json:"volumes"`
 		Privileged  bool              `json:"privileged"`
 		ReadOnly    bool              `json:"read_only"`
+		StopGrace   string            `json:"stop_grace_period"`
 		HealthCheck *struct{}         `json:"healthcheck"`
 		DependsOn   map[string]struct {
 			Condition string `json:"condition"`
@@ -48,6 +50,9 @@ func checkCompose(from stage, text []byte) ([]string, error) {
 		}
 		if own && !service.ReadOnly {
 			complain("%s: its root file system can be written to", name)
+		}
+		if grace, err := time.ParseDuration(service.StopGrace); own && (err != nil || grace < (stopLimit+stopRoom)*time.Second) {
+			complain("%s: stop_grace_period leaves no time to finish", name)
 		}
 		for _, port := range service.Ports {
 			if !strings.HasPrefix(port, "127.0.0.1:") {
@@ -106,6 +111,7 @@ func TestCompose(t *testing.T) {
 		"setting":         {"PLATFORMS_GRPC_TARGET", "PLATFORM_GRPC_TARGET", "does not read PLATFORM_GRPC_TARGET"},
 		"no health check": {"healthcheck:", "x-healthcheck:", "has no health check"},
 		"order":           {"condition: service_healthy", "condition: service_started", "is of use"},
+		"stop":            {"stop_grace_period: 30s", "stop_grace_period: 10s", "leaves no time to finish"},
 		"volume":          {"- commands:/data", "- command:/data", "there is no volume command"},
 	} {
 		t.Run(name, func(t *testing.T) {

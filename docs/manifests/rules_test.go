@@ -66,6 +66,7 @@ func check(from stage, objects []metav1.Object) []string {
 			}
 			s.workloads = append(s.workloads, w)
 		case *batchv1.Job:
+			s.job(o)
 			s.workloads = append(s.workloads, workload{title, o.Name, kind, nil, o.Spec.Template, nil})
 		case *corev1.Service:
 			s.services[o.Name] = o
@@ -84,6 +85,7 @@ func check(from stage, objects []metav1.Object) []string {
 	for _, o := range s.others {
 		s.other(o)
 	}
+	s.dns()
 	s.routes()
 	return s.problems
 }
@@ -137,7 +139,7 @@ func (s *set) workload(w workload) {
 		}
 	}
 	if w.kind == "Job" {
-		return
+		return // it is not probed, and job sees to its end
 	}
 	for _, c := range pod.Containers {
 		s.probes(w.title+", container "+c.Name, pod, c)
@@ -307,10 +309,14 @@ func (s *set) probes(title string, pod corev1.PodSpec, c corev1.Container) {
 	}
 	if c.Lifecycle == nil || c.Lifecycle.PreStop == nil || c.Lifecycle.PreStop.Sleep == nil {
 		s.complain("%s: it gets SIGTERM while requests still come (no preStop sleep)", title)
-	} else if grace < c.Lifecycle.PreStop.Sleep.Seconds+20 {
+	} else if grace < c.Lifecycle.PreStop.Sleep.Seconds+stopLimit+stopRoom {
 		s.complain("%s: terminationGracePeriodSeconds leaves no time to finish after preStop", title)
 	}
 }
+
+// A service takes stopLimit seconds at most to stop after SIGTERM: 12 for the
+// requests under way, and 6 for the broker. What kills it has to come later.
+const stopLimit, stopRoom = 12 + 6, 5
 
 func (s *set) portName(title string, port intstr.IntOrString, containers ...corev1.Container) {
 	for _, c := range containers {
@@ -355,11 +361,76 @@ func (s *set) other(o metav1.Object) {
 		if target := o.Spec.ScaleTargetRef; !s.names[target.Kind+" "+target.Name] {
 			s.complain("HorizontalPodAutoscaler %s: there is no %s %s", o.Name, target.Kind, target.Name)
 		}
+		s.autoscaling(o)
 	case *networkingv1.NetworkPolicy:
 		s.policy(o)
 	case *corev1.PersistentVolumeClaim:
 		if !slices.Equal(o.Spec.AccessModes, []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}) {
 			s.complain("PersistentVolumeClaim %s: kind and k3s have ReadWriteOnce only", o.Name)
+		}
+	}
+}
+
+// job: it ends, and what it said stays to be read (OnFailure deletes the pod).
+func (s *set) job(o *batchv1.Job) {
+	if o.Spec.ActiveDeadlineSeconds == nil {
+		s.complain("Job %s: it may wait for ever (no activeDeadlineSeconds)", o.Name)
+	}
+	if o.Spec.Template.Spec.RestartPolicy != corev1.RestartPolicyNever {
+		s.complain("Job %s: its log goes with its last attempt (restartPolicy is not Never)", o.Name)
+	}
+}
+
+// autoscaling: a share of the request is what it scales at. At less than a tenth
+// of a CPU it would count probes, not load.
+func (s *set) autoscaling(o *autoscalingv2.HorizontalPodAutoscaler) {
+	for _, w := range s.workloads {
+		if w.kind != o.Spec.ScaleTargetRef.Kind || w.name != o.Spec.ScaleTargetRef.Name {
+			continue
+		}
+		var request, limit int64
+		for _, c := range w.template.Spec.Containers {
+			request += c.Resources.Requests.Cpu().MilliValue()
+			limit += c.Resources.Limits.Cpu().MilliValue()
+		}
+		for _, metric := range o.Spec.Metrics {
+			if metric.Resource == nil || metric.Resource.Name != corev1.ResourceCPU || metric.Resource.Target.AverageUtilization == nil {
+				s.complain("HorizontalPodAutoscaler %s: it does not scale by a share of the CPU request", o.Name)
+				continue
+			}
+			if at := request * int64(*metric.Resource.Target.AverageUtilization) / 100; at < 100 || at > limit*3/4 {
+				s.complain("HorizontalPodAutoscaler %s: it scales at %dm of CPU, with a limit of %dm", o.Name, at, limit)
+			}
+		}
+	}
+}
+
+// dns: whoever may not talk to everybody may still ask for a name, wherever the
+// cluster's DNS is: in kube-system, on the node itself, or behind port 5353.
+func (s *set) dns() {
+	wanted := []string{"TCP 53", "TCP 5353", "UDP 53", "UDP 5353"}
+	for _, w := range s.workloads {
+		var open []string
+		isolated := false
+		for _, o := range s.others {
+			policy, ok := o.(*networkingv1.NetworkPolicy)
+			if !ok || !slices.Contains(policy.Spec.PolicyTypes, networkingv1.PolicyTypeEgress) ||
+				!contains(w.template.Labels, policy.Spec.PodSelector.MatchLabels) {
+				continue
+			}
+			isolated = true
+			for _, rule := range policy.Spec.Egress {
+				if len(rule.To) > 0 {
+					continue
+				}
+				for _, port := range rule.Ports {
+					open = append(open, fmt.Sprint(*port.Protocol, " ", port.Port))
+				}
+			}
+		}
+		slices.Sort(open)
+		if isolated && !slices.Equal(open, wanted) {
+			s.complain("%s: open to everywhere are ports %v, want those of DNS, %v", w.title, open, wanted)
 		}
 	}
 }

@@ -1,0 +1,151 @@
+package manifests
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// script runs what a manifest has a shell do, after replacing paths in it.
+func script(t *testing.T, command, env []string, replace ...string) (string, error) {
+	t.Helper()
+	shell, err := exec.LookPath(filepath.Base(command[0]))
+	if err != nil {
+		t.Skip("no shell to run it with: ", err)
+	}
+	text := strings.NewReplacer(replace...).Replace(command[len(command)-1])
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, shell, "-c", text)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// RabbitMQ refuses a cookie that others may read. What a kubelet makes of its mode
+// between two starts (fsGroup adds the group), or RabbitMQ itself, does not matter.
+func TestCookieIsItsOwners(t *testing.T) {
+	final := stage{"final", filepath.Join(root, "final")}
+	for _, dir := range final.variants(t) {
+		objects, err := decode(final.variant(t, dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for _, o := range objects {
+			set, ok := o.(*appsv1.StatefulSet)
+			if !ok {
+				continue
+			}
+			pod := set.Spec.Template.Spec
+			if policy := pod.SecurityContext.FSGroupChangePolicy; policy == nil || *policy != corev1.FSGroupChangeOnRootMismatch {
+				t.Errorf("%s: at each start the kubelet changes the cookie's mode", dir)
+			}
+			for _, c := range pod.InitContainers {
+				found = true
+				volume := t.TempDir()
+				path := filepath.Join(volume, ".erlang.cookie")
+				for _, mode := range []os.FileMode{0, 0o660, 0o400} {
+					if mode != 0 {
+						if err := os.Chmod(path, mode); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if out, err := script(t, c.Command, []string{"COOKIE=secret"}, "/var/lib/rabbitmq", volume); err != nil {
+						t.Fatalf("%s: after mode %o: %v: %s", dir, mode, err, out)
+					}
+					info, err := os.Stat(path)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if text, err := os.ReadFile(path); err != nil || string(text) != "secret" || info.Mode().Perm() != 0o600 {
+						t.Errorf("%s: after mode %o: got cookie %q, mode %o, %v; want 600", dir, mode, text, info.Mode().Perm(), err)
+					}
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s: nothing writes a cookie", dir)
+		}
+	}
+}
+
+// sqlcmd stands in for SQL Server's: it appends its arguments to the file calls,
+// and the nth call is answered by the nth line of answers, the last one for ever.
+const sqlcmd = `#!/bin/sh
+echo "$*" >>"$DIR/calls"
+n=$(($(wc -l <"$DIR/calls")))
+answer=$(sed -n "${n}p" "$DIR/answers")
+[ -n "$answer" ] || answer=$(tail -n 1 "$DIR/answers")
+[ "$answer" != ok ] || exit 0
+echo "Sqlcmd: Error: Microsoft ODBC Driver 18 for SQL Server : $answer."
+exit 1
+`
+
+func TestLoginJob(t *testing.T) {
+	const (
+		refused = "Login failed for user 'sa'."
+		away    = "Login timeout expired"
+		upgrade = "Login failed for user 'sa'. Reason: Server is in script upgrade mode. Only administrator can connect at this time."
+	)
+	repeat := func(n int, answer string) string { return strings.Repeat(answer+"\n", n) }
+	for _, s := range stages(t) {
+		var command []string
+		for _, dir := range s.variants(t) {
+			objects, err := decode(s.variant(t, dir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range objects {
+				if job, ok := o.(*batchv1.Job); ok {
+					command = job.Spec.Template.Spec.Containers[0].Command
+				}
+			}
+		}
+		if command == nil {
+			if s.name >= "05" {
+				t.Errorf("%s has no Job", s.name)
+			}
+			continue
+		}
+		for name, tt := range map[string]struct {
+			answers string
+			fails   bool
+			says    string
+		}{
+			"ready":          {answers: "ok"},
+			"starting":       {answers: repeat(40, away) + "ok", says: "waiting for SQL Server: Sqlcmd: Error: Microsoft ODBC Driver 18 for SQL Server : Login timeout expired"},
+			"first start":    {answers: repeat(10, refused) + "ok"},
+			"upgrade":        {answers: repeat(40, upgrade) + "ok"},
+			"wrong password": {answers: refused, fails: true, says: "SQL Server refuses the password of SA"},
+			"script fails":   {answers: "ok\nsyntax error", fails: true, says: "syntax error"},
+		} {
+			t.Run(s.name+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				for file, text := range map[string]string{"sqlcmd": sqlcmd, "answers": tt.answers} {
+					if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o700); err != nil {
+						t.Fatal(err)
+					}
+				}
+				out, err := script(t, command, []string{"DIR=" + dir},
+					"/opt/mssql-tools18/bin/sqlcmd", filepath.Join(dir, "sqlcmd"), "sleep 2", ":")
+				if (err != nil) != tt.fails || !strings.Contains(out, tt.says) {
+					t.Errorf("got %v, %q; want a failure: %v, and %q", err, out, tt.fails, tt.says)
+				}
+				calls, _ := os.ReadFile(filepath.Join(dir, "calls"))
+				if made := strings.Contains(string(calls), "-b -S mssql-clusterip-srv -U sa -i /sql/login.sql"); made != strings.Contains(tt.answers, "ok") {
+					t.Errorf("the login's script was run: %v", made)
+				}
+			})
+		}
+	}
+}
