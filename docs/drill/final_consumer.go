@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// slowConsumer lets events gather while CommandsService is stopped.
+func slowConsumer(ctx context.Context, r *run) error {
+	commands, err := r.pair()
+	if err != nil {
+		return err
+	}
+	if err := r.start(ctx); err != nil {
+		return err
+	}
+	if err := r.flows(ctx); err != nil { // its queue is there from now on
+		return err
+	}
+	if err := commands.terminate(); err != nil {
+		return err
+	}
+	events := r.count(100_000)
+	r.phase("gathering")
+	r.startLoad(ctx, loadConfig{clients: 32, total: events})
+	r.load.wait()
+	waiting, err := depth(ctx, r.broker.URL(), commandsQueue)
+	r.expect("every event to wait in "+commandsQueue, err == nil && waiting >= events, "%s", countOr(waiting, err))
+
+	r.phase("draining")
+	if err := r.launch(commands); err != nil {
+		return err
+	}
+	usage := sample(ctx, r.client, commands)
+	defer usage.stop()
+	start := time.Now()
+	if err := r.ready(ctx, commands); err != nil {
+		return err
+	}
+	wasReady := time.Since(start)
+	list, err := r.client.list(ctx, r.commands, commandsPath)
+	if err != nil {
+		return err
+	}
+	// What may be missing of the backfill at that moment is nothing.
+	r.expect("CommandsService to be ready when it has the platforms, and not before", len(list) >= events,
+		"ready after %s, with %d of %d", rounded(wasReady), len(list), events)
+	took, err := r.within(ctx, 5*time.Minute, func(ctx context.Context) error {
+		waiting, err := depth(ctx, r.broker.URL(), commandsQueue)
+		if err == nil && waiting > 0 {
+			err = fmt.Errorf("%d events wait", waiting)
+		}
+		return err
+	})
+	r.expect("the queue to be drained", err == nil, "%s", tookOr(took, err))
+	r.arrivals = watchArrivals(ctx, r.client, r.commands)
+	if err := r.finish(ctx, r.patience()); err != nil {
+		return err
+	}
+	usage.stop()
+	r.expectBounded(commands, usage, 64)
+	r.expectComplete()
+	return nil
+}
+
+func countOr(n int, err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprint(n)
+}
