@@ -4,60 +4,58 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"microcomm/docs/internal/process"
 )
 
 func checkVerb() verb {
-	return verb{
-		name: "check",
-		args: "STAGE (--platforms-url URL [--commands-url URL] [--host NAME] | --cluster [--namespace NAME])",
-		help: `tries a stage that runs somewhere
-
-Runs the stage's e2e tests against the services at the URLs. --host is the Host
-header to send, for an Ingress that is reached by its address. --cluster reaches
-the services of the current kubectl context by port-forwards instead.`,
-		run: check,
+	var options checkOptions
+	v := verb{
+		name:    "check",
+		args:    "STAGE",
+		summary: "tests a stage that runs somewhere",
+		about: `Runs the stage's e2e tests against the services at the URLs, or, with --cluster,
+against those of the current kubectl context, by port-forwards. For example:
+  go tool lab check 06 --platforms-url http://localhost:5000 --commands-url http://localhost:6000`,
+		run: func(ctx context.Context, l *lab, names []string) error { return check(ctx, l, options, names[0]) },
 	}
+	v.flags.StringVar(&options.platforms, "platforms-url", "", "where PlatformService is: a `URL`")
+	v.flags.StringVar(&options.commands, "commands-url", "", "where CommandsService is: a `URL`")
+	v.flags.StringVar(&options.host, "host", "", "the Host header to send, for an Ingress that is reached by its address: a `NAME`")
+	v.flags.BoolVar(&options.cluster, "cluster", false, "test what is deployed to the current Kubernetes cluster")
+	v.flags.StringVar(&options.namespace, "namespace", "", "the namespace in the cluster, when not the context's: a `NAME`")
+	return v
 }
 
-func check(ctx context.Context, l *lab, args []string) error {
-	flags := flag.NewFlagSet("check", flag.ContinueOnError)
-	platforms := flags.String("platforms-url", "", "")
-	commands := flags.String("commands-url", "", "")
-	host := flags.String("host", "", "")
-	inCluster := flags.Bool("cluster", false, "")
-	namespace := flags.String("namespace", "", "")
-	flags.SetOutput(io.Discard)
-	names, err := parseFlags(flags, args)
+// checkOptions are the flags of check.
+type checkOptions struct {
+	platforms, commands, host string
+	cluster                   bool
+	namespace                 string
+}
+
+func check(ctx context.Context, l *lab, options checkOptions, name string) error {
+	at, err := l.findStage(name)
 	if err != nil {
 		return err
 	}
-	if len(names) != 1 || (*platforms == "") == !*inCluster {
-		return usageError("such as: go tool lab check 06 --platforms-url http://localhost:5000 --commands-url http://localhost:6000")
-	}
-	stages, err := listStages(l.root)
-	if err != nil {
-		return err
-	}
-	i, err := findStage(stages, names[0])
-	if err != nil {
-		return err
-	}
-	if *inCluster {
-		k, err := currentCluster(ctx, *namespace)
+	switch {
+	case options.cluster == (options.platforms != ""):
+		return usageError("check needs either --platforms-url or --cluster; see: go tool lab help check")
+	case options.cluster:
+		k, err := currentCluster(ctx, options.namespace)
 		if err != nil {
 			return err
 		}
-		return e2eOnCluster(ctx, l, k, stages[i])
+		return e2eOnCluster(ctx, l, k, l.stages[at])
 	}
-	return runE2E(ctx, l, stages[i], *platforms, *commands, *host)
+	return runE2E(ctx, l, l.stages[at], options.platforms, options.commands, options.host)
 }
 
 // e2eOnCluster runs the stage's e2e tests against the services in the cluster,
@@ -106,11 +104,12 @@ func dryRun(ctx context.Context, k cluster, s stage) error {
 
 // runE2E runs the stage's e2e tests against services that run already.
 func runE2E(ctx context.Context, l *lab, s stage, platforms, commands, host string) error {
-	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "./e2e/...")
-	cmd.Dir = s.dir
-	cmd.Env = append(os.Environ(), "GOWORK=off", "PLATFORMS_URL="+platforms, "COMMANDS_URL="+commands, "E2E_HOST="+host)
-	cmd.Stdout, cmd.Stderr = l.out, l.err
-	if err := cmd.Run(); err != nil {
+	err := process.Run(ctx, process.Command{
+		Args: []string{"go", "test", "-count=1", "-v", "./e2e/..."}, Dir: s.dir,
+		Env:    append(os.Environ(), "GOWORK=off", "PLATFORMS_URL="+platforms, "COMMANDS_URL="+commands, "E2E_HOST="+host),
+		Stdout: l.out, Stderr: l.err,
+	})
+	if err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -123,15 +122,18 @@ func runE2E(ctx context.Context, l *lab, s stage, platforms, commands, host stri
 // stop is called.
 func portForward(ctx context.Context, k cluster, service string) (url string, stop func(), err error) {
 	reader, writer := io.Pipe()
-	forward, err := startProcess("kubectl port-forward", exec.Command("kubectl", "port-forward", "service/"+service, ":80",
-		"--address", "127.0.0.1", "--context", k.context, "--namespace", k.namespace), writer)
+	forward, err := process.Start(process.Command{
+		Args: []string{"kubectl", "port-forward", "service/" + service, ":80",
+			"--address", "127.0.0.1", "--context", k.context, "--namespace", k.namespace},
+		Stdout: writer, Stderr: writer,
+	})
 	if err != nil {
 		return "", nil, err
 	}
 	found := make(chan string, 1)
 	stop = func() {
 		reader.Close()
-		forward.stop(time.Second)
+		forward.Stop(time.Second)
 		for range found { // until the reader has ended
 		}
 	}
@@ -152,8 +154,8 @@ func portForward(ctx context.Context, k cluster, service string) (url string, st
 	select {
 	case url := <-found:
 		return url, stop, nil
-	case <-forward.done:
-		err = fmt.Errorf("kubectl port-forward service/%s: %s: is the stage deployed?", service, forward.ending())
+	case <-forward.Done():
+		err = fmt.Errorf("kubectl port-forward service/%s: %s: is the stage deployed?", service, forward.Ending())
 	case <-ctx.Done():
 		err = errors.New("kubectl port-forward service/" + service + " does not begin")
 	}

@@ -8,11 +8,12 @@ import (
 	"go/format"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"microcomm/docs/internal/process"
 )
 
 // skippedCheck is the reason why a check could not be made.
@@ -51,15 +52,11 @@ func checkFormat(ctx context.Context, root string, s stage) error {
 func checkTidy(ctx context.Context, s stage, network bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "mod", "tidy", "-diff")
-	cmd.Dir = s.dir
-	cmd.Env = append(os.Environ(), "GOWORK=off")
+	env := append(os.Environ(), "GOWORK=off")
 	if !network {
-		cmd.Env = append(cmd.Env, "GOPROXY=off")
+		env = append(env, "GOPROXY=off")
 	}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	diff, err := cmd.Output()
+	diff, err := process.Output(ctx, process.Command{Args: []string{"go", "mod", "tidy", "-diff"}, Dir: s.dir, Env: env})
 	switch {
 	case err == nil:
 		return nil
@@ -70,7 +67,7 @@ func checkTidy(ctx context.Context, s stage, network bool) error {
 	case !network:
 		return skippedCheck("go mod tidy: its modules are not all on this machine; go tool lab test, without a stage, fetches them")
 	}
-	return fmt.Errorf("go mod tidy: %w: %s", err, lastLines(stderr.Bytes(), 3))
+	return err
 }
 
 // checkVersions names each dependency that two go.mod files want in different versions.

@@ -2,13 +2,11 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -18,15 +16,17 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"microcomm/docs/internal/process"
 )
 
 func deployVerb() verb {
-	return verb{
-		name: "deploy",
-		args: "STAGE [--sqlite] [--overlay NAME] [--namespace NAME] [--load 'COMMAND {image}'] [--timeout 10m] [--yes]",
-		help: `puts a stage on the Kubernetes cluster of the current context
-
-Builds the stage's images, gets them into the cluster, creates the secrets that are
+	var o deployOptions
+	v := verb{
+		name:    "deploy",
+		args:    "STAGE",
+		summary: "puts a stage on the Kubernetes cluster of the current context",
+		about: `Builds the stage's images, gets them into the cluster, creates the secrets that are
 missing with generated values, applies the manifests in order and waits until all
 pods are ready. A pod that does not get there is explained.
 
@@ -34,23 +34,30 @@ kind, minikube, k3d, Docker Desktop, Rancher Desktop and OrbStack are recognised
 the context's name. For another cluster --load names the command that takes an
 image there; {image} stands for the image's name.
 
---sqlite leaves SQL Server out (its image is for amd64 only, and wants 2 GB):
-PlatformService keeps its data in a SQLite file on a volume. --overlay chooses among
-the folders of final/k8s/overlays. --yes does not ask before it begins.`,
-		run: deploy,
+SQL Server's image is for amd64 only, and wants 2 GB: --sqlite leaves it out, and
+PlatformService keeps its data in a SQLite file on a volume.`,
+		run: func(ctx context.Context, l *lab, names []string) error { return deploy(ctx, l, o, names[0]) },
 	}
+	o.common(&v)
+	v.flags.BoolVar(&o.sqlite, "sqlite", false, "leave SQL Server out")
+	v.flags.StringVar(&o.overlay, "overlay", "", "which of final/k8s/overlays: a `NAME`")
+	v.flags.StringVar(&o.load, "load", "", "the `COMMAND` that takes {image} into the cluster")
+	v.flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "how `LONG` the pods may take to be ready, such as 10m")
+	return v
 }
 
 func undeployVerb() verb {
-	return verb{
-		name: "undeploy",
-		args: "STAGE [--namespace NAME] [--yes]",
-		help: `takes a stage off the cluster again, with its data
-
-Deletes what is labelled as part of microcomm in the namespace, volumes included,
+	var o deployOptions
+	v := verb{
+		name:    "undeploy",
+		args:    "STAGE",
+		summary: "takes a stage off the cluster again, with its data",
+		about: `Deletes what is labelled as part of microcomm in the namespace, volumes included,
 and the secrets that "lab deploy" made. Waits until all of it is gone.`,
-		run: undeploy,
+		run: func(ctx context.Context, l *lab, names []string) error { return undeploy(ctx, l, o, names[0]) },
 	}
+	o.common(&v)
+	return v
 }
 
 // deployOptions are the flags of deploy and undeploy.
@@ -64,38 +71,23 @@ type deployOptions struct {
 	yes       bool
 }
 
-func parseDeploy(l *lab, name string, args []string) (deployOptions, error) {
-	var o deployOptions
-	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.StringVar(&o.namespace, "namespace", "", "")
-	flags.BoolVar(&o.yes, "yes", false, "")
-	if name == "deploy" {
-		flags.BoolVar(&o.sqlite, "sqlite", false, "")
-		flags.StringVar(&o.overlay, "overlay", "", "")
-		flags.StringVar(&o.load, "load", "", "")
-		flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "")
-	}
-	flags.SetOutput(io.Discard)
-	names, err := parseFlags(flags, args)
+// common declares the flags that deploy and undeploy share.
+func (o *deployOptions) common(v *verb) {
+	v.flags.StringVar(&o.namespace, "namespace", "", "the namespace, when not the context's: a `NAME`")
+	v.flags.BoolVar(&o.yes, "yes", false, "do not ask before it begins")
+}
+
+// choose sets the stage.
+func (o *deployOptions) choose(l *lab, name string) error {
+	at, err := l.findStage(name)
 	if err != nil {
-		return o, err
+		return err
 	}
-	if len(names) != 1 {
-		return o, usageError("which stage? such as: go tool lab " + name + " 06")
-	}
-	stages, err := listStages(l.root)
-	if err != nil {
-		return o, err
-	}
-	i, err := findStage(stages, names[0])
-	if err != nil {
-		return o, err
-	}
-	o.stage = stages[i]
+	o.stage = l.stages[at]
 	if !o.stage.has("k8s") {
-		return o, usageError(fmt.Sprintf("%s has no k8s folder: Kubernetes comes with 03-k8s", o.stage.name))
+		return usageError(fmt.Sprintf("%s has no k8s folder: Kubernetes comes with 03-k8s", o.stage.name))
 	}
-	return o, nil
+	return nil
 }
 
 // manifests is the folder with the kustomization that is applied.
@@ -123,9 +115,8 @@ func (o deployOptions) manifests() (string, error) {
 	return filepath.Join(o.stage.dir, filepath.FromSlash(dir)), nil
 }
 
-func deploy(ctx context.Context, l *lab, args []string) error {
-	o, err := parseDeploy(l, "deploy", args)
-	if err != nil {
+func deploy(ctx context.Context, l *lab, o deployOptions, name string) error {
+	if err := o.choose(l, name); err != nil {
 		return err
 	}
 	dir, err := o.manifests()
@@ -172,9 +163,8 @@ func deploy(ctx context.Context, l *lab, args []string) error {
 	return printURLs(ctx, l, k)
 }
 
-func undeploy(ctx context.Context, l *lab, args []string) error {
-	o, err := parseDeploy(l, "undeploy", args)
-	if err != nil {
+func undeploy(ctx context.Context, l *lab, o deployOptions, name string) error {
+	if err := o.choose(l, name); err != nil {
 		return err
 	}
 	k, err := currentCluster(ctx, o.namespace)
@@ -292,14 +282,7 @@ func (k cluster) run(ctx context.Context, stdin string, args ...string) (string,
 			args = append(args, "--namespace", k.namespace)
 		}
 	}
-	cmd := exec.CommandContext(ctx, "kubectl", args...)
-	cmd.Stdin = strings.NewReader(stdin)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return stdout.String(), fmt.Errorf("kubectl %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
-	}
-	return stdout.String(), nil
+	return process.Output(ctx, process.Command{Args: append([]string{"kubectl"}, args...), Stdin: strings.NewReader(stdin)})
 }
 
 // deployed gives the name of the stage that runs in the namespace, or nothing.
@@ -421,32 +404,17 @@ func stageVersion(ctx context.Context, root string, s stage) (string, error) {
 func loud(ctx context.Context, l *lab, dir, name string, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = dir
-	var kept bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &kept, &kept
+	c := process.Command{Args: append([]string{name}, args...), Dir: dir}
 	if isTerminal(l.err) {
-		cmd.Stdout, cmd.Stderr = l.err, l.err
+		c.Stdout, c.Stderr = l.err, l.err
 	}
-	if err := cmd.Run(); err != nil {
-		lines := strings.Split(strings.TrimSpace(kept.String()), "\n")
-		fmt.Fprintln(l.err, strings.Join(lines[max(0, len(lines)-20):], "\n"))
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return nil
+	return process.Run(ctx, c)
 }
 
 func output(ctx context.Context, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("%s %s: %w: %s", name, args[0], err, strings.TrimSpace(stderr.String()))
-	}
-	return string(out), nil
+	return process.Output(ctx, process.Command{Args: append([]string{name}, args...)})
 }
 
 // object is what deploy reads of a Kubernetes object.

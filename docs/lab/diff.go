@@ -3,74 +3,61 @@ package main
 import (
 	"bytes"
 	"context"
-	"flag"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
+
+	"microcomm/docs/internal/process"
 )
 
 func diffVerb() verb {
-	return verb{
-		name: "diff",
-		args: "[--stat] [--tests] STAGE [STAGE2]",
-		help: `shows what a stage adds to the one before, or to STAGE2
-
-A stat first, then the difference from the stage before (or from STAGE to STAGE2),
+	var options diffOptions
+	v := verb{
+		name:    "diff",
+		args:    "STAGE [STAGE2]",
+		summary: "shows what a stage adds to the one before, or to STAGE2",
+		about: `A stat first, then the difference from the stage before (or from STAGE to STAGE2),
 with the stages' own module paths folded into one. README.md, go.sum and exercises/
-are left out; tests and generated code are in the stat only.
-  --stat   the stat alone
-  --tests  the tests too, after the code`,
-		run: diff,
+are left out; tests and generated code are in the stat only.`,
+		run: func(ctx context.Context, l *lab, names []string) error { return diff(ctx, l, options, names) },
 	}
+	v.flags.BoolVar(&options.stat, "stat", false, "the stat alone")
+	v.flags.BoolVar(&options.tests, "tests", false, "the tests too, after the code")
+	return v
 }
 
-func diff(ctx context.Context, l *lab, args []string) error {
-	flags := flag.NewFlagSet("diff", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	statOnly := flags.Bool("stat", false, "")
-	withTests := flags.Bool("tests", false, "")
-	names, err := parseFlags(flags, args)
+// diffOptions are the flags of diff.
+type diffOptions struct{ stat, tests bool }
+
+func diff(ctx context.Context, l *lab, options diffOptions, names []string) error {
+	before, after, err := l.stagesToDiff(names)
 	if err != nil {
 		return err
 	}
-	stages, err := listStages(l.root)
-	if err != nil {
-		return err
-	}
-	before, after, err := stagesToDiff(stages, names)
-	if err != nil {
-		return err
-	}
-	text, err := diffText(ctx, l, before, after, *statOnly, *withTests, isTerminal(l.out) && os.Getenv("NO_COLOR") == "")
+	text, err := diffText(ctx, l, before, after, options.stat, options.tests, isTerminal(l.out) && os.Getenv("NO_COLOR") == "")
 	if err != nil {
 		return err
 	}
 	return page(ctx, l, text)
 }
 
-func stagesToDiff(stages []stage, names []string) (before, after stage, err error) {
-	if len(names) < 1 || len(names) > 2 {
-		return before, after, usageError("diff needs a stage, or two: go tool lab diff 06")
-	}
-	first, err := findStage(stages, names[0])
+func (l *lab) stagesToDiff(names []string) (before, after stage, err error) {
+	first, err := l.findStage(names[0])
 	if err != nil {
 		return before, after, err
 	}
 	if len(names) == 2 {
-		second, err := findStage(stages, names[1])
+		second, err := l.findStage(names[1])
 		if err != nil {
 			return before, after, err
 		}
-		return stages[first], stages[second], nil
+		return l.stages[first], l.stages[second], nil
 	}
 	if first == 0 {
-		return before, after, usageError(fmt.Sprintf("%s is the first stage; there is none before it", stages[0].name))
+		return before, after, usageError(fmt.Sprintf("%s is the first stage; there is none before it", l.stages[0].name))
 	}
-	return stages[first-1], stages[first], nil
+	return l.stages[first-1], l.stages[first], nil
 }
 
 // diffText is the stat and the difference, as git prints them. Both stages go
@@ -165,18 +152,16 @@ func page(ctx context.Context, l *lab, text []byte) error {
 		return err
 	}
 	// through git's shell, as git does it, and so on Windows too
-	cmd := exec.Command("git", "-c", "alias.page=!"+pager, "page")
-	cmd.Dir = l.root
-	cmd.Stdin = bytes.NewReader(text)
-	cmd.Stdout, cmd.Stderr = l.out, l.err
-	cmd.Env = os.Environ()
+	env := os.Environ()
 	for _, setting := range []string{"LESS=FRX", "LV=-c"} {
 		name, _, _ := strings.Cut(setting, "=")
 		if _, set := os.LookupEnv(name); !set {
-			cmd.Env = append(cmd.Env, setting)
+			env = append(env, setting)
 		}
 	}
 	// no time limit: it ends when the reader has read
-	cmd.WaitDelay = time.Second
-	return cmd.Run()
+	return process.Run(context.WithoutCancel(ctx), process.Command{
+		Args: []string{"git", "-c", "alias.page=!" + pager, "page"}, Dir: l.root, Env: env,
+		Stdin: bytes.NewReader(text), Stdout: l.out, Stderr: l.err, Foreground: true,
+	})
 }

@@ -9,14 +9,16 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"microcomm/docs/internal/process"
+	"microcomm/docs/internal/rabbitmq"
 )
 
 func doctorVerb() verb {
 	return verb{
-		name: "doctor",
-		help: `says what this machine has, what is missing and how to get it
-
-Go, a C compiler and git are needed; a RabbitMQ is needed for stages 06 to final
+		name:    "doctor",
+		summary: "says what this machine has, what is missing and how to get it",
+		about: `Go, a C compiler and git are needed; a RabbitMQ is needed for stages 06 to final
 (lab starts or installs one itself where it can); the rest is optional. Fails
 only when something needed is missing.`,
 		run: doctor,
@@ -24,9 +26,6 @@ only when something needed is missing.`,
 }
 
 func doctor(ctx context.Context, l *lab, args []string) error {
-	if len(args) > 0 {
-		return usageError("doctor takes no arguments")
-	}
 	missing := 0
 	say := func(state, what, detail string) {
 		code := map[string]string{"ok": "32", "no": "31"}[state]
@@ -61,12 +60,12 @@ func doctor(ctx context.Context, l *lab, args []string) error {
 	need("git", err, version)
 
 	fmt.Fprintln(l.out, "\nFor stages 06 to final, one of these:")
-	if server := findRabbitMQ(); server != "" {
+	if server := rabbitmq.Find(); server != "" {
 		say("ok", "RabbitMQ", server)
 	} else {
 		say("-", "RabbitMQ", howToGet("RabbitMQ"))
 	}
-	optional("Docker", dockerAnswers(ctx), "its daemon answers")
+	optional("Docker", rabbitmq.CheckDocker(ctx), "its daemon answers")
 
 	fmt.Fprintln(l.out, "\nOptional, for the cluster of stages 03 to final:")
 	version, err = firstLine(ctx, "kubectl", "version", "--client")
@@ -102,14 +101,14 @@ func doctor(ctx context.Context, l *lab, args []string) error {
 func firstLine(ctx context.Context, program string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, program, args...).Output()
+	out, err := process.Output(ctx, process.Command{Args: append([]string{program}, args...)})
 	if errors.Is(err, exec.ErrNotFound) {
 		return "", errors.New("not installed")
 	}
 	if err != nil {
 		return "", err
 	}
-	line, _, _ := strings.Cut(string(out), "\n")
+	line, _, _ := strings.Cut(out, "\n")
 	return strings.TrimSpace(line), nil
 }
 

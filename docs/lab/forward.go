@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -15,49 +13,40 @@ import (
 )
 
 func forwardVerb() verb {
-	return verb{
-		name: "forward",
-		args: "[--dry-run] [--base REV] STAGE",
-		help: `carries a fix in a stage into every stage after it
-
-What STAGE's files changed since REV (HEAD, so what is not committed yet) is merged file
-by file into each later stage, by git merge-file; what belongs to a later stage stays.
+	var options forwardOptions
+	v := verb{
+		name:    "forward",
+		args:    "STAGE",
+		summary: "carries a fix in a stage into every stage after it",
+		about: `What STAGE's files changed since the last commit, or since REV, is merged file by file into each later stage, by git merge-file; what belongs to a later stage stays.
 Files added and deleted are too. README.md, go.sum and exercises/ are a stage's own and
 are not carried: go mod tidy makes go.sum. Stops at the first stage with a conflict.
-Commit before you change the same lines again, or they conflict with the first fix.
-  --base REV  since that revision, when the fix is committed already
-  --dry-run   says what it would do`,
-		run: forward,
+Commit before you change the same lines again, or they conflict with the first fix.`,
+		run: func(ctx context.Context, l *lab, names []string) error { return forward(ctx, l, options, names[0]) },
 	}
+	v.flags.BoolVar(&options.dryRun, "dry-run", false, "say what it would do")
+	v.flags.StringVar(&options.base, "base", "HEAD", "carry what changed since `REV`, when the fix is committed already")
+	return v
 }
 
-func forward(ctx context.Context, l *lab, args []string) error {
-	flags := flag.NewFlagSet("forward", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	dryRun := flags.Bool("dry-run", false, "")
-	base := flags.String("base", "HEAD", "")
-	names, err := parseFlags(flags, args)
-	if err != nil {
-		return err
-	}
-	if len(names) != 1 {
-		return usageError("forward needs one stage: go tool lab forward 02")
-	}
-	stages, err := listStages(l.root)
-	if err != nil {
-		return err
-	}
-	at, err := findStage(stages, names[0])
+// forwardOptions are the flags of forward.
+type forwardOptions struct {
+	dryRun bool
+	base   string
+}
+
+func forward(ctx context.Context, l *lab, options forwardOptions, name string) error {
+	at, err := l.findStage(name)
 	if err != nil {
 		return err
 	}
 	// HEAD moves when the user commits between two runs
-	revision, err := git(ctx, l.root, "rev-parse", "--short", "--verify", *base+"^{commit}")
+	revision, err := git(ctx, l.root, "rev-parse", "--short", "--verify", options.base+"^{commit}")
 	if err != nil {
 		return err
 	}
 	revision = strings.TrimSpace(revision)
-	from := stages[at]
+	from := l.stages[at]
 	changes, err := changesSince(ctx, l.root, from, revision)
 	if err != nil {
 		return err
@@ -66,11 +55,11 @@ func forward(ctx context.Context, l *lab, args []string) error {
 		fmt.Fprintf(l.out, "%s is as in %s: there is nothing to carry\n", from.name, revision)
 		return nil
 	}
-	for _, to := range stages[at+1:] {
+	for _, to := range l.stages[at+1:] {
 		conflicts := 0
 		fmt.Fprintln(l.out, to.name)
 		for _, path := range slices.Sorted(maps.Keys(changes)) {
-			done, err := carry(ctx, from, to, path, changes[path], *dryRun)
+			done, err := carry(ctx, from, to, path, changes[path], options.dryRun)
 			if err != nil && !errors.Is(err, errConflict) {
 				return fmt.Errorf("carry %s into %s: %w", path, to.name, err)
 			}

@@ -37,6 +37,10 @@ func workspace(t *testing.T, files map[string]string) *lab {
 			t.Fatal(err)
 		}
 	}
+	var err error
+	if l.stages, err = listStages(root); err != nil {
+		t.Fatal(err)
+	}
 	return l
 }
 
@@ -99,11 +103,7 @@ func TestDeltaCheck(t *testing.T) {
 				".gitignore":       "*.db\n",
 			})
 			put(t, l, map[string]string{"02-two/new.go": "package x\n", "02-two/left.db": "not of the repository\n"})
-			stages, err := listStages(l.root)
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = checkDelta(t.Context(), l.root, stages[0], stages[1])
+			err := checkDelta(t.Context(), l.root, l.stages[0], l.stages[1])
 			if (err == nil) != (len(test.want) == 0) {
 				t.Fatalf("error: %v", err)
 			}
@@ -135,13 +135,13 @@ func TestForwardCarriesAFix(t *testing.T) {
 	if err := os.Remove(filepath.Join(l.root, "01-one", "b.go")); err != nil {
 		t.Fatal(err)
 	}
-	if err := forward(t.Context(), l, []string{"--dry-run", "01"}); err != nil {
+	if err := l.do(t.Context(), "forward", "--dry-run", "01"); err != nil {
 		t.Fatal(err)
 	}
 	if changed, err := git(t.Context(), l.root, "status", "--porcelain", "02-two", "03-three"); err != nil || changed != "" {
 		t.Fatalf("a dry run changed %s (error: %v)", changed, err)
 	}
-	if err := forward(t.Context(), l, []string{"01"}); err != nil {
+	if err := l.do(t.Context(), "forward", "01"); err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
@@ -168,7 +168,7 @@ func TestForwardStopsAtAConflictAndGoesOn(t *testing.T) {
 		"03-three/a.go": "package a\nvar a = 2\n",
 	})
 	put(t, l, map[string]string{"01-one/a.go": "package a\nvar a = 9\n"})
-	if err := forward(t.Context(), l, []string{"01"}); !errors.Is(err, errReported) {
+	if err := l.do(t.Context(), "forward", "01"); !errors.Is(err, errReported) {
 		t.Fatalf("error: %v", err)
 	}
 	if got := content(t, l, "02-two/a.go"); !strings.Contains(got, "<<<<<<< 02-two\nvar a = 2\n") || !strings.Contains(got, ">>>>>>> 01-one") {
@@ -183,7 +183,7 @@ func TestForwardStopsAtAConflictAndGoesOn(t *testing.T) {
 		t.Fatalf("it does not say how to go on: %s", said)
 	}
 	put(t, l, map[string]string{"02-two/a.go": "package a\nvar a = 29\n"})
-	if err := forward(t.Context(), l, strings.Fields(command)); err != nil {
+	if err := l.do(t.Context(), append([]string{"forward"}, strings.Fields(command)...)...); err != nil {
 		t.Fatal(err)
 	}
 	if got := content(t, l, "03-three/a.go"); got != "package a\nvar a = 29\n" {
@@ -201,7 +201,7 @@ func TestDiffFoldsModulePaths(t *testing.T) {
 		"02-two/exercises/e/e.go":  "package e\n",
 		"02-two/deep/down/file.go": "package down\n",
 	})
-	if err := diff(t.Context(), l, []string{"02"}); err != nil {
+	if err := l.do(t.Context(), "diff", "02"); err != nil {
 		t.Fatal(err)
 	}
 	text := l.out.(*bytes.Buffer).String()
@@ -217,6 +217,20 @@ func TestDiffFoldsModulePaths(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(text)
+	}
+}
+
+func TestHelpShowsWhatAVerbTakes(t *testing.T) {
+	for _, args := range [][]string{{"help", "test"}, {"test", "-h"}, {"test", "06", "--help"}} {
+		var out bytes.Buffer
+		if err := dispatch(t.Context(), args, &out, &bytes.Buffer{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"Usage: go tool lab test", "[--run RE]", "[STAGE…]", "  --no-broker  skip the tests"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("lab %s does not show %q:\n%s", strings.Join(args, " "), want, out.String())
+			}
+		}
 	}
 }
 
@@ -306,11 +320,17 @@ func TestUsageMistakes(t *testing.T) {
 		args []string
 		want string
 	}{
-		"unknown verb":  {[]string{"fly"}, `there is no "fly"`},
-		"unknown stage": {[]string{"test", "42"}, `there is no stage "42"`},
-		"unknown flag":  {[]string{"test", "--fast"}, "help test"},
-		"no stage":      {[]string{"run"}, "needs one stage"},
-		"first stage":   {[]string{"diff", "01"}, "is the first stage"},
+		"unknown verb":     {[]string{"fly"}, "unknown command fly; go tool lab help lists them"},
+		"mistyped verb":    {[]string{"dif", "02"}, "unknown command dif; did you mean diff?"},
+		"help of a verb":   {[]string{"help", "tset"}, "unknown command tset; did you mean test?"},
+		"unknown stage":    {[]string{"test", "42"}, "unknown stage 42; the stages are 01-rest, "},
+		"unknown flag":     {[]string{"test", "--fast"}, "unknown flag --fast; see: go tool lab help test"},
+		"mistyped flag":    {[]string{"diff", "02", "--stats"}, "unknown flag --stats; did you mean --stat?"},
+		"flag cut short":   {[]string{"test", "--no-b"}, "unknown flag --no-b; did you mean --no-broker?"},
+		"flag with no arg": {[]string{"forward", "--base"}, "flag needs an argument: -base"},
+		"no stage":         {[]string{"run"}, "run needs a STAGE"},
+		"two stages":       {[]string{"run", "01", "02"}, "unexpected argument 02"},
+		"first stage":      {[]string{"diff", "01"}, "is the first stage"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var usage usageError

@@ -13,17 +13,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 )
-
-// verb is one thing the tool does: `lab NAME ARGS`.
-type verb struct {
-	name string
-	args string
-	help string // its first line is the summary in the list of verbs
-	run  func(ctx context.Context, l *lab, args []string) error
-}
 
 // verbs lists what the tool does, in the order of the help.
 func verbs() []verb {
@@ -41,9 +32,10 @@ func verbs() []verb {
 
 // lab is what every verb works with.
 type lab struct {
-	root string    // the checkout's top folder
-	out  io.Writer // what the user asked for
-	err  io.Writer // progress and complaints
+	root   string    // the checkout's top folder
+	stages []stage   // in order, final last
+	out    io.Writer // what the user asked for
+	err    io.Writer // progress and complaints
 }
 
 // errReported ends the program with status 1 without another word: the verb
@@ -80,47 +72,41 @@ func mainStatus(args []string, stdout, stderr io.Writer) int {
 	return 1
 }
 
+// dispatch shows help, or finds the checkout and does what args ask for in it.
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" {
-		args = append([]string{"help"}, args...)[:1]
+		args = []string{"help"}
 	}
 	if args[0] == "help" {
 		return help(stdout, args[1:])
 	}
-	for _, v := range verbs() {
-		if v.name != args[0] {
-			continue
-		}
-		for _, arg := range args[1:] {
-			if arg == "-h" || arg == "--help" {
-				return help(stdout, args[:1])
-			}
-		}
-		root, err := findRoot()
-		if err != nil {
-			return err
-		}
-		return v.run(ctx, &lab{root: root, out: stdout, err: stderr}, args[1:])
+	if _, err := findVerb(args[0]); err != nil {
+		return err
 	}
-	return usageError(fmt.Sprintf("there is no %q; try: go tool lab help", args[0]))
+	root, err := findRoot()
+	if err != nil {
+		return err
+	}
+	stages, err := listStages(root)
+	if err != nil {
+		return err
+	}
+	return (&lab{root: root, stages: stages, out: stdout, err: stderr}).do(ctx, args...)
 }
 
-func help(w io.Writer, args []string) error {
-	if len(args) == 0 {
-		fmt.Fprintln(w, "The lab's tool. Usage: go tool lab VERB …")
-		fmt.Fprintln(w)
-		for _, v := range verbs() {
-			summary, _, _ := strings.Cut(v.help, "\n")
-			fmt.Fprintf(w, "  %-8s %s\n", v.name, summary)
-		}
-		fmt.Fprintln(w, "\nA stage is named 06, 06-rabbitmq or final. More on a verb: go tool lab help VERB")
+// do parses the command line of one verb and runs it.
+func (l *lab) do(ctx context.Context, args ...string) error {
+	v, err := findVerb(args[0])
+	if err != nil {
+		return err
+	}
+	rest, err := v.parse(args[1:])
+	if errors.Is(err, errHelp) {
+		v.help(l.out)
 		return nil
 	}
-	for _, v := range verbs() {
-		if v.name == args[0] {
-			fmt.Fprintf(w, "Usage: go tool lab %s\n\n%s\n", strings.TrimSpace(v.name+" "+v.args), v.help)
-			return nil
-		}
+	if err != nil {
+		return err
 	}
-	return usageError(fmt.Sprintf("there is no %q; try: go tool lab help", args[0]))
+	return v.run(ctx, l, rest)
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -15,15 +14,17 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"microcomm/docs/internal/process"
+	"microcomm/docs/internal/rabbitmq"
 )
 
 func runVerb() verb {
 	return verb{
-		name: "run",
-		args: "STAGE",
-		help: `builds and starts a stage, until Ctrl-C
-
-Builds the stage's programs, brings a broker when the stage needs one, starts the
+		name:    "run",
+		args:    "STAGE",
+		summary: "builds and starts a stage, until Ctrl-C",
+		about: `Builds the stage's programs, brings a broker when the stage needs one, starts the
 services and prints their addresses and two requests to try. The services'
 settings are taken from the environment, as when they are started by hand.`,
 		run: run,
@@ -56,7 +57,7 @@ type service struct {
 	http    endpoint
 	grpc    *endpoint
 	paths   []string // each answers 200 when the service is up
-	process *process
+	process *process.Process
 }
 
 // servicesOf lists what `lab run` starts, in order.
@@ -85,18 +86,11 @@ func servicesOf(s stage) []*service {
 }
 
 func run(ctx context.Context, l *lab, args []string) error {
-	if len(args) != 1 {
-		return usageError("run needs one stage: go tool lab run 06")
-	}
-	stages, err := listStages(l.root)
+	at, err := l.findStage(args[0])
 	if err != nil {
 		return err
 	}
-	at, err := findStage(stages, args[0])
-	if err != nil {
-		return err
-	}
-	s := stages[at]
+	s := l.stages[at]
 	services := servicesOf(s)
 	for _, service := range services {
 		if err := free(ctx, service); err != nil {
@@ -107,22 +101,22 @@ func run(ctx context.Context, l *lab, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer removeAll(dir)
+	defer process.RemoveAll(dir)
 	if err := build(ctx, l, s, services, dir); err != nil {
 		return unlessStopped(ctx, l, err)
 	}
 
 	env := os.Environ()
 	if s.needsBroker() && !s.has("cmd/microcomm") {
-		b, err := startBroker(ctx, l.err)
+		b, err := rabbitmq.Start(ctx, l.err)
 		if err != nil {
 			return unlessStopped(ctx, l, err)
 		}
-		defer b.stop()
-		fmt.Fprintln(l.out, "broker:", b.what)
-		env = append(env, "RABBITMQ_URL="+b.url)
-		if b.node != nil {
-			services = append([]*service{{title: "The broker", process: b.node}}, services...)
+		defer b.Stop()
+		fmt.Fprintln(l.out, "broker:", b.What)
+		env = append(env, "RABBITMQ_URL="+b.URL)
+		if b.Node != nil {
+			services = append([]*service{{title: "The broker", process: b.Node.Process()}}, services...)
 		}
 	}
 	// A service that was moved by its setting is told to the other one too.
@@ -162,7 +156,7 @@ func free(ctx context.Context, s *service) error {
 	}
 	for _, e := range endpoints {
 		if err := portFree(ctx, e.address()); err != nil {
-			return fmt.Errorf("%w; set %s to another address, for example localhost:%d", err, e.setting, someFreePort())
+			return fmt.Errorf("%w; set %s to another address, for example %s", err, e.setting, someFreeAddress())
 		}
 	}
 	return nil
@@ -185,11 +179,13 @@ func portFree(ctx context.Context, address string) error {
 	return listener.Close()
 }
 
-func someFreePort() int {
-	if ports, err := freePorts(1); err == nil {
-		return ports[0]
+func someFreeAddress() string {
+	listener, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		return "localhost:18080"
 	}
-	return 18080
+	defer listener.Close()
+	return fmt.Sprintf("localhost:%d", listener.Addr().(*net.TCPAddr).Port)
 }
 
 // build compiles the services' programs into dir.
@@ -197,7 +193,7 @@ func build(ctx context.Context, l *lab, s stage, services []*service, dir string
 	if err := needCompiler(ctx); err != nil {
 		return err
 	}
-	args := []string{"build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}
+	args := []string{"go", "build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}
 	for _, service := range services {
 		args = append(args, "./cmd/"+service.binary)
 	}
@@ -205,9 +201,12 @@ func build(ctx context.Context, l *lab, s stage, services []*service, dir string
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
 	defer cancel()
 	start := time.Now()
-	err := runGo(ctx, s.dir, l.err, func(elapsed time.Duration) {
-		fmt.Fprintf(l.err, "building %s: %.0fs (the first build compiles SQLite, which takes a minute or two)\n", s.name, elapsed.Seconds())
-	}, args...)
+	err := process.Run(ctx, process.Command{
+		Args: args, Dir: s.dir, Env: append(os.Environ(), "GOWORK=off"), Stdout: l.err, Stderr: l.err,
+		Still: func(elapsed time.Duration) {
+			fmt.Fprintf(l.err, "building %s: %s (the first build compiles SQLite, which takes a minute or two)\n", s.name, elapsed)
+		},
+	})
 	if err != nil {
 		return fmt.Errorf("build %s: %w", s.name, err)
 	}
@@ -215,40 +214,15 @@ func build(ctx context.Context, l *lab, s stage, services []*service, dir string
 	return nil
 }
 
-// runGo runs the go command on the module in dir alone, and calls still every
-// ten seconds until it has ended.
-func runGo(ctx context.Context, dir string, out io.Writer, still func(time.Duration), args ...string) error {
-	cmd := exec.Command("go", args...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOWORK=off")
-	p, err := startProcess("go", cmd, out)
-	if err != nil {
-		return err
-	}
-	tick := time.NewTicker(10 * time.Second)
-	defer tick.Stop()
-	for start := time.Now(); ; {
-		select {
-		case <-p.done:
-			return p.err
-		case <-tick.C:
-			still(time.Since(start))
-		case <-ctx.Done():
-			p.interrupt(2 * time.Second)
-			return ctx.Err()
-		}
-	}
-}
-
 // needCompiler says how to get the C compiler that SQLite needs, if it is not there.
 func needCompiler(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "go", "env", "CC").Output()
+	out, err := process.Output(ctx, process.Command{Args: []string{"go", "env", "CC"}})
 	if err != nil {
-		return fmt.Errorf("go env CC: %w", err)
+		return err
 	}
-	fields := strings.Fields(string(out))
+	fields := strings.Fields(out)
 	if len(fields) == 0 {
 		fields = []string{"gcc"}
 	}
@@ -268,7 +242,7 @@ func serve(ctx context.Context, l *lab, s stage, services []*service, dir string
 		// The last one started goes first; all of it within five seconds.
 		for _, service := range slices.Backward(services) {
 			if service.process != nil && service.binary != "" {
-				service.process.stop(2 * time.Second)
+				service.process.Stop(2 * time.Second)
 			}
 		}
 	}()
@@ -279,7 +253,7 @@ func serve(ctx context.Context, l *lab, s stage, services []*service, dir string
 	watch := func(service *service) {
 		watchers.Go(func() {
 			select {
-			case <-service.process.done:
+			case <-service.process.Done():
 				died <- service
 			case <-returned:
 			}
@@ -289,9 +263,10 @@ func serve(ctx context.Context, l *lab, s stage, services []*service, dir string
 		if service.process == nil {
 			prefix := colour(l.out, service.colour, fmt.Sprintf("%-15s |", service.binary)) + " "
 			out := &lineWriter{prefix: prefix, out: l.out, lock: &lock}
-			cmd := exec.Command(filepath.Join(dir, service.binary)) // LookPath adds .exe
-			cmd.Dir, cmd.Env = s.dir, env
-			p, err := startProcess(service.binary, cmd, out)
+			p, err := process.Start(process.Command{
+				Args: []string{filepath.Join(dir, service.binary)}, // LookPath adds .exe
+				Dir:  s.dir, Env: env, Stdout: out, Stderr: out,
+			})
 			if err != nil {
 				return err
 			}
@@ -317,7 +292,7 @@ func serve(ctx context.Context, l *lab, s stage, services []*service, dir string
 				return ctx.Err()
 			}
 			cancel()
-			fmt.Fprintf(l.err, "\nlab: %s ended by itself: %s; stopping the rest\n", service.title, service.process.ending())
+			fmt.Fprintf(l.err, "\nlab: %s ended by itself: %s; stopping the rest\n", service.title, service.process.Ending())
 			return errReported
 		case <-ctx.Done():
 			fmt.Fprintln(l.out, "\nstopping")
@@ -391,7 +366,7 @@ func greet(l *lab, s stage, services []*service) {
 		}
 		for _, path := range service.paths {
 			target := "http://" + service.http.address() + path
-			fmt.Fprintf(l.out, "  %-15s  %s  (process %d)\n", service.title, target, service.process.cmd.Process.Pid)
+			fmt.Fprintf(l.out, "  %-15s  %s  (process %d)\n", service.title, target, service.process.PID())
 			if path == "/api/platforms" {
 				platforms = target
 			}

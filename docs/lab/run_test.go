@@ -3,14 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -50,14 +46,10 @@ func startRun(t *testing.T, ctx context.Context, l *lab) (address string, ended 
 	if _, err := exec.LookPath("gcc"); err != nil {
 		t.Skip("no gcc, which lab run asks for")
 	}
-	ports, err := freePorts(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))
+	address = someFreeAddress()
 	t.Setenv("PLATFORMS_HTTP_ADDR", address)
 	ended = make(chan error, 1)
-	go func() { ended <- run(ctx, l, []string{"01"}) }()
+	go func() { ended <- l.do(ctx, "run", "01") }()
 	waitFor(t, "the stage to be up", func() bool {
 		select {
 		case err := <-ended:
@@ -74,7 +66,7 @@ func TestRunUntilItIsStopped(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	address, ended := startRun(t, ctx, l)
-	if err := run(t.Context(), l, []string{"01"}); err == nil || !strings.Contains(err.Error(), "PLATFORMS_HTTP_ADDR") {
+	if err := l.do(t.Context(), "run", "01"); err == nil || !strings.Contains(err.Error(), "PLATFORMS_HTTP_ADDR") {
 		t.Errorf("a second one on the same port: %v, want an error that names the setting", err)
 	}
 	cancel()
@@ -112,44 +104,6 @@ func TestRunEndsWithAServiceThatDies(t *testing.T) {
 	if said := l.err.(*syncBuffer).String(); !strings.Contains(said, "PlatformService ended by itself: exit status 7") {
 		t.Errorf("it says %q", said)
 	}
-}
-
-// TestKilledLabTakesItsChildrenAlong runs this test's own program as the lab.
-func TestKilledLabTakesItsChildrenAlong(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("only Linux ends a child with its parent")
-	}
-	if os.Getenv("LAB_TEST_PARENT") != "" { // the lab, to be killed
-		p, err := startProcess("sleep", exec.Command("sleep", "600"), io.Discard)
-		if err != nil {
-			t.Fatal(err)
-		}
-		os.Stdout.WriteString("child " + strconv.Itoa(p.cmd.Process.Pid) + "\n")
-		<-p.done
-		return
-	}
-	var out syncBuffer
-	parent := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
-	parent.Env = append(os.Environ(), "LAB_TEST_PARENT=1")
-	p, err := startProcess("lab", parent, &out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.stop(0)
-	child := ""
-	waitFor(t, "the child to run", func() bool {
-		_, rest, found := strings.Cut(out.String(), "child ")
-		var whole bool
-		child, _, whole = strings.Cut(rest, "\n")
-		return found && whole
-	})
-	if err := parent.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "the child to end", func() bool {
-		stat, err := os.ReadFile("/proc/" + child + "/stat")
-		return err != nil || bytes.Contains(stat, []byte(") Z ")) // ended; nobody may have asked for its status yet
-	})
 }
 
 // waitFor waits for a condition, and fails the test when it does not come true.

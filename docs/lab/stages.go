@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"microcomm/docs/internal/process"
 )
 
 // stage is one chapter: a folder at the top that is a Go module.
@@ -70,18 +71,18 @@ func listStages(root string) ([]stage, error) {
 	return stages, nil
 }
 
-// findStage is the place in stages of the one called 06, 6 or 06-rabbitmq.
-func findStage(stages []stage, name string) (int, error) {
+// findStage is the place in l.stages of the one called 06, 6 or 06-rabbitmq.
+func (l *lab) findStage(name string) (int, error) {
 	name = strings.TrimSuffix(filepath.ToSlash(name), "/")
 	var names []string
-	for i, s := range stages {
+	for i, s := range l.stages {
 		number, _, _ := strings.Cut(s.name, "-")
 		if name == s.name || name == number || "0"+name == number {
 			return i, nil
 		}
 		names = append(names, s.name)
 	}
-	return 0, usageError(fmt.Sprintf("there is no stage %q; the stages are %s", name, strings.Join(names, ", ")))
+	return 0, usageError(fmt.Sprintf("unknown stage %s; the stages are %s", name, strings.Join(names, ", ")))
 }
 
 // compared tells if a file of a stage is held against the chapter before.
@@ -134,17 +135,9 @@ func listFiles(ctx context.Context, root string, s stage) ([]string, error) {
 	return paths, nil
 }
 
-// git runs git in dir and gives what it prints.
+// git runs git in dir and returns what it prints.
 func git(ctx context.Context, dir string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "git", args...)
-	cmd.Dir = dir
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
-	}
-	return string(out), nil
+	return process.Output(ctx, process.Command{Args: append([]string{"git"}, args...), Dir: dir})
 }

@@ -3,40 +3,42 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"microcomm/docs/internal/process"
+	"microcomm/docs/internal/rabbitmq"
 )
 
 func testVerb() verb {
-	return verb{
-		name: "test",
-		args: "[STAGE…] [--no-broker] [--cluster] [-v] [-run RE]",
-		help: `tests a stage with what it needs; no stage: everything CI runs
-
-For each stage: go vet and go test -race of its module alone, then the checks: gofmt,
+	var options testOptions
+	v := verb{
+		name:    "test",
+		args:    "[STAGE…]",
+		summary: "tests a stage with what it needs; no stage: everything CI runs",
+		about: `For each stage: go vet and go test -race of its module alone, then the checks: gofmt,
 go mod tidy, and "What changes" in its README.md held against the real difference
 from the stage before. No stage named: all of them, this tool, and one version of
 each dependency everywhere.
 
 Stages 06 to final need a broker: the one at RABBITMQ_URL, or one that is started for
-the tests. --no-broker skips the tests that need it instead. Tests against SQL Server
-run when SQLSERVER_URL is set. --cluster adds what the Kubernetes cluster of the current
-context says of the manifests, and the e2e tests against the stage deployed there.
+the tests. Tests against SQL Server run when SQLSERVER_URL is set.
 
-A test with subtests counts only through them; each check counts as one test.
-  -v       shows what every test prints
-  -run RE  runs only the tests that match, and no checks`,
-		run: test,
+A test with subtests counts only through them; each check counts as one test.`,
+		run: func(ctx context.Context, l *lab, names []string) error { return test(ctx, l, options, names) },
 	}
+	v.flags.BoolVar(&options.noBroker, "no-broker", false, "skip the tests that need a broker")
+	v.flags.BoolVar(&options.cluster, "cluster", false, "also check the manifests on the current Kubernetes cluster, and run e2e against the stage deployed there")
+	v.flags.BoolVar(&options.verbose, "v", false, "show what every test prints")
+	v.flags.StringVar(&options.pattern, "run", "", "run only the tests that match `RE`, and no checks")
+	return v
 }
 
 // testOptions is what the command line chose.
@@ -45,66 +47,34 @@ type testOptions struct {
 	cluster  bool
 	verbose  bool
 	pattern  string
-	all      bool // no stage named
 }
 
-func test(ctx context.Context, l *lab, args []string) error {
-	var options testOptions
-	flags := flag.NewFlagSet("test", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.BoolVar(&options.noBroker, "no-broker", false, "")
-	flags.BoolVar(&options.cluster, "cluster", false, "")
-	flags.BoolVar(&options.verbose, "v", false, "")
-	flags.StringVar(&options.pattern, "run", "", "")
-	names, err := parseFlags(flags, args)
+func test(ctx context.Context, l *lab, options testOptions, names []string) error {
+	chosen, err := l.chooseStages(names)
 	if err != nil {
 		return err
 	}
-	stages, err := listStages(l.root)
-	if err != nil {
-		return err
-	}
-	chosen, err := chooseStages(l.root, stages, names)
-	if err != nil {
-		return err
-	}
-	options.all = len(names) == 0
 	if err := needCompiler(ctx); err != nil {
 		return err
 	}
-	t := &tester{lab: l, options: options, stages: stages}
+	t := &tester{lab: l, options: options, all: len(names) == 0}
 	defer t.close()
 	for _, s := range chosen {
 		if err := t.test(ctx, s); err != nil {
 			return err
 		}
 	}
-	if options.all && options.pattern == "" {
+	if t.all && options.pattern == "" {
 		t.workspace()
 	}
 	return t.summary()
 }
 
-// parseFlags allows flags before and after the other arguments, which it gives.
-func parseFlags(flags *flag.FlagSet, args []string) ([]string, error) {
-	var rest []string
-	for {
-		if err := flags.Parse(args); err != nil {
-			return nil, usageError(fmt.Sprintf("%v; try: go tool lab help %s", err, flags.Name()))
-		}
-		if flags.NArg() == 0 {
-			return rest, nil
-		}
-		rest = append(rest, flags.Arg(0))
-		args = flags.Args()[1:]
-	}
-}
-
-// chooseStages gives the named stages, in their order; without names every one, and docs.
-func chooseStages(root string, stages []stage, names []string) ([]stage, error) {
-	docs := stage{name: "docs", dir: filepath.Join(root, "docs")}
+// chooseStages returns the named stages; without names every one, and docs.
+func (l *lab) chooseStages(names []string) ([]stage, error) {
+	docs := stage{name: "docs", dir: filepath.Join(l.root, "docs")}
 	if len(names) == 0 {
-		return append(slices.Clone(stages), docs), nil
+		return append(slices.Clone(l.stages), docs), nil
 	}
 	var chosen []stage
 	for _, name := range names {
@@ -112,11 +82,11 @@ func chooseStages(root string, stages []stage, names []string) ([]stage, error) 
 			chosen = append(chosen, docs)
 			continue
 		}
-		at, err := findStage(stages, name)
+		at, err := l.findStage(name)
 		if err != nil {
 			return nil, err
 		}
-		chosen = append(chosen, stages[at])
+		chosen = append(chosen, l.stages[at])
 	}
 	return slices.Compact(chosen), nil
 }
@@ -125,8 +95,8 @@ func chooseStages(root string, stages []stage, names []string) ([]stage, error) 
 type tester struct {
 	lab     *lab
 	options testOptions
-	stages  []stage
-	broker  *broker
+	all     bool // no stage named
+	broker  *rabbitmq.Broker
 	rows    []row
 }
 
@@ -139,7 +109,7 @@ type row struct {
 
 func (t *tester) close() {
 	if t.broker != nil {
-		t.broker.stop()
+		t.broker.Stop()
 	}
 }
 
@@ -150,14 +120,14 @@ func (t *tester) test(ctx context.Context, s stage) error {
 		env = append(env, "RABBITMQ_URL=")
 	} else if s.needsBroker() {
 		if t.broker == nil {
-			b, err := startBroker(ctx, t.lab.out)
+			b, err := rabbitmq.Start(ctx, t.lab.out)
 			if err != nil {
 				return fmt.Errorf("%w\nTo go without the tests that need one: --no-broker", err)
 			}
 			t.broker = b
-			fmt.Fprintln(t.lab.out, "broker:", b.what)
+			fmt.Fprintln(t.lab.out, "broker:", b.What)
 		}
-		env = append(env, "RABBITMQ_URL="+t.broker.url)
+		env = append(env, "RABBITMQ_URL="+t.broker.URL)
 	}
 	start := time.Now()
 	count, err := t.goTest(ctx, s, env)
@@ -166,9 +136,9 @@ func (t *tester) test(ctx context.Context, s stage) error {
 	}
 	if t.options.pattern == "" {
 		t.check(&count, "gofmt", checkFormat(ctx, t.lab.root, s))
-		t.check(&count, "tidy", checkTidy(ctx, s, t.options.all))
-		if at := slices.IndexFunc(t.stages, func(x stage) bool { return x.name == s.name }); at > 0 {
-			t.check(&count, "what changes", checkDelta(ctx, t.lab.root, t.stages[at-1], s))
+		t.check(&count, "tidy", checkTidy(ctx, s, t.all))
+		if at := slices.IndexFunc(t.lab.stages, func(x stage) bool { return x.name == s.name }); at > 0 {
+			t.check(&count, "what changes", checkDelta(ctx, t.lab.root, t.lab.stages[at-1], s))
 		}
 	}
 	if t.options.cluster && s.has("k8s") {
@@ -190,50 +160,40 @@ func (t *tester) goTest(ctx context.Context, s stage, env []string) (tally, erro
 	defer cancel()
 	// -vet=all is go vet, sharing what is compiled for the tests. -count=1: go
 	// does not see that the programs which e2e builds have changed.
-	cmd := exec.Command("go", "test", "-race", "-vet=all", "-count=1", "-p=4", "-json")
+	args := []string{"go", "test", "-race", "-vet=all", "-count=1", "-p=4", "-json"}
 	if t.options.pattern != "" {
-		cmd.Args = append(cmd.Args, "-run", t.options.pattern)
+		args = append(args, "-run", t.options.pattern)
 	}
-	cmd.Args = append(cmd.Args, "./...")
-	cmd.Dir = s.dir
 	// What an interrupted compiler or test leaves in its temporary folder goes with it.
 	dir, err := os.MkdirTemp("", "microcomm-test-")
 	if err != nil {
 		return tally{}, err
 	}
-	defer removeAll(dir)
-	cmd.Env = append(env, "GOWORK=off", "TMPDIR="+dir, "TMP="+dir, "TEMP="+dir)
+	defer process.RemoveAll(dir)
 	reader, writer := io.Pipe()
-	p, err := startProcess("go test", cmd, writer)
-	if err != nil {
-		return tally{}, err
-	}
 	results := newTestResults(t.lab.out, s.module(), t.options.verbose)
 	read := make(chan error, 1)
 	go func() { read <- results.read(reader) }()
-	tick := time.NewTicker(20 * time.Second)
-	defer tick.Stop()
-	for start := time.Now(); ; {
-		select {
-		case <-p.done:
-			writer.Close()
-			if err := <-read; err != nil {
-				return tally{}, err
-			}
-			if p.err != nil && results.total.failed == 0 {
-				fmt.Fprintf(t.lab.out, "  FAIL go test: %v\n", p.err)
-				results.total.failed++ // what it said has been passed on
-			}
-			return results.total, nil
-		case <-tick.C:
-			fmt.Fprintf(t.lab.out, "  … compiling and testing (%.0fs)\n", time.Since(start).Seconds())
-		case <-ctx.Done():
-			p.interrupt(5 * time.Second)
-			writer.Close()
-			<-read
-			return tally{}, fmt.Errorf("test %s: %w", s.name, ctx.Err())
-		}
+	ran := process.Run(ctx, process.Command{
+		Args: append(args, "./..."), Dir: s.dir, Env: append(env, "GOWORK=off", "TMPDIR="+dir, "TMP="+dir, "TEMP="+dir),
+		Stdout: writer, Stderr: writer,
+		Still: func(elapsed time.Duration) {
+			fmt.Fprintf(t.lab.out, "  … compiling and testing (%s)\n", elapsed)
+		},
+	})
+	writer.Close()
+	err = <-read
+	if ctx.Err() != nil {
+		return tally{}, fmt.Errorf("test %s: %w", s.name, ctx.Err())
 	}
+	if err != nil {
+		return tally{}, err
+	}
+	if ran != nil && results.total.failed == 0 {
+		fmt.Fprintf(t.lab.out, "  FAIL %v\n", ran)
+		results.total.failed++ // what it said has been passed on
+	}
+	return results.total, nil
 }
 
 // check counts a check's outcome as that of a test.

@@ -1,43 +1,42 @@
-//go:build linux
-
-package main
+package rabbitmq
 
 import (
 	"bytes"
+	"context"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestPrivateNodeLeavesNothing starts a real node and looks for its processes
 // by the folder that they all have in their environment.
 func TestPrivateNodeLeavesNothing(t *testing.T) {
-	server := findRabbitMQ()
-	if server == "" {
+	if Find() == "" {
 		t.Skip("no rabbitmq-server on this machine")
 	}
 	t.Setenv("TMPDIR", t.TempDir())
 	var progress bytes.Buffer
-	b, err := privateNode(t.Context(), server, &progress)
+	n, err := startNode(t.Context(), Find(), &progress)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
 	stopped := false
 	defer func() {
 		if !stopped {
-			b.stop()
+			n.Stop()
 		}
 	}()
-	u, err := url.Parse(b.url)
+	u, err := url.Parse(n.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if u.Hostname() != "127.0.0.1" {
 		t.Errorf("it listens at %s", u.Host)
 	}
-	if err := greetAMQP(t.Context(), u.Host); err != nil {
+	if err := greet(t.Context(), u.Host); err != nil {
 		t.Error(err)
 	}
 	mark := "TMPDIR=" + os.Getenv("TMPDIR")
@@ -47,19 +46,35 @@ func TestPrivateNodeLeavesNothing(t *testing.T) {
 			t.Errorf("%s is not among its processes %v: this test would see nothing", want, running)
 		}
 	}
-	b.stop()
+	n.Stop()
 	stopped = true
-	if err := greetAMQP(t.Context(), u.Host); err == nil {
+	if err := greet(t.Context(), u.Host); err == nil {
 		t.Error("it still answers")
 	}
-	waitFor(t, "its processes to be gone", func() bool { return len(processesWith(t, mark)) == 0 })
+	eventually(t, "its processes to be gone", func() bool { return len(processesWith(t, mark)) == 0 })
 	left, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("files are left: %v (error: %v)", left, err)
 	}
 }
 
-// processesWith gives the programs that run with that setting in their
+// eventually waits for a condition, and fails the test when it does not come true.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("waited in vain for %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// processesWith returns the programs that run with that setting in their
 // environment, but for this test.
 func processesWith(t *testing.T, setting string) []string {
 	t.Helper()

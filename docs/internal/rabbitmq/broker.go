@@ -1,0 +1,109 @@
+// Package rabbitmq finds a RabbitMQ to work with, or starts one: the broker at
+// RABBITMQ_URL, a private node of the rabbitmq-server on this machine, or a
+// container.
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+// Broker is a RabbitMQ to work with.
+type Broker struct {
+	URL  string
+	What string // what it is, in words, without a password
+	Node *Node  // the private node, when that is what it is
+	stop func()
+}
+
+// Stop ends the broker, unless it was there before.
+func (b *Broker) Stop() {
+	if b.stop != nil {
+		b.stop()
+	}
+}
+
+// Start finds a RabbitMQ or starts one: RABBITMQ_URL, a private node of the
+// rabbitmq-server on this machine, a container, or, on Debian and Ubuntu, a
+// private node of one that it installs.
+func Start(ctx context.Context, progress io.Writer) (*Broker, error) {
+	if given := os.Getenv("RABBITMQ_URL"); given != "" {
+		return givenBroker(ctx, given)
+	}
+	server, err := findInstalled(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var reasons []error
+	if server != "" {
+		b, err := nodeBroker(ctx, server, progress)
+		if err == nil || ctx.Err() != nil {
+			return b, err
+		}
+		fmt.Fprintln(progress, "broker:", err)
+		reasons = append(reasons, err)
+	} else {
+		reasons = append(reasons, errors.New("no rabbitmq-server on this machine"))
+	}
+	if err := CheckDocker(ctx); err == nil {
+		b, err := containerBroker(ctx, progress)
+		if err == nil || ctx.Err() != nil {
+			return b, err
+		}
+		fmt.Fprintln(progress, "broker:", err)
+		reasons = append(reasons, err)
+	} else {
+		reasons = append(reasons, err)
+	}
+	if server == "" {
+		err := install(ctx, progress)
+		if err == nil {
+			return nodeBroker(ctx, Find(), progress)
+		}
+		reasons = append(reasons, err)
+	}
+	var why strings.Builder
+	for _, reason := range reasons {
+		fmt.Fprintf(&why, "\n  - %v", reason)
+	}
+	return nil, fmt.Errorf("no RabbitMQ to work with:%s\nSet RABBITMQ_URL, or see: go tool lab doctor", why.String())
+}
+
+// givenBroker checks that the broker the user named responds. It never prints
+// the URL, which may hold a password.
+func givenBroker(ctx context.Context, given string) (*Broker, error) {
+	u, err := url.Parse(given)
+	if err != nil || u.Host == "" {
+		return nil, errors.New("RABBITMQ_URL is not of the form amqp://host:port/")
+	}
+	port := u.Port()
+	if port == "" {
+		port = "5672"
+	}
+	address := net.JoinHostPort(u.Hostname(), port)
+	b := &Broker{URL: given, What: "the one at RABBITMQ_URL, " + address}
+	if u.Scheme == "amqps" {
+		return b, nil // the services will see; a TLS handshake needs their settings
+	}
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	if err := waitFor(ctx, func(ctx context.Context) error { return greet(ctx, address) }, nil, io.Discard); err != nil {
+		return nil, fmt.Errorf("RABBITMQ_URL is set, but %s does not respond: %w", address, err)
+	}
+	return b, nil
+}
+
+func nodeBroker(ctx context.Context, server string, progress io.Writer) (*Broker, error) {
+	n, err := startNode(ctx, server, progress)
+	if err != nil {
+		return nil, err
+	}
+	return &Broker{URL: n.URL(), What: "a private node at " + n.address, Node: n, stop: n.Stop}, nil
+}

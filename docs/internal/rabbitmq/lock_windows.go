@@ -1,0 +1,6 @@
+package rabbitmq
+
+import "context"
+
+// lockFile does nothing: nothing is installed on Windows.
+func lockFile(context.Context, string) (unlock func(), err error) { return func() {}, nil }
