@@ -11,16 +11,20 @@ import (
 	"strings"
 )
 
-// checkDelta holds the table "What changes" in a stage's README.md against its
+// checkDelta compares the table "What changes" in a stage's README.md with the
 // real difference from the stage before, in both directions.
 func checkDelta(ctx context.Context, root string, before, s stage) error {
 	lesson, err := os.ReadFile(filepath.Join(s.dir, "README.md"))
 	if err != nil {
 		return err
 	}
-	listed, err := parseDelta(string(lesson))
+	table, err := parseTable(string(lesson))
 	if err != nil {
 		return fmt.Errorf("%s/README.md: %w", s.name, err)
+	}
+	listed := map[string]string{}
+	for _, row := range table {
+		listed[row.path] = row.action
 	}
 	real, err := delta(ctx, root, before, s)
 	if err != nil {
@@ -36,14 +40,14 @@ func checkDelta(ctx context.Context, root string, before, s stage) error {
 	}
 	for _, path := range slices.Sorted(maps.Keys(listed)) {
 		if real[path] == "" {
-			errs = append(errs, fmt.Errorf("%s/README.md lists %s, but it is as in %s", s.name, path, before.name))
+			errs = append(errs, fmt.Errorf("%s/README.md lists %s, but it is the same as in %s", s.name, path, before.name))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// delta says for each file that differs between two stages what the later one
-// does to it: adds, changes or removes.
+// delta returns what the later of two stages does to each file that differs:
+// adds, changes or removes.
 func delta(ctx context.Context, root string, before, after stage) (map[string]string, error) {
 	old, err := comparedFiles(ctx, root, before)
 	if err != nil {
@@ -69,15 +73,37 @@ func delta(ctx context.Context, root string, before, after stage) (map[string]st
 	return found, nil
 }
 
-// parseDelta reads the rows `| adds | `path` | why |` of a lesson's table.
-func parseDelta(lesson string) (map[string]string, error) {
+// tableRow is a row `| adds | `path` | why |` of the table "What changes".
+type tableRow struct{ action, path, piece string }
+
+// readTable reads the table of a stage's README, which may have none.
+func readTable(s stage) []tableRow {
+	lesson, err := os.ReadFile(filepath.Join(s.dir, "README.md"))
+	if err != nil {
+		return nil
+	}
+	table, err := parseTable(string(lesson))
+	if err != nil {
+		return nil // lab test reports what is wrong with it
+	}
+	return table
+}
+
+// parseTable reads the table "What changes" of a lesson. Headings in it,
+// "### NAME", divide the files into pieces.
+func parseTable(lesson string) ([]tableRow, error) {
 	_, section, found := strings.Cut("\n"+lesson, "\n## What changes")
 	if !found {
 		return nil, errors.New(`there is no section "## What changes"`)
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
-	listed := map[string]string{}
+	var table []tableRow
+	piece := ""
 	for line := range strings.Lines(section) {
+		if heading, found := strings.CutPrefix(line, "### "); found {
+			piece = strings.TrimSpace(heading)
+			continue
+		}
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
 		action := strings.TrimSpace(cells[0])
 		if action != "adds" && action != "changes" && action != "removes" {
@@ -87,16 +113,16 @@ func parseDelta(lesson string) (map[string]string, error) {
 			continue
 		}
 		if len(cells) != 3 || strings.TrimSpace(cells[2]) == "" {
-			return nil, fmt.Errorf("a row needs three cells, the last saying why: %s", strings.TrimSpace(line))
+			return nil, fmt.Errorf("a row needs three cells, the last with the reason: %s", strings.TrimSpace(line))
 		}
 		path := strings.Trim(strings.TrimSpace(cells[1]), "`")
-		if listed[path] != "" {
+		if slices.ContainsFunc(table, func(row tableRow) bool { return row.path == path }) {
 			return nil, fmt.Errorf("%s is listed twice", path)
 		}
-		listed[path] = action
+		table = append(table, tableRow{action, path, piece})
 	}
-	if len(listed) == 0 {
+	if len(table) == 0 {
 		return nil, errors.New(`"## What changes" lists nothing`)
 	}
-	return listed, nil
+	return table, nil
 }

@@ -17,15 +17,32 @@ import (
 func doctorVerb() verb {
 	return verb{
 		name:    "doctor",
-		summary: "says what this machine has, what is missing and how to get it",
+		summary: "reports what this machine has, what is missing and how to get it",
 		about: `Go, a C compiler and git are needed; a RabbitMQ is needed for stages 06 to final
-(lab starts or installs one itself where it can); the rest is optional. Fails
-only when something needed is missing.`,
-		run: doctor,
+(lab starts or installs one itself where it can); the rest is optional. The exit
+status is 1 only when something needed is missing.`,
+		run: func(ctx context.Context, l *lab, _ []string) error { return doctor(ctx, l, usualPorts()) },
 	}
 }
 
-func doctor(ctx context.Context, l *lab, args []string) error {
+// usualPort is a port that something of this repository listens on.
+type usualPort struct {
+	number  string
+	use     string
+	setting string // moves it; empty: lab takes another one by itself
+}
+
+func usualPorts() []usualPort {
+	return []usualPort{
+		{"5000", "PlatformService", "PLATFORMS_HTTP_ADDR"},
+		{"5001", "PlatformService's gRPC", "PLATFORMS_GRPC_ADDR"},
+		{"6000", "CommandsService", "COMMANDS_HTTP_ADDR"},
+		{"8080", "final's gateway", "GATEWAY_ADDR"},
+		{"5672", "a RabbitMQ; lab's own takes any free port", ""},
+	}
+}
+
+func doctor(ctx context.Context, l *lab, ports []usualPort) error {
 	missing := 0
 	say := func(state, what, detail string) {
 		code := map[string]string{"ok": "32", "no": "31"}[state]
@@ -65,23 +82,21 @@ func doctor(ctx context.Context, l *lab, args []string) error {
 	} else {
 		say("-", "RabbitMQ", howToGet("RabbitMQ"))
 	}
-	optional("Docker", rabbitmq.CheckDocker(ctx), "its daemon answers")
+	optional("Docker", rabbitmq.CheckDocker(ctx), "its daemon responds")
 
 	fmt.Fprintln(l.out, "\nOptional, for the cluster of stages 03 to final:")
 	version, err = firstLine(ctx, "kubectl", "version", "--client")
 	optional("kubectl", err, version)
 
 	fmt.Fprintln(l.out, "\nPorts:")
-	for _, port := range []struct{ number, use string }{
-		{"5000", "PlatformService (PLATFORMS_HTTP_ADDR)"},
-		{"5001", "PlatformService's gRPC (PLATFORMS_GRPC_ADDR)"},
-		{"6000", "CommandsService (COMMANDS_HTTP_ADDR)"},
-		{"8080", "final's gateway (GATEWAY_ADDR)"},
-		{"5672", "a RabbitMQ; lab's own takes any free port"},
-	} {
+	var taken []string
+	for _, port := range ports {
 		if err := portFree(ctx, net.JoinHostPort("localhost", port.number)); err == nil {
 			say("ok", port.number, "free: "+port.use)
 			continue
+		}
+		if port.setting != "" {
+			taken = append(taken, fmt.Sprintf("%s (%s moves it)", port.number, port.setting))
 		}
 		by := takenBy(ctx, port.number)
 		if port.number == "5000" && runtime.GOOS == "darwin" {
@@ -93,7 +108,11 @@ func doctor(ctx context.Context, l *lab, args []string) error {
 		fmt.Fprintf(l.out, "\nMissing: %d\n", missing)
 		return errReported
 	}
-	fmt.Fprintln(l.out, "\nAll that is needed is here.")
+	if len(taken) > 0 {
+		fmt.Fprintf(l.out, "\nEverything needed is installed, but these ports are taken: %s\n", strings.Join(taken, ", "))
+		return nil
+	}
+	fmt.Fprintln(l.out, "\nEverything needed is installed.")
 	return nil
 }
 
@@ -112,7 +131,7 @@ func firstLine(ctx context.Context, program string, args ...string) (string, err
 	return strings.TrimSpace(line), nil
 }
 
-// takenBy names the process that listens on port, where the system tells.
+// takenBy names the process that listens on port, where the system reports it.
 func takenBy(ctx context.Context, port string) string {
 	var line string
 	var err error
@@ -161,5 +180,5 @@ func howToGet(what string) string {
 	if way := ways[what][""]; way != "" {
 		return way
 	}
-	return "see its site"
+	return "see its website"
 }

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -81,13 +83,13 @@ func TestDeltaCheck(t *testing.T) {
 		},
 		"something listed is not so": {
 			rows: "| adds | `new.go` | a reason |\n| changes | `edited.go` | a reason |\n| removes | `gone.go` | a reason |\n| changes | `same.go` | a reason |\n",
-			want: []string{"lists same.go, but it is as in 01-one"},
+			want: []string{"lists same.go, but it is the same as in 01-one"},
 		},
 		"both, and a wrong verb": {
 			rows: "| changes | `new.go` | a reason |\n| removes | `gone.go` | a reason |\n| adds | `nowhere.go` | a reason |\n",
 			want: []string{"says that the stage changes new.go, but it adds it", "the stage changes edited.go", "lists nowhere.go"},
 		},
-		"no reason":      {rows: "| adds | `new.go` | |\n", want: []string{"saying why"}},
+		"no reason":      {rows: "| adds | `new.go` | |\n", want: []string{"the last with the reason"}},
 		"unknown verb":   {rows: "| renames | `new.go` | a reason |\n", want: []string{"must begin with adds"}},
 		"nothing at all": {rows: "", want: []string{"lists nothing"}},
 	} {
@@ -161,6 +163,35 @@ func TestForwardCarriesAFix(t *testing.T) {
 	}
 }
 
+func TestForwardFollowsAMovedFile(t *testing.T) {
+	const text = "one\ntwo\nthree\nfour\nfive\nsix\n"
+	l := workspace(t, map[string]string{
+		"01-one/k8s/a.yml":        text,
+		"02-two/k8s/base/a.yml":   text + "seven\n",
+		"03-three/k8s/base/a.yml": text + "seven\n",
+		"01-one/k8s/b.yml":        "b\n",
+	})
+	fixed := strings.Replace(text, "two", "2", 1)
+	put(t, l, map[string]string{"01-one/k8s/a.yml": fixed, "01-one/k8s/b.yml": "b, mended\n"})
+	if err := l.do(t.Context(), "forward", "01"); err != nil {
+		t.Fatal(err)
+	}
+	for _, stage := range []string{"02-two", "03-three"} {
+		if got := content(t, l, stage+"/k8s/base/a.yml"); got != fixed+"seven\n" {
+			t.Errorf("%s/k8s/base/a.yml is %q", stage, got)
+		}
+		if stages := l.stages; stages[1].has("k8s/a.yml") || stages[1].has("k8s/b.yml") {
+			t.Error("a file that the stage has moved or removed is back")
+		}
+	}
+	said := l.out.(*bytes.Buffer).String()
+	for _, want := range []string{"k8s/a.yml: merged into k8s/base/a.yml\n", "k8s/b.yml: absent here, skipped\n"} {
+		if strings.Count(said, want) != 2 {
+			t.Errorf("it does not say %q of both stages: %s", want, said)
+		}
+	}
+}
+
 func TestForwardStopsAtAConflictAndGoesOn(t *testing.T) {
 	l := workspace(t, map[string]string{
 		"01-one/a.go":   "package a\nvar a = 1\n",
@@ -231,6 +262,105 @@ func TestHelpShowsWhatAVerbTakes(t *testing.T) {
 				t.Errorf("lab %s does not show %q:\n%s", strings.Join(args, " "), want, out.String())
 			}
 		}
+	}
+}
+
+// lessonStages are two stages with one of everything that diff treats in a way of its own.
+func lessonStages(t *testing.T) *lab {
+	t.Helper()
+	const problem = "\n\n// problem is what goes wrong.\nfunc problem() string {\n\treturn \"a problem\"\n}\n"
+	const long = "one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\n"
+	return workspace(t, map[string]string{
+		"01-one/a/problem.go":       "package a" + problem,
+		"01-one/a/service.go":       "package a\n",
+		"01-one/k8s/old.yml":        "kind: Old\n",
+		"01-one/k8s/moved.yml":      long,
+		"01-one/gone.txt":           "gone\n",
+		"02-two/a/problem.go":       "package a" + problem,
+		"02-two/a/service.go":       "package a\n\nvar started bool\n",
+		"02-two/a/zebra.go":         "package a\n\nvar zebra = 1\n",
+		"02-two/b/problem.go":       "// Package b is the second.\npackage b" + problem,
+		"02-two/b/twin.go":          "package b\n\nvar twin = 1\n",
+		"02-two/c/problem.go":       "package c" + problem,
+		"02-two/c/twin.go":          "package c\n\nvar twin = 1\n",
+		"02-two/c/a_test.go":        "package c\n\nvar test = 1\n",
+		"02-two/k8s/old.yml":        "kind: New\n",
+		"02-two/k8s/deep/moved.yml": long,
+		"02-two/schema.sql":         "CREATE TABLE t (id INT);\n",
+		"02-two/go.mod":             "module microcomm/02-two\n\nrequire example.org/direct v1.0.0\n\nrequire (\n\texample.org/other v1.0.0 // indirect\n)\n",
+		"02-two/README.md": "# Two\n\n## What changes\n\n### The code\n\n" + strings.ReplaceAll(
+			"| changes | a/service.go |\n| adds | c/twin.go |\n| adds | b/twin.go |\n| adds | a/zebra.go |\n| adds | b/problem.go |\n| adds | c/problem.go |\n| adds | c/a_test.go |\n", ".go |", ".go | why |") +
+			"\n### Manifests\n\n| changes | `k8s/old.yml` | why |\n\n## Run it\n",
+	})
+}
+
+// diffOf is what lab diff prints.
+func diffOf(t *testing.T, l *lab, args ...string) string {
+	t.Helper()
+	l.out.(*bytes.Buffer).Reset()
+	if err := l.do(t.Context(), append([]string{"diff"}, args...)...); err != nil {
+		t.Fatal(err)
+	}
+	return l.out.(*bytes.Buffer).String()
+}
+
+func TestDiffIsInReadingOrder(t *testing.T) {
+	text := diffOf(t, lessonStages(t), "02", ".")
+	at := 0
+	for _, want := range []string{
+		// the list, and then the same once more
+		"\nchanged Go\n  a/service.go ", "\nnew Go\n  c/twin.go ", "  b/twin.go ", "  a/zebra.go ", "\nSQL and .proto\n  schema.sql ",
+		"  k8s/old.yml ", "  gone.txt ", "removed\n", "\ngo.mod\n", "\ntests (shown with --tests)\n  c/a_test.go ",
+		"+var started", "+++ b/c/twin.go", "\nb/twin.go: the same as c/twin.go, but for the package\n", "+++ b/a/zebra.go",
+		"+CREATE TABLE", "+kind: New", "\ngone.txt: removed\n", "+require example.org/direct",
+	} {
+		next := strings.Index(text[at:], want)
+		if next < 0 {
+			t.Fatalf("%q is missing, or not in its place:\n%s", want, text)
+		}
+		at += next + len(want)
+	}
+	for _, want := range []string{"\nc/problem.go: the same as a/problem.go, but for the package\n", "\nk8s/deep/moved.yml: moved from k8s/moved.yml\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing", want)
+		}
+	}
+	for _, unwanted := range []string{"example.org/other", "require (", "-gone", "var test"} {
+		if strings.Contains(text, unwanted) {
+			t.Errorf("the diff shows %q", unwanted)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+}
+
+func TestDiffOfOnePiece(t *testing.T) {
+	l := lessonStages(t)
+	for name, test := range map[string]struct {
+		args     []string
+		has, not string
+	}{
+		"all, with pieces": {[]string{"02"}, "Pieces\n  The code   6 files changed, ", "+var zebra"},
+		"a heading":        {[]string{"02", "the", "code"}, "+var zebra", "old.yml"},
+		"another heading":  {[]string{"02", "Manifests"}, "+kind: New", "zebra"},
+		"a part of a path": {[]string{"02", "zebra"}, "+var zebra", "service.go"},
+		"a twin alone":     {[]string{"02", "b/twin"}, "+var twin", "the same as"},
+		"a folder":         {[]string{"02", "02-two/k8s"}, "+kind: New", "zebra"},
+		"a pattern":        {[]string{"02", "*.sql"}, "+CREATE TABLE", "zebra"},
+		"of two stages":    {[]string{"01", "02", "zebra"}, "+var zebra", "service.go"},
+		"with tests":       {[]string{"--tests", "02", "c/"}, "+var test", "zebra"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := diffOf(t, l, test.args...)
+			if !strings.Contains(text, test.has) || strings.Contains(text, test.not) {
+				t.Errorf("want %q and not %q:\n%s", test.has, test.not, text)
+			}
+		})
+	}
+	err := l.do(t.Context(), "diff", "02", "Manifets")
+	if err == nil || !strings.Contains(err.Error(), "02-two changes nothing called Manifets; did you mean Manifests?") {
+		t.Errorf("error: %v", err)
 	}
 }
 
@@ -312,6 +442,75 @@ func TestVersionsMustAgree(t *testing.T) {
 	err := checkVersions(l.root)
 	if err == nil || err.Error() != "example.org/b: v1.0.0 in 02-two; v1.1.0 in 03-three" {
 		t.Errorf("error: %v", err)
+	}
+}
+
+func TestTestsWithoutABrokerGetNoURL(t *testing.T) {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("no gcc, which lab test asks for")
+	}
+	l := workspace(t, map[string]string{
+		"01-one/go.mod":                       "module microcomm/01-one\n\ngo 1.26\n",
+		"01-one/platformservice/publisher.go": "package platformservice\n",
+		"01-one/platformservice/publisher_test.go": `package platformservice
+
+import (
+	"os"
+	"testing"
+)
+
+func TestPublisher(t *testing.T) {
+	if url, set := os.LookupEnv("RABBITMQ_URL"); set {
+		t.Errorf("RABBITMQ_URL is %q", url)
+	}
+}
+`,
+	})
+	t.Setenv("RABBITMQ_URL", "amqp://localhost:1/")
+	if err := l.do(t.Context(), "test", "01", "--no-broker", "--run", "TestPublisher"); err != nil {
+		t.Errorf("error: %v\n%s", err, l.out)
+	}
+}
+
+func TestTwinsMustAgree(t *testing.T) {
+	l := workspace(t, map[string]string{
+		"01-one/platformservice/problem.go": "package platformservice\n\nvar problem = 1\n",
+		"01-one/commandsservice/problem.go": "// Package commandsservice is the other one.\npackage commandsservice\n\nvar problem = 1\n",
+		"02-two/platformservice/health.go":  "package platformservice\n\nvar health = 1\n",
+		"02-two/commandsservice/health.go":  "package commandsservice\n\nvar health = 1\n",
+		"02-two/platformservice/rest.go":    "package platformservice\n\nvar rest = 1\n", // no twin
+		"02-two/commandsservice/rest.go":    "package commandsservice\n\nvar rest = 2\n",
+		"02-two/platformservice/broker.go":  "package platformservice\n", // only one has it
+	})
+	if err := checkTwins(l.stages[1]); err != nil {
+		t.Errorf("equal twins: %v", err)
+	}
+	if err := checkTwins(l.stages[0]); err == nil || !strings.Contains(err.Error(), "commandsservice/problem.go") {
+		t.Errorf("a comment of one alone: %v", err)
+	}
+	put(t, l, map[string]string{"02-two/commandsservice/health.go": "package commandsservice\n\nvar health = 2\n"})
+	if err := checkTwins(l.stages[1]); err == nil || !strings.Contains(err.Error(), "commandsservice/health.go") {
+		t.Errorf("twins that differ: %v", err)
+	}
+}
+
+func TestDoctorNamesATakenPortLast(t *testing.T) {
+	listener, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := workspace(t, nil)
+	if err := doctor(t.Context(), l, []usualPort{{port, "a service", "SERVICE_ADDR"}}); err != nil {
+		t.Skip("something needed is missing on this machine")
+	}
+	said := l.out.(*bytes.Buffer).String()
+	if !strings.HasSuffix(said, "but these ports are taken: "+port+" (SERVICE_ADDR moves it)\n") {
+		t.Errorf("it ends:\n%s", said)
 	}
 }
 

@@ -33,7 +33,29 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 	}
 }
 
-// isTerminal tells if w is a terminal, and so whether colours and a pager help.
+// watchPipe returns a writer to file that calls broken when nobody reads any
+// more. A terminal needs none: when it goes, there is a SIGHUP.
+func watchPipe(file *os.File, broken func()) io.Writer {
+	if isTerminal(file) {
+		return file
+	}
+	return &watchedPipe{file, broken}
+}
+
+type watchedPipe struct {
+	out    io.Writer
+	broken func()
+}
+
+func (w *watchedPipe) Write(p []byte) (int, error) {
+	n, err := w.out.Write(p)
+	if err != nil {
+		w.broken()
+	}
+	return n, err
+}
+
+// isTerminal reports whether w is a terminal, and so whether colours and a pager help.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	if !ok {
