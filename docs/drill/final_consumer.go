@@ -12,11 +12,11 @@ func slowConsumer(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	if err := r.start(ctx); err != nil {
+	if err := r.prepare(ctx); err != nil {
 		return err
 	}
-	if err := r.flows(ctx); err != nil { // its queue is there from now on
-		return err
+	if !r.expectQueue(ctx, commandsQueue) {
+		return nil
 	}
 	if err := commands.terminate(); err != nil {
 		return err
@@ -26,7 +26,10 @@ func slowConsumer(ctx context.Context, r *run) error {
 	r.startLoad(ctx, loadConfig{clients: 32, total: events})
 	r.load.wait()
 	waiting, err := depth(ctx, r.broker.URL(), commandsQueue)
-	r.expect("every event to wait in "+commandsQueue, err == nil && waiting >= events, "%s", countOr(waiting, err))
+	if err != nil {
+		return err
+	}
+	r.expect("every event to wait in "+commandsQueue, waiting >= events, "%d of %d", waiting, events)
 
 	r.phase("draining")
 	if err := r.launch(commands); err != nil {
@@ -64,9 +67,12 @@ func slowConsumer(ctx context.Context, r *run) error {
 	return nil
 }
 
-func countOr(n int, err error) string {
+// expectQueue expects a durable queue of final to be there, without which there
+// is nothing to drill.
+func (r *run) expectQueue(ctx context.Context, queue string) bool {
+	_, err := depth(ctx, r.broker.URL(), queue)
 	if err != nil {
-		return err.Error()
+		r.expect("the queue "+queue, false, "%s", err)
 	}
-	return fmt.Sprint(n)
+	return err == nil
 }

@@ -28,7 +28,8 @@ func brokerCrashes(ctx context.Context, r *run) error {
 			return err
 		}
 		r.phase("broker up")
-		if err := r.lasts(ctx, max(0, time.Until(next))); err != nil {
+		// Long enough for some of what gathered to leave, when the start took long.
+		if err := r.lasts(ctx, max(time.Second, time.Until(next))); err != nil {
 			return err
 		}
 	}
@@ -44,15 +45,16 @@ func platformsCrashes(ctx context.Context, r *run) error {
 	if _, err := r.pair(); err != nil {
 		return err
 	}
-	return r.crashes(ctx, r.platforms, max(3, r.count(10)))
+	return r.crashes(ctx, 300, r.platforms, max(3, r.count(10)))
 }
 
-// commandsCrashes kills CommandsService at random moments.
+// commandsCrashes kills CommandsService at random moments, most of them while it
+// catches up with what gathered since the last.
 func commandsCrashes(ctx context.Context, r *run) error {
 	if _, err := r.pair(); err != nil {
 		return err
 	}
-	return r.crashes(ctx, r.commands, max(3, r.count(10)))
+	return r.crashes(ctx, 800, r.commands, max(3, r.count(10)))
 }
 
 // replicas kills each of several replicas in turn.
@@ -67,7 +69,7 @@ func replicas(ctx context.Context, r *run) error {
 			return err
 		}
 	}
-	if err := r.crashes(ctx, r.all(), len(r.all())); err != nil {
+	if err := r.crashes(ctx, 300, r.all(), len(r.all())); err != nil {
 		return err
 	}
 	r.tell("Events published twice", "%d", r.verdict.eventsRepeated)
@@ -75,9 +77,9 @@ func replicas(ctx context.Context, r *run) error {
 }
 
 // crashes kills one of the services after the other, so many times in all, under
-// a load that keeps every part busy.
-func (r *run) crashes(ctx context.Context, services []*service, times int) error {
-	if err := r.begin(ctx, loadConfig{clients: 16, rate: 300}); err != nil {
+// a load of rate POSTs a second that keeps every part busy.
+func (r *run) crashes(ctx context.Context, rate float64, services []*service, times int) error {
+	if err := r.begin(ctx, loadConfig{clients: 16, rate: rate}); err != nil {
 		return err
 	}
 	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
@@ -85,13 +87,13 @@ func (r *run) crashes(ctx context.Context, services []*service, times int) error
 	}
 	r.phase("crashes")
 	for i := range times {
-		if err := r.lasts(ctx, r.atRandom(4*time.Second)); err != nil {
+		if err := r.lasts(ctx, r.atRandom(3*time.Second)); err != nil {
 			return err
 		}
 		s := services[i%len(services)]
 		r.progress.say("killing %s", s.name)
 		s.kill()
-		if err := r.lasts(ctx, r.atRandom(time.Second)); err != nil {
+		if err := r.lasts(ctx, r.atRandom(2*time.Second)); err != nil {
 			return err
 		}
 		if err := r.restart(ctx, s); err != nil {

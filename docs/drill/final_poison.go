@@ -26,6 +26,9 @@ func poison(ctx context.Context, r *run) error {
 	if err := r.begin(ctx, loadConfig{clients: 8, rate: 200, total: r.count(1000)}); err != nil {
 		return err
 	}
+	if !r.expectQueue(ctx, deadQueue) {
+		return nil
+	}
 	store, err := sql.Open("sqlite3", "file:"+r.commandsFile()+"?_busy_timeout=5000&_journal_mode=WAL&_txlock=immediate")
 	if err != nil {
 		return err

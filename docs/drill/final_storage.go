@@ -87,7 +87,7 @@ func (r *run) storageFault(ctx context.Context, breakIt, mend func() error) erro
 	if err := r.lasts(ctx, max(12*time.Second, r.times(20*time.Second))); err != nil {
 		return err
 	}
-	r.phase("mended")
+	r.phase(recovering)
 	if err := mend(); err != nil {
 		return fmt.Errorf("mend the storage: %w", err)
 	}

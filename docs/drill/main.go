@@ -23,8 +23,8 @@ const synopsis = `usage: drill STAGE NAME [--json] [--short] [--keys]
        drill STAGE --list
        drill --compare [--out DIR] [--short]`
 
-// errUsage is a mistake in the command line.
-var errUsage = errors.New(synopsis)
+// errUsage is wrapped by a mistake in the command line.
+var errUsage = errors.New("wrong usage")
 
 // errFailed ends the program with status 1 without another word.
 var errFailed = errors.New("a drill failed")
@@ -40,7 +40,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "drill: interrupted")
 		os.Exit(130)
 	case errors.Is(err, errUsage):
-		fmt.Fprintln(os.Stderr, err)
+		fmt.Fprintf(os.Stderr, "drill: %v\n%s\n", err, synopsis)
 		os.Exit(2)
 	case !errors.Is(err, errFailed):
 		fmt.Fprintln(os.Stderr, "drill:", err)
@@ -64,7 +64,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	var names []string
 	for len(args) > 0 { // flags may stand before and after the names
 		if err := flags.Parse(args); err != nil {
-			return fmt.Errorf("%w\n%w", err, errUsage)
+			return fmt.Errorf("%w: %w", errUsage, err)
 		}
 		if args = flags.Args(); len(args) > 0 {
 			names, args = append(names, args[0]), args[1:]
@@ -84,7 +84,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		if out == "" {
 			out = filepath.Join(root, "docs", "drill")
 		}
-		return d.compare(ctx, stdout, out)
+		return d.compare(ctx, stdout, out, asJSON)
 	}
 	if len(names) == 0 {
 		return errUsage
@@ -101,15 +101,19 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		}
 		return nil
 	case all && len(names) == 1:
+		chosen = withKeys(chosen)
 	case len(names) == 2:
 		if chosen = named(chosen, names[1]); len(chosen) == 0 {
-			return fmt.Errorf("%w: %s has no drill %q; drill %s --list shows them", errUsage, s.name, names[1], names[0])
+			return fmt.Errorf("%w: %s has no drill %q; --list shows them", errUsage, s.name, names[1])
 		}
 	default:
 		return errUsage
 	}
 	if err := s.build(ctx, dir, stderr); err != nil {
 		return err
+	}
+	if opts.keys && s.name != "final" {
+		return fmt.Errorf("%w: only final knows keys", errUsage)
 	}
 	var reports []report
 	failed := false
@@ -135,6 +139,20 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return errFailed
 	}
 	return nil
+}
+
+// withKeys adds, after each drill that leaves clients without a response, the same
+// with clients that retry.
+func withKeys(chosen []drill) []drill {
+	var both []drill
+	for _, d := range chosen {
+		both = append(both, d)
+		if d.unanswered {
+			d.keys = true
+			both = append(both, d)
+		}
+	}
+	return both
 }
 
 func named(all []drill, name string) []drill {
@@ -168,12 +186,14 @@ func (d *driller) tidy() {
 // drill runs one drill to its report.
 func (d *driller) drill(ctx context.Context, s stage, what drill) report {
 	start := time.Now()
-	r, err := d.run(ctx, s, what.name, func(ctx context.Context, r *run) error {
+	opts := d.options
+	opts.keys = opts.keys || what.keys
+	r, err := d.run(ctx, s, what.name, opts, func(ctx context.Context, r *run) error {
 		if err := what.run(ctx, r); err != nil {
 			return err
 		}
 		if what.expect != nil {
-			what.expect(r)
+			return what.expect(ctx, r)
 		}
 		return nil
 	})
@@ -188,10 +208,10 @@ func (d *driller) drill(ctx context.Context, s stage, what drill) report {
 }
 
 // run lets do drill a new system of stage s, of which nothing is left running.
-func (d *driller) run(ctx context.Context, s stage, name string, do func(context.Context, *run) error) (*run, error) {
+func (d *driller) run(ctx context.Context, s stage, name string, opts options, do func(context.Context, *run) error) (*run, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	d.runs++
-	r := &run{options: d.options, progress: startProgress(d.progress), ignore: map[string]bool{}}
+	r := &run{options: opts, progress: startProgress(d.progress), ignore: map[string]bool{}}
 	defer r.progress.stop()
 	r.system = &system{stage: s, dir: filepath.Join(d.dir, fmt.Sprintf("%s-%s-%d", s.name, name, d.runs)), client: newClient(), ports: map[int]bool{}}
 	defer r.close()
@@ -209,14 +229,22 @@ func (d *driller) run(ctx context.Context, s stage, name string, do func(context
 	return r, err
 }
 
-// showLogs prints the end of what each service said.
+// showLogs prints the last complaints of each service.
 func (r *run) showLogs() {
 	for _, s := range r.all() {
 		text, err := os.ReadFile(r.log(s))
 		if err != nil {
 			continue
 		}
-		fmt.Fprintf(r.progress, "\nthe end of %s:\n%s\n", r.log(s), process.LastLines(string(text), 15))
+		var complaints strings.Builder
+		for line := range strings.Lines(string(text)) {
+			if !strings.Contains(line, "level=INFO") && !strings.Contains(line, `"level":"INFO"`) {
+				complaints.WriteString(line)
+			}
+		}
+		if complaints.Len() > 0 {
+			fmt.Fprintf(r.progress, "\nfrom the end of %s:\n%s\n", r.log(s), process.LastLines(complaints.String(), 8))
+		}
 	}
 }
 

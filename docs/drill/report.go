@@ -137,6 +137,12 @@ func few(names []string) []string { return names[:min(len(names), 20)] }
 // write prints the report for people.
 func (rep report) write(w io.Writer) {
 	fmt.Fprintf(w, "\n%s %s: %s\n", rep.Stage, rep.Drill, rep.Does)
+	if rep.Short {
+		fmt.Fprintln(w, "Short: a fifth of the time and of the counts.")
+	}
+	if rep.Keys {
+		fmt.Fprintln(w, "Clients retry a POST without a response, with an Idempotency-Key.")
+	}
 	if rep.Skipped != "" {
 		fmt.Fprintf(w, "\nNOT RUN: %s\n", rep.Skipped)
 		return
@@ -198,7 +204,11 @@ func summarise(w io.Writer, reports []report) {
 		case !rep.Passed:
 			result = "FAILED"
 		}
-		fmt.Fprintf(w, "%s %-16s %s\n", rep.Stage, rep.Drill, result)
+		name := rep.Drill
+		if rep.Keys {
+			name += " --keys"
+		}
+		fmt.Fprintf(w, "%s %-24s %s\n", rep.Stage, name, result)
 	}
 }
 

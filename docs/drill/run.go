@@ -90,9 +90,8 @@ func (r *run) phase(name string) {
 	r.progress.say("%s", name)
 }
 
-// begin starts the system and waits until a platform gets through it; then it
-// starts to watch, and the load.
-func (r *run) begin(ctx context.Context, cfg loadConfig) error {
+// prepare starts the system and waits until a platform gets through it.
+func (r *run) prepare(ctx context.Context) error {
 	if err := r.start(ctx); err != nil {
 		return err
 	}
@@ -105,6 +104,14 @@ func (r *run) begin(ctx context.Context, cfg loadConfig) error {
 	}
 	for _, p := range seeded {
 		r.ignore[p.Name] = true
+	}
+	return nil
+}
+
+// begin prepares the system, and then starts to watch it and the load.
+func (r *run) begin(ctx context.Context, cfg loadConfig) error {
+	if err := r.prepare(ctx); err != nil {
+		return err
 	}
 	r.arrivals = watchArrivals(ctx, r.client, r.commands)
 	if r.broker != nil {
@@ -295,11 +302,11 @@ func (r *run) close() {
 	r.system.close()
 }
 
-// in selects the posts that were begun in the phases of that name.
-func (r *run) in(name string) []post {
+// in selects the posts that were begun in the phases of those names.
+func (r *run) in(names ...string) []post {
 	var posts []post
 	for i, ph := range r.phases {
-		if ph.name != name {
+		if !slices.Contains(names, ph.name) {
 			continue
 		}
 		for _, p := range r.history.posts {
