@@ -25,7 +25,7 @@ func comparisonChart(rows []comparison) string {
 	for _, row := range rows {
 		longest = max(longest, row.Healthy.P50, row.Slow.P50)
 	}
-	post := panel{title: fmt.Sprintf("How long a POST takes (p50): all is well, and CommandsService %d ms away", delay.Milliseconds())}
+	post := panel{title: fmt.Sprintf("How long a POST takes (p50), when all is well and when CommandsService is %d ms away", delay.Milliseconds())}
 	losses := []panel{
 		{title: "Lost while CommandsService is down"},
 		{title: "Lost while the broker is down"},
@@ -34,8 +34,8 @@ func comparisonChart(rows []comparison) string {
 	for _, row := range rows {
 		label := row.Stage + ", " + row.Adds
 		post.bars = append(post.bars,
-			bar{label, 100 * row.Healthy.P50 / longest, fmt.Sprintf("%.1f ms", row.Healthy.P50), true},
-			bar{"", 100 * row.Slow.P50 / longest, fmt.Sprintf("%.1f ms", row.Slow.P50), false})
+			bar{label, 100 * row.Healthy.P50 / longest, fmt.Sprintf("%.1f ms, all is well", row.Healthy.P50), true},
+			bar{"", 100 * row.Slow.P50 / longest, fmt.Sprintf("%.1f ms, slow", row.Slow.P50), false})
 		for i, l := range []*loss{row.CommandsDown, row.BrokerCrash, row.PlatformsDown} {
 			if l != nil {
 				losses[i].bars = append(losses[i].bars, bar{label, l.percent(), l.String(), false})

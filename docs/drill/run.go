@@ -161,31 +161,34 @@ func (r *run) lasts(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// flows waits until a new platform gets from PlatformService to CommandsService.
-// A probe may be lost on its way: then there is another.
+// flows waits until new platforms get from PlatformService to CommandsService. A
+// probe may be lost on its way: then there is another. And one alone may have got
+// there by a backfill, which comes once: so two in a row have to.
 func (r *run) flows(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	for {
+	for arrived := 0; arrived < 2; {
 		r.probes++
 		name := fmt.Sprintf("probe-%d", r.probes)
 		r.ignore[name] = true
-		err := r.probe(ctx, name)
-		if err == nil {
-			return nil
+		if err := r.alive(); err != nil {
+			return err
 		}
-		if ctx.Err() != nil {
+		err := r.probe(ctx, name)
+		if err != nil && ctx.Err() != nil {
 			return fmt.Errorf("no platform gets from PlatformService to CommandsService: %w", err)
 		}
+		arrived++
+		if err != nil {
+			arrived = 0
+		}
 	}
+	return nil
 }
 
 // probe creates one platform and waits, for a second, until it can be read in
 // CommandsService.
 func (r *run) probe(ctx context.Context, name string) error {
-	if err := r.alive(); err != nil {
-		return err
-	}
 	probing, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	_, last := r.client.create(probing, r.up(r.platforms), name)
