@@ -25,11 +25,14 @@ func slowConsumer(ctx context.Context, r *run) error {
 	r.phase("gathering")
 	r.startLoad(ctx, loadConfig{clients: 32, total: events})
 	r.load.wait()
-	waiting, err := depth(ctx, r.broker.URL(), commandsQueue)
-	if err != nil {
+	took, err := r.within(ctx, time.Minute, func(ctx context.Context) error {
+		waiting, err := depth(ctx, r.broker.URL(), commandsQueue)
+		if err == nil && waiting < events {
+			err = fmt.Errorf("%d of %d are there", waiting, events)
+		}
 		return err
-	}
-	r.expect("every event to wait in "+commandsQueue, waiting >= events, "%d of %d", waiting, events)
+	})
+	r.expect("every event to wait in "+commandsQueue, err == nil, "%s after the last POST", tookOr(took, err))
 
 	r.phase("draining")
 	if err := r.launch(commands); err != nil {
@@ -49,7 +52,7 @@ func slowConsumer(ctx context.Context, r *run) error {
 	// What may be missing of the backfill at that moment is nothing.
 	r.expect("CommandsService to be ready when it has the platforms, and not before", len(list) >= events,
 		"ready after %s, with %d of %d", rounded(wasReady), len(list), events)
-	took, err := r.within(ctx, 5*time.Minute, func(ctx context.Context) error {
+	took, err = r.within(ctx, 5*time.Minute, func(ctx context.Context) error {
 		waiting, err := depth(ctx, r.broker.URL(), commandsQueue)
 		if err == nil && waiting > 0 {
 			err = fmt.Errorf("%d events wait", waiting)

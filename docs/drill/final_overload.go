@@ -47,7 +47,7 @@ func overload(ctx context.Context, r *run) error {
 	if err := r.finish(ctx, r.patience()); err != nil {
 		return err
 	}
-	unloaded, overloaded := r.latencyIn(before), r.latencyIn("overload")
+	capacity, overloaded := r.latencyIn("at capacity"), r.latencyIn("overload")
 	var refusals []time.Duration
 	others := 0
 	for _, p := range r.in("overload") {
@@ -61,10 +61,13 @@ func overload(ctx context.Context, r *run) error {
 	refused := quantilesOf(refusals)
 	r.tell("POSTs a second under overload", "%.0f accepted, %.0f refused",
 		float64(overloaded.n)/length.Seconds(), float64(refused.n)/length.Seconds())
-	r.expect("those accepted to take no more than 25 times as long as without load (p99)", overloaded.n > 0 && overloaded.p99 <= 25*unloaded.p99,
-		"%s, and %s without: %.1f times", rounded(overloaded.p99), rounded(unloaded.p99), ratio(overloaded.p99, unloaded.p99))
+	// As many requests as are served at once make each wait for the others, too:
+	// that, and not an idle service, is what overload may not make much worse.
+	bound := 10 * capacity.p99
+	r.expect("those accepted to take at most ten times as long as at capacity (p99)", overloaded.n > 0 && overloaded.p99 <= bound,
+		"%s, and %s at capacity: %.1f times", rounded(overloaded.p99), rounded(capacity.p99), ratio(overloaded.p99, capacity.p99))
 	r.expect("the others to get a 503 with Retry-After", refused.n > 0 && others == 0, "%d did, %d got something else", refused.n, others)
-	r.expect("these to come as soon (p99)", refused.n > 0 && refused.p99 <= 25*unloaded.p99, "%s", rounded(refused.p99))
+	r.expect("these to come as soon (p99)", refused.n > 0 && refused.p99 <= bound, "%s", rounded(refused.p99))
 	usage.stop()
 	r.expectBounded(platforms, usage, 128)
 	r.expectComplete()

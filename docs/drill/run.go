@@ -186,10 +186,13 @@ func (r *run) flows(ctx context.Context) error {
 	return nil
 }
 
-// probe creates one platform and waits, for a second, until it can be read in
-// CommandsService.
+// probeWait is how long a probe may take. A relay that asks its database for
+// events once a second needs a little more than that.
+const probeWait = 2 * time.Second
+
+// probe creates one platform and waits until it can be read in CommandsService.
 func (r *run) probe(ctx context.Context, name string) error {
-	probing, cancel := context.WithTimeout(ctx, time.Second)
+	probing, cancel := context.WithTimeout(ctx, probeWait)
 	defer cancel()
 	_, last := r.client.create(probing, r.up(r.platforms), name)
 	poll := time.NewTicker(20 * time.Millisecond)
@@ -206,7 +209,7 @@ func (r *run) probe(ctx context.Context, name string) error {
 		case <-poll.C:
 		case <-probing.Done():
 			if last == nil {
-				last = fmt.Errorf("%s did not arrive within a second", name)
+				last = fmt.Errorf("%s did not arrive within %s", name, probeWait)
 			}
 			return last
 		}
