@@ -1,34 +1,60 @@
 package platformservice
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"strconv"
 )
 
-// Config is what can be set from outside. ConfigFromEnv says where from.
+// Config holds the settings. ConfigFromEnv reads them from the environment.
 type Config struct {
 	HTTPAddr    string // where the REST API listens, host:port
-	DatabaseURL string // see OpenStore
-	Seed        bool   // give an empty store some platforms
+	DatabaseURL string // see openStore
+	Seed        bool   // store some example platforms when there are none
 }
 
-// ConfigFromEnv reads the configuration with lookup, which is os.LookupEnv. A
-// variable that is not set has the value that serves development on one's own
-// machine. The error names the variable that is wrong.
+// ConfigFromEnv reads the settings with lookup, which is os.LookupEnv. The
+// defaults are for development on one's own machine. The error names every
+// variable that is wrong.
 func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
-	get := func(name, unset string) string {
-		if value, ok := lookup(name); ok {
-			return value
-		}
-		return unset
+	env := environment{lookup: lookup}
+	cfg := Config{
+		HTTPAddr:    env.addr("PLATFORMS_HTTP_ADDR", "localhost:5000"),
+		DatabaseURL: env.text("DATABASE_URL", "sqlite::memory:"),
+		Seed:        env.boolean("SEED_DATA", true),
 	}
-	c := Config{
-		HTTPAddr:    get("PLATFORMS_HTTP_ADDR", "localhost:5000"),
-		DatabaseURL: get("DATABASE_URL", "sqlite::memory:"),
+	return cfg, errors.Join(env.errs...)
+}
+
+// environment reads variables, and collects what is wrong with them.
+type environment struct {
+	lookup func(string) (string, bool)
+	errs   []error
+}
+
+func (e *environment) text(name, fallback string) string {
+	if value, ok := e.lookup(name); ok {
+		return value
 	}
-	var err error
-	if c.Seed, err = strconv.ParseBool(get("SEED_DATA", "true")); err != nil {
-		return Config{}, fmt.Errorf("SEED_DATA: %q is neither true nor false", get("SEED_DATA", ""))
+	return fallback
+}
+
+// addr refuses an address without a port: to listen there would mean a random
+// port and, without a host too, every network of the machine.
+func (e *environment) addr(name, fallback string) string {
+	value := e.text(name, fallback)
+	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is not an address such as %s", name, value, fallback))
 	}
-	return c, nil
+	return value
+}
+
+func (e *environment) boolean(name string, fallback bool) bool {
+	text := e.text(name, strconv.FormatBool(fallback))
+	value, err := strconv.ParseBool(text)
+	if err != nil {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is neither true nor false", name, text))
+	}
+	return value
 }

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,12 +21,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience is how long a test waits for what is going to happen anyway.
+// patience bounds how long a test waits for what must happen.
 const patience = 20 * time.Second
 
-// waitFor returns when condition is true, and fails the test when it does not
+// eventually returns when condition is true, and fails the test when it does not
 // become so.
-func waitFor(t testing.TB, what string, condition func() bool) {
+func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -34,20 +36,20 @@ func waitFor(t testing.TB, what string, condition func() bool) {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			require.FailNow(t, "waited in vain: "+what)
+			require.FailNow(t, "timed out waiting for: "+what)
 		}
 	}
 }
 
-// receive returns what comes from a channel, and fails the test when nothing
-// does.
+// receive returns the next value of a channel, and fails the test when none
+// comes.
 func receive[T any](t testing.TB, what string, from <-chan T) T {
 	t.Helper()
 	select {
 	case value := <-from:
 		return value
 	case <-time.After(patience):
-		require.FailNow(t, "waited in vain: "+what)
+		require.FailNow(t, "timed out waiting for: "+what)
 		panic("not reached")
 	}
 }
@@ -55,7 +57,7 @@ func receive[T any](t testing.TB, what string, from <-chan T) T {
 // waitRefused returns when nobody listens at addr any more.
 func waitRefused(t testing.TB, addr string) {
 	t.Helper()
-	waitFor(t, "no new connections", func() bool {
+	eventually(t, "no new connections", func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			conn.Close()
@@ -76,32 +78,8 @@ func noGoroutineLeft(t testing.TB) {
 				t.Logf("%s", stacks[:runtime.Stack(stacks, true)])
 			}
 		}()
-		waitFor(t, "no goroutine left", func() bool { return runtime.NumGoroutine() <= before })
+		eventually(t, "no goroutine left", func() bool { return runtime.NumGoroutine() <= before })
 	})
-}
-
-// memoryStore returns an empty store in memory.
-func memoryStore(t testing.TB) Store {
-	t.Helper()
-	return openStore(t, "sqlite::memory:")
-}
-
-// openStore returns the store that url names, ready for use.
-func openStore(t testing.TB, url string) Store {
-	t.Helper()
-	store, err := OpenStore(url)
-	require.NoError(t, err)
-	t.Cleanup(func() { store.Close() })
-	require.NoError(t, store.Prepare(t.Context()))
-	return store
-}
-
-// createPlatform stores a platform of this name.
-func createPlatform(t testing.TB, store Store, name string) Platform {
-	t.Helper()
-	platform, err := store.CreatePlatform(t.Context(), Platform{Name: name, Publisher: "Microsoft", Cost: "Free"})
-	require.NoError(t, err)
-	return platform
 }
 
 // logCapture keeps what was logged.
@@ -113,7 +91,7 @@ type logCapture struct {
 // captureLog returns a logger and what it is going to log.
 func captureLog() (*slog.Logger, *logCapture) {
 	logged := &logCapture{}
-	return slog.New(slog.NewTextHandler(logged, nil)), logged
+	return slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug})), logged
 }
 
 func (l *logCapture) Write(line []byte) (int, error) {
@@ -143,53 +121,89 @@ func serve(t testing.TB, handler http.Handler) string {
 	return server.URL
 }
 
-// answer is what a server answered.
-type answer struct {
+// response is what a server sent.
+type response struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// send sends a request, with a body of JSON unless that is empty, and returns
-// the answer. A redirect is an answer like any other.
-func send(t testing.TB, method, url, body string) answer {
+// send sends a request and returns the response. The body is sent as JSON
+// unless header, which lists names and values in turn, says otherwise.
+func send(t testing.TB, method, url, body string, header ...string) response {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
-	require.NoError(t, err)
-	if body != "" {
-		request.Header.Set("Content-Type", "application/json")
+	request := newRequest(t, method, url, strings.NewReader(body))
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
 	}
 	return sendRequest(t, request)
 }
 
-func sendRequest(t testing.TB, request *http.Request) answer {
+// newRequest returns a request with a body of JSON. A body of unknown length is
+// sent in chunks.
+func newRequest(t testing.TB, method, url string, body io.Reader) *http.Request {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, body)
+	require.NoError(t, err)
+	request.Header.Set("Content-Type", "application/json")
+	return request
+}
+
+// sendRequest sends a request and returns the response, which may be a redirect.
+func sendRequest(t testing.TB, request *http.Request) response {
 	t.Helper()
 	client := &http.Client{
 		Timeout:       patience,
 		Transport:     &http.Transport{DisableKeepAlives: true}, // leaves no goroutine
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	response, err := client.Do(request)
+	res, err := client.Do(request)
 	require.NoError(t, err)
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
 	require.NoError(t, err)
-	return answer{response.StatusCode, response.Header, string(body)}
+	return response{res.StatusCode, res.Header, string(body)}
 }
 
-// requireProblem checks that a is a problem of this status with every member
-// that a problem has, and returns it.
-func requireProblem(t testing.TB, status int, a answer) problem {
+// requireJSON requires a response of this status with this JSON.
+func requireJSON(t testing.TB, r response, status int, body string) {
 	t.Helper()
-	require.Equal(t, status, a.status, a.body)
-	assert.Equal(t, "application/problem+json", a.header.Get("Content-Type"))
+	require.Equal(t, status, r.status, r.body)
+	require.Equal(t, "application/json", r.header.Get("Content-Type"))
+	require.JSONEq(t, body, r.body)
+}
+
+// requireProblem requires a problem of this status with every member that a
+// problem has, and with errors for exactly these fields.
+func requireProblem(t testing.TB, r response, status int, fields ...string) problem {
+	t.Helper()
+	require.Equal(t, status, r.status, r.body)
+	assert.Equal(t, "application/problem+json", r.header.Get("Content-Type"))
 	var p problem
-	require.NoError(t, json.Unmarshal([]byte(a.body), &p), a.body)
-	assert.NotEmpty(t, p.Type)
+	require.NoError(t, json.Unmarshal([]byte(r.body), &p), r.body)
+	assert.Equal(t, "about:blank", p.Type)
 	assert.Equal(t, http.StatusText(status), p.Title)
 	assert.Equal(t, status, p.Status)
 	assert.NotEmpty(t, p.Detail)
+	assert.ElementsMatch(t, fields, slices.Collect(maps.Keys(p.Errors)), r.body)
+	for field, messages := range p.Errors {
+		assert.NotEmpty(t, messages, field)
+	}
 	return p
+}
+
+// inParallel calls do n times at once, with 0 … n-1, and waits for all.
+func inParallel(t testing.TB, n int, do func(i int) error) {
+	t.Helper()
+	errs := make([]error, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { errs[i] = do(i) })
+	}
+	all.Wait()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
 }
 
 // oddTexts are texts that must come back as they went in.
@@ -208,6 +222,6 @@ func oddTexts() map[string]string {
 		"replacement char": "\uFFFD",
 		"blanks around":    "  x  ",
 		"placeholders":     `%s %d {0} ? $1 :name @p1`,
-		"long":             strings.Repeat("long ", 100_000),
+		"the longest":      strings.Repeat("😀", 500),
 	}
 }

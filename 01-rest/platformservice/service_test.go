@@ -16,7 +16,7 @@ import (
 )
 
 // testConfig returns a configuration for a service on free ports. Nobody
-// answers at the other addresses in it: the service has to live with that.
+// listens at the other addresses in it: the service has to live with that.
 func testConfig(t *testing.T) Config {
 	t.Helper()
 	return Config{
@@ -58,7 +58,7 @@ func startService(t *testing.T, cfg Config) *testService {
 // loggedAddr returns the address in the line of the log that has message.
 func (s *testService) loggedAddr(t *testing.T, message string) string {
 	t.Helper()
-	waitFor(t, message, func() bool { return len(s.log.lines(message)) == 1 })
+	eventually(t, message, func() bool { return len(s.log.lines(message)) == 1 })
 	_, addr, found := strings.Cut(s.log.lines(message)[0], "addr=")
 	require.True(t, found)
 	return addr
@@ -67,7 +67,7 @@ func (s *testService) loggedAddr(t *testing.T, message string) string {
 // waitReady returns when the service serves.
 func (s *testService) waitReady(t *testing.T) {
 	t.Helper()
-	waitFor(t, "a service that is ready", func() bool {
+	eventually(t, "a service that is ready", func() bool {
 		return send(t, "GET", s.url+"/api/platforms", "").status == http.StatusOK
 	})
 }
@@ -86,7 +86,7 @@ func TestRun(t *testing.T) {
 		assert.Error(t, err)
 	})
 
-	t.Run("begins with example data when told to", func(t *testing.T) {
+	t.Run("begins with example data when configured to", func(t *testing.T) {
 		cfg := testConfig(t)
 		cfg.Seed = true
 		service := startService(t, cfg)
@@ -94,7 +94,7 @@ func TestRun(t *testing.T) {
 		assert.Contains(t, send(t, "GET", service.url+"/api/platforms", "").body, "Kubernetes")
 	})
 
-	t.Run("answers the request that is under way when it stops", func(t *testing.T) {
+	t.Run("completes the request in flight when it stops", func(t *testing.T) {
 		cfg := testConfig(t)
 		service := startService(t, cfg)
 		service.waitReady(t)
@@ -125,6 +125,14 @@ func TestRun(t *testing.T) {
 		again := startService(t, cfg)
 		again.waitReady(t)
 		assert.Contains(t, send(t, "GET", again.url+"/api/platforms/1", "").body, `"name":"x"`)
+	})
+
+	t.Run("stopped while it starts, it ends without an error", func(t *testing.T) {
+		noGoroutineLeft(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		log, _ := captureLog()
+		require.NoError(t, Run(ctx, testConfig(t), log))
 	})
 
 	t.Run("a taken port is an error that names the variable", func(t *testing.T) {

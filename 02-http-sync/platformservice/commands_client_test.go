@@ -17,7 +17,7 @@ import (
 // commandsAPI returns the REST API with a client of the CommandsService at url.
 func commandsAPI(t testing.TB, url string, timeout time.Duration, log *slog.Logger) *restAPI {
 	t.Helper()
-	return &restAPI{store: memoryStore(t), commands: NewCommandsClient(url, timeout), log: log}
+	return &restAPI{store: memoryStore(t), commands: newCommandsClient(url, timeout), log: log}
 }
 
 // requireCreated posts a platform and checks that it was created.
@@ -26,15 +26,15 @@ func requireCreated(t testing.TB, api *restAPI) {
 	a := send(t, "POST", serve(t, api.handler())+"/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`)
 	require.Equal(t, http.StatusCreated, a.status, a.body)
 	require.Equal(t, `{"id":1,"name":"x","publisher":"p","cost":"1"}`+"\n", a.body)
-	_, err := api.store.Platform(t.Context(), 1)
+	_, err := api.store.platform(t.Context(), 1)
 	require.NoError(t, err)
 }
 
-func TestCommandsServiceIsTold(t *testing.T) {
-	told := make(chan string, 2)
+func TestCommandsServiceIsNotified(t *testing.T) {
+	received := make(chan string, 2)
 	commands := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		told <- r.Method + " " + r.URL.Path + " " + r.Header.Get("Content-Type") + " " + string(body)
+		received <- r.Method + " " + r.URL.Path + " " + r.Header.Get("Content-Type") + " " + string(body)
 		_, _ = io.WriteString(w, `{"status":"ok"}`)
 	}))
 	log, logged := captureLog()
@@ -42,34 +42,34 @@ func TestCommandsServiceIsTold(t *testing.T) {
 	requireCreated(t, api)
 
 	assert.Equal(t, `POST /api/c/platforms application/json {"id":1,"name":"x","publisher":"p","cost":"1"}`,
-		receive(t, "the platform at CommandsService", told))
-	assert.Len(t, logged.lines(`msg="CommandsService was told" id=1`), 1)
+		receive(t, "the platform at CommandsService", received))
+	assert.Len(t, logged.lines(`msg="CommandsService notified" id=1`), 1)
 
-	requireProblem(t, http.StatusBadRequest, send(t, "POST", serve(t, api.handler())+"/api/platforms", `{}`))
-	assert.Empty(t, told, "nothing is told of what was not created")
+	requireProblem(t, send(t, "POST", serve(t, api.handler())+"/api/platforms", `{}`), http.StatusBadRequest, "name", "publisher", "cost")
+	assert.Empty(t, received, "only what was created is sent")
 }
 
-// TestCommandsServiceIsNotTold: whatever is wrong with CommandsService, the
+// TestCommandsServiceIsNotNotified: whatever is wrong with CommandsService, the
 // platform is created, and the log says what happened.
-func TestCommandsServiceIsNotTold(t *testing.T) {
+func TestCommandsServiceIsNotNotified(t *testing.T) {
 	for _, row := range []struct {
 		what    string
 		timeout time.Duration
-		answer  func(w http.ResponseWriter, r *http.Request, end <-chan struct{})
+		respond func(w http.ResponseWriter, r *http.Request, end <-chan struct{})
 		logs    string
 	}{
-		{"it does not answer", 20 * time.Millisecond,
+		{"it does not respond", 20 * time.Millisecond,
 			func(_ http.ResponseWriter, _ *http.Request, end <-chan struct{}) { <-end }, "exceeded"},
-		{"it does not finish its answer", 20 * time.Millisecond,
+		{"it does not finish its response", 20 * time.Millisecond,
 			func(w http.ResponseWriter, _ *http.Request, end <-chan struct{}) {
 				_, _ = io.WriteString(w, "{")
 				w.(http.Flusher).Flush()
 				<-end
 			}, "exceeded"},
-		{"it answers 500", patience,
+		{"it returns 500", patience,
 			func(w http.ResponseWriter, _ *http.Request, _ <-chan struct{}) { http.Error(w, "out of memory", 500) },
 			"500 Internal Server Error: out of memory"},
-		{"it answers 400", patience,
+		{"it returns 400", patience,
 			func(w http.ResponseWriter, _ *http.Request, _ <-chan struct{}) { http.Error(w, "", 400) }, "400 Bad Request"},
 		{"it hangs up", patience,
 			func(http.ResponseWriter, *http.Request, <-chan struct{}) { panic(http.ErrAbortHandler) }, "EOF"},
@@ -83,14 +83,14 @@ func TestCommandsServiceIsNotTold(t *testing.T) {
 	} {
 		t.Run("because "+row.what, func(t *testing.T) {
 			end := make(chan struct{})
-			commands := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { row.answer(w, r, end) }))
+			commands := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { row.respond(w, r, end) }))
 			t.Cleanup(func() { close(end) }) // before the server is closed, which waits for its handlers
 			log, logged := captureLog()
 			requireCreated(t, commandsAPI(t, commands, row.timeout, log))
-			lines := logged.lines(`level=WARN msg="CommandsService was not told" id=1`)
+			lines := logged.lines(`level=WARN msg="CommandsService not notified" id=1`)
 			require.Len(t, lines, 1)
 			assert.Contains(t, lines[0], row.logs)
-			assert.Empty(t, logged.lines("was told"))
+			assert.Empty(t, logged.lines("CommandsService notified"))
 		})
 	}
 
@@ -99,13 +99,13 @@ func TestCommandsServiceIsNotTold(t *testing.T) {
 		down.Close()
 		log, logged := captureLog()
 		requireCreated(t, commandsAPI(t, down.URL, patience, log))
-		assert.Len(t, logged.lines(`level=WARN msg="CommandsService was not told" id=1`), 1)
+		assert.Len(t, logged.lines(`level=WARN msg="CommandsService not notified" id=1`), 1)
 	})
 }
 
-// TestCommandsServiceIsToldThoughTheClientHasGone: the platform is stored, so
+// TestCommandsServiceIsNotifiedThoughTheClientHasGone: the platform is stored, so
 // the rest is done too.
-func TestCommandsServiceIsToldThoughTheClientHasGone(t *testing.T) {
+func TestCommandsServiceIsNotifiedThoughTheClientHasGone(t *testing.T) {
 	ctx, hangUp := context.WithCancel(t.Context())
 	commands := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hangUp() }))
 	log, logged := captureLog()
@@ -114,5 +114,10 @@ func TestCommandsServiceIsToldThoughTheClientHasGone(t *testing.T) {
 		strings.NewReader(`{"name":"x","publisher":"p","cost":"1"}`))
 	request.Header.Set("Content-Type", "application/json")
 	api.handler().ServeHTTP(httptest.NewRecorder(), request)
-	assert.Len(t, logged.lines("CommandsService was told"), 1)
+	assert.Len(t, logged.lines("CommandsService notified"), 1)
+}
+
+func TestCommandsClientIgnoresTheEnvironmentsProxy(t *testing.T) {
+	transport := newCommandsClient("http://commands.example/", patience).http.Transport.(*http.Transport)
+	assert.Nil(t, transport.Proxy)
 }

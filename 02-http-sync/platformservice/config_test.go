@@ -47,13 +47,20 @@ func TestConfigFromEnv(t *testing.T) {
 		}, cfg)
 	})
 
-	t.Run("an empty COMMANDS_SERVICE_URL is nobody to tell", func(t *testing.T) {
+	t.Run("an empty COMMANDS_SERVICE_URL turns the calls off", func(t *testing.T) {
 		cfg, err := configFrom(map[string]string{"COMMANDS_SERVICE_URL": ""})
 		require.NoError(t, err)
 		assert.Empty(t, cfg.CommandsServiceURL)
 	})
 
+	t.Run("all that are wrong are named at once", func(t *testing.T) {
+		_, err := configFrom(map[string]string{"PLATFORMS_HTTP_ADDR": "", "SEED_DATA": "maybe"})
+		require.ErrorContains(t, err, "PLATFORMS_HTTP_ADDR")
+		assert.ErrorContains(t, err, "SEED_DATA")
+	})
+
 	for name, values := range map[string][]string{
+		"PLATFORMS_HTTP_ADDR":      {"", ":", "localhost", "localhost:"},
 		"SEED_DATA":                {"", "yes"},
 		"COMMANDS_SERVICE_TIMEOUT": {"", "2", "0s", "-2s"},
 		"COMMANDS_SERVICE_URL":     {"localhost:6000", "/api/c/platforms", "ftp://u:s3cret@host/", "http://", "http://u:s3cret@host:x/"},

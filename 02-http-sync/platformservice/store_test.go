@@ -2,48 +2,50 @@ package platformservice
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"math"
+	"os"
 	"path/filepath"
-	"sync"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// testStore is what every Store has to do. open returns a new, empty one.
-func testStore(t *testing.T, open func(t testing.TB) Store) {
+// testStore is the contract of every platformStore. open returns a new, empty one.
+func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 	t.Run("a new store is empty", func(t *testing.T) {
-		platforms, err := open(t).Platforms(t.Context())
+		platforms, err := open(t).platforms(t.Context())
 		require.NoError(t, err)
 		assert.Empty(t, platforms)
 	})
 
 	t.Run("ids ascend, and platforms are listed in their order", func(t *testing.T) {
 		store := open(t)
-		var created []Platform
+		var created []platform
 		for _, name := range []string{"c", "a", "b"} {
-			platform, err := store.CreatePlatform(t.Context(), Platform{ID: 1000, Name: name, Publisher: "p", Cost: "1"})
+			platform, err := store.createPlatform(t.Context(), platform{ID: 1000, Name: name, Publisher: "p", Cost: "1"})
 			require.NoError(t, err)
 			created = append(created, platform)
 		}
 		assert.Equal(t, int32(1), created[0].ID, "the id that a platform comes with is ignored")
 		assert.Less(t, created[0].ID, created[1].ID)
 		assert.Less(t, created[1].ID, created[2].ID)
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, created, platforms)
 	})
 
-	t.Run("an id that nobody has is ErrNotFound", func(t *testing.T) {
+	t.Run("an id that nobody has is errNotFound", func(t *testing.T) {
 		store := open(t)
 		known := createPlatform(t, store, "x")
 		for _, id := range []int32{0, -1, known.ID + 1, math.MaxInt32, math.MinInt32} {
-			_, err := store.Platform(t.Context(), id)
-			assert.ErrorIs(t, err, ErrNotFound, "id %d", id)
+			_, err := store.platform(t.Context(), id)
+			assert.ErrorIs(t, err, errNotFound, "id %d", id)
 		}
-		found, err := store.Platform(t.Context(), known.ID)
+		found, err := store.platform(t.Context(), known.ID)
 		require.NoError(t, err)
 		assert.Equal(t, known, found)
 	})
@@ -51,12 +53,11 @@ func testStore(t *testing.T, open func(t testing.TB) Store) {
 	t.Run("every text comes back as it was stored", func(t *testing.T) {
 		store := open(t)
 		for kind, text := range oddTexts() {
-			created, err := store.CreatePlatform(t.Context(), Platform{Name: text, Publisher: text, Cost: text})
+			created, err := store.createPlatform(t.Context(), platform{Name: text, Publisher: text, Cost: text})
 			require.NoError(t, err, kind)
-			found, err := store.Platform(t.Context(), created.ID)
+			found, err := store.platform(t.Context(), created.ID)
 			require.NoError(t, err, kind)
-			// No assert.Equal: it would print 500 kB.
-			assert.True(t, found == Platform{ID: created.ID, Name: text, Publisher: text, Cost: text}, kind)
+			assert.Equal(t, platform{ID: created.ID, Name: text, Publisher: text, Cost: text}, found, kind)
 		}
 	})
 
@@ -64,10 +65,10 @@ func testStore(t *testing.T, open func(t testing.TB) Store) {
 		store := open(t)
 		inParallel(t, 8, func(i int) error {
 			name := fmt.Sprint("by ", i)
-			return store.CreateIfEmpty(t.Context(), []Platform{
+			return store.createIfEmpty(t.Context(), []platform{
 				{Name: name, Publisher: "p", Cost: "1"}, {Name: name, Publisher: "p", Cost: "2"}})
 		})
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
 		require.Len(t, platforms, 2)
 		assert.Equal(t, platforms[0].Name, platforms[1].Name)
@@ -76,10 +77,10 @@ func testStore(t *testing.T, open func(t testing.TB) Store) {
 	t.Run("create if empty leaves alone what is there", func(t *testing.T) {
 		store := open(t)
 		known := createPlatform(t, store, "x")
-		require.NoError(t, store.CreateIfEmpty(t.Context(), []Platform{{Name: "y", Publisher: "p", Cost: "1"}}))
-		platforms, err := store.Platforms(t.Context())
+		require.NoError(t, store.createIfEmpty(t.Context(), []platform{{Name: "y", Publisher: "p", Cost: "1"}}))
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{known}, platforms)
+		assert.Equal(t, []platform{known}, platforms)
 	})
 
 	t.Run("a cancelled context is an error and changes nothing", func(t *testing.T) {
@@ -87,17 +88,17 @@ func testStore(t *testing.T, open func(t testing.TB) Store) {
 		known := createPlatform(t, store, "x")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err := store.Platforms(ctx)
+		_, err := store.platforms(ctx)
 		assert.ErrorIs(t, err, context.Canceled)
-		_, err = store.Platform(ctx, known.ID)
+		_, err = store.platform(ctx, known.ID)
 		assert.ErrorIs(t, err, context.Canceled)
-		_, err = store.CreatePlatform(ctx, Platform{Name: "y", Publisher: "p", Cost: "1"})
+		_, err = store.createPlatform(ctx, platform{Name: "y", Publisher: "p", Cost: "1"})
 		assert.ErrorIs(t, err, context.Canceled)
-		assert.ErrorIs(t, store.CreateIfEmpty(ctx, nil), context.Canceled)
+		assert.ErrorIs(t, store.createIfEmpty(ctx, nil), context.Canceled)
 
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{known}, platforms)
+		assert.Equal(t, []platform{known}, platforms)
 	})
 
 	t.Run("nothing is lost when many write and read at once", func(t *testing.T) {
@@ -105,20 +106,20 @@ func testStore(t *testing.T, open func(t testing.TB) Store) {
 		const writers, each = 8, 20
 		inParallel(t, writers, func(i int) error {
 			for n := range each {
-				created, err := store.CreatePlatform(t.Context(), Platform{Name: fmt.Sprint(i, "/", n), Publisher: "p", Cost: "1"})
+				created, err := store.createPlatform(t.Context(), platform{Name: fmt.Sprint(i, "/", n), Publisher: "p", Cost: "1"})
 				if err != nil {
 					return err
 				}
-				if _, err := store.Platform(t.Context(), created.ID); err != nil {
+				if _, err := store.platform(t.Context(), created.ID); err != nil {
 					return err
 				}
-				if _, err := store.Platforms(t.Context()); err != nil {
+				if _, err := store.platforms(t.Context()); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
 		names := map[string]int32{}
 		for _, p := range platforms {
@@ -130,15 +131,15 @@ func testStore(t *testing.T, open func(t testing.TB) Store) {
 
 	t.Run("after Close every call is an error", func(t *testing.T) {
 		store := open(t)
-		require.NoError(t, store.Close())
-		_, err := store.Platforms(t.Context())
+		require.NoError(t, store.close())
+		_, err := store.platforms(t.Context())
 		assert.Error(t, err)
-		_, err = store.Platform(t.Context(), 1)
+		_, err = store.platform(t.Context(), 1)
 		require.Error(t, err)
-		assert.NotErrorIs(t, err, ErrNotFound)
-		_, err = store.CreatePlatform(t.Context(), Platform{Name: "x", Publisher: "p", Cost: "1"})
+		assert.NotErrorIs(t, err, errNotFound)
+		_, err = store.createPlatform(t.Context(), platform{Name: "x", Publisher: "p", Cost: "1"})
 		assert.Error(t, err)
-		assert.Error(t, store.CreateIfEmpty(t.Context(), nil))
+		assert.Error(t, store.createIfEmpty(t.Context(), nil))
 	})
 }
 
@@ -148,7 +149,7 @@ func TestSQLiteInMemory(t *testing.T) {
 	t.Run("two are two", func(t *testing.T) {
 		one, other := memoryStore(t), memoryStore(t)
 		createPlatform(t, one, "x")
-		platforms, err := other.Platforms(t.Context())
+		platforms, err := other.platforms(t.Context())
 		require.NoError(t, err)
 		assert.Empty(t, platforms)
 	})
@@ -157,61 +158,129 @@ func TestSQLiteInMemory(t *testing.T) {
 func TestSQLiteFile(t *testing.T) {
 	// Each of these characters means something else in a URL.
 	const name = "a file?, 100%25 #1.db"
-	testStore(t, func(t testing.TB) Store {
-		return openStore(t, "sqlite:"+filepath.Join(t.TempDir(), name))
+	testStore(t, func(t testing.TB) platformStore {
+		return openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), name))
 	})
 
 	t.Run("what was stored outlives Close", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), name)
-		store := openStore(t, "sqlite:"+file)
+		store := openTestStore(t, "sqlite:"+file)
 		created := createPlatform(t, store, "x")
-		require.NoError(t, store.Close())
+		require.NoError(t, store.close())
 		require.FileExists(t, file)
 
-		found, err := openStore(t, "sqlite:"+file).Platform(t.Context(), created.ID)
+		found, err := openTestStore(t, "sqlite:"+file).platform(t.Context(), created.ID)
 		require.NoError(t, err)
 		assert.Equal(t, created, found)
 	})
 
 	t.Run("an id is not given again, not even after Close", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), name)
-		store := openStore(t, "sqlite:"+file)
+		store := openTestStore(t, "sqlite:"+file)
 		createPlatform(t, store, "x")
 		last := createPlatform(t, store, "y")
 		_, err := store.(*sqliteStore).db.Exec(`DELETE FROM platforms`)
 		require.NoError(t, err)
-		require.NoError(t, store.Close())
-		assert.Greater(t, createPlatform(t, openStore(t, "sqlite:"+file), "z").ID, last.ID)
+		require.NoError(t, store.close())
+		assert.Greater(t, createPlatform(t, openTestStore(t, "sqlite:"+file), "z").ID, last.ID)
 	})
 }
 
-func TestOpenStore(t *testing.T) {
-	for _, url := range []string{"", "sqlite", "sqlite:", "platforms.db", "mysql://sa:secret@host/db"} {
-		t.Run("refuses "+url, func(t *testing.T) {
-			_, err := OpenStore(url)
-			require.ErrorContains(t, err, "DATABASE_URL")
-			assert.NotContains(t, err.Error(), "secret")
+func TestSQLiteCommitIsSynced(t *testing.T) {
+	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db")).(*sqliteStore)
+	var mode int
+	require.NoError(t, store.db.QueryRow(`PRAGMA synchronous`).Scan(&mode))
+	const full = 2 // https://www.sqlite.org/pragma.html#pragma_synchronous
+	assert.Equal(t, full, mode, "what got a 201 outlives a power cut")
+}
+
+// TestForeignDatabase: a file that is not the service's own is left as it is.
+func TestForeignDatabase(t *testing.T) {
+	for what, content := range map[string]string{
+		"CommandsService's":      `CREATE TABLE platforms (id INTEGER PRIMARY KEY, external_id INTEGER, name TEXT)`,
+		"of another application": `PRAGMA application_id = 7`,
+		"with other tables":      `CREATE TABLE x (y TEXT)`,
+	} {
+		t.Run("a database "+what+" is refused", func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "x.db")
+			db, err := sql.Open("sqlite3", file)
+			require.NoError(t, err)
+			defer db.Close()
+			_, err = db.Exec(content)
+			require.NoError(t, err)
+			requireForeign(t, file)
 		})
 	}
 
-	t.Run("a folder that is not there is an error of Prepare", func(t *testing.T) {
-		store, err := OpenStore("sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"))
+	t.Run("a file that is no database is refused", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "letter.txt")
+		require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("Dear Sir or Madam, ", 100)), 0o600))
+		requireForeign(t, file)
+	})
+
+	t.Run("a file without a mark is known by its table", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "x.db")
+		store := openTestStore(t, "sqlite:"+file)
+		created := createPlatform(t, store, "x")
+		_, err := store.(*sqliteStore).db.Exec(`PRAGMA application_id = 0`)
 		require.NoError(t, err)
-		defer store.Close()
-		assert.Error(t, store.Prepare(t.Context()))
+		require.NoError(t, store.close())
+		found, err := openTestStore(t, "sqlite:"+file).platform(t.Context(), created.ID)
+		require.NoError(t, err)
+		assert.Equal(t, created, found)
 	})
 }
 
-// inParallel calls do n times at once, with 0 … n-1, and waits for all.
-func inParallel(t testing.TB, n int, do func(i int) error) {
+// requireForeign requires file to be refused, and not changed.
+func requireForeign(t *testing.T, file string) {
 	t.Helper()
-	errs := make([]error, n)
-	var all sync.WaitGroup
-	for i := range n {
-		all.Go(func() { errs[i] = do(i) })
+	before, err := os.ReadFile(file)
+	require.NoError(t, err)
+	store, err := openStore("sqlite:" + file)
+	require.NoError(t, err)
+	defer store.close()
+	require.ErrorIs(t, store.migrate(t.Context()), errForeignDatabase)
+	after, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, before, after)
+}
+
+func TestOpenStore(t *testing.T) {
+	for _, url := range []string{"", "sqlite", "sqlite:", "platforms.db", "mysql://host/db"} {
+		t.Run("refuses "+url, func(t *testing.T) {
+			_, err := openStore(url)
+			require.ErrorContains(t, err, "DATABASE_URL")
+		})
 	}
-	all.Wait()
-	for _, err := range errs {
+
+	t.Run("a folder that is not there is an error of migrate", func(t *testing.T) {
+		store, err := openStore("sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"))
 		require.NoError(t, err)
-	}
+		defer store.close()
+		assert.Error(t, store.migrate(t.Context()))
+	})
+}
+
+// memoryStore returns an empty store in memory.
+func memoryStore(t testing.TB) platformStore {
+	t.Helper()
+	return openTestStore(t, "sqlite::memory:")
+}
+
+// openStore returns the store that url names, ready for use.
+func openTestStore(t testing.TB, url string) platformStore {
+	t.Helper()
+	store, err := openStore(url)
+	require.NoError(t, err)
+	t.Cleanup(func() { store.close() })
+	require.NoError(t, store.migrate(t.Context()))
+	return store
+}
+
+// createPlatform stores a platform of this name.
+func createPlatform(t testing.TB, store platformStore, name string) platform {
+	t.Helper()
+	platform, err := store.createPlatform(t.Context(), platform{Name: name, Publisher: "Microsoft", Cost: "Free"})
+	require.NoError(t, err)
+	return platform
 }

@@ -1,23 +1,48 @@
 package commandsservice
 
-// Config is what can be set from outside. ConfigFromEnv says where from.
+import (
+	"errors"
+	"fmt"
+	"net"
+)
+
+// Config holds the settings. ConfigFromEnv reads them from the environment.
 type Config struct {
 	HTTPAddr    string // where the REST API listens, host:port
-	DatabaseURL string // see OpenStore
+	DatabaseURL string // see openStore
 }
 
-// ConfigFromEnv reads the configuration with lookup, which is os.LookupEnv. A
-// variable that is not set has the value that serves development on one's own
-// machine.
-func ConfigFromEnv(lookup func(string) (string, bool)) Config {
-	get := func(name, unset string) string {
-		if value, ok := lookup(name); ok {
-			return value
-		}
-		return unset
+// ConfigFromEnv reads the settings with lookup, which is os.LookupEnv. The
+// defaults are for development on one's own machine. The error names every
+// variable that is wrong.
+func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
+	env := environment{lookup: lookup}
+	cfg := Config{
+		HTTPAddr:    env.addr("COMMANDS_HTTP_ADDR", "localhost:6000"),
+		DatabaseURL: env.text("COMMANDS_DATABASE_URL", "sqlite::memory:"),
 	}
-	return Config{
-		HTTPAddr:    get("COMMANDS_HTTP_ADDR", "localhost:6000"),
-		DatabaseURL: get("COMMANDS_DATABASE_URL", "sqlite::memory:"),
+	return cfg, errors.Join(env.errs...)
+}
+
+// environment reads variables, and collects what is wrong with them.
+type environment struct {
+	lookup func(string) (string, bool)
+	errs   []error
+}
+
+func (e *environment) text(name, fallback string) string {
+	if value, ok := e.lookup(name); ok {
+		return value
 	}
+	return fallback
+}
+
+// addr refuses an address without a port: to listen there would mean a random
+// port and, without a host too, every network of the machine.
+func (e *environment) addr(name, fallback string) string {
+	value := e.text(name, fallback)
+	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is not an address such as %s", name, value, fallback))
+	}
+	return value
 }

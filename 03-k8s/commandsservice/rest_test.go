@@ -4,10 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -20,25 +18,25 @@ import (
 const recordedPost = `{"Id":1,"Name":"Dot Net","Publisher":"Microsoft","Cost":"Free"}`
 
 func TestReceivePlatform(t *testing.T) {
-	t.Run("answers 200 and stores the platform", func(t *testing.T) {
-		api, _, logged := newAPI(t)
-		got := call(api, "POST", "/api/c/platforms", `{"id":4,"name":"x"}`)
-		wantJSON(t, got, http.StatusOK, `{"id":4,"name":"x"}`)
-		wantJSON(t, call(api, "GET", "/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
+	t.Run("returns 200 and stores the platform", func(t *testing.T) {
+		url, _, logged := serveAPI(t)
+		got := send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"x"}`)
+		requireJSON(t, got, http.StatusOK, `{"id":4,"name":"x"}`)
+		requireJSON(t, send(t, "GET", url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 		assert.Len(t, logged.lines("platform received by HTTP"), 1)
 	})
 
 	t.Run("accepts what the .NET service sends", func(t *testing.T) {
-		api, _, _ := newAPI(t)
-		wantJSON(t, call(api, "POST", "/api/c/platforms/", recordedPost), http.StatusOK, `{"id":1,"name":"Dot Net"}`)
+		url, _, _ := serveAPI(t)
+		requireJSON(t, send(t, "POST", url+"/api/c/platforms/", recordedPost), http.StatusOK, `{"id":1,"name":"Dot Net"}`)
 	})
 
 	t.Run("a known platform keeps its name", func(t *testing.T) {
-		api, _, _ := newAPI(t)
-		call(api, "POST", "/api/c/platforms", `{"id":4,"name":"first"}`)
-		got := call(api, "POST", "/api/c/platforms", `{"id":4,"name":"second"}`)
-		wantJSON(t, got, http.StatusOK, `{"id":4,"name":"first"}`)
-		wantJSON(t, call(api, "GET", "/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"first"}]`)
+		url, _, _ := serveAPI(t)
+		send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"first"}`)
+		got := send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"second"}`)
+		requireJSON(t, got, http.StatusOK, `{"id":4,"name":"first"}`)
+		requireJSON(t, send(t, "GET", url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"first"}]`)
 	})
 
 	for what, body := range map[string]string{
@@ -50,9 +48,9 @@ func TestReceivePlatform(t *testing.T) {
 		"the last of a field's kind": `{"id":1,"name":"","id":7,"name":"x"}`,
 	} {
 		t.Run("accepts "+what, func(t *testing.T) {
-			api, store, _ := newAPI(t)
-			assert.Equal(t, http.StatusOK, call(api, "POST", "/api/c/platforms", body).status)
-			platforms, err := store.Platforms(t.Context())
+			url, store, _ := serveAPI(t)
+			assert.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", body).status)
+			platforms, err := store.platforms(t.Context())
 			require.NoError(t, err)
 			assert.Len(t, platforms, 1)
 		})
@@ -61,9 +59,9 @@ func TestReceivePlatform(t *testing.T) {
 	for _, id := range []string{"0", "-1", `"5"`, "1.5", "1.0", "1e3", "2147483648", "-2147483649",
 		"99999999999999999999", "null", "true", "[1]", "{}"} {
 		t.Run("refuses the id "+id, func(t *testing.T) {
-			api, store, _ := newAPI(t)
-			wantProblem(t, call(api, "POST", "/api/c/platforms", `{"id":`+id+`,"name":"x"}`), http.StatusBadRequest, "id")
-			wantPlatforms(t, store, 0)
+			url, store, _ := serveAPI(t)
+			requireProblem(t, send(t, "POST", url+"/api/c/platforms", `{"id":`+id+`,"name":"x"}`), http.StatusBadRequest, "id")
+			requirePlatforms(t, store, 0)
 		})
 	}
 
@@ -81,50 +79,72 @@ func TestReceivePlatform(t *testing.T) {
 		`{"platformId":4,"platformName":""}`: {"id", "name"},
 	} {
 		t.Run("refuses "+body, func(t *testing.T) {
-			api, store, _ := newAPI(t)
-			wantProblem(t, call(api, "POST", "/api/c/platforms", body), http.StatusBadRequest, fields...)
-			wantPlatforms(t, store, 0)
+			url, store, _ := serveAPI(t)
+			requireProblem(t, send(t, "POST", url+"/api/c/platforms", body), http.StatusBadRequest, fields...)
+			requirePlatforms(t, store, 0)
+		})
+	}
+}
+
+// TestBounds: the limits are in characters, not in bytes.
+func TestBounds(t *testing.T) {
+	for _, row := range []struct {
+		path, field string
+		limit       int
+		body        string // with a place for the text
+	}{
+		{"/api/c/platforms", "name", 500, `{"id":7,"name":"%s"}`},
+		{"/api/c/platforms/4/commands", "howTo", 2000, `{"howTo":"%s","commandLine":"c"}`},
+		{"/api/c/platforms/4/commands", "commandLine", 8000, `{"howTo":"h","commandLine":"%s"}`},
+	} {
+		t.Run(fmt.Sprintf("%s has at most %d characters", row.field, row.limit), func(t *testing.T) {
+			url, store, _ := serveAPI(t)
+			addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
+			long := fmt.Sprintf(row.body, strings.Repeat("😀", row.limit+1))
+			requireProblem(t, send(t, "POST", url+row.path, long), http.StatusBadRequest, row.field)
+			longest := fmt.Sprintf(row.body, strings.Repeat("😀", row.limit))
+			assert.Less(t, send(t, "POST", url+row.path, longest).status, 300)
 		})
 	}
 }
 
 func TestListPlatforms(t *testing.T) {
-	api, store, _ := newAPI(t)
-	wantJSON(t, call(api, "GET", "/api/c/platforms", ""), http.StatusOK, `[]`)
-	addPlatforms(t, store, Platform{ExternalID: 9, Name: "y"}, Platform{ExternalID: 4, Name: "x"})
-	wantJSON(t, call(api, "GET", "/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"},{"id":9,"name":"y"}]`)
+	url, store, _ := serveAPI(t)
+	requireJSON(t, send(t, "GET", url+"/api/c/platforms", ""), http.StatusOK, `[]`)
+	addPlatforms(t, store, platform{ExternalID: 9, Name: "y"}, platform{ExternalID: 4, Name: "x"})
+	requireJSON(t, send(t, "GET", url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"},{"id":9,"name":"y"}]`)
 }
 
 func TestCommands(t *testing.T) {
-	api, store, _ := newAPI(t)
+	url, store, _ := serveAPI(t)
 	// The store's own ids of these are 1 and 2; nobody outside sees them.
-	addPlatforms(t, store, Platform{ExternalID: 9, Name: "y"}, Platform{ExternalID: 4, Name: "x"})
+	addPlatforms(t, store, platform{ExternalID: 9, Name: "y"}, platform{ExternalID: 4, Name: "x"})
 	const path = "/api/c/platforms/4/commands"
-	wantJSON(t, call(api, "GET", path, ""), http.StatusOK, `[]`)
+	requireJSON(t, send(t, "GET", url+path, ""), http.StatusOK, `[]`)
 
-	created := call(api, "POST", path, `{"howTo":"build","commandLine":"go build ./..."}`)
-	wantJSON(t, created, http.StatusCreated, `{"id":1,"howTo":"build","commandLine":"go build ./...","platformId":4}`)
+	created := send(t, "POST", url+path, `{"howTo":"build","commandLine":"go build ./..."}`)
+	requireJSON(t, created, http.StatusCreated, `{"id":1,"howTo":"build","commandLine":"go build ./...","platformId":4}`)
 	assert.Equal(t, path+"/1", created.header.Get("Location"))
-	wantJSON(t, call(api, "GET", created.header.Get("Location"), ""), http.StatusOK, created.body)
-	wantJSON(t, call(api, "GET", path, ""), http.StatusOK, "["+created.body+"]")
+	requireJSON(t, send(t, "GET", url+created.header.Get("Location"), ""), http.StatusOK, created.body)
+	requireJSON(t, send(t, "GET", url+path, ""), http.StatusOK, "["+created.body+"]")
 
 	t.Run("belong to one platform", func(t *testing.T) {
-		wantJSON(t, call(api, "GET", "/api/c/platforms/9/commands", ""), http.StatusOK, `[]`)
-		wantProblem(t, call(api, "GET", "/api/c/platforms/9/commands/1", ""), http.StatusNotFound)
+		requireJSON(t, send(t, "GET", url+"/api/c/platforms/9/commands", ""), http.StatusOK, `[]`)
+		requireProblem(t, send(t, "GET", url+"/api/c/platforms/9/commands/1", ""), http.StatusNotFound)
 	})
 	t.Run("of an unknown platform are a 404", func(t *testing.T) {
 		for _, id := range []string{"1", "2", "5"} { // 1 and 2 exist inside the store
-			wantProblem(t, call(api, "GET", "/api/c/platforms/"+id+"/commands", ""), http.StatusNotFound)
-			wantProblem(t, call(api, "GET", "/api/c/platforms/"+id+"/commands/1", ""), http.StatusNotFound)
-			wantProblem(t, call(api, "POST", "/api/c/platforms/"+id+"/commands", `{"howTo":"h","commandLine":"c"}`), http.StatusNotFound)
+			requireProblem(t, send(t, "GET", url+"/api/c/platforms/"+id+"/commands", ""), http.StatusNotFound)
+			requireProblem(t, send(t, "GET", url+"/api/c/platforms/"+id+"/commands/1", ""), http.StatusNotFound)
+			requireProblem(t, send(t, "POST", url+"/api/c/platforms/"+id+"/commands", `{"howTo":"h","commandLine":"c"}`), http.StatusNotFound)
 		}
 	})
 	t.Run("that are not there are a 404", func(t *testing.T) {
-		wantProblem(t, call(api, "GET", path+"/2", ""), http.StatusNotFound)
+		requireProblem(t, send(t, "GET", url+path+"/2", ""), http.StatusNotFound)
 	})
 	t.Run("are accepted with names in any case and extra fields", func(t *testing.T) {
-		got := call(api, "POST", path, `{"HowTo":"h","COMMANDLINE":"c","id":77,"platformId":9,"more":[{}]}`)
-		wantJSON(t, got, http.StatusCreated, `{"id":2,"howTo":"h","commandLine":"c","platformId":4}`)
+		got := send(t, "POST", url+path, `{"HowTo":"h","COMMANDLINE":"c","id":77,"platformId":9,"more":[{}]}`)
+		requireJSON(t, got, http.StatusCreated, `{"id":2,"howTo":"h","commandLine":"c","platformId":4}`)
 	})
 
 	for body, fields := range map[string][]string{
@@ -141,9 +161,9 @@ func TestCommands(t *testing.T) {
 		t.Run("are refused with the body "+body, func(t *testing.T) {
 			// A body is validated before its platform is looked up.
 			for _, id := range []string{"4", "5", "0", "99999999999999999999"} {
-				wantProblem(t, call(api, "POST", "/api/c/platforms/"+id+"/commands", body), http.StatusBadRequest, fields...)
+				requireProblem(t, send(t, "POST", url+"/api/c/platforms/"+id+"/commands", body), http.StatusBadRequest, fields...)
 			}
-			commands, err := store.Commands(t.Context(), 4)
+			commands, err := store.commands(t.Context(), 4)
 			require.NoError(t, err)
 			assert.Len(t, commands, 2)
 		})
@@ -193,19 +213,19 @@ func TestBodies(t *testing.T) {
 			"a very deep array":    strings.Repeat("[", 100_000),
 		} {
 			t.Run(route+" refuses "+what, func(t *testing.T) {
-				api, store, _ := newAPI(t)
-				addPlatforms(t, store, Platform{ExternalID: 4, Name: "x"})
-				wantProblem(t, call(api, "POST", route, body), http.StatusBadRequest)
-				wantPlatforms(t, store, 1)
-				commands, err := store.Commands(t.Context(), 4)
+				url, store, _ := serveAPI(t)
+				addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
+				requireProblem(t, send(t, "POST", url+route, body), http.StatusBadRequest)
+				requirePlatforms(t, store, 1)
+				commands, err := store.commands(t.Context(), 4)
 				require.NoError(t, err)
 				assert.Empty(t, commands)
 			})
 		}
 
 		t.Run(route+" takes JSON only", func(t *testing.T) {
-			api, store, _ := newAPI(t)
-			addPlatforms(t, store, Platform{ExternalID: 4, Name: "x"})
+			url, store, _ := serveAPI(t)
+			addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 			for contentType, accepted := range map[string]bool{
 				"application/json":                     true,
 				"Application/JSON":                     true,
@@ -223,53 +243,43 @@ func TestBodies(t *testing.T) {
 				"application/json, application/json":   false,
 				"json":                                 false,
 			} {
-				got := call(api, "POST", route, valid, "Content-Type", contentType)
+				got := send(t, "POST", url+route, valid, "Content-Type", contentType)
 				if accepted {
 					assert.Less(t, got.status, 300, contentType)
 				} else {
-					wantProblem(t, got, http.StatusUnsupportedMediaType)
+					requireProblem(t, got, http.StatusUnsupportedMediaType)
 				}
 			}
 		})
 
 		t.Run(route+" takes a body of 1 MiB and no byte more", func(t *testing.T) {
-			api, store, _ := newAPI(t)
-			addPlatforms(t, store, Platform{ExternalID: 4, Name: "x"})
-			server := httptest.NewServer(api)
-			defer server.Close()
-			largest := strings.TrimSuffix(valid, `"}`)
-			largest += strings.Repeat("a", 1<<20-len(largest)-2) + `"}`
-			for _, chunked := range []bool{false, true} {
-				assert.Less(t, post(t, server, route, largest, chunked).status, 300)
-				wantProblem(t, post(t, server, route, largest+" ", chunked), http.StatusRequestEntityTooLarge)
+			url, store, _ := serveAPI(t)
+			addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
+			largest := strings.TrimSuffix(valid, "}") + `,"other":"`
+			largest += strings.Repeat("a", maxBody-len(largest)-2) + `"}`
+			for _, body := range []string{largest, largest + " "} {
+				sized := newRequest(t, "POST", url+route, strings.NewReader(body))
+				chunked := newRequest(t, "POST", url+route, io.MultiReader(strings.NewReader(body))) // of unknown length
+				for _, request := range []*http.Request{sized, chunked} {
+					r := sendRequest(t, request)
+					if body == largest {
+						assert.Less(t, r.status, 300)
+					} else {
+						requireProblem(t, r, http.StatusRequestEntityTooLarge)
+					}
+				}
 			}
 		})
 	}
 }
 
-// post sends a body over the network: with its length said first, or in chunks
-// and without.
-func post(t *testing.T, server *httptest.Server, path, body string, chunked bool) answer {
-	t.Helper()
-	var reader io.Reader = strings.NewReader(body)
-	if chunked {
-		reader = struct{ io.Reader }{reader} // net/http cannot tell its length
-	}
-	response, err := server.Client().Post(server.URL+path, "application/json", reader)
-	require.NoError(t, err)
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	return answer{response.StatusCode, response.Header, string(text)}
-}
-
 func TestPaths(t *testing.T) {
 	// A platform 4 with a command 1.
-	newAPI := func(t *testing.T) http.Handler {
-		api, store, _ := newAPI(t)
-		addPlatforms(t, store, Platform{ExternalID: 4, Name: "x"})
-		createCommand(t, store, Command{HowTo: "h", CommandLine: "c", PlatformID: 4})
-		return api
+	serveCommand := func(t *testing.T) string {
+		url, store, _ := serveAPI(t)
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
+		createCommand(t, store, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
+		return url
 	}
 	routes := map[string]string{ // path: Allow
 		"/api/c/platforms":              "GET, HEAD, POST",
@@ -279,99 +289,94 @@ func TestPaths(t *testing.T) {
 
 	t.Run("a trailing slash changes nothing, and is no redirect", func(t *testing.T) {
 		for path := range routes {
-			api := newAPI(t)
-			without, with := call(api, "GET", path, ""), call(api, "GET", path+"/", "")
+			url := serveCommand(t)
+			without, with := send(t, "GET", url+path, ""), send(t, "GET", url+path+"/", "")
 			assert.Equal(t, http.StatusOK, with.status)
 			assert.Equal(t, without.body, with.body)
 		}
 		for path, body := range postRoutes() {
-			api := newAPI(t)
-			without, with := call(api, "POST", path, body), call(api, "POST", path+"/", body)
+			url := serveCommand(t)
+			without, with := send(t, "POST", url+path, body), send(t, "POST", url+path+"/", body)
 			assert.Less(t, with.status, 300)
 			assert.Equal(t, without.status, with.status)
 		}
-		created := call(newAPI(t), "POST", "/api/c/platforms/4/commands/", `{"howTo":"h","commandLine":"c"}`)
+		created := send(t, "POST", serveCommand(t)+"/api/c/platforms/4/commands/", `{"howTo":"h","commandLine":"c"}`)
 		assert.Equal(t, "/api/c/platforms/4/commands/2", created.header.Get("Location"))
 	})
 
 	t.Run("another method is a 405 that says what is allowed", func(t *testing.T) {
-		api := newAPI(t)
+		url := serveCommand(t)
 		for path, allow := range routes {
 			for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} {
 				if strings.Contains(allow, method) {
 					continue
 				}
 				for _, slash := range []string{"", "/"} {
-					got := call(api, method, path+slash, "{}")
-					wantProblem(t, got, http.StatusMethodNotAllowed)
+					got := send(t, method, url+path+slash, "{}")
+					requireProblem(t, got, http.StatusMethodNotAllowed)
 					assert.Equal(t, allow, got.header.Get("Allow"))
 				}
 			}
 		}
 	})
 
-	t.Run("HEAD is answered as GET, without the body", func(t *testing.T) {
-		server := httptest.NewServer(newAPI(t))
-		defer server.Close()
+	t.Run("HEAD is a GET without the body", func(t *testing.T) {
+		url := serveCommand(t)
 		for path := range routes {
-			response, err := server.Client().Head(server.URL + path)
-			require.NoError(t, err)
-			defer response.Body.Close()
-			assert.Equal(t, http.StatusOK, response.StatusCode)
-			assert.Equal(t, "application/json", response.Header.Get("Content-Type"))
-			body, err := io.ReadAll(response.Body)
-			require.NoError(t, err)
-			assert.Empty(t, body)
+			r := send(t, "HEAD", url+path, "")
+			assert.Equal(t, http.StatusOK, r.status)
+			assert.Equal(t, "application/json", r.header.Get("Content-Type"))
+			assert.Empty(t, r.body)
 		}
 	})
 
 	t.Run("what is not there is a 404, and no redirect", func(t *testing.T) {
-		api := newAPI(t)
+		url := serveCommand(t)
 		for _, path := range []string{"/", "/api", "/api/c", "/api/platforms", "/api/c/platforms/4", "/api/c/platforms/4/commands/1/x",
 			"/api/c/platforms//", "//api/c/platforms", "/api//c/platforms", "/api/c/platforms//commands",
 			"/api/c/platforms/4/commands//", "/api/c/./platforms", "/api/c/x/../platforms", "/API/C/PLATFORMS", "/api/c/platforms%2F4%2Fx"} {
 			for _, method := range []string{"GET", "POST", "DELETE"} {
-				got := call(api, method, path, `{"id":4,"name":"x"}`)
-				wantProblem(t, got, http.StatusNotFound)
+				got := send(t, method, url+path, `{"id":4,"name":"x"}`)
+				requireProblem(t, got, http.StatusNotFound)
 			}
 		}
 	})
 
 	// Every place of an id in a path: the two methods of one and the other.
-	places := map[string]func(api http.Handler, id string) answer{
-		"platformId": func(api http.Handler, id string) answer {
-			return call(api, "GET", "/api/c/platforms/"+id+"/commands", "")
+	places := map[string]func(t *testing.T, url, id string) response{
+		"platformId": func(t *testing.T, url, id string) response {
+			return send(t, "GET", url+"/api/c/platforms/"+id+"/commands", "")
 		},
-		"platformId of POST": func(api http.Handler, id string) answer {
-			return call(api, "POST", "/api/c/platforms/"+id+"/commands", `{"howTo":"h","commandLine":"c"}`)
+		"platformId of POST": func(t *testing.T, url, id string) response {
+			return send(t, "POST", url+"/api/c/platforms/"+id+"/commands", `{"howTo":"h","commandLine":"c"}`)
 		},
-		"platformId of a command": func(api http.Handler, id string) answer {
-			return call(api, "GET", "/api/c/platforms/"+id+"/commands/1", "")
+		"platformId of a command": func(t *testing.T, url, id string) response {
+			return send(t, "GET", url+"/api/c/platforms/"+id+"/commands/1", "")
 		},
-		"commandId": func(api http.Handler, id string) answer {
-			return call(api, "GET", "/api/c/platforms/4/commands/"+id, "")
+		"commandId": func(t *testing.T, url, id string) response {
+			return send(t, "GET", url+"/api/c/platforms/4/commands/"+id, "")
 		},
 	}
 	for place, get := range places {
 		t.Run(place+" has to be an integer", func(t *testing.T) {
-			api := newAPI(t)
+			url := serveCommand(t)
 			field, _, _ := strings.Cut(place, " ")
 			for _, id := range []string{"abc", "1.5", "1.0", "1e3", "0x1", "1_0", "4%20", "%20", "%00", "%2B", "-", "--1", "4,0", "%D9%A3", "4%22"} {
-				wantProblem(t, get(api, id), http.StatusBadRequest, field)
+				requireProblem(t, get(t, url, id), http.StatusBadRequest, field)
 			}
 		})
 		t.Run(place+" can be an integer that nobody has", func(t *testing.T) {
-			api := newAPI(t)
+			url := serveCommand(t)
 			for _, id := range []string{"0", "-0", "-1", "-4", "5", "2147483647", "2147483648", "-2147483649", "4294967300",
 				"99999999999999999999", "-99999999999999999999", strings.Repeat("9", 2000)} {
-				wantProblem(t, get(api, id), http.StatusNotFound)
+				requireProblem(t, get(t, url, id), http.StatusNotFound)
 			}
 		})
 	}
 	t.Run("an id may have a sign and leading zeros", func(t *testing.T) {
-		api := newAPI(t)
+		url := serveCommand(t)
 		for _, path := range []string{"/api/c/platforms/+4/commands/1", "/api/c/platforms/4/commands/+1", "/api/c/platforms/04/commands/01"} {
-			wantJSON(t, call(api, "GET", path, ""), http.StatusOK, `{"id":1,"howTo":"h","commandLine":"c","platformId":4}`)
+			requireJSON(t, send(t, "GET", url+path, ""), http.StatusOK, `{"id":1,"howTo":"h","commandLine":"c","platformId":4}`)
 		}
 	})
 }
@@ -379,22 +384,22 @@ func TestPaths(t *testing.T) {
 func TestTexts(t *testing.T) {
 	for what, text := range oddTexts() {
 		t.Run(what+" comes back as sent", func(t *testing.T) {
-			api, _, _ := newAPI(t)
+			url, _, _ := serveAPI(t)
 			quoted, err := json.Marshal(text)
 			require.NoError(t, err)
 
 			var platform struct{ Name string }
-			decode(t, call(api, "POST", "/api/c/platforms", fmt.Sprintf(`{"id":4,"name":%s}`, quoted)), http.StatusOK, &platform)
+			decode(t, send(t, "POST", url+"/api/c/platforms", fmt.Sprintf(`{"id":4,"name":%s}`, quoted)), http.StatusOK, &platform)
 			assert.True(t, platform.Name == text, "name")
 			var platforms []struct{ Name string }
-			decode(t, call(api, "GET", "/api/c/platforms", ""), http.StatusOK, &platforms)
+			decode(t, send(t, "GET", url+"/api/c/platforms", ""), http.StatusOK, &platforms)
 			assert.True(t, len(platforms) == 1 && platforms[0].Name == text, "name in the list")
 
 			var command struct{ HowTo, CommandLine string }
-			created := call(api, "POST", "/api/c/platforms/4/commands", fmt.Sprintf(`{"howTo":%s,"commandLine":%[1]s}`, quoted))
+			created := send(t, "POST", url+"/api/c/platforms/4/commands", fmt.Sprintf(`{"howTo":%s,"commandLine":%[1]s}`, quoted))
 			decode(t, created, http.StatusCreated, &command)
 			assert.True(t, command.HowTo == text && command.CommandLine == text, "command")
-			wantJSON(t, call(api, "GET", created.header.Get("Location"), ""), http.StatusOK, created.body)
+			requireJSON(t, send(t, "GET", url+created.header.Get("Location"), ""), http.StatusOK, created.body)
 		})
 	}
 
@@ -407,9 +412,9 @@ func TestTexts(t *testing.T) {
 		`\"\/\b\f`:      "\"/\b\f",
 	} {
 		t.Run(escaped+" is "+text, func(t *testing.T) {
-			api, _, _ := newAPI(t)
+			url, _, _ := serveAPI(t)
 			var platform struct{ Name string }
-			decode(t, call(api, "POST", "/api/c/platforms", `{"id":4,"name":"`+escaped+`"}`), http.StatusOK, &platform)
+			decode(t, send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"`+escaped+`"}`), http.StatusOK, &platform)
 			assert.Equal(t, text, platform.Name)
 		})
 	}
@@ -423,11 +428,11 @@ func TestStoreFailure(t *testing.T) {
 		{"POST", "/api/c/platforms/4/commands", `{"howTo":"h","commandLine":"c"}`},
 		{"GET", "/api/c/platforms/4/commands/1", ""},
 	} {
-		t.Run(request.method+" "+request.path+" is a 500 that tells nothing, and one line in the log", func(t *testing.T) {
-			api, store, logged := newAPI(t)
-			require.NoError(t, store.Close())
-			got := call(api, request.method, request.path, request.body)
-			wantProblem(t, got, http.StatusInternalServerError)
+		t.Run(request.method+" "+request.path+" is a 500 without details, logged once", func(t *testing.T) {
+			url, store, logged := serveAPI(t)
+			require.NoError(t, store.close())
+			got := send(t, request.method, url+request.path, request.body)
+			requireProblem(t, got, http.StatusInternalServerError)
 			assert.NotContains(t, got.body, "sql")
 			assert.NotContains(t, got.body, "closed")
 			assert.Len(t, logged.lines(""), 1)
@@ -441,15 +446,15 @@ func FuzzReceivePlatform(f *testing.F) {
 		f.Add(body)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		api, _, _ := newAPI(t)
-		got := call(api, "POST", "/api/c/platforms", string(body))
-		list := call(api, "GET", "/api/c/platforms", "")
+		url, _, _ := serveAPI(t)
+		got := send(t, "POST", url+"/api/c/platforms", string(body))
+		list := send(t, "GET", url+"/api/c/platforms", "")
 		if got.status == http.StatusOK {
-			wantJSON(t, list, http.StatusOK, "["+got.body+"]")
+			requireJSON(t, list, http.StatusOK, "["+got.body+"]")
 			return
 		}
 		assert.Contains(t, []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge}, got.status)
-		wantJSON(t, list, http.StatusOK, "[]")
+		requireJSON(t, list, http.StatusOK, "[]")
 	})
 }
 
@@ -458,17 +463,17 @@ func FuzzCreateCommand(f *testing.F) {
 		f.Add(body)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		api, store, _ := newAPI(t)
-		addPlatforms(t, store, Platform{ExternalID: 4, Name: "x"})
-		got := call(api, "POST", "/api/c/platforms/4/commands", string(body))
-		list := call(api, "GET", "/api/c/platforms/4/commands", "")
+		url, store, _ := serveAPI(t)
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
+		got := send(t, "POST", url+"/api/c/platforms/4/commands", string(body))
+		list := send(t, "GET", url+"/api/c/platforms/4/commands", "")
 		if got.status == http.StatusCreated {
-			wantJSON(t, call(api, "GET", got.header.Get("Location"), ""), http.StatusOK, got.body)
-			wantJSON(t, list, http.StatusOK, "["+got.body+"]")
+			requireJSON(t, send(t, "GET", url+got.header.Get("Location"), ""), http.StatusOK, got.body)
+			requireJSON(t, list, http.StatusOK, "["+got.body+"]")
 			return
 		}
 		assert.Contains(t, []int{http.StatusBadRequest, http.StatusRequestEntityTooLarge}, got.status)
-		wantJSON(t, list, http.StatusOK, "[]")
+		requireJSON(t, list, http.StatusOK, "[]")
 	})
 }
 
@@ -507,72 +512,24 @@ func randomBodies(valid ...string) [][]byte {
 	return bodies
 }
 
-// newAPI returns a REST API with an empty store, the store, and the API's log.
-func newAPI(t testing.TB) (http.Handler, Store, *logCapture) {
+// serveAPI serves the REST API over an empty store.
+func serveAPI(t testing.TB) (url string, store commandStore, logged *logCapture) {
 	t.Helper()
-	store := memoryStore(t)
+	store = memoryStore(t)
 	log, logged := captureLog()
-	return (&restAPI{store: store, log: log}).handler(), store, logged
+	return serve(t, (&restAPI{store: store, log: log}).handler()), store, logged
 }
 
-type answer struct {
-	status int
-	header http.Header
-	body   string
-}
-
-// call sends one request, as JSON unless header, name and value in turn, says
-// otherwise.
-func call(handler http.Handler, method, path, body string, header ...string) answer {
-	request := httptest.NewRequest(method, path, strings.NewReader(body))
-	request.Header.Set("Content-Type", "application/json")
-	for i := 0; i < len(header); i += 2 {
-		request.Header.Set(header[i], header[i+1])
-	}
-	recorder := httptest.NewRecorder()
-	handler.ServeHTTP(recorder, request)
-	return answer{recorder.Code, recorder.Header(), recorder.Body.String()}
-}
-
-func wantJSON(t testing.TB, got answer, status int, body string) {
-	t.Helper()
-	require.Equal(t, status, got.status, got.body)
-	require.Equal(t, "application/json", got.header.Get("Content-Type"))
-	require.JSONEq(t, body, got.body)
-}
-
-// decode reads a JSON answer.
-func decode(t testing.TB, got answer, status int, into any) {
+// decode reads a response of JSON.
+func decode(t testing.TB, got response, status int, into any) {
 	t.Helper()
 	require.Equal(t, status, got.status)
 	require.NoError(t, json.Unmarshal([]byte(got.body), into))
 }
 
-// wantProblem wants problem+json with all its members, and with errors for
-// these fields, in the order of the alphabet, and no others. Without any fields
-// nothing is said about errors.
-func wantProblem(t testing.TB, got answer, status int, fields ...string) {
+func requirePlatforms(t testing.TB, store commandStore, count int) {
 	t.Helper()
-	require.Equal(t, status, got.status, got.body)
-	require.Equal(t, "application/problem+json", got.header.Get("Content-Type"))
-	var p map[string]any
-	require.NoError(t, json.Unmarshal([]byte(got.body), &p), got.body)
-	assert.Equal(t, "about:blank", p["type"])
-	assert.Equal(t, http.StatusText(status), p["title"])
-	assert.EqualValues(t, status, p["status"])
-	assert.NotEmpty(t, p["detail"])
-	if len(fields) > 0 {
-		errors, _ := p["errors"].(map[string]any)
-		assert.Equal(t, fields, slices.Sorted(maps.Keys(errors)), got.body)
-		for _, messages := range errors {
-			assert.NotEmpty(t, messages)
-		}
-	}
-}
-
-func wantPlatforms(t testing.TB, store Store, count int) {
-	t.Helper()
-	platforms, err := store.Platforms(t.Context())
+	platforms, err := store.platforms(t.Context())
 	require.NoError(t, err)
 	assert.Len(t, platforms, count)
 }

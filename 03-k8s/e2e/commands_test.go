@@ -18,7 +18,7 @@ type command struct {
 
 // knows says whether CommandsService has heard of the platform.
 func (s *system) knows(id int32) bool {
-	status, _, err := s.commands.try(http.MethodGet, fmt.Sprintf("/api/c/platforms/%d/commands", id), "")
+	status, _, err := s.commands.send(http.MethodGet, fmt.Sprintf("/api/c/platforms/%d/commands", id), "")
 	return err == nil && status == http.StatusOK
 }
 
@@ -58,7 +58,7 @@ func TestPlatformIsCreatedWhileCommandsServiceIsDown(t *testing.T) {
 	s.platforms.start(t)
 	createPlatform(t, s, "Docker")
 	eventually(t, "the log says so", func() bool {
-		return strings.Contains(s.platforms.logs.String(), "CommandsService was not told")
+		return strings.Contains(s.platforms.logs.String(), "CommandsService not notified")
 	})
 }
 

@@ -16,7 +16,7 @@ type platform struct {
 	Cost      string `json:"cost"`
 }
 
-// createPlatform creates a platform and returns the answer.
+// createPlatform creates a platform and returns the response.
 func createPlatform(t *testing.T, s *system, name string) platform {
 	t.Helper()
 	var created platform

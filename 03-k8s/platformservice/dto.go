@@ -1,9 +1,9 @@
 package platformservice
 
-// The types here are the contract with the outside. A Platform never leaves the
-// service itself: its fields can change without a client noticing.
+// The types here are the service's external contract. A platform never leaves
+// the service itself, so its fields can change without a client noticing.
 
-// platformRead is a platform as the service answers it.
+// platformRead is a platform in a response.
 type platformRead struct {
 	ID        int32  `json:"id"`
 	Name      string `json:"name"`
@@ -11,34 +11,27 @@ type platformRead struct {
 	Cost      string `json:"cost"`
 }
 
-func toPlatformRead(p Platform) platformRead {
+func toPlatformRead(p platform) platformRead {
 	return platformRead{ID: p.ID, Name: p.Name, Publisher: p.Publisher, Cost: p.Cost}
 }
 
-func toPlatformReads(platforms []Platform) []platformRead {
-	reads := make([]platformRead, 0, len(platforms)) // not nil: JSON wants [], not null
+func toPlatformReads(platforms []platform) []platformRead {
+	reads := make([]platformRead, 0, len(platforms)) // not nil, which JSON shows as null instead of []
 	for _, p := range platforms {
 		reads = append(reads, toPlatformRead(p))
 	}
 	return reads
 }
 
-// platformCreate is what a client sends to create a platform.
+// platformCreate is the body of a request that creates a platform.
 type platformCreate struct {
 	Name      string `json:"name"`
 	Publisher string `json:"publisher"`
 	Cost      string `json:"cost"`
 }
 
-// validate returns what is wrong, by field. It is empty when nothing is.
-func (c platformCreate) validate() fieldErrors {
-	errs := fieldErrors{}
-	errs.requireText("name", c.Name)
-	errs.requireText("publisher", c.Publisher)
-	errs.requireText("cost", c.Cost)
-	return errs
-}
+func (c platformCreate) validate() error { return c.toPlatform().validate() }
 
-func (c platformCreate) toPlatform() Platform {
-	return Platform{Name: c.Name, Publisher: c.Publisher, Cost: c.Cost}
+func (c platformCreate) toPlatform() platform {
+	return platform{Name: c.Name, Publisher: c.Publisher, Cost: c.Cost}
 }

@@ -2,40 +2,42 @@ package platformservice
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net"
 )
 
-// Run runs the service until ctx ends, which is no error. It returns an error
-// when the service cannot start, or cannot go on.
+// Run runs the service until ctx ends, and then returns nil. It returns an
+// error when the service cannot start or cannot go on.
 //
-// What is started is followed by the defer that stops it, so that things stop
-// in the reverse order: first no more requests, then what requests need.
+// Each start is followed by the defer that stops it, so that things stop in
+// the reverse order: first new requests, then what requests need.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
-	store, err := OpenStore(cfg.DatabaseURL)
+	store, err := openStore(cfg.DatabaseURL)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	if err := store.Prepare(ctx); err != nil {
-		return err
-	}
-	if cfg.Seed {
-		if err := seed(ctx, store); err != nil {
-			return err
+	defer store.close()
+	if err := setUp(ctx, store, cfg); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped while starting
 		}
+		return err
 	}
 
+	listener, err := net.Listen("tcp", cfg.HTTPAddr)
+	if err != nil {
+		return fmt.Errorf("listen for HTTP (PLATFORMS_HTTP_ADDR): %w", err)
+	}
 	api := &restAPI{store: store, log: log}
 	if cfg.CommandsServiceURL != "" {
-		api.commands = NewCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
+		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
+		defer api.commands.close()
 	}
-	health := newHealth(store.Ping)
-	web, err := startHTTP("PLATFORMS_HTTP_ADDR", cfg.HTTPAddr, health.handler(api.handler()))
-	if err != nil {
-		return err
-	}
+	health := newHealth(store.ping)
+	web := startHTTP(listener, health.handler(api.handler()))
 	defer web.stop()
-	log.Info("listening for HTTP", "addr", web.addr)
+	log.Info("listening for HTTP", "addr", listener.Addr())
 
 	health.set("ready")
 	defer health.set("stopping")
@@ -47,4 +49,15 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	case err := <-web.failed:
 		return err
 	}
+}
+
+// setUp makes the store ready for requests.
+func setUp(ctx context.Context, store platformStore, cfg Config) error {
+	if err := store.migrate(ctx); err != nil {
+		return err
+	}
+	if !cfg.Seed {
+		return nil
+	}
+	return seed(ctx, store)
 }

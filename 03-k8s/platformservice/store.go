@@ -8,50 +8,50 @@ import (
 	"strings"
 )
 
-// ErrNotFound is returned for a platform that the store does not have.
-var ErrNotFound = errors.New("not found")
+// errNotFound is returned for a platform that the store does not have.
+var errNotFound = errors.New("not found")
 
-// Store is what the service needs of a database. Any number of goroutines may
-// use one. Every method can also return the driver's error, wrapped with what
-// was being done.
-type Store interface {
-	// Prepare creates what is missing. It is called before anything else.
-	Prepare(ctx context.Context) error
-	// Platforms returns all platforms in id order.
-	Platforms(ctx context.Context) ([]Platform, error)
-	// Platform returns one platform, or ErrNotFound.
-	Platform(ctx context.Context, id int32) (Platform, error)
-	// CreatePlatform stores p under a new id, and returns it with that id. The ID
-	// that p comes with is ignored.
-	CreatePlatform(ctx context.Context, p Platform) (Platform, error)
-	// CreateIfEmpty stores the platforms, all or none, if there is none yet.
-	// Of several callers at the same time one stores them.
-	CreateIfEmpty(ctx context.Context, platforms []Platform) error
-	// Ping returns an error when the database does not answer.
-	Ping(ctx context.Context) error
-	// Close waits for what is running and closes the connections.
-	Close() error
+// platformStore is what the service needs of a database. Any number of
+// goroutines may use one. Every method can also return the driver's error,
+// wrapped with what was being done.
+type platformStore interface {
+	// migrate creates the tables that are missing. It is called before anything
+	// else. A database that holds something else is errForeignDatabase.
+	migrate(ctx context.Context) error
+	// platforms returns all platforms in id order.
+	platforms(ctx context.Context) ([]platform, error)
+	// platform returns one platform, or errNotFound.
+	platform(ctx context.Context, id int32) (platform, error)
+	// createPlatform stores p under a new id, and returns it with that id. The
+	// ID of p is ignored.
+	createPlatform(ctx context.Context, p platform) (platform, error)
+	// createIfEmpty stores the platforms, all or none, if there is none yet. Of
+	// several concurrent callers one stores them.
+	createIfEmpty(ctx context.Context, platforms []platform) error
+	// ping returns an error when the tables cannot be queried.
+	ping(ctx context.Context) error
+	// close waits for running calls and closes the connections.
+	close() error
 }
 
-// OpenStore returns the store that url names:
+// openStore returns the store that url names:
 //
 //	sqlite::memory:  a database of this process alone, gone with it
 //	sqlite:FILE      a SQLite file
-//
-// No error shows the url, since some have a password in them.
-func OpenStore(url string) (Store, error) {
+func openStore(url string) (platformStore, error) {
 	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		return openSQLite(file)
 	}
 	return nil, errors.New("DATABASE_URL: neither sqlite:FILE nor sqlite::memory:")
 }
 
-// scanPlatforms reads all rows, id, name, publisher and cost each, and closes them.
-func scanPlatforms(rows *sql.Rows) ([]Platform, error) {
+// scanPlatforms reads rows of id, name, publisher and cost to the end, and
+// closes them.
+func scanPlatforms(rows *sql.Rows) ([]platform, error) {
 	defer rows.Close()
-	var platforms []Platform
+	var platforms []platform
 	for rows.Next() {
-		var p Platform
+		var p platform
 		if err := rows.Scan(&p.ID, &p.Name, &p.Publisher, &p.Cost); err != nil {
 			return nil, fmt.Errorf("list platforms: %w", err)
 		}
@@ -63,15 +63,15 @@ func scanPlatforms(rows *sql.Rows) ([]Platform, error) {
 	return platforms, nil
 }
 
-// scanPlatform reads the one row that was asked for by id, or returns ErrNotFound.
-func scanPlatform(row *sql.Row, id int32) (Platform, error) {
-	var p Platform
+// scanPlatform reads the row of the platform id, or returns errNotFound.
+func scanPlatform(row *sql.Row, id int32) (platform, error) {
+	var p platform
 	err := row.Scan(&p.ID, &p.Name, &p.Publisher, &p.Cost)
 	if errors.Is(err, sql.ErrNoRows) {
-		return Platform{}, ErrNotFound
+		return platform{}, errNotFound
 	}
 	if err != nil {
-		return Platform{}, fmt.Errorf("get platform %d: %w", id, err)
+		return platform{}, fmt.Errorf("get platform %d: %w", id, err)
 	}
 	return p, nil
 }

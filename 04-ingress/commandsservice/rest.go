@@ -6,146 +6,116 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
-	"time"
-
-	"github.com/gorilla/mux"
 )
 
-// requestTimeout bounds what one request may take.
-const requestTimeout = 10 * time.Second
-
-// restAPI answers the HTTP requests of clients and of PlatformService.
+// restAPI handles the HTTP requests of clients and of PlatformService.
 type restAPI struct {
-	store Store
+	store commandStore
 	log   *slog.Logger
 }
 
-// handler returns the routes:
-//
-//	GET  /api/c/platforms                                     all platforms
-//	POST /api/c/platforms                                     PlatformService tells of one
-//	GET  /api/c/platforms/{platformId}/commands               its commands
-//	POST /api/c/platforms/{platformId}/commands               create one
-//	GET  /api/c/platforms/{platformId}/commands/{commandId}   one command
+// handler returns the routes.
 func (a *restAPI) handler() http.Handler {
-	router := mux.NewRouter().SkipClean(true) // cleaning a path redirects, and a redirected POST loses its body
-	router.Handle("/api/c/platforms", methods{http.MethodGet: a.listPlatforms, http.MethodPost: a.receivePlatform})
-	router.Handle("/api/c/platforms/{platformId}/commands",
-		methods{http.MethodGet: a.listCommands, http.MethodPost: a.createCommand})
-	router.Handle("/api/c/platforms/{platformId}/commands/{commandId}", methods{http.MethodGet: a.getCommand})
-	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.fail(w, r, newProblem(http.StatusNotFound, "there is nothing at this path"))
-	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-		defer cancel()
-		r = r.Clone(ctx)
-		r.URL.Path = strings.TrimSuffix(r.URL.Path, "/") // /api/c/platforms/ is /api/c/platforms
-		router.ServeHTTP(w, r)
-	})
+	routes := newRouter(a.fail)
+	routes.handle("/api/c/platforms", methods{http.MethodGet: a.listPlatforms, http.MethodPost: a.receivePlatform})
+	routes.handle("/api/c/platforms/{platformId}/commands", methods{http.MethodGet: a.listCommands, http.MethodPost: a.createCommand})
+	routes.handle("/api/c/platforms/{platformId}/commands/{commandId}", methods{http.MethodGet: a.getCommand})
+	return routes
 }
 
-// fail answers err; those of the store that a client can cause are its 404s.
-func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
-	switch {
-	case errors.Is(err, ErrPlatformNotFound):
-		err = newProblem(http.StatusNotFound, "there is no platform "+mux.Vars(r)["platformId"])
-	case errors.Is(err, ErrCommandNotFound):
-		err = newProblem(http.StatusNotFound, "the platform has no command "+mux.Vars(r)["commandId"])
-	}
-	writeError(w, r, a.log, err)
-}
-
-func (a *restAPI) listPlatforms(w http.ResponseWriter, r *http.Request) {
-	platforms, err := a.store.Platforms(r.Context())
+func (a *restAPI) listPlatforms(w http.ResponseWriter, r *http.Request) error {
+	platforms, err := a.store.platforms(r.Context())
 	if err != nil {
-		a.fail(w, r, err)
-		return
+		return err
 	}
-	writeJSON(w, http.StatusOK, toPlatformReads(platforms))
+	return writeJSON(w, http.StatusOK, toPlatformReads(platforms))
 }
 
-// receivePlatform is PlatformService's way of telling about a new platform, and
-// of seeing that its connection to this service works.
-func (a *restAPI) receivePlatform(w http.ResponseWriter, r *http.Request) {
+// receivePlatform is called by PlatformService for each new platform.
+func (a *restAPI) receivePlatform(w http.ResponseWriter, r *http.Request) error {
 	var body platformCreate
 	if err := readJSON(w, r, &body); err != nil {
-		a.fail(w, r, err)
-		return
+		return err
 	}
-	if err := body.validate().problem(); err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	added, err := a.store.AddPlatform(r.Context(), body.toPlatform())
+	added, err := a.store.addPlatform(r.Context(), body.toPlatform())
 	if err != nil {
-		a.fail(w, r, err)
-		return
+		return err
 	}
 	a.log.Info("platform received by HTTP", "id", body.ID, "name", body.Name, "new", added)
-	platform, err := a.store.Platform(r.Context(), body.ID)
+	stored, err := a.store.platform(r.Context(), body.ID) // a known one keeps its name
 	if err != nil {
-		a.fail(w, r, err)
-		return
+		return err
 	}
-	writeJSON(w, http.StatusOK, toPlatformRead(platform))
+	return writeJSON(w, http.StatusOK, toPlatformRead(stored))
 }
 
-func (a *restAPI) listCommands(w http.ResponseWriter, r *http.Request) {
-	platformID, err := parseID("platformId", mux.Vars(r)["platformId"])
+func (a *restAPI) listCommands(w http.ResponseWriter, r *http.Request) error {
+	platformID, err := pathID(r, "platformId")
 	if err != nil {
-		a.fail(w, r, err)
-		return
+		return err
 	}
-	commands, err := a.store.Commands(r.Context(), platformID)
+	commands, err := a.store.commands(r.Context(), platformID)
 	if err != nil {
-		a.fail(w, r, err)
-		return
+		return err
 	}
-	writeJSON(w, http.StatusOK, toCommandReads(commands))
+	return writeJSON(w, http.StatusOK, toCommandReads(commands))
 }
 
-func (a *restAPI) getCommand(w http.ResponseWriter, r *http.Request) {
-	platformID, err := parseID("platformId", mux.Vars(r)["platformId"])
+func (a *restAPI) getCommand(w http.ResponseWriter, r *http.Request) error {
+	platformID, err := pathID(r, "platformId")
 	if err != nil {
-		a.fail(w, r, err)
-		return
+		return err
 	}
-	commandID, err := parseID("commandId", mux.Vars(r)["commandId"])
+	commandID, err := pathID(r, "commandId")
 	if err != nil {
-		a.fail(w, r, err)
-		return
+		return err
 	}
-	command, err := a.store.Command(r.Context(), platformID, commandID)
+	found, err := a.store.command(r.Context(), platformID, commandID)
 	if err != nil {
-		a.fail(w, r, err)
-		return
+		return err
 	}
-	writeJSON(w, http.StatusOK, toCommandRead(command))
+	return writeJSON(w, http.StatusOK, toCommandRead(found))
 }
 
-func (a *restAPI) createCommand(w http.ResponseWriter, r *http.Request) {
-	platformID, err := parseID("platformId", mux.Vars(r)["platformId"])
+func (a *restAPI) createCommand(w http.ResponseWriter, r *http.Request) error {
+	platformID, err := pathID(r, "platformId")
 	if err != nil {
-		a.fail(w, r, err)
-		return
+		return err
 	}
 	var body commandCreate
 	if err := readJSON(w, r, &body); err != nil {
-		a.fail(w, r, err)
-		return
+		return err
 	}
-	if err := body.validate().problem(); err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	command, err := a.store.CreateCommand(r.Context(), body.toCommand(platformID))
+	created, err := a.store.createCommand(r.Context(), body.toCommand(platformID))
 	if err != nil {
-		a.fail(w, r, err)
-		return
+		return err
 	}
-	a.log.Info("command created", "id", command.ID, "platform", platformID)
-	w.Header().Set("Location", fmt.Sprintf("/api/c/platforms/%d/commands/%d", platformID, command.ID))
-	writeJSON(w, http.StatusCreated, toCommandRead(command))
+	a.log.Info("command created", "id", created.ID, "platform", platformID)
+	w.Header().Set("Location", fmt.Sprintf("/api/c/platforms/%d/commands/%d", platformID, created.ID))
+	return writeJSON(w, http.StatusCreated, toCommandRead(created))
+}
+
+// fail writes the response for err. This is the one table from errors to status
+// codes. An error that is not the client's is internal: it is logged, and the
+// client does not see it.
+func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
+	log := a.log.With("method", r.Method, "path", r.URL.Path, "error", err)
+	var p *problem
+	var fields fieldErrors
+	switch {
+	case errors.As(err, &p):
+	case errors.As(err, &fields):
+		p = invalid(fields)
+	case errors.Is(err, errPlatformNotFound):
+		p = notFound(r, "platform", "platformId")
+	case errors.Is(err, errCommandNotFound):
+		p = notFound(r, "command", "commandId")
+	case errors.Is(r.Context().Err(), context.Canceled):
+		log.Debug("client disconnected")
+		return // nobody is there to read a response
+	default:
+		log.Error("request failed")
+		p = newProblem(http.StatusInternalServerError, "internal error; the service's log has the cause")
+	}
+	writeProblem(w, p)
 }

@@ -1,13 +1,26 @@
 // Package platformservice is the service that owns the platforms: each has a
-// name, a publisher and a cost. The files are named after what they hold; start
-// with service.go.
+// name, a publisher and a cost. Each file holds one component and is named
+// after it; start with service.go.
 package platformservice
 
-// Platform is one platform as the service keeps it. How it looks to others is
-// in dto.go.
-type Platform struct {
-	ID        int32 // given by the store, 1 or more
+// maxText is the most characters (Unicode code points) that a field may have.
+const maxText = 500
+
+// platform is one platform as the service keeps it: the model. What others see
+// of it is in dto.go.
+type platform struct {
+	ID        int32 // assigned by the store, 1 or more
 	Name      string
 	Publisher string
-	Cost      string // a text: "Free" is a cost
+	Cost      string // text: "Free" is a cost
+}
+
+// validate returns fieldErrors when a field breaks a rule of the model. The ID
+// is not checked: the store assigns it.
+func (p platform) validate() error {
+	errs := fieldErrors{}
+	errs.checkText("name", p.Name, maxText)
+	errs.checkText("publisher", p.Publisher, maxText)
+	errs.checkText("cost", p.Cost, maxText)
+	return errs.orNil()
 }

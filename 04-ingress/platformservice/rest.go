@@ -6,105 +6,96 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
-	"time"
-
-	"github.com/gorilla/mux"
 )
 
-// requestTimeout bounds what one request may take, the calls it makes included.
-const requestTimeout = 10 * time.Second
-
-// restAPI answers the HTTP requests of clients.
+// restAPI handles the HTTP requests of clients.
 type restAPI struct {
-	store    Store
-	commands *CommandsClient // nil: CommandsService is not told
+	store    platformStore
+	commands *commandsClient // nil: CommandsService is not notified
 	log      *slog.Logger
 }
 
-// handler returns the routes:
-//
-//	GET  /api/platforms       all platforms
-//	POST /api/platforms       create one
-//	GET  /api/platforms/{id}  one platform
+// handler returns the routes.
 func (a *restAPI) handler() http.Handler {
-	router := mux.NewRouter().SkipClean(true) // cleaning a path redirects, and a redirected POST loses its body
-	router.Handle("/api/platforms", methods{http.MethodGet: a.list, http.MethodPost: a.create})
-	router.Handle("/api/platforms/{id}", methods{http.MethodGet: a.get})
-	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		writeError(w, r, a.log, newProblem(http.StatusNotFound, "there is nothing at this path"))
-	})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-		defer cancel()
-		r = r.Clone(ctx)
-		r.URL.Path = strings.TrimSuffix(r.URL.Path, "/") // /api/platforms/ is /api/platforms
-		router.ServeHTTP(w, r)
-	})
+	routes := newRouter(a.fail)
+	routes.handle("/api/platforms", methods{http.MethodGet: a.list, http.MethodPost: a.create})
+	routes.handle("/api/platforms/{id}", methods{http.MethodGet: a.get})
+	return routes
 }
 
-func (a *restAPI) list(w http.ResponseWriter, r *http.Request) {
-	platforms, err := a.store.Platforms(r.Context())
+func (a *restAPI) list(w http.ResponseWriter, r *http.Request) error {
+	platforms, err := a.store.platforms(r.Context())
 	if err != nil {
-		writeError(w, r, a.log, err)
-		return
+		return err
 	}
-	writeJSON(w, http.StatusOK, toPlatformReads(platforms))
+	return writeJSON(w, http.StatusOK, toPlatformReads(platforms))
 }
 
-func (a *restAPI) get(w http.ResponseWriter, r *http.Request) {
-	id, err := parseID("id", mux.Vars(r)["id"])
+func (a *restAPI) get(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r, "id")
 	if err != nil {
-		writeError(w, r, a.log, err)
-		return
+		return err
 	}
-	platform, err := a.store.Platform(r.Context(), id)
-	if errors.Is(err, ErrNotFound) {
-		err = newProblem(http.StatusNotFound, "there is no platform "+mux.Vars(r)["id"])
-	}
+	found, err := a.store.platform(r.Context(), id)
 	if err != nil {
-		writeError(w, r, a.log, err)
-		return
+		return err
 	}
-	writeJSON(w, http.StatusOK, toPlatformRead(platform))
+	return writeJSON(w, http.StatusOK, toPlatformRead(found))
 }
 
-func (a *restAPI) create(w http.ResponseWriter, r *http.Request) {
+func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
 	var body platformCreate
 	if err := readJSON(w, r, &body); err != nil {
-		writeError(w, r, a.log, err)
-		return
+		return err
 	}
-	if err := body.validate().problem(); err != nil {
-		writeError(w, r, a.log, err)
-		return
-	}
-	// From here on a client that goes away changes nothing: what it asked for is
-	// done to the end, and not left half done.
+	// From here on a client that disconnects no longer cancels the work: it is
+	// finished, not left half done.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTimeout)
 	defer cancel()
-	platform, err := a.store.CreatePlatform(ctx, body.toPlatform())
+	created, err := a.store.createPlatform(ctx, body.toPlatform())
 	if err != nil {
-		writeError(w, r, a.log, err)
-		return
+		return err
 	}
-	a.log.Info("platform created", "id", platform.ID, "name", platform.Name)
+	a.log.Info("platform created", "id", created.ID, "name", created.Name)
 
-	// The platform is stored: nothing turns the 201 into an error now.
-	a.tellCommands(ctx, platform)
+	// The platform is stored: whatever happens now, the response is a 201.
+	a.notifyCommands(ctx, created)
 
-	w.Header().Set("Location", fmt.Sprintf("/api/platforms/%d", platform.ID))
-	writeJSON(w, http.StatusCreated, toPlatformRead(platform))
+	w.Header().Set("Location", fmt.Sprintf("/api/platforms/%d", created.ID))
+	return writeJSON(w, http.StatusCreated, toPlatformRead(created))
 }
 
-// tellCommands sends the platform to CommandsService and waits for its answer.
-func (a *restAPI) tellCommands(ctx context.Context, platform Platform) {
+// notifyCommands sends the platform to CommandsService and waits for the response.
+func (a *restAPI) notifyCommands(ctx context.Context, p platform) {
 	if a.commands == nil {
 		return
 	}
-	if err := a.commands.SendPlatform(ctx, platform); err != nil {
-		a.log.Warn("CommandsService was not told", "id", platform.ID, "error", err)
+	if err := a.commands.sendPlatform(ctx, p); err != nil {
+		a.log.Warn("CommandsService not notified", "id", p.ID, "error", err)
 		return
 	}
-	a.log.Info("CommandsService was told", "id", platform.ID)
+	a.log.Info("CommandsService notified", "id", p.ID)
+}
+
+// fail writes the response for err. This is the one table from errors to status
+// codes. An error that is not the client's is internal: it is logged, and the
+// client does not see it.
+func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
+	log := a.log.With("method", r.Method, "path", r.URL.Path, "error", err)
+	var p *problem
+	var fields fieldErrors
+	switch {
+	case errors.As(err, &p):
+	case errors.As(err, &fields):
+		p = invalid(fields)
+	case errors.Is(err, errNotFound):
+		p = notFound(r, "platform", "id")
+	case errors.Is(r.Context().Err(), context.Canceled):
+		log.Debug("client disconnected")
+		return // nobody is there to read a response
+	default:
+		log.Error("request failed")
+		p = newProblem(http.StatusInternalServerError, "internal error; the service's log has the cause")
+	}
+	writeProblem(w, p)
 }

@@ -1,18 +1,44 @@
 // Package commandsservice is the service that keeps command lines, for each
-// platform that it has heard of. The files are named after what they hold;
+// platform that it knows. Each file holds one component and is named after it;
 // start with service.go.
 package commandsservice
 
-// Platform is a platform as this service knows it: what PlatformService said.
-type Platform struct {
-	ExternalID int32 // the id that PlatformService gave it; the only one others see
+// The most characters (Unicode code points) that a field may have.
+const (
+	maxName        = 500
+	maxHowTo       = 2000
+	maxCommandLine = 8000
+)
+
+// platform is a platform as this service knows it, from PlatformService.
+type platform struct {
+	ExternalID int32 // the id that PlatformService assigned; the only one that others see
 	Name       string
 }
 
-// Command is one command line of a platform.
-type Command struct {
-	ID          int32 // given by the store, 1 or more
+// validate returns fieldErrors when a field breaks a rule of the model.
+func (p platform) validate() error {
+	errs := fieldErrors{}
+	if p.ExternalID < 1 {
+		errs.add("id", "must be a positive 32-bit integer")
+	}
+	errs.checkText("name", p.Name, maxName)
+	return errs.orNil()
+}
+
+// command is one command line of a platform.
+type command struct {
+	ID          int32 // assigned by the store, 1 or more
 	HowTo       string
 	CommandLine string
 	PlatformID  int32 // the platform's ExternalID
+}
+
+// validate returns fieldErrors when a field breaks a rule of the model. The ids
+// are not checked: the store assigns one, and looks the other up.
+func (c command) validate() error {
+	errs := fieldErrors{}
+	errs.checkText("howTo", c.HowTo, maxHowTo)
+	errs.checkText("commandLine", c.CommandLine, maxCommandLine)
+	return errs.orNil()
 }

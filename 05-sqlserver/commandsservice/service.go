@@ -2,32 +2,38 @@ package commandsservice
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net"
 )
 
-// Run runs the service until ctx ends, which is no error. It returns an error
-// when the service cannot start, or cannot go on.
+// Run runs the service until ctx ends, and then returns nil. It returns an
+// error when the service cannot start or cannot go on.
 //
-// What is started is followed by the defer that stops it, so that things stop
-// in the reverse order: first nothing new comes in, then what it needs ends.
+// Each start is followed by the defer that stops it, so that things stop in
+// the reverse order: first new requests, then what requests need.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
-	store, err := OpenStore(cfg.DatabaseURL)
+	store, err := openStore(cfg.DatabaseURL)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	if err := store.Prepare(ctx); err != nil {
+	defer store.close()
+	if err := store.migrate(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped while starting
+		}
 		return err
 	}
 
-	api := &restAPI{store: store, log: log}
-	health := newHealth(store.Ping)
-	web, err := startHTTP("COMMANDS_HTTP_ADDR", cfg.HTTPAddr, health.handler(api.handler()))
+	listener, err := net.Listen("tcp", cfg.HTTPAddr)
 	if err != nil {
-		return err
+		return fmt.Errorf("listen for HTTP (COMMANDS_HTTP_ADDR): %w", err)
 	}
+	api := &restAPI{store: store, log: log}
+	health := newHealth(store.ping)
+	web := startHTTP(listener, health.handler(api.handler()))
 	defer web.stop()
-	log.Info("listening for HTTP", "addr", web.addr)
+	log.Info("listening for HTTP", "addr", listener.Addr())
 
 	health.set("ready")
 	defer health.set("stopping")

@@ -15,7 +15,7 @@ import (
 )
 
 // testConfig returns a configuration for a service on a free port. Nobody
-// answers at the other addresses in it: the service has to live with that.
+// listens at the other addresses in it: the service has to live with that.
 func testConfig(t *testing.T) Config {
 	t.Helper()
 	return Config{
@@ -29,13 +29,14 @@ func testConfig(t *testing.T) Config {
 // testService is a service that a test runs.
 type testService struct {
 	addr    string // of its HTTP server
+	url     string // the same as a URL
 	log     *logCapture
 	stop    context.CancelFunc
 	stopped chan error // gets what Run returned
 }
 
 // startService runs a service until the test ends, or stop is called, and
-// returns when it is ready.
+// returns when it listens.
 func startService(t *testing.T, cfg Config) *testService {
 	t.Helper()
 	log, logged := captureLog()
@@ -50,39 +51,44 @@ func startService(t *testing.T, cfg Config) *testService {
 		cancel()
 		receive(t, "the end of Run", ended)
 	})
-	waitFor(t, "a service that listens", func() bool { return len(logged.lines("listening for HTTP")) == 1 })
-	_, s.addr, _ = strings.Cut(logged.lines("listening for HTTP")[0], "addr=")
-	waitFor(t, "a service that is ready", func() bool { return s.get(t, "/api/c/platforms").status == http.StatusOK })
+	s.addr = s.loggedAddr(t, "listening for HTTP")
+	s.url = "http://" + s.addr
 	return s
 }
 
-func (s *testService) get(t *testing.T, path string) answer {
+// loggedAddr returns the address in the line of the log that has message.
+func (s *testService) loggedAddr(t *testing.T, message string) string {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+s.addr+path, nil)
-	require.NoError(t, err)
-	request.Close = true // leaves no connection, and so no goroutine, behind
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	return answer{response.StatusCode, response.Header, string(body)}
+	eventually(t, message, func() bool { return len(s.log.lines(message)) == 1 })
+	_, addr, found := strings.Cut(s.log.lines(message)[0], "addr=")
+	require.True(t, found)
+	return addr
+}
+
+// waitReady returns when the service serves.
+func (s *testService) waitReady(t *testing.T) {
+	t.Helper()
+	eventually(t, "a service that is ready", func() bool {
+		return send(t, "GET", s.url+"/api/c/platforms", "").status == http.StatusOK
+	})
 }
 
 func TestRun(t *testing.T) {
 	t.Run("serves, and stops without leaving anything behind", func(t *testing.T) {
 		noGoroutineLeft(t)
 		service := startService(t, testConfig(t))
-		wantJSON(t, service.get(t, "/api/c/platforms"), http.StatusOK, "[]")
+		service.waitReady(t)
+		requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, "[]")
 		service.stop()
 		assert.NoError(t, receive(t, "the end of Run", service.stopped))
 		_, err := net.Dial("tcp", service.addr)
 		assert.Error(t, err)
 	})
 
-	t.Run("answers the request that is under way when it stops", func(t *testing.T) {
+	t.Run("completes the request in flight when it stops", func(t *testing.T) {
 		cfg := testConfig(t)
 		service := startService(t, cfg)
+		service.waitReady(t)
 		conn, err := net.Dial("tcp", service.addr)
 		require.NoError(t, err)
 		defer conn.Close()
@@ -96,13 +102,7 @@ func TestRun(t *testing.T) {
 		require.Contains(t, line, "100 Continue", "the service waits for the body")
 
 		service.stop()
-		waitFor(t, "no new connections", func() bool {
-			other, err := net.Dial("tcp", service.addr)
-			if err == nil {
-				other.Close()
-			}
-			return err != nil
-		})
+		waitRefused(t, service.addr)
 		_, err = io.WriteString(conn, body)
 		require.NoError(t, err)
 		_, err = reader.ReadString('\n') // the empty line after 100 Continue
@@ -114,7 +114,17 @@ func TestRun(t *testing.T) {
 		assert.NoError(t, receive(t, "the end of Run", service.stopped))
 
 		// And it is in the database: a service that starts on it has it.
-		wantJSON(t, startService(t, cfg).get(t, "/api/c/platforms"), http.StatusOK, "["+body+"]")
+		again := startService(t, cfg)
+		again.waitReady(t)
+		requireJSON(t, send(t, "GET", again.url+"/api/c/platforms", ""), http.StatusOK, "["+body+"]")
+	})
+
+	t.Run("stopped while it starts, it ends without an error", func(t *testing.T) {
+		noGoroutineLeft(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		log, _ := captureLog()
+		require.NoError(t, Run(ctx, testConfig(t), log))
 	})
 
 	t.Run("a taken port is an error that names the variable", func(t *testing.T) {
@@ -134,7 +144,7 @@ func TestRun(t *testing.T) {
 		noGoroutineLeft(t)
 		for url, want := range map[string]string{
 			"mysql://host/x": "COMMANDS_DATABASE_URL",
-			"sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"): "create tables",
+			"sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"): "open database",
 		} {
 			cfg := testConfig(t)
 			cfg.DatabaseURL = url

@@ -6,46 +6,44 @@ import (
 	"strings"
 )
 
-// ErrPlatformNotFound is returned for a platform that the store does not have.
-var ErrPlatformNotFound = errors.New("platform not found")
+// errPlatformNotFound is returned for a platform that the store does not have.
+var errPlatformNotFound = errors.New("platform not found")
 
-// ErrCommandNotFound is returned for a command that the platform does not have.
-var ErrCommandNotFound = errors.New("command not found")
+// errCommandNotFound is returned for a command that the platform does not have.
+var errCommandNotFound = errors.New("command not found")
 
-// Store is what the service needs of a database. A platform is always named by
-// its ExternalID. Any number of goroutines may use one. Every method can also
-// return the driver's error, wrapped with what was being done.
-type Store interface {
-	// Prepare creates what is missing. It is called before anything else.
-	Prepare(ctx context.Context) error
-	// Platforms returns all platforms in ExternalID order.
-	Platforms(ctx context.Context) ([]Platform, error)
-	// Platform returns one platform, or ErrPlatformNotFound.
-	Platform(ctx context.Context, externalID int32) (Platform, error)
-	// AddPlatform stores p, unless a platform with its ExternalID is known: that
-	// one is left as it is. Added says which it was.
-	AddPlatform(ctx context.Context, p Platform) (added bool, err error)
-	// Commands returns the commands of a platform in id order, or ErrPlatformNotFound.
-	Commands(ctx context.Context, platformID int32) ([]Command, error)
-	// Command returns one command of a platform, ErrPlatformNotFound or ErrCommandNotFound.
-	Command(ctx context.Context, platformID, commandID int32) (Command, error)
-	// CreateCommand stores c under a new id and returns it with that id, or
-	// ErrPlatformNotFound. The ID that c comes with is ignored.
-	CreateCommand(ctx context.Context, c Command) (Command, error)
-	// Ping returns an error when the database does not answer.
-	Ping(ctx context.Context) error
-	// Close waits for what is running and closes the connections.
-	Close() error
+// commandStore is what the service needs of a database. A platform is always
+// named by its ExternalID. Any number of goroutines may use one. Every method
+// can also return the driver's error, wrapped with what was being done.
+type commandStore interface {
+	// migrate creates the tables that are missing. It is called before anything
+	// else. A database that holds something else is errForeignDatabase.
+	migrate(ctx context.Context) error
+	// platforms returns all platforms in ExternalID order.
+	platforms(ctx context.Context) ([]platform, error)
+	// platform returns one platform, or errPlatformNotFound.
+	platform(ctx context.Context, externalID int32) (platform, error)
+	// addPlatform stores p and returns true; or, when a platform with its
+	// ExternalID is known, leaves that one as it is and returns false.
+	addPlatform(ctx context.Context, p platform) (added bool, err error)
+	// commands returns the commands of a platform in id order, or errPlatformNotFound.
+	commands(ctx context.Context, platformID int32) ([]command, error)
+	// command returns one command of a platform, errPlatformNotFound or errCommandNotFound.
+	command(ctx context.Context, platformID, commandID int32) (command, error)
+	// createCommand stores c under a new id and returns it with that id, or
+	// errPlatformNotFound. The ID of c is ignored.
+	createCommand(ctx context.Context, c command) (command, error)
+	// ping returns an error when the tables cannot be queried.
+	ping(ctx context.Context) error
+	// close waits for running calls and closes the connections.
+	close() error
 }
 
-// OpenStore returns the store that url names:
+// openStore returns the store that url names:
 //
 //	sqlite::memory:  a database of this process alone, gone with it
 //	sqlite:FILE      a SQLite file
-//
-// The error does not show url: it may hold a password that is meant for another
-// kind of database.
-func OpenStore(url string) (Store, error) {
+func openStore(url string) (commandStore, error) {
 	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		return openSQLite(file)
 	}

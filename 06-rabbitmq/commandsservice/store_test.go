@@ -2,9 +2,12 @@ package commandsservice
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"math"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,101 +21,148 @@ func TestSQLiteInMemory(t *testing.T) {
 }
 
 func TestSQLiteFile(t *testing.T) {
-	testStore(t, func(t testing.TB) Store {
-		return fileStore(t, filepath.Join(t.TempDir(), "a file?, 100%.db"))
+	testStore(t, func(t testing.TB) commandStore {
+		return openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "a file?, 100%.db"))
 	})
 
 	t.Run("what was stored outlives Close", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "commands.db")
-		store := fileStore(t, file)
-		addPlatforms(t, store, Platform{ExternalID: 4, Name: "x"})
-		created := createCommand(t, store, Command{HowTo: "h", CommandLine: "c", PlatformID: 4})
-		require.NoError(t, store.Close())
+		store := openTestStore(t, "sqlite:"+file)
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
+		created := createCommand(t, store, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
+		require.NoError(t, store.close())
 
-		store = fileStore(t, file)
-		commands, err := store.Commands(t.Context(), 4)
+		store = openTestStore(t, "sqlite:"+file)
+		commands, err := store.commands(t.Context(), 4)
 		require.NoError(t, err)
-		assert.Equal(t, []Command{created}, commands)
+		assert.Equal(t, []command{created}, commands)
 	})
 }
 
-// fileStore opens a store in a file, and prepares it.
-func fileStore(t testing.TB, file string) Store {
+func TestSQLiteCommitIsSynced(t *testing.T) {
+	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db")).(*sqliteStore)
+	var mode int
+	require.NoError(t, store.db.QueryRow(`PRAGMA synchronous`).Scan(&mode))
+	const full = 2 // https://www.sqlite.org/pragma.html#pragma_synchronous
+	assert.Equal(t, full, mode, "what got a 201 outlives a power cut")
+}
+
+// TestForeignDatabase: a file that is not the service's own is left as it is.
+func TestForeignDatabase(t *testing.T) {
+	for what, content := range map[string]string{
+		"PlatformService's":      `CREATE TABLE platforms (id INTEGER PRIMARY KEY, name TEXT, publisher TEXT, cost TEXT)`,
+		"of another application": `PRAGMA application_id = 7`,
+		"with other tables":      `CREATE TABLE x (y TEXT)`,
+	} {
+		t.Run("a database "+what+" is refused", func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "x.db")
+			db, err := sql.Open("sqlite3", file)
+			require.NoError(t, err)
+			defer db.Close()
+			_, err = db.Exec(content)
+			require.NoError(t, err)
+			requireForeign(t, file)
+		})
+	}
+
+	t.Run("a file that is no database is refused", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "letter.txt")
+		require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("Dear Sir or Madam, ", 100)), 0o600))
+		requireForeign(t, file)
+	})
+
+	t.Run("a file without a mark is known by its table", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "x.db")
+		store := openTestStore(t, "sqlite:"+file)
+		known := platform{ExternalID: 4, Name: "x"}
+		addPlatforms(t, store, known)
+		_, err := store.(*sqliteStore).db.Exec(`PRAGMA application_id = 0`)
+		require.NoError(t, err)
+		require.NoError(t, store.close())
+		found, err := openTestStore(t, "sqlite:"+file).platform(t.Context(), 4)
+		require.NoError(t, err)
+		assert.Equal(t, known, found)
+	})
+}
+
+// requireForeign requires file to be refused, and not changed.
+func requireForeign(t *testing.T, file string) {
 	t.Helper()
-	store, err := OpenStore("sqlite:" + file)
+	before, err := os.ReadFile(file)
 	require.NoError(t, err)
-	t.Cleanup(func() { store.Close() })
-	require.NoError(t, store.Prepare(t.Context()))
-	require.FileExists(t, file)
-	return store
+	store, err := openStore("sqlite:" + file)
+	require.NoError(t, err)
+	defer store.close()
+	require.ErrorIs(t, store.migrate(t.Context()), errForeignDatabase)
+	after, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, before, after)
 }
 
 func TestOpenStore(t *testing.T) {
-	for _, url := range []string{"", "sqlite", "sqlite:", "mysql://sa:secret@host/", "platforms.db"} {
+	for _, url := range []string{"", "sqlite", "sqlite:", "mysql://host/db", "platforms.db"} {
 		t.Run("refuses "+url, func(t *testing.T) {
-			_, err := OpenStore(url)
+			_, err := openStore(url)
 			require.ErrorContains(t, err, "COMMANDS_DATABASE_URL")
-			assert.NotContains(t, err.Error(), "secret")
 		})
 	}
-	t.Run("a folder that is not there is an error of Prepare", func(t *testing.T) {
-		store, err := OpenStore("sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"))
+	t.Run("a folder that is not there is an error of migrate", func(t *testing.T) {
+		store, err := openStore("sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"))
 		require.NoError(t, err)
-		defer store.Close()
-		assert.ErrorContains(t, store.Prepare(t.Context()), "create tables")
+		defer store.close()
+		assert.ErrorContains(t, store.migrate(t.Context()), "open database")
 	})
 }
 
-// testStore holds a Store to what its interface says. Open returns an empty,
-// prepared one.
-func testStore(t *testing.T, open func(t testing.TB) Store) {
+// testStore is the contract of every commandStore. open returns a new, empty one.
+func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 	t.Run("Prepare can be called again and leaves what is there", func(t *testing.T) {
 		store := open(t)
-		addPlatforms(t, store, Platform{ExternalID: 1, Name: "x"})
-		require.NoError(t, store.Prepare(t.Context()))
-		platforms, err := store.Platforms(t.Context())
+		addPlatforms(t, store, platform{ExternalID: 1, Name: "x"})
+		require.NoError(t, store.migrate(t.Context()))
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
 		assert.Len(t, platforms, 1)
 	})
 
 	t.Run("Platforms come in the order of their ids", func(t *testing.T) {
 		store := open(t)
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
 		assert.Empty(t, platforms)
 
 		addPlatforms(t, store,
-			Platform{ExternalID: 40, Name: "d"}, Platform{ExternalID: math.MaxInt32, Name: "last"}, Platform{ExternalID: 7, Name: "a"})
-		platforms, err = store.Platforms(t.Context())
+			platform{ExternalID: 40, Name: "d"}, platform{ExternalID: math.MaxInt32, Name: "last"}, platform{ExternalID: 7, Name: "a"})
+		platforms, err = store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{
+		assert.Equal(t, []platform{
 			{ExternalID: 7, Name: "a"}, {ExternalID: 40, Name: "d"}, {ExternalID: math.MaxInt32, Name: "last"},
 		}, platforms)
 	})
 
 	t.Run("AddPlatform leaves a known platform alone, its name too", func(t *testing.T) {
 		store := open(t)
-		addPlatforms(t, store, Platform{ExternalID: 4, Name: "first"})
-		added, err := store.AddPlatform(t.Context(), Platform{ExternalID: 4, Name: "second"})
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "first"})
+		added, err := store.addPlatform(t.Context(), platform{ExternalID: 4, Name: "second"})
 		require.NoError(t, err)
 		assert.False(t, added)
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{{ExternalID: 4, Name: "first"}}, platforms)
+		assert.Equal(t, []platform{{ExternalID: 4, Name: "first"}}, platforms)
 	})
 
-	t.Run("AddPlatform of the same platform by many stores one", func(t *testing.T) {
+	t.Run("addPlatform of the same platform by many stores one", func(t *testing.T) {
 		store := open(t)
 		var added atomic.Int32
-		together(8, func(int) {
-			ok, err := store.AddPlatform(t.Context(), Platform{ExternalID: 4, Name: "x"})
-			assert.NoError(t, err)
+		inParallel(t, 8, func(int) error {
+			ok, err := store.addPlatform(t.Context(), platform{ExternalID: 4, Name: "x"})
 			if ok {
 				added.Add(1)
 			}
+			return err
 		})
 		assert.EqualValues(t, 1, added.Load())
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
 		assert.Len(t, platforms, 1)
 	})
@@ -123,66 +173,66 @@ func testStore(t *testing.T, open func(t testing.TB) Store) {
 		// platforms' ExternalIDs, and would show.
 		ids := []int32{100, 4, 3, 1}
 		for _, id := range ids {
-			addPlatforms(t, store, Platform{ExternalID: id, Name: "x"})
+			addPlatforms(t, store, platform{ExternalID: id, Name: "x"})
 		}
 		for _, id := range ids {
-			created := createCommand(t, store, Command{ID: 99, HowTo: "h", CommandLine: "c", PlatformID: id})
+			created := createCommand(t, store, command{ID: 99, HowTo: "h", CommandLine: "c", PlatformID: id})
 			assert.Equal(t, id, created.PlatformID)
-			assert.NotEqual(t, int32(99), created.ID, "the store gives the id")
+			assert.NotEqual(t, int32(99), created.ID, "the store assigns the id")
 
-			got, err := store.Command(t.Context(), id, created.ID)
+			got, err := store.command(t.Context(), id, created.ID)
 			require.NoError(t, err)
 			assert.Equal(t, created, got)
-			commands, err := store.Commands(t.Context(), id)
+			commands, err := store.commands(t.Context(), id)
 			require.NoError(t, err)
-			assert.Equal(t, []Command{created}, commands)
-			platform, err := store.Platform(t.Context(), id)
+			assert.Equal(t, []command{created}, commands)
+			platform, err := store.platform(t.Context(), id)
 			require.NoError(t, err)
 			assert.Equal(t, id, platform.ExternalID)
 		}
 		// 2 is an id of the store's own and nobody's ExternalID.
-		_, err := store.CreateCommand(t.Context(), Command{HowTo: "h", CommandLine: "c", PlatformID: 2})
-		assert.ErrorIs(t, err, ErrPlatformNotFound)
+		_, err := store.createCommand(t.Context(), command{HowTo: "h", CommandLine: "c", PlatformID: 2})
+		assert.ErrorIs(t, err, errPlatformNotFound)
 	})
 
 	t.Run("Commands come in the order of their ids", func(t *testing.T) {
 		store := open(t)
-		addPlatforms(t, store, Platform{ExternalID: 4, Name: "x"})
-		first := createCommand(t, store, Command{HowTo: "z", CommandLine: "z", PlatformID: 4})
-		second := createCommand(t, store, Command{HowTo: "a", CommandLine: "a", PlatformID: 4})
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
+		first := createCommand(t, store, command{HowTo: "z", CommandLine: "z", PlatformID: 4})
+		second := createCommand(t, store, command{HowTo: "a", CommandLine: "a", PlatformID: 4})
 		assert.Greater(t, second.ID, first.ID)
-		commands, err := store.Commands(t.Context(), 4)
+		commands, err := store.commands(t.Context(), 4)
 		require.NoError(t, err)
-		assert.Equal(t, []Command{first, second}, commands)
+		assert.Equal(t, []command{first, second}, commands)
 	})
 
 	t.Run("an unknown platform is not one without commands", func(t *testing.T) {
 		store := open(t)
-		addPlatforms(t, store, Platform{ExternalID: 4, Name: "x"})
-		commands, err := store.Commands(t.Context(), 4)
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
+		commands, err := store.commands(t.Context(), 4)
 		require.NoError(t, err)
 		assert.Empty(t, commands)
 		for _, id := range []int32{5, 0, -1, math.MaxInt32, math.MinInt32} {
-			_, err := store.Platform(t.Context(), id)
-			assert.ErrorIs(t, err, ErrPlatformNotFound)
-			_, err = store.Commands(t.Context(), id)
-			assert.ErrorIs(t, err, ErrPlatformNotFound)
-			_, err = store.Command(t.Context(), id, 1)
-			assert.ErrorIs(t, err, ErrPlatformNotFound)
-			_, err = store.CreateCommand(t.Context(), Command{HowTo: "h", CommandLine: "c", PlatformID: id})
-			assert.ErrorIs(t, err, ErrPlatformNotFound)
+			_, err := store.platform(t.Context(), id)
+			assert.ErrorIs(t, err, errPlatformNotFound)
+			_, err = store.commands(t.Context(), id)
+			assert.ErrorIs(t, err, errPlatformNotFound)
+			_, err = store.command(t.Context(), id, 1)
+			assert.ErrorIs(t, err, errPlatformNotFound)
+			_, err = store.createCommand(t.Context(), command{HowTo: "h", CommandLine: "c", PlatformID: id})
+			assert.ErrorIs(t, err, errPlatformNotFound)
 		}
 	})
 
 	t.Run("a command of another platform is not found", func(t *testing.T) {
 		store := open(t)
-		addPlatforms(t, store, Platform{ExternalID: 4, Name: "x"}, Platform{ExternalID: 5, Name: "y"})
-		created := createCommand(t, store, Command{HowTo: "h", CommandLine: "c", PlatformID: 4})
-		_, err := store.Command(t.Context(), 5, created.ID)
-		assert.ErrorIs(t, err, ErrCommandNotFound)
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"}, platform{ExternalID: 5, Name: "y"})
+		created := createCommand(t, store, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
+		_, err := store.command(t.Context(), 5, created.ID)
+		assert.ErrorIs(t, err, errCommandNotFound)
 		for _, id := range []int32{created.ID + 1, 0, -1, math.MaxInt32} {
-			_, err := store.Command(t.Context(), 4, id)
-			assert.ErrorIs(t, err, ErrCommandNotFound)
+			_, err := store.command(t.Context(), 4, id)
+			assert.ErrorIs(t, err, errCommandNotFound)
 		}
 	})
 
@@ -191,13 +241,13 @@ func testStore(t *testing.T, open func(t testing.TB) Store) {
 		var id int32
 		for what, text := range oddTexts() {
 			id++
-			addPlatforms(t, store, Platform{ExternalID: id, Name: text})
-			platform, err := store.Platform(t.Context(), id)
+			addPlatforms(t, store, platform{ExternalID: id, Name: text})
+			platform, err := store.platform(t.Context(), id)
 			require.NoError(t, err)
 			assert.True(t, platform.Name == text, "name: %s", what)
 
-			created := createCommand(t, store, Command{HowTo: text, CommandLine: text, PlatformID: id})
-			command, err := store.Command(t.Context(), id, created.ID)
+			created := createCommand(t, store, command{HowTo: text, CommandLine: text, PlatformID: id})
+			command, err := store.command(t.Context(), id, created.ID)
 			require.NoError(t, err)
 			assert.True(t, command.HowTo == text && command.CommandLine == text, "command: %s", what)
 		}
@@ -205,8 +255,8 @@ func testStore(t *testing.T, open func(t testing.TB) Store) {
 
 	t.Run("a cancelled context is an error, and harms nothing", func(t *testing.T) {
 		store := open(t)
-		addPlatforms(t, store, Platform{ExternalID: 4, Name: "x"})
-		created := createCommand(t, store, Command{HowTo: "h", CommandLine: "c", PlatformID: 4})
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
+		created := createCommand(t, store, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
 		cancelled, cancel := context.WithCancel(t.Context())
 		cancel()
 		for name, call := range storeCalls(store) {
@@ -224,40 +274,46 @@ func testStore(t *testing.T, open func(t testing.TB) Store) {
 			cancel()
 			calls.Wait()
 		}
-		got, err := store.Command(t.Context(), 4, created.ID)
+		got, err := store.command(t.Context(), 4, created.ID)
 		require.NoError(t, err)
 		assert.Equal(t, created, got)
 	})
 
 	t.Run("a closed store says so, and not that something is not found", func(t *testing.T) {
 		store := open(t)
-		require.NoError(t, store.Close())
+		require.NoError(t, store.close())
 		for name, call := range storeCalls(store) {
 			err := call(t.Context())
 			assert.Error(t, err, name)
-			assert.False(t, errors.Is(err, ErrPlatformNotFound) || errors.Is(err, ErrCommandNotFound), name)
+			assert.False(t, errors.Is(err, errPlatformNotFound) || errors.Is(err, errCommandNotFound), name)
 		}
 	})
 
 	t.Run("many at once lose nothing", func(t *testing.T) {
 		store := open(t)
 		const workers, each = 8, 20
-		together(workers, func(worker int) {
+		inParallel(t, workers, func(worker int) error {
 			id := int32(worker + 1)
-			_, err := store.AddPlatform(t.Context(), Platform{ExternalID: id, Name: "x"})
-			assert.NoError(t, err)
-			for range each {
-				created, err := store.CreateCommand(t.Context(), Command{HowTo: "h", CommandLine: "c", PlatformID: id})
-				assert.NoError(t, err)
-				_, err = store.Command(t.Context(), id, created.ID)
-				assert.NoError(t, err)
-				_, err = store.Platforms(t.Context())
-				assert.NoError(t, err)
+			if _, err := store.addPlatform(t.Context(), platform{ExternalID: id, Name: "x"}); err != nil {
+				return err
 			}
+			for range each {
+				created, err := store.createCommand(t.Context(), command{HowTo: "h", CommandLine: "c", PlatformID: id})
+				if err != nil {
+					return err
+				}
+				if _, err := store.command(t.Context(), id, created.ID); err != nil {
+					return err
+				}
+				if _, err := store.platforms(t.Context()); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 		seen := map[int32]bool{}
 		for worker := range workers {
-			commands, err := store.Commands(t.Context(), int32(worker+1))
+			commands, err := store.commands(t.Context(), int32(worker+1))
 			require.NoError(t, err)
 			assert.Len(t, commands, each)
 			for _, c := range commands {
@@ -268,53 +324,55 @@ func testStore(t *testing.T, open func(t testing.TB) Store) {
 	})
 }
 
-// storeCalls are all calls of a store that reach its database. Platform 4 and
+// storeCalls are all calls of a store that reach its database. platform 4 and
 // command 1 are expected to be there.
-func storeCalls(store Store) map[string]func(context.Context) error {
+func storeCalls(store commandStore) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"Prepare":   store.Prepare,
-		"Platforms": func(ctx context.Context) error { _, err := store.Platforms(ctx); return err },
-		"Platform":  func(ctx context.Context) error { _, err := store.Platform(ctx, 4); return err },
-		"AddPlatform": func(ctx context.Context) error {
-			_, err := store.AddPlatform(ctx, Platform{ExternalID: 5, Name: "y"})
+		"migrate":   store.migrate,
+		"platforms": func(ctx context.Context) error { _, err := store.platforms(ctx); return err },
+		"platform":  func(ctx context.Context) error { _, err := store.platform(ctx, 4); return err },
+		"addPlatform": func(ctx context.Context) error {
+			_, err := store.addPlatform(ctx, platform{ExternalID: 5, Name: "y"})
 			return err
 		},
-		"Commands": func(ctx context.Context) error { _, err := store.Commands(ctx, 4); return err },
-		"Command":  func(ctx context.Context) error { _, err := store.Command(ctx, 4, 1); return err },
-		"CreateCommand": func(ctx context.Context) error {
-			_, err := store.CreateCommand(ctx, Command{HowTo: "h", CommandLine: "c", PlatformID: 4})
+		"commands": func(ctx context.Context) error { _, err := store.commands(ctx, 4); return err },
+		"command":  func(ctx context.Context) error { _, err := store.command(ctx, 4, 1); return err },
+		"createCommand": func(ctx context.Context) error {
+			_, err := store.createCommand(ctx, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
 			return err
 		},
 	}
 }
 
-// together calls do in n goroutines at once and waits for all.
-func together(n int, do func(i int)) {
-	var all sync.WaitGroup
-	start := make(chan struct{})
-	for i := range n {
-		all.Go(func() {
-			<-start
-			do(i)
-		})
-	}
-	close(start)
-	all.Wait()
-}
-
-func addPlatforms(t testing.TB, store Store, platforms ...Platform) {
+func addPlatforms(t testing.TB, store commandStore, platforms ...platform) {
 	t.Helper()
 	for _, p := range platforms {
-		added, err := store.AddPlatform(t.Context(), p)
+		added, err := store.addPlatform(t.Context(), p)
 		require.NoError(t, err)
 		require.True(t, added)
 	}
 }
 
-func createCommand(t testing.TB, store Store, c Command) Command {
+func createCommand(t testing.TB, store commandStore, c command) command {
 	t.Helper()
-	created, err := store.CreateCommand(t.Context(), c)
+	created, err := store.createCommand(t.Context(), c)
 	require.NoError(t, err)
 	require.Positive(t, created.ID)
 	return created
+}
+
+// memoryStore returns an empty store in memory.
+func memoryStore(t testing.TB) commandStore {
+	t.Helper()
+	return openTestStore(t, "sqlite::memory:")
+}
+
+// openTestStore returns the store that url names, ready for use.
+func openTestStore(t testing.TB, url string) commandStore {
+	t.Helper()
+	store, err := openStore(url)
+	require.NoError(t, err)
+	t.Cleanup(func() { store.close() })
+	require.NoError(t, store.migrate(t.Context()))
+	return store
 }

@@ -3,6 +3,7 @@ package platformservice
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strconv"
 	"time"
@@ -10,65 +11,109 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Config is what can be set from outside. ConfigFromEnv says where from.
+// Config holds the settings. ConfigFromEnv reads them from the environment.
 type Config struct {
-	HTTPAddr               string        // where the REST API listens, host:port
-	DatabaseURL            string        // see OpenStore
-	DatabaseWait           time.Duration // how long to wait at start for a database that is not up
-	Seed                   bool          // give an empty store some platforms
+	HTTPAddr    string // where the REST API listens, host:port
+	DatabaseURL string // see openStore
+	Seed        bool   // store some example platforms when there are none
+
 	CommandsServiceURL     string        // where new platforms are posted; empty: nowhere
-	CommandsServiceTimeout time.Duration // how long that may take
-	RabbitMQURL            string        // amqp://USER:PASSWORD@HOST:5672/; without a user it is guest
-	Exchange               string        // the fanout exchange that events go to
+	CommandsServiceTimeout time.Duration // for one such call
+
+	DatabaseWait time.Duration // how long to wait at start for a database that is not up
+
+	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; without a user it is guest
+	Exchange    string // the fanout exchange that events are published to
 }
 
-// ConfigFromEnv reads the configuration with lookup, which is os.LookupEnv. A
-// variable that is not set has the value that serves development on one's own
-// machine. The error names the variable that is wrong.
+// ConfigFromEnv reads the settings with lookup, which is os.LookupEnv. The
+// defaults are for development on one's own machine. The error names every
+// variable that is wrong.
 func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
-	get := func(name, unset string) string {
-		if value, ok := lookup(name); ok {
-			return value
-		}
-		return unset
+	env := environment{lookup: lookup}
+	cfg := Config{
+		HTTPAddr:    env.addr("PLATFORMS_HTTP_ADDR", "localhost:5000"),
+		DatabaseURL: env.text("DATABASE_URL", "sqlite::memory:"),
+
+		CommandsServiceURL:     env.httpURL("COMMANDS_SERVICE_URL", "http://localhost:6000/api/c/platforms"),
+		CommandsServiceTimeout: env.duration("COMMANDS_SERVICE_TIMEOUT", 2*time.Second),
+
+		DatabaseWait: env.duration("DATABASE_WAIT", time.Minute),
+
+		RabbitMQURL: env.amqpURL("RABBITMQ_URL", "amqp://localhost:5672/"),
+		Exchange:    env.required("RABBITMQ_EXCHANGE", "trigger"),
 	}
-	c := Config{
-		HTTPAddr:           get("PLATFORMS_HTTP_ADDR", "localhost:5000"),
-		DatabaseURL:        get("DATABASE_URL", "sqlite::memory:"),
-		CommandsServiceURL: get("COMMANDS_SERVICE_URL", "http://localhost:6000/api/c/platforms"),
-		RabbitMQURL:        get("RABBITMQ_URL", "amqp://localhost:5672/"),
-		Exchange:           get("RABBITMQ_EXCHANGE", "trigger"),
-	}
-	var err error
 	// Real data is not mixed with examples unless asked for.
-	if c.Seed, err = strconv.ParseBool(get("SEED_DATA", strconv.FormatBool(!isSQLServer(c.DatabaseURL)))); err != nil {
-		return Config{}, fmt.Errorf("SEED_DATA: %q is neither true nor false", get("SEED_DATA", ""))
-	}
-	if c.CommandsServiceTimeout, err = parseDuration("COMMANDS_SERVICE_TIMEOUT", get("COMMANDS_SERVICE_TIMEOUT", "2s")); err != nil {
-		return Config{}, err
-	}
-	if c.DatabaseWait, err = parseDuration("DATABASE_WAIT", get("DATABASE_WAIT", "1m")); err != nil {
-		return Config{}, err
-	}
-	if c.CommandsServiceURL != "" {
-		u, err := url.Parse(c.CommandsServiceURL)
-		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			return Config{}, errors.New("COMMANDS_SERVICE_URL: not a URL such as http://localhost:6000/api/c/platforms")
-		}
-	}
-	if _, err := amqp.ParseURI(c.RabbitMQURL); err != nil { // not shown: it may hold a password
-		return Config{}, errors.New("RABBITMQ_URL: not a URL such as amqp://localhost:5672/")
-	}
-	if c.Exchange == "" {
-		return Config{}, errors.New("RABBITMQ_EXCHANGE: must not be empty")
-	}
-	return c, nil
+	cfg.Seed = env.boolean("SEED_DATA", !isSQLServer(cfg.DatabaseURL))
+	return cfg, errors.Join(env.errs...)
 }
 
-func parseDuration(name, value string) (time.Duration, error) {
-	d, err := time.ParseDuration(value)
-	if err != nil || d <= 0 {
-		return 0, fmt.Errorf("%s: %q is not a duration such as 2s", name, value)
+// environment reads variables, and collects what is wrong with them.
+type environment struct {
+	lookup func(string) (string, bool)
+	errs   []error
+}
+
+func (e *environment) text(name, fallback string) string {
+	if value, ok := e.lookup(name); ok {
+		return value
 	}
-	return d, nil
+	return fallback
+}
+
+// addr refuses an address without a port: to listen there would mean a random
+// port and, without a host too, every network of the machine.
+func (e *environment) addr(name, fallback string) string {
+	value := e.text(name, fallback)
+	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is not an address such as %s", name, value, fallback))
+	}
+	return value
+}
+
+func (e *environment) boolean(name string, fallback bool) bool {
+	text := e.text(name, strconv.FormatBool(fallback))
+	value, err := strconv.ParseBool(text)
+	if err != nil {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is neither true nor false", name, text))
+	}
+	return value
+}
+
+// httpURL accepts an empty text too. The error does not show the value, which
+// may hold a password.
+func (e *environment) httpURL(name, fallback string) string {
+	value := e.text(name, fallback)
+	u, err := url.Parse(value)
+	if value != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		e.errs = append(e.errs, fmt.Errorf("%s: not a URL such as %s", name, fallback))
+	}
+	return value
+}
+
+// duration accepts positive durations.
+func (e *environment) duration(name string, fallback time.Duration) time.Duration {
+	text := e.text(name, fallback.String())
+	value, err := time.ParseDuration(text)
+	if err != nil || value <= 0 {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is not a duration such as 2s", name, text))
+	}
+	return value
+}
+
+// amqpURL does not show the value in its error: it may hold a password.
+func (e *environment) amqpURL(name, fallback string) string {
+	value := e.text(name, fallback)
+	if _, err := amqp.ParseURI(value); err != nil {
+		e.errs = append(e.errs, fmt.Errorf("%s: not a URL such as %s", name, fallback))
+	}
+	return value
+}
+
+func (e *environment) required(name, fallback string) string {
+	value := e.text(name, fallback)
+	if value == "" {
+		e.errs = append(e.errs, fmt.Errorf("%s: must not be empty", name))
+	}
+	return value
 }

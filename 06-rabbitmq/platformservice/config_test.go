@@ -56,7 +56,7 @@ func TestConfigFromEnv(t *testing.T) {
 		}, cfg)
 	})
 
-	t.Run("an empty COMMANDS_SERVICE_URL is nobody to tell", func(t *testing.T) {
+	t.Run("an empty COMMANDS_SERVICE_URL turns the calls off", func(t *testing.T) {
 		cfg, err := configFrom(map[string]string{"COMMANDS_SERVICE_URL": ""})
 		require.NoError(t, err)
 		assert.Empty(t, cfg.CommandsServiceURL)
@@ -73,7 +73,14 @@ func TestConfigFromEnv(t *testing.T) {
 		}
 	})
 
+	t.Run("all that are wrong are named at once", func(t *testing.T) {
+		_, err := configFrom(map[string]string{"PLATFORMS_HTTP_ADDR": "", "SEED_DATA": "maybe"})
+		require.ErrorContains(t, err, "PLATFORMS_HTTP_ADDR")
+		assert.ErrorContains(t, err, "SEED_DATA")
+	})
+
 	for name, values := range map[string][]string{
+		"PLATFORMS_HTTP_ADDR":      {"", ":", "localhost", "localhost:"},
 		"SEED_DATA":                {"", "yes"},
 		"DATABASE_WAIT":            {"", "1", "0s", "-1m"},
 		"COMMANDS_SERVICE_TIMEOUT": {"", "2", "0s", "-2s"},

@@ -10,14 +10,14 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
-// migrations holds one folder for each dialect.
+// migrations holds one folder per dialect.
 //
 //go:embed migrations
 var migrations embed.FS
 
-// migrate runs the migrations in dir that db has not seen yet, each in a
-// transaction of its own together with the note that it ran.
-func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, dir string, options ...goose.ProviderOption) error {
+// runMigrations applies the migrations in dir that db has not seen yet. Each
+// runs in one transaction with the note that it has been applied.
+func runMigrations(ctx context.Context, db *sql.DB, dialect goose.Dialect, dir string, options ...goose.ProviderOption) error {
 	files, err := fs.Sub(migrations, dir)
 	if err != nil {
 		return fmt.Errorf("read migrations: %w", err)

@@ -1,12 +1,14 @@
 package platformservice
 
 import (
+	"context"
 	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
+	"strings"
 	"testing"
 
 	mssql "github.com/microsoft/go-mssqldb"
@@ -17,53 +19,54 @@ import (
 func TestSQLServer(t *testing.T) {
 	sqlServerURL(t) // or skip all of it
 
-	testStore(t, func(t testing.TB) Store { return openStore(t, sqlServerURL(t)) })
+	testStore(t, func(t testing.TB) platformStore { return openTestStore(t, sqlServerURL(t)) })
 
 	t.Run("what was stored outlives Close", func(t *testing.T) {
 		url := sqlServerURL(t)
-		store := openStore(t, url)
+		store := openTestStore(t, url)
 		created := createPlatform(t, store, "x")
-		require.NoError(t, store.Close())
-		found, err := openStore(t, url).Platform(t.Context(), created.ID)
+		require.NoError(t, store.close())
+		found, err := openTestStore(t, url).platform(t.Context(), created.ID)
 		require.NoError(t, err)
 		assert.Equal(t, created, found)
 	})
 
-	t.Run("an id that is given again is ErrDuplicate", func(t *testing.T) {
-		store := openStore(t, sqlServerURL(t))
+	t.Run("an id that is given again is an error", func(t *testing.T) {
+		store := openTestStore(t, sqlServerURL(t))
 		first := createPlatform(t, store, "x")
 		_, err := store.(*sqlServerStore).db.Exec(`DBCC CHECKIDENT (N'dbo.Platforms', RESEED, 0)`)
 		require.NoError(t, err)
-		_, err = store.CreatePlatform(t.Context(), Platform{Name: "y", Publisher: "p", Cost: "1"})
-		require.ErrorIs(t, err, ErrDuplicate)
-		platforms, err := store.Platforms(t.Context())
+		_, err = store.createPlatform(t.Context(), platform{Name: "y", Publisher: "p", Cost: "1"})
+		require.Error(t, err)
+		assert.False(t, sqlServerUnavailable(err), err)
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{first}, platforms)
+		assert.Equal(t, []platform{first}, platforms)
 	})
 
-	t.Run("Prepare creates the database, once, however many do so at a time", func(t *testing.T) {
+	t.Run("migrate creates the database, once, however many do so at a time", func(t *testing.T) {
 		url := sqlServerURL(t)
-		stores := make([]Store, 6)
+		stores := make([]platformStore, 6)
 		for i := range stores {
 			var err error
-			stores[i], err = OpenStore(url)
+			stores[i], err = openStore(url)
 			require.NoError(t, err)
-			defer stores[i].Close()
+			defer stores[i].close()
 		}
 		log, _ := captureLog()
 		inParallel(t, len(stores), func(i int) error {
-			return prepare(t.Context(), stores[i], Config{DatabaseWait: patience, Seed: true}, log)
+			return setUp(t.Context(), stores[i], Config{DatabaseWait: patience, Seed: true}, log)
 		})
-		platforms, err := stores[0].Platforms(t.Context())
+		platforms, err := stores[0].platforms(t.Context())
 		require.NoError(t, err)
 		assert.Len(t, platforms, 3)
-		require.NoError(t, stores[0].Prepare(t.Context()), "and once more")
+		require.NoError(t, stores[0].migrate(t.Context()), "and once more")
 	})
 
 	t.Run("the table of the .NET service is taken over", func(t *testing.T) {
 		store, err := openSQLServer(sqlServerURL(t))
 		require.NoError(t, err)
-		defer store.Close()
+		defer store.close()
 		require.NoError(t, store.createDatabase(t.Context()))
 		_, err = store.db.Exec(`
 			CREATE TABLE [Platforms] (
@@ -75,10 +78,10 @@ func TestSQLServer(t *testing.T) {
 			);
 			INSERT INTO [Platforms] VALUES (N'Dot Net', N'Microsoft', N'Free')`)
 		require.NoError(t, err)
-		require.NoError(t, store.Prepare(t.Context()))
-		platforms, err := store.Platforms(t.Context())
+		require.NoError(t, store.migrate(t.Context()))
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{{ID: 1, Name: "Dot Net", Publisher: "Microsoft", Cost: "Free"}}, platforms)
+		assert.Equal(t, []platform{{ID: 1, Name: "Dot Net", Publisher: "Microsoft", Cost: "Free"}}, platforms)
 	})
 }
 
@@ -119,12 +122,16 @@ func TestOpenSQLServer(t *testing.T) {
 		"the ADO.NET form":                "Server=mssql-clusterip-srv,1433;Initial Catalog=platformsdb;User Id=SA;Password=pa55 w0rd%;",
 		"the ADO.NET form, other keys":    "data source=mssql-clusterip-srv,1433;Database=platformsdb;UID=SA;PWD=pa55 w0rd%",
 		"the ADO.NET form, after options": "Server=tcp:mssql-clusterip-srv,1433;Encrypt=false;TrustServerCertificate=true;Initial Catalog=platformsdb;User Id=SA;Password=pa55 w0rd%",
+		"the ADO.NET form, server last":   `Password="pa55 w0rd%";User ID=SA;Initial Catalog=platformsdb;SERVER = tcp:mssql-clusterip-srv,1433`,
+		"the ADO.NET form, Address":       ";Initial Catalog=platformsdb;UID=SA;PWD=pa55 w0rd%;Address=mssql-clusterip-srv,1433",
+		"the ADO.NET form, Addr":          "Initial Catalog=platformsdb;UID=SA;PWD=pa55 w0rd%;addr=mssql-clusterip-srv,1433",
+		"the ADO.NET form, all in quotes": `Database="platformsdb";User="SA";Password="pa55 w0rd%";Network Address="mssql-clusterip-srv,1433"`,
 		"a URL":                           "sqlserver://SA:pa55%20w0rd%25@mssql-clusterip-srv:1433?database=platformsdb",
 	} {
 		t.Run("understands "+form, func(t *testing.T) {
-			store, err := OpenStore(url)
+			store, err := openStore(url)
 			require.NoError(t, err)
-			defer store.Close()
+			defer store.close()
 			config := store.(*sqlServerStore).config
 			assert.Equal(t, "mssql-clusterip-srv", config.Host)
 			assert.Equal(t, uint64(1433), config.Port)
@@ -132,6 +139,22 @@ func TestOpenSQLServer(t *testing.T) {
 			assert.Equal(t, "SA", config.User)
 			assert.Equal(t, password, config.Password)
 		})
+	}
+
+	t.Run("understands quoted values", func(t *testing.T) {
+		store, err := openStore(`Password="a;Server=other;b=""c""";Database=x;Server=right`)
+		require.NoError(t, err)
+		defer store.close()
+		config := store.(*sqlServerStore).config
+		assert.Equal(t, "right", config.Host)
+		assert.Equal(t, `a;Server=other;b="c"`, config.Password)
+	})
+
+	for _, other := range []string{
+		"", "foo", "foo;bar", "=", ";", "server", "sqlite:server=x", "platforms.db", "Database=x;User Id=SA",
+		"postgres://u:p@h/db", "postgres://h/db?a=b;server=x", "odbc:server=x;database=y", `Password=";Server=x"`,
+	} {
+		t.Run("leaves alone "+other, func(t *testing.T) { assert.False(t, isSQLServer(other)) })
 	}
 
 	for what, url := range map[string]string{
@@ -142,46 +165,104 @@ func TestOpenSQLServer(t *testing.T) {
 		"an ADO.NET form with a port too large": "Server=localhost,99999;Database=x;User Id=SA;Password=s3cret",
 	} {
 		t.Run("refuses "+what+" without showing the password", func(t *testing.T) {
-			_, err := OpenStore(url)
+			_, err := openStore(url)
 			require.ErrorContains(t, err, "DATABASE_URL")
 			assert.NotContains(t, err.Error(), "s3cret")
 		})
 	}
 
 	t.Run("a server that is away is an error without the password", func(t *testing.T) {
-		store, err := OpenStore("sqlserver://SA:s3cret@127.0.0.1:1?database=platformsdb&dial+timeout=1")
+		store, err := openStore("sqlserver://SA:s3cret@127.0.0.1:1?database=platformsdb&dial+timeout=1")
 		require.NoError(t, err)
-		defer store.Close()
-		err = store.Prepare(t.Context())
+		defer store.close()
+		err = store.migrate(t.Context())
 		require.ErrorContains(t, err, "platformsdb")
 		assert.NotContains(t, err.Error(), "s3cret")
-		assert.Error(t, store.Ping(t.Context()))
+		assert.Error(t, store.ping(t.Context()))
 	})
 }
 
-func TestIsDuplicate(t *testing.T) {
+func TestIsUnavailable(t *testing.T) {
 	for _, row := range []struct {
 		what string
 		err  error
 		want bool
 	}{
-		{"a primary key or unique constraint", mssql.Error{Number: 2627}, true},
-		{"a unique index", mssql.Error{Number: 2601}, true},
-		{"wrapped", fmt.Errorf("create: %w", mssql.Error{Number: 2627}), true},
-		{"wrapped beside another", errors.Join(sql.ErrTxDone, mssql.Error{Number: 2601}), true},
-		{"not the last error", mssql.Error{Number: 3621, All: []mssql.Error{{Number: 2627}, {Number: 3621}}}, true},
-		{"a deadlock", mssql.Error{Number: 1205}, false},
-		{"a foreign key", mssql.Error{Number: 547, Message: "2627"}, false},
-		{"no number", mssql.Error{}, false},
-		{"no SQL Server error", errors.New("mssql: 2627"), false},
+		{"a deadlock", mssql.Error{Number: 1205, Class: 13}, true},
+		{"a lock that was not got in time", mssql.Error{Number: 1222, Class: 16}, true},
+		{"an update conflict", mssql.Error{Number: 3960, Class: 16}, true},
+		{"a full disk", mssql.Error{Number: 1105, Class: 17}, true},
+		{"a full log", mssql.Error{Number: 9002, Class: 17}, true},
+		{"no memory", mssql.Error{Number: 701, Class: 17}, true},
+		{"a shutdown", mssql.Error{Number: 6005, Class: 14}, true},
+		{"a fatal error", mssql.Error{Number: 596, Class: 21}, true},
+		{"a busy Azure SQL", mssql.Error{Number: 40501, Class: 16}, true},
+		{"wrapped", fmt.Errorf("create: %w", mssql.Error{Number: 1205}), true},
+		{"not the last error", mssql.Error{Number: 3621, All: []mssql.Error{{Number: 1205}, {Number: 3621}}}, true},
+		{"a time limit", fmt.Errorf("list: %w", context.DeadlineExceeded), true},
+		{"a client that went away", fmt.Errorf("list: %w", context.Canceled), false},
+		{"a duplicate key", mssql.Error{Number: 2627, Class: 14}, false},
+		{"a missing table", mssql.Error{Number: 208, Class: 16, Message: "1205"}, false},
+		{"no row", sql.ErrNoRows, false},
+		{"no SQL Server error", errors.New("mssql: 1205"), false},
 		{"none", nil, false},
 	} {
-		t.Run(row.what, func(t *testing.T) { assert.Equal(t, row.want, isDuplicate(row.err)) })
+		t.Run(row.what, func(t *testing.T) { assert.Equal(t, row.want, sqlServerUnavailable(row.err)) })
+	}
+
+	for what, respond := range map[string]func(tdsRequest) []byte{
+		"a server that hangs up":   func(r tdsRequest) []byte { return r.hangUp(nil) },
+		"a server that breaks TLS": func(r tdsRequest) []byte { return tdsPreloginResponse(1) },
+		"a login that fails":       failingLogin(18456, 14),
+		"a database that is away":  failingLogin(4060, 11),
+		"a database that starts":   failingLogin(40613, 17),
+		"a request that is refused": func(r tdsRequest) []byte {
+			if r.kind == tdsLogin || r.kind == tdsPrelogin {
+				return respondTDS(r)
+			}
+			return tdsError(1105, 17)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			store := openTDS(t, startTDS(t, respond).url)
+			for call, do := range storeCalls() {
+				err := do(t.Context(), store)
+				require.Error(t, err, call)
+				assert.True(t, sqlServerUnavailable(err), "%s: %v", call, err)
+			}
+		})
+	}
+
+	t.Run("nobody listens", func(t *testing.T) {
+		err := openTDS(t, "sqlserver://SA:s3cret@127.0.0.1:1?database=platformsdb").ping(t.Context())
+		require.Error(t, err)
+		assert.True(t, sqlServerUnavailable(err), err)
+	})
+
+	t.Run("an error that is the request's own", func(t *testing.T) {
+		store := openTDS(t, startTDS(t, func(r tdsRequest) []byte {
+			if strings.Contains(r.text, "FROM dbo.Platforms") {
+				return tdsError(208, 16)
+			}
+			return respondTDS(r)
+		}).url)
+		_, err := store.platforms(t.Context())
+		require.True(t, isSQLServerError(err, 208), err)
+		assert.False(t, sqlServerUnavailable(err))
+	})
+}
+
+func failingLogin(number int32, severity byte) func(tdsRequest) []byte {
+	return func(r tdsRequest) []byte {
+		if r.kind == tdsLogin {
+			return tdsError(number, severity)
+		}
+		return respondTDS(r)
 	}
 }
 
-// TestMissingDatabaseIsSeen: SQL Server answers a login to a database that is
-// missing with two errors, and the driver's error has the number of the last.
+// TestMissingDatabaseIsSeen: SQL Server responds to a login to a database that
+// is missing with two errors, and the driver's error has the number of the last.
 func TestMissingDatabaseIsSeen(t *testing.T) {
 	err := mssql.Error{Number: 18456, Message: "login error: Login failed for user 'SA'.", All: []mssql.Error{
 		{Number: 4060, Message: `Cannot open database "platformsdb" requested by the login. The login failed.`},

@@ -4,29 +4,35 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
-// backfillTimeout bounds one try: the call, and storing what it brought.
-const backfillTimeout = 30 * time.Second
+const (
+	// backfillTimeout bounds one attempt: the call, and storing its response.
+	backfillTimeout = 30 * time.Second
+	// hopelessPause is the pause after an error that no retry mends by itself.
+	hopelessPause = time.Minute
+)
 
-// backfill stores the platforms that were created while nobody here listened.
+// backfill stores the platforms whose events this service did not receive.
 type backfill struct {
-	client    *PlatformsClient
-	store     Store
+	client    *platformsClient
+	store     commandStore
 	log       *slog.Logger
-	requested chan struct{} // holds one request at most: one run serves all that came before it
+	requested chan struct{} // holds at most one request: one run serves all that came before it
 }
 
-// newBackfill returns a backfill with its first run requested.
-func newBackfill(client *PlatformsClient, store Store, log *slog.Logger) *backfill {
+// newBackfill returns a backfill whose first run is requested.
+func newBackfill(client *platformsClient, store commandStore, log *slog.Logger) *backfill {
 	b := &backfill{client: client, store: store, log: log, requested: make(chan struct{}, 1)}
 	b.request()
 	return b
 }
 
-// request asks for a run. It does not wait for it.
+// request requests a run. It does not wait for it.
 func (b *backfill) request() {
 	select {
 	case b.requested <- struct{}{}:
@@ -34,48 +40,56 @@ func (b *backfill) request() {
 	}
 }
 
-// run does what is requested, until ctx ends. A run that fails, because
-// PlatformService is not up for example, is tried again until it succeeds.
+// run executes the requested runs until ctx ends.
 func (b *backfill) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-b.requested:
-		}
-		var pause backoff
-		for {
-			err := b.once(ctx)
-			if err == nil {
-				break
-			}
-			if ctx.Err() != nil {
-				return
-			}
-			b.log.Warn("backfill failed, will try again", "error", err)
-			if pause.wait(ctx) != nil {
-				return
-			}
+			b.retry(ctx)
 		}
 	}
 }
 
-func (b *backfill) once(ctx context.Context) error {
+// retry makes attempts until one succeeds or ctx ends. PlatformService may not
+// be up yet.
+func (b *backfill) retry(ctx context.Context) {
+	var pause backoff
+	for {
+		err := b.attempt(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if advice := adviceFor(err); advice != "" {
+			b.log.Error("backfill failed, retrying in a minute", "advice", advice, "error", err)
+			err = pauseFor(ctx, hopelessPause)
+		} else {
+			b.log.Warn("backfill failed, retrying", "error", err)
+			err = pause.wait(ctx)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (b *backfill) attempt(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, backfillTimeout)
 	defer cancel()
-	platforms, err := b.client.Platforms(ctx)
+	platforms, err := b.client.platforms(ctx)
 	if err != nil {
 		return err
 	}
 	stored := 0
 	for _, p := range platforms {
-		if p.ExternalID < 1 || strings.TrimSpace(p.Name) == "" {
-			b.log.Warn("backfill dropped a platform without a positive id or a name", "id", p.ExternalID, "name", p.Name)
+		if err := p.validate(); err != nil {
+			b.log.Warn("backfill dropped a platform", "id", p.ExternalID, "reason", err)
 			continue
 		}
-		added, err := b.store.AddPlatform(ctx, p)
+		added, err := b.store.addPlatform(ctx, p)
 		if err != nil {
-			return fmt.Errorf("store what was received: %w", err)
+			return fmt.Errorf("store the response: %w", err)
 		}
 		if added {
 			stored++
@@ -83,4 +97,16 @@ func (b *backfill) once(ctx context.Context) error {
 	}
 	b.log.Info("backfill done", "received", len(platforms), "new", stored)
 	return nil
+}
+
+// adviceFor returns what to do about an error that the next attempt would get
+// too, and an empty text for any other.
+func adviceFor(err error) string {
+	switch status.Code(err) {
+	case codes.ResourceExhausted:
+		return "the platforms no longer fit into one message of 4 MiB: they must be streamed, as final does"
+	case codes.Unimplemented:
+		return "PLATFORMS_GRPC_TARGET is not a PlatformService that has GetAllPlatforms: correct it, or update that service"
+	}
+	return ""
 }

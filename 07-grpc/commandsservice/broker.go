@@ -2,19 +2,26 @@ package commandsservice
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// brokerTimeout bounds each step of a talk with the broker: to connect, to
-// agree on a connection, to write, to say goodbye.
-const brokerTimeout = 3 * time.Second
+// brokerTimeout bounds each step of a connection to the broker but the
+// handshake: connect, write, close. RabbitMQ takes 3 seconds to refuse a wrong
+// password, on purpose.
+const (
+	brokerTimeout    = 3 * time.Second
+	handshakeTimeout = 5 * time.Second
+)
 
-// declareExchange makes sure that the exchange is there. Whoever comes first,
-// publisher or subscriber, creates it; both have to ask for the same.
+// declareExchange creates the exchange if it does not exist. The publisher and
+// the subscriber both do it, with the same arguments: the broker refuses others.
 func declareExchange(channel *amqp.Channel, name string) error {
 	const durable, autoDelete, internal, noWait = false, false, false, false
 	if err := channel.ExchangeDeclare(name, amqp.ExchangeFanout, durable, autoDelete, internal, noWait, nil); err != nil {
@@ -23,40 +30,61 @@ func declareExchange(channel *amqp.Channel, name string) error {
 	return nil
 }
 
-// dialBroker connects to url. No step of it outlasts brokerTimeout, and ctx ends
-// the first one, which is to reach the broker at all. Later calls end at the
-// latest when the broker has missed its heartbeats, after some 15 seconds.
+// dialBroker connects to url. When ctx ends, the connection has brokerTimeout
+// left. A broker that stops responding is detected by its missing heartbeats,
+// after some 15 seconds.
 func dialBroker(ctx context.Context, url string) (*amqp.Connection, error) {
+	var conn *brokerConn
 	connection, err := amqp.DialConfig(url, amqp.Config{
 		Locale: "en_US",
 		Dial: func(network, address string) (net.Conn, error) {
-			conn, err := (&net.Dialer{Timeout: brokerTimeout}).DialContext(ctx, network, address)
+			tcp, err := (&net.Dialer{Timeout: brokerTimeout}).DialContext(ctx, network, address)
 			if err != nil {
 				return nil, err
 			}
-			// The deadline of the handshake; the library clears it afterwards.
-			if err := conn.SetDeadline(time.Now().Add(brokerTimeout)); err != nil {
+			// For the handshake. The library clears the deadline afterwards.
+			if err := tcp.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
 				return nil, err
 			}
-			return writeDeadlineConn{conn}, nil
+			conn = &brokerConn{Conn: tcp}
+			conn.release = context.AfterFunc(ctx, func() { _ = tcp.SetDeadline(time.Now().Add(brokerTimeout)) })
+			return conn, nil
 		},
 	})
+	if err != nil && conn != nil && conn.timedOut.Load() { // the library would say "password not allowed"
+		return nil, fmt.Errorf("connect to broker: handshake timed out after %s", handshakeTimeout)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to broker: %w", err)
 	}
 	return connection, nil
 }
 
-// writeDeadlineConn gives every write a deadline. The library's Publish takes a
-// context and ignores it: without this, a broker that stops reading would hold
-// a POST for as long as it likes.
-type writeDeadlineConn struct {
+// brokerConn is a connection whose every write has a deadline: the library's
+// calls take a context and ignore it, so a broker that stops reading would
+// block them for ever.
+type brokerConn struct {
 	net.Conn
+	release  func() bool // forgets the context
+	timedOut atomic.Bool
 }
 
-func (c writeDeadlineConn) Write(b []byte) (int, error) {
+func (c *brokerConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.timedOut.Store(true)
+	}
+	return n, err
+}
+
+func (c *brokerConn) Write(b []byte) (int, error) {
 	if err := c.SetWriteDeadline(time.Now().Add(brokerTimeout)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(b)
+}
+
+func (c *brokerConn) Close() error {
+	c.release()
+	return c.Conn.Close()
 }

@@ -2,6 +2,7 @@ package commandsservice
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"io"
 	"net"
@@ -31,7 +32,7 @@ func newTestBroker(t *testing.T) *testBroker {
 	if b.url == "" {
 		t.Skip("RABBITMQ_URL is not set: go tool lab test starts a broker")
 	}
-	connection, err := dialBroker(t.Context(), b.url)
+	connection, err := dialBroker(context.Background(), b.url)
 	require.NoError(t, err)
 	t.Cleanup(func() { connection.Close() })
 	b.channel, err = connection.Channel()

@@ -2,41 +2,76 @@ package commandsservice
 
 import (
 	"errors"
+	"fmt"
+	"net"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Config is what can be set from outside. ConfigFromEnv says where from.
+// Config holds the settings. ConfigFromEnv reads them from the environment.
 type Config struct {
 	HTTPAddr    string // where the REST API listens, host:port
-	DatabaseURL string // see OpenStore
+	DatabaseURL string // see openStore
+
 	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; without a user it is guest
 	Exchange    string // the fanout exchange that events come from
-	GRPCTarget  string // PlatformService's gRPC server, host:port
+
+	GRPCTarget string // PlatformService's gRPC server, host:port
 }
 
-// ConfigFromEnv reads the configuration with lookup, which is os.LookupEnv. A
-// variable that is not set has the value that serves development on one's own
-// machine. The error names the variable that is wrong.
+// ConfigFromEnv reads the settings with lookup, which is os.LookupEnv. The
+// defaults are for development on one's own machine. The error names every
+// variable that is wrong.
 func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
-	get := func(name, unset string) string {
-		if value, ok := lookup(name); ok {
-			return value
-		}
-		return unset
+	env := environment{lookup: lookup}
+	cfg := Config{
+		HTTPAddr:    env.addr("COMMANDS_HTTP_ADDR", "localhost:6000"),
+		DatabaseURL: env.text("COMMANDS_DATABASE_URL", "sqlite::memory:"),
+
+		RabbitMQURL: env.amqpURL("RABBITMQ_URL", "amqp://localhost:5672/"),
+		Exchange:    env.required("RABBITMQ_EXCHANGE", "trigger"),
+
+		GRPCTarget: env.addr("PLATFORMS_GRPC_TARGET", "localhost:5001"),
 	}
-	c := Config{
-		HTTPAddr:    get("COMMANDS_HTTP_ADDR", "localhost:6000"),
-		DatabaseURL: get("COMMANDS_DATABASE_URL", "sqlite::memory:"),
-		RabbitMQURL: get("RABBITMQ_URL", "amqp://localhost:5672/"),
-		Exchange:    get("RABBITMQ_EXCHANGE", "trigger"),
-		GRPCTarget:  get("PLATFORMS_GRPC_TARGET", "localhost:5001"),
+	return cfg, errors.Join(env.errs...)
+}
+
+// environment reads variables, and collects what is wrong with them.
+type environment struct {
+	lookup func(string) (string, bool)
+	errs   []error
+}
+
+func (e *environment) text(name, fallback string) string {
+	if value, ok := e.lookup(name); ok {
+		return value
 	}
-	if _, err := amqp.ParseURI(c.RabbitMQURL); err != nil { // not shown: it may hold a password
-		return Config{}, errors.New("RABBITMQ_URL: not a URL such as amqp://localhost:5672/")
+	return fallback
+}
+
+// addr refuses an address without a port: to listen there would mean a random
+// port and, without a host too, every network of the machine.
+func (e *environment) addr(name, fallback string) string {
+	value := e.text(name, fallback)
+	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is not an address such as %s", name, value, fallback))
 	}
-	if c.Exchange == "" {
-		return Config{}, errors.New("RABBITMQ_EXCHANGE: must not be empty")
+	return value
+}
+
+// amqpURL does not show the value in its error: it may hold a password.
+func (e *environment) amqpURL(name, fallback string) string {
+	value := e.text(name, fallback)
+	if _, err := amqp.ParseURI(value); err != nil {
+		e.errs = append(e.errs, fmt.Errorf("%s: not a URL such as %s", name, fallback))
 	}
-	return c, nil
+	return value
+}
+
+func (e *environment) required(name, fallback string) string {
+	value := e.text(name, fallback)
+	if value == "" {
+		e.errs = append(e.errs, fmt.Errorf("%s: must not be empty", name))
+	}
+	return value
 }

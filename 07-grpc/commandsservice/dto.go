@@ -4,52 +4,43 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 )
 
-// The types here are the contract with the outside. Platform and Command never
-// leave the service themselves.
+// The types here are the service's external contract. A platform and a command
+// never leave the service themselves.
 
-// platformRead is a platform as the service answers it.
+// platformRead is a platform in a response.
 type platformRead struct {
 	ID   int32  `json:"id"`
 	Name string `json:"name"`
 }
 
-func toPlatformRead(p Platform) platformRead {
+func toPlatformRead(p platform) platformRead {
 	return platformRead{ID: p.ExternalID, Name: p.Name}
 }
 
-func toPlatformReads(platforms []Platform) []platformRead {
-	reads := make([]platformRead, 0, len(platforms)) // not nil: JSON wants [], not null
+func toPlatformReads(platforms []platform) []platformRead {
+	reads := make([]platformRead, 0, len(platforms)) // not nil, which JSON shows as null instead of []
 	for _, p := range platforms {
 		reads = append(reads, toPlatformRead(p))
 	}
 	return reads
 }
 
-// platformCreate is what PlatformService sends of a new platform, as far as it
-// matters here.
+// platformCreate is the body that PlatformService sends for a new platform, as
+// far as it matters here.
 type platformCreate struct {
 	ID   int32  `json:"id"`
 	Name string `json:"name"`
 }
 
-// validate returns what is wrong, by field. It is empty when nothing is.
-func (c platformCreate) validate() fieldErrors {
-	errs := fieldErrors{}
-	if c.ID < 1 {
-		errs.add("id", "must be a positive 32-bit integer")
-	}
-	errs.requireText("name", c.Name)
-	return errs
+func (c platformCreate) validate() error { return c.toPlatform().validate() }
+
+func (c platformCreate) toPlatform() platform {
+	return platform{ExternalID: c.ID, Name: c.Name}
 }
 
-func (c platformCreate) toPlatform() Platform {
-	return Platform{ExternalID: c.ID, Name: c.Name}
-}
-
-// commandRead is a command as the service answers it.
+// commandRead is a command in a response.
 type commandRead struct {
 	ID          int32  `json:"id"`
 	HowTo       string `json:"howTo"`
@@ -57,11 +48,11 @@ type commandRead struct {
 	PlatformID  int32  `json:"platformId"`
 }
 
-func toCommandRead(c Command) commandRead {
+func toCommandRead(c command) commandRead {
 	return commandRead{ID: c.ID, HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: c.PlatformID}
 }
 
-func toCommandReads(commands []Command) []commandRead {
+func toCommandReads(commands []command) []commandRead {
 	reads := make([]commandRead, 0, len(commands))
 	for _, c := range commands {
 		reads = append(reads, toCommandRead(c))
@@ -69,57 +60,54 @@ func toCommandReads(commands []Command) []commandRead {
 	return reads
 }
 
-// commandCreate is what a client sends to create a command.
+// commandCreate is the body of a request that creates a command.
 type commandCreate struct {
 	HowTo       string `json:"howTo"`
 	CommandLine string `json:"commandLine"`
 }
 
-// validate returns what is wrong, by field. It is empty when nothing is.
-func (c commandCreate) validate() fieldErrors {
-	errs := fieldErrors{}
-	errs.requireText("howTo", c.HowTo)
-	errs.requireText("commandLine", c.CommandLine)
-	return errs
+func (c commandCreate) validate() error { return c.toCommand(0).validate() }
+
+func (c commandCreate) toCommand(platformID int32) command {
+	return command{HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: platformID}
 }
 
-func (c commandCreate) toCommand(platformID int32) Command {
-	return Command{HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: platformID}
-}
+// maxEvent is the size of the largest event that is accepted, in bytes.
+const maxEvent = 64 << 10
 
-// errOtherEvent is returned for an event that is none of ours.
+// errOtherEvent is returned for an event that this service does not handle.
 var errOtherEvent = errors.New("not a Platform_Published event")
 
-// decodePlatformPublished reads the event that says a platform was created:
+// decodePlatformPublished decodes the event that a platform was created:
 //
 //	{"Id":4,"Name":"x","Event":"Platform_Published"}
 //
 // It returns errOtherEvent for an event of another type, and other errors for
-// what is no event, or lacks a positive 32-bit id or a name.
-func decodePlatformPublished(body []byte) (Platform, error) {
-	var event struct {
-		ID    json.RawMessage `json:"Id"` // read only once the type is known
-		Name  json.RawMessage `json:"Name"`
-		Event string          `json:"Event"`
+// a body that is not an event or has no valid platform.
+func decodePlatformPublished(body []byte) (platform, error) {
+	if len(body) > maxEvent {
+		return platform{}, fmt.Errorf("larger than %d bytes", maxEvent)
 	}
-	if !isText(body) {
-		return Platform{}, errors.New("not valid Unicode")
+	if !isUnicode(body) {
+		return platform{}, errors.New("not valid Unicode")
+	}
+	var envelope struct{ Event string }
+	if err := json.Unmarshal(body, &envelope); err != nil {
+		return platform{}, fmt.Errorf("not a JSON event: %.200v", err) // it may quote a long number
+	}
+	if envelope.Event == "" { // the body null, for one
+		return platform{}, errors.New("not an event: Event is missing")
+	}
+	if envelope.Event != "Platform_Published" {
+		return platform{}, fmt.Errorf("%w but %.40q", errOtherEvent, envelope.Event)
+	}
+	var event struct { // decoded second: another event's fields may have other types
+		ID   int32 `json:"Id"`
+		Name string
 	}
 	if err := json.Unmarshal(body, &event); err != nil {
-		return Platform{}, fmt.Errorf("not a JSON event: %w", err)
+		return platform{}, fmt.Errorf("not a platform: %.200v", err)
 	}
-	if event.Event == "" { // null, for one
-		return Platform{}, errors.New("not an event: Event is missing")
-	}
-	if event.Event != "Platform_Published" {
-		return Platform{}, fmt.Errorf("%w but %q", errOtherEvent, event.Event)
-	}
-	var p Platform
-	if json.Unmarshal(event.ID, &p.ExternalID) != nil || p.ExternalID < 1 {
-		return Platform{}, fmt.Errorf("Id is not a positive 32-bit integer: %.40q", event.ID)
-	}
-	if json.Unmarshal(event.Name, &p.Name) != nil || strings.TrimSpace(p.Name) == "" {
-		return Platform{}, fmt.Errorf("Name is not a text: %.40q", event.Name)
-	}
-	return p, nil
+	p := platform{ExternalID: event.ID, Name: event.Name}
+	return p, p.validate()
 }

@@ -6,22 +6,18 @@ import (
 	"log/slog"
 )
 
-// EventProcessor takes events from the bus to the store.
-type EventProcessor struct {
-	store Store
-	log   *slog.Logger
+// eventProcessor stores what the events from the bus report.
+type eventProcessor struct {
+	store  commandStore
+	onLoss func() // called when an event could not be stored
+	log    *slog.Logger
 }
 
-// NewEventProcessor returns a processor that stores platforms in store.
-func NewEventProcessor(store Store, log *slog.Logger) *EventProcessor {
-	return &EventProcessor{store: store, log: log}
-}
-
-// Process handles one event. There is nobody to return an error to: an event
-// that is not for us, or makes no sense, is logged and dropped, and one that
-// cannot be stored is logged with all that it said.
-func (p *EventProcessor) Process(ctx context.Context, body []byte) {
-	platform, err := decodePlatformPublished(body)
+// process handles one event. There is nobody to return an error to: an event of
+// another type, or one that is not valid, is logged and dropped; one that
+// cannot be stored is logged with its content, and onLoss is called.
+func (p *eventProcessor) process(ctx context.Context, body []byte) {
+	received, err := decodePlatformPublished(body)
 	if errors.Is(err, errOtherEvent) {
 		p.log.Info("event ignored", "reason", err)
 		return
@@ -32,11 +28,11 @@ func (p *EventProcessor) Process(ctx context.Context, body []byte) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	added, err := p.store.AddPlatform(ctx, platform)
+	added, err := p.store.addPlatform(ctx, received)
 	if err != nil {
-		p.log.Error("event lost: the platform could not be stored",
-			"id", platform.ExternalID, "name", platform.Name, "error", err)
+		p.log.Error("event lost: cannot store the platform", "id", received.ExternalID, "name", received.Name, "error", err)
+		p.onLoss()
 		return
 	}
-	p.log.Info("platform received by event", "id", platform.ExternalID, "name", platform.Name, "new", added)
+	p.log.Info("platform received by event", "id", received.ExternalID, "name", received.Name, "new", added)
 }

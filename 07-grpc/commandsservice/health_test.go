@@ -2,6 +2,7 @@ package commandsservice
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"testing"
 
@@ -10,75 +11,77 @@ import (
 )
 
 func TestHealth(t *testing.T) {
-	newHealthAPI := func(t *testing.T) (*health, http.Handler, Store) {
-		api, store, _ := newAPI(t)
-		h := newHealth(store.Ping)
-		return h, h.handler(api), store
-	}
-	wantUnavailable := func(t *testing.T, got answer) {
-		t.Helper()
-		wantProblem(t, got, http.StatusServiceUnavailable)
-		assert.NotEmpty(t, got.header.Get("Retry-After"))
-	}
+	api := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 
-	t.Run("starting: alive, not ready, and the API does not answer yet", func(t *testing.T) {
-		_, api, _ := newHealthAPI(t)
-		wantJSON(t, call(api, "GET", "/livez", ""), http.StatusOK, `{"status":"alive"}`)
-		wantUnavailable(t, call(api, "GET", "/readyz", ""))
-		wantUnavailable(t, call(api, "GET", "/api/c/platforms", ""))
-		wantUnavailable(t, call(api, "POST", "/api/c/platforms", `{"id":4,"name":"x"}`))
-	})
-
-	t.Run("ready: alive and ready", func(t *testing.T) {
-		h, api, _ := newHealthAPI(t)
-		h.set("ready")
-		wantJSON(t, call(api, "GET", "/livez", ""), http.StatusOK, `{"status":"alive"}`)
-		wantJSON(t, call(api, "GET", "/readyz", ""), http.StatusOK, `{"status":"ready"}`)
-		wantJSON(t, call(api, "GET", "/api/c/platforms", ""), http.StatusOK, "[]")
-	})
-
-	t.Run("a database that is away: alive, not ready", func(t *testing.T) {
-		h, api, store := newHealthAPI(t)
-		h.set("ready")
-		require.NoError(t, store.Close())
-		assert.Equal(t, http.StatusOK, call(api, "GET", "/livez", "").status)
-		got := call(api, "GET", "/readyz", "")
-		wantUnavailable(t, got)
-		assert.NotContains(t, got.body, "sql")
-	})
-
-	t.Run("a database that does not answer: not ready, and the probe waits no longer than it may", func(t *testing.T) {
-		h := newHealth(func(ctx context.Context) error {
-			_, bounded := ctx.Deadline()
-			assert.True(t, bounded)
-			return context.DeadlineExceeded
-		})
-		h.set("ready")
-		wantUnavailable(t, call(h.handler(http.NotFoundHandler()), "GET", "/readyz", ""))
-	})
-
-	t.Run("stopping: alive, not ready, and requests are still answered", func(t *testing.T) {
-		h, api, _ := newHealthAPI(t)
-		h.set("stopping")
-		assert.Equal(t, http.StatusOK, call(api, "GET", "/livez", "").status)
-		wantUnavailable(t, call(api, "GET", "/readyz", ""))
-		wantJSON(t, call(api, "GET", "/api/c/platforms", ""), http.StatusOK, "[]")
-	})
-
-	t.Run("a probe is a GET or a HEAD", func(t *testing.T) {
-		h, api, _ := newHealthAPI(t)
-		h.set("ready")
-		for _, path := range []string{"/livez", "/readyz"} {
-			assert.Equal(t, http.StatusOK, call(api, "HEAD", path, "").status)
-			got := call(api, "POST", path, "{}")
-			wantProblem(t, got, http.StatusMethodNotAllowed)
-			assert.Equal(t, "GET, HEAD", got.header.Get("Allow"))
+	for _, row := range []struct {
+		state                string
+		database             error
+		livez, readyz, other int
+	}{
+		{"starting", nil, 200, 503, 503},
+		{"starting", errors.New("away"), 200, 503, 503},
+		{"ready", nil, 200, 200, 204},
+		{"ready", errors.New("away"), 200, 503, 204}, // the API has its own response to that
+		{"stopping", nil, 200, 503, 204},             // what still comes is served
+	} {
+		what := row.state
+		if row.database != nil {
+			what += ", the database is away"
 		}
+		t.Run(what, func(t *testing.T) {
+			h := newHealth(func(context.Context) error { return row.database })
+			if row.state != "starting" { // the state to begin with
+				h.set(row.state)
+			}
+			url := serve(t, h.handler(api))
+			for path, status := range map[string]int{
+				"/livez": row.livez, "/livez/": row.livez, "/readyz": row.readyz, "/readyz/": row.readyz, "/api/platforms": row.other,
+			} {
+				a := send(t, "GET", url+path, "")
+				assert.Equal(t, status, a.status, path)
+				if status == http.StatusServiceUnavailable {
+					requireProblem(t, a, status)
+					assert.NotEmpty(t, a.header.Get("Retry-After"))
+					assert.NotContains(t, a.body, "away")
+				}
+			}
+			a := send(t, "POST", url+"/livez", "")
+			requireProblem(t, a, http.StatusMethodNotAllowed)
+			assert.Equal(t, "GET, HEAD", a.header.Get("Allow"))
+		})
+	}
+
+	t.Run("a database that hangs does not hang the probe", func(t *testing.T) {
+		h := newHealth(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		h.set("ready")
+		requireProblem(t, send(t, "GET", serve(t, h.handler(api))+"/readyz", ""), http.StatusServiceUnavailable)
 	})
 }
 
-func TestRunAnswersProbes(t *testing.T) {
+func TestHealthOfStore(t *testing.T) {
+	store := memoryStore(t)
+	h := newHealth(store.ping)
+	h.set("ready")
+	url := serve(t, h.handler(http.NotFoundHandler()))
+	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
+	store.close()
+	requireProblem(t, send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable)
+	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/livez", "").status)
+}
+
+// TestHealthWithoutTable: a connection is not enough to be ready.
+func TestHealthWithoutTable(t *testing.T) {
+	store := memoryStore(t)
+	_, err := store.(*sqliteStore).db.Exec(`DROP TABLE platforms`)
+	require.NoError(t, err)
+	h := newHealth(store.ping)
+	h.set("ready")
+	requireProblem(t, send(t, "GET", serve(t, h.handler(http.NotFoundHandler()))+"/readyz", ""), http.StatusServiceUnavailable)
+}
+
+func TestHealthOfService(t *testing.T) {
 	service := startService(t, testConfig(t))
-	assert.Equal(t, http.StatusOK, service.get(t, "/livez").status)
-	assert.Equal(t, http.StatusOK, service.get(t, "/readyz").status, "whether or not anybody else is up")
+	service.waitReady(t)
+	assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
+	assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/livez", "").status)
 }

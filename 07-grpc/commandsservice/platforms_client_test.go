@@ -13,112 +13,37 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protowire"
+
+	"microcomm/07-grpc/proto"
 )
 
-// recordedResponse is a PlatformResponse of two platforms as it is on the wire.
-// Each field begins with a byte that is 8 times its number, plus 2 for what has
-// a length, which follows.
-const recordedResponse = "\x0a\x16" + "\x08\x01" + "\x12\x07Dot Net" + "\x1a\x09Microsoft" +
-	"\x0a\x35" + "\x08\xac\x02" + "\x12\x0aKubernetes" + "\x1a\x24Cloud Native Computing Foundation..."
-
-func TestPlatformsClient(t *testing.T) {
-	t.Run("speaks as the contract says", func(t *testing.T) {
-		noGoroutineLeft(t)
-		target := startPlatformServer(t, func(_ context.Context, method, request string) (string, error) {
-			assert.Equal(t, "/GrpcPlatform/GetAllPlatforms", method)
-			assert.Empty(t, request, "GetAllRequest has no fields")
-			return recordedResponse, nil
-		})
-		platforms, err := NewPlatformsClient(target).Platforms(t.Context())
-		require.NoError(t, err)
-		assert.Equal(t, []Platform{{ExternalID: 1, Name: "Dot Net"}, {ExternalID: 300, Name: "Kubernetes"}}, platforms)
-	})
-
-	t.Run("reads past fields that it does not know", func(t *testing.T) {
-		target := startPlatformServer(t, func(context.Context, string, string) (string, error) {
-			return "\x0a\x09" + "\x4a\x02??" + "\x08\x04" + "\x12\x01x" + "\x4a\x02??", nil
-		})
-		platforms, err := NewPlatformsClient(target).Platforms(t.Context())
-		require.NoError(t, err)
-		assert.Equal(t, []Platform{{ExternalID: 4, Name: "x"}}, platforms)
-	})
-
-	t.Run("no platforms are no error", func(t *testing.T) {
-		target := startPlatformServer(t, func(context.Context, string, string) (string, error) { return "", nil })
-		platforms, err := NewPlatformsClient(target).Platforms(t.Context())
-		require.NoError(t, err)
-		assert.Empty(t, platforms)
-	})
-
-	t.Run("returns the server's error and says whose it is", func(t *testing.T) {
-		target := startPlatformServer(t, func(context.Context, string, string) (string, error) {
-			return "", status.Error(codes.Unavailable, "no database")
-		})
-		_, err := NewPlatformsClient(target).Platforms(t.Context())
-		assert.Equal(t, codes.Unavailable, status.Code(err))
-		assert.ErrorContains(t, err, "no database")
-		assert.ErrorContains(t, err, target)
-	})
-
-	t.Run("bytes that are no PlatformResponse are an error", func(t *testing.T) {
-		for _, answer := range []string{"\x0a\xff", "\x0a\x03\x12\x01\xff"} { // cut off; a name that is not UTF-8
-			target := startPlatformServer(t, func(context.Context, string, string) (string, error) { return answer, nil })
-			_, err := NewPlatformsClient(target).Platforms(t.Context())
-			assert.Equal(t, codes.Internal, status.Code(err))
-		}
-	})
-
-	t.Run("reads 4 MiB and no byte more", func(t *testing.T) {
-		const largest = 4 << 20
-		for size, code := range map[int]codes.Code{largest: codes.OK, largest + 1: codes.ResourceExhausted} {
-			target := startPlatformServer(t, func(context.Context, string, string) (string, error) {
-				response := encodePlatforms(Platform{ExternalID: 4, Name: strings.Repeat("x", size-12)})
-				assert.Len(t, response, size)
-				return response, nil
-			})
-			_, err := NewPlatformsClient(target).Platforms(t.Context())
-			assert.Equal(t, code, status.Code(err))
-		}
-	})
-
-	t.Run("nobody there is an error at once", func(t *testing.T) {
-		noGoroutineLeft(t)
-		_, err := NewPlatformsClient("127.0.0.1:1").Platforms(t.Context())
-		assert.Equal(t, codes.Unavailable, status.Code(err))
-		assert.ErrorContains(t, err, "127.0.0.1:1")
-	})
-
-	t.Run("a server that says nothing is given up with the context", func(t *testing.T) {
-		noGoroutineLeft(t)
-		silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, nobody reads
-		require.NoError(t, err)
-		defer silent.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		_, err = NewPlatformsClient(silent.Addr().String()).Platforms(ctx)
-		assert.Equal(t, codes.DeadlineExceeded, status.Code(err))
-	})
+// platformServer is a PlatformService whose responses the test decides.
+type platformServer struct {
+	proto.UnimplementedGrpcPlatformServer
+	respond func(ctx context.Context) ([]platform, error)
 }
 
-// startPlatformServer runs a gRPC server until the test ends, and returns its
-// address. It knows no generated code, only bytes: what it shares with the
-// client is what is on the wire.
-func startPlatformServer(t *testing.T, answer func(ctx context.Context, method, request string) (string, error)) string {
+func (s *platformServer) GetAllPlatforms(ctx context.Context, _ *proto.GetAllRequest) (*proto.PlatformResponse, error) {
+	platforms, err := s.respond(ctx)
+	response := &proto.PlatformResponse{}
+	for _, p := range platforms {
+		response.Platform = append(response.Platform, &proto.GrpcPlatformModel{PlatformId: p.ExternalID, Name: p.Name})
+	}
+	return response, err
+}
+
+// startPlatformServer runs a platformServer until the test ends, and returns its
+// address.
+func startPlatformServer(t *testing.T, respond func(ctx context.Context) ([]platform, error)) string {
 	t.Helper()
-	server := grpc.NewServer(grpc.ForceServerCodec(bytesCodec{}), grpc.WaitForHandlers(true),
-		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
-			method, _ := grpc.MethodFromServerStream(stream)
-			var request []byte
-			if err := stream.RecvMsg(&request); err != nil {
-				return err
-			}
-			response, err := answer(stream.Context(), method, string(request))
-			if err != nil {
-				return err
-			}
-			return stream.SendMsg([]byte(response))
-		}))
+	server := grpc.NewServer(grpc.WaitForHandlers(true))
+	proto.RegisterGrpcPlatformServer(server, &platformServer{respond: respond})
+	return serveGRPC(t, server)
+}
+
+// serveGRPC serves on a free port until the test ends, and returns the address.
+func serveGRPC(t *testing.T, server *grpc.Server) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	served := make(chan error, 1)
@@ -130,29 +55,106 @@ func startPlatformServer(t *testing.T, answer func(ctx context.Context, method, 
 	return listener.Addr().String()
 }
 
+// having responds with these platforms.
+func having(platforms ...platform) func(context.Context) ([]platform, error) {
+	return func(context.Context) ([]platform, error) { return platforms, nil }
+}
+
+func TestPlatformsClient(t *testing.T) {
+	t.Run("returns what PlatformService has", func(t *testing.T) {
+		noGoroutineLeft(t)
+		known := []platform{{ExternalID: 1, Name: "Dot Net"}, {ExternalID: 300, Name: "é😀\x00"}}
+		target := startPlatformServer(t, having(known...))
+		platforms, err := (&platformsClient{target: target}).platforms(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, known, platforms)
+	})
+
+	t.Run("no platforms are no error", func(t *testing.T) {
+		target := startPlatformServer(t, having())
+		platforms, err := (&platformsClient{target: target}).platforms(t.Context())
+		require.NoError(t, err)
+		assert.Empty(t, platforms)
+	})
+
+	t.Run("returns the server's error and says whose it is", func(t *testing.T) {
+		target := startPlatformServer(t, func(context.Context) ([]platform, error) {
+			return nil, status.Error(codes.Unavailable, "no database")
+		})
+		_, err := (&platformsClient{target: target}).platforms(t.Context())
+		assert.Equal(t, codes.Unavailable, status.Code(err))
+		assert.ErrorContains(t, err, "no database")
+		assert.ErrorContains(t, err, target)
+	})
+
+	t.Run("reads 4 MiB and no byte more", func(t *testing.T) {
+		const largest = 4 << 20
+		for size, code := range map[int]codes.Code{largest: codes.OK, largest + 1: codes.ResourceExhausted} {
+			const framing = 12 // the bytes around a name of this size
+			target := startPlatformServer(t, having(platform{ExternalID: 4, Name: strings.Repeat("x", size-framing)}))
+			_, err := (&platformsClient{target: target}).platforms(t.Context())
+			assert.Equal(t, code, status.Code(err))
+		}
+	})
+
+	t.Run("nobody there is an error at once", func(t *testing.T) {
+		noGoroutineLeft(t)
+		_, err := (&platformsClient{target: "127.0.0.1:1"}).platforms(t.Context())
+		assert.Equal(t, codes.Unavailable, status.Code(err))
+		assert.ErrorContains(t, err, "127.0.0.1:1")
+	})
+
+	t.Run("a server that says nothing is given up with the context", func(t *testing.T) {
+		noGoroutineLeft(t)
+		silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, nobody reads
+		require.NoError(t, err)
+		defer silent.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, err = (&platformsClient{target: silent.Addr().String()}).platforms(ctx)
+		assert.Equal(t, codes.DeadlineExceeded, status.Code(err))
+	})
+}
+
+// recordedResponse is a PlatformResponse of two platforms as it is on the wire.
+// Each field begins with a byte that is 8 times its number, plus 2 for what has
+// a length, which follows. The second has fields that this service does not know.
+const recordedResponse = "\x0a\x16" + "\x08\x01" + "\x12\x07Dot Net" + "\x1a\x09Microsoft" +
+	"\x0a\x3d" + "\x4a\x02??" + "\x08\xac\x02" + "\x12\x0aKubernetes" + "\x1a\x24Cloud Native Computing Foundation..." + "\x4a\x02??"
+
 // bytesCodec hands messages over as the bytes that they are.
 type bytesCodec struct{}
 
+func (bytesCodec) Name() string                        { return "proto" }
 func (bytesCodec) Marshal(message any) ([]byte, error) { return message.([]byte), nil }
-
 func (bytesCodec) Unmarshal(data []byte, message any) error {
 	*message.(*[]byte) = bytes.Clone(data)
 	return nil
 }
 
-func (bytesCodec) Name() string { return "proto" }
-
-// encodePlatforms returns a PlatformResponse.
-func encodePlatforms(platforms ...Platform) string {
-	var response []byte
-	for _, p := range platforms {
-		var model []byte
-		model = protowire.AppendTag(model, 1, protowire.VarintType)
-		model = protowire.AppendVarint(model, uint64(p.ExternalID))
-		model = protowire.AppendTag(model, 2, protowire.BytesType)
-		model = protowire.AppendString(model, p.Name)
-		response = protowire.AppendTag(response, 1, protowire.BytesType)
-		response = protowire.AppendBytes(response, model)
+// TestPlatformsClientOnTheWire: the client understands the bytes that the .NET
+// server sends. The server of this test uses no generated code.
+func TestPlatformsClientOnTheWire(t *testing.T) {
+	serve := func(t *testing.T, response string) *platformsClient {
+		return &platformsClient{target: serveGRPC(t, grpc.NewServer(grpc.ForceServerCodec(bytesCodec{}), grpc.WaitForHandlers(true),
+			grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
+				method, _ := grpc.MethodFromServerStream(stream)
+				assert.Equal(t, "/GrpcPlatform/GetAllPlatforms", method)
+				var request []byte
+				if err := stream.RecvMsg(&request); err != nil {
+					return err
+				}
+				assert.Empty(t, request, "GetAllRequest has no fields")
+				return stream.SendMsg([]byte(response))
+			})))}
 	}
-	return string(response)
+
+	platforms, err := serve(t, recordedResponse).platforms(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []platform{{ExternalID: 1, Name: "Dot Net"}, {ExternalID: 300, Name: "Kubernetes"}}, platforms)
+
+	for _, response := range []string{"\x0a\xff", "\x0a\x03\x12\x01\xff"} { // cut off; a name that is not UTF-8
+		_, err := serve(t, response).platforms(t.Context())
+		assert.Equal(t, codes.Internal, status.Code(err), "bytes that are no PlatformResponse")
+	}
 }

@@ -10,52 +10,56 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Subscriber receives events from the bus.
+// bindInterval is how often the subscriber binds its queue again: an exchange
+// that is deleted, and perhaps declared again, takes the binding with it, and
+// the broker does not tell.
+const bindInterval = 2 * time.Second
+
+// Subscriber receives events from the bus. It is exported for final, where one
+// process holds several services and hands them a bus of its own.
 type Subscriber interface {
-	// Run hands the body of each event to handle, one after the other in the
-	// order in which they came, until ctx ends. The event in hand is then
-	// finished first. OnConnect, unless nil, is called each time that events
-	// begin to come: those sent before are not among them.
+	// Run passes the body of each event to handle, one at a time in the order of
+	// arrival, until ctx ends; an event that is being handled is finished first.
+	// onConnect is called whenever the subscriber has connected: events that were
+	// published before are not received.
 	Run(ctx context.Context, handle func(ctx context.Context, body []byte), onConnect func())
 }
 
-// RabbitMQSubscriber listens to a fanout exchange of RabbitMQ through a queue
-// of its own. It connects again whenever the connection is lost, for ever.
-type RabbitMQSubscriber struct {
+// rabbitMQSubscriber receives from a fanout exchange of RabbitMQ, through a
+// queue of its own. It reconnects whenever the connection is lost.
+type rabbitMQSubscriber struct {
 	url      string
 	exchange string
 	log      *slog.Logger
 }
 
-// NewRabbitMQSubscriber returns a subscriber for the broker at url.
-func NewRabbitMQSubscriber(url, exchange string, log *slog.Logger) *RabbitMQSubscriber {
-	return &RabbitMQSubscriber{url: url, exchange: exchange, log: log}
+// NewRabbitMQSubscriber returns a Subscriber for the broker at url.
+func NewRabbitMQSubscriber(url, exchange string, log *slog.Logger) Subscriber {
+	return &rabbitMQSubscriber{url: url, exchange: exchange, log: log}
 }
 
 // Run implements Subscriber.
-func (s *RabbitMQSubscriber) Run(ctx context.Context, handle func(context.Context, []byte), onConnect func()) {
+func (s *rabbitMQSubscriber) Run(ctx context.Context, handle func(context.Context, []byte), onConnect func()) {
 	var pause backoff
 	for {
 		err := s.receive(ctx, handle, func() {
 			pause.reset()
-			s.log.Info("subscriber connected to the broker", "exchange", s.exchange)
-			if onConnect != nil {
-				onConnect()
-			}
+			s.log.Info("subscriber connected", "exchange", s.exchange)
+			onConnect()
 		})
 		if ctx.Err() != nil {
 			return
 		}
-		s.log.Warn("subscriber has no broker, will try again", "error", err)
+		s.log.Warn("subscriber not connected, retrying", "error", err)
 		if pause.wait(ctx) != nil {
 			return
 		}
 	}
 }
 
-// receive connects, calls onConnect, and receives until the connection is lost,
-// which is the error it returns, or ctx ends.
-func (s *RabbitMQSubscriber) receive(ctx context.Context, handle func(context.Context, []byte), onConnect func()) error {
+// receive connects, calls onConnect, and handles events until the connection is
+// lost or ctx ends.
+func (s *rabbitMQSubscriber) receive(ctx context.Context, handle func(context.Context, []byte), onConnect func()) error {
 	connection, err := dialBroker(ctx, s.url)
 	if err != nil {
 		return err
@@ -65,51 +69,71 @@ func (s *RabbitMQSubscriber) receive(ctx context.Context, handle func(context.Co
 	if err != nil {
 		return fmt.Errorf("open channel: %w", err)
 	}
-	deliveries, err := consume(channel, s.exchange)
+	queue, deliveries, err := s.consume(channel)
 	if err != nil {
 		return err
 	}
 	lost := channel.NotifyClose(make(chan *amqp.Error, 1))
 	onConnect()
+	bindAgain := time.NewTicker(bindInterval)
+	defer bindAgain.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-bindAgain.C:
+			if err := s.bind(channel, queue); err != nil { // the exchange is gone
+				return err
+			}
 		case delivery, ok := <-deliveries:
 			if !ok {
-				select {
-				case err := <-lost:
-					if err != nil {
-						return fmt.Errorf("connection lost: %w", err)
-					}
-				default: // the connection is well: somebody deleted the queue
-				}
-				return errors.New("the broker sends no more events")
+				return closeReason(lost)
 			}
 			handle(context.WithoutCancel(ctx), delivery.Body)
 		}
 	}
 }
 
-// consume declares the exchange and a queue, binds them and starts to consume.
-// The broker names the queue, gives it to this connection alone and deletes it
-// when that ends: what is published then is not kept for us.
-func consume(channel *amqp.Channel, exchange string) (<-chan amqp.Delivery, error) {
-	if err := declareExchange(channel, exchange); err != nil {
-		return nil, err
+// consume declares the exchange and a queue, binds them, and starts to consume.
+// The broker names the queue, reserves it for this connection and deletes it
+// with the connection: what is published afterwards is lost for us.
+func (s *rabbitMQSubscriber) consume(channel *amqp.Channel) (string, <-chan amqp.Delivery, error) {
+	if err := declareExchange(channel, s.exchange); err != nil {
+		return "", nil, err
 	}
 	const durable, autoDelete, exclusive, noWait = false, true, true, false
 	queue, err := channel.QueueDeclare("", durable, autoDelete, exclusive, noWait, nil)
 	if err != nil {
-		return nil, fmt.Errorf("declare queue: %w", err)
+		return "", nil, fmt.Errorf("declare queue: %w", err)
 	}
-	if err := channel.QueueBind(queue.Name, "", exchange, noWait, nil); err != nil {
-		return nil, fmt.Errorf("bind queue to exchange %s: %w", exchange, err)
+	if err := s.bind(channel, queue.Name); err != nil {
+		return "", nil, err
 	}
-	const autoAck, noLocal = true, false // the broker forgets an event when it has sent it
+	const autoAck, noLocal = true, false // the broker forgets an event once it is sent
 	deliveries, err := channel.Consume(queue.Name, "", autoAck, exclusive, noLocal, noWait, nil)
 	if err != nil {
-		return nil, fmt.Errorf("consume: %w", err)
+		return "", nil, fmt.Errorf("consume: %w", err)
 	}
-	return deliveries, nil
+	return queue.Name, deliveries, nil
+}
+
+// bind binds the queue to the exchange. Doing so again changes nothing.
+func (s *rabbitMQSubscriber) bind(channel *amqp.Channel, queue string) error {
+	if err := channel.QueueBind(queue, "", s.exchange, false, nil); err != nil {
+		return fmt.Errorf("bind queue to exchange %s: %w", s.exchange, err)
+	}
+	return nil
+}
+
+// closeReason returns why there are no more deliveries: the channel was closed
+// or, when it was not, the queue was deleted.
+func closeReason(lost <-chan *amqp.Error) error {
+	select {
+	case err := <-lost:
+		if err != nil {
+			return fmt.Errorf("connection lost: %w", err)
+		}
+	default:
+	}
+	return errors.New("the queue was deleted")
 }

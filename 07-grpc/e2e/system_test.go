@@ -1,5 +1,5 @@
 // Package e2e tests the services from outside, as a client sees them. It builds
-// and starts them; or, with PLATFORMS_URL and COMMANDS_URL set, it talks to
+// and starts them; or, with PLATFORMS_URL and COMMANDS_URL set, it uses
 // those that run there and leaves out the tests that stop and start them.
 package e2e
 
@@ -23,8 +23,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience is how long a test waits for what has to happen. It is no
-// expectation of speed: a test that passes does not wait it out.
+// patience bounds how long a test waits for what must happen. It expects no
+// speed: a test that passes does not wait that long.
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
@@ -67,8 +67,9 @@ type service struct {
 	env  []string // of the process
 	logs *logBuffer
 
-	process *exec.Cmd
-	ended   chan error // receives what Wait returned
+	process *exec.Cmd     // nil while it does not run
+	ended   chan struct{} // closed when the process has ended
+	status  error         // what Wait returned; read it after ended
 }
 
 // running returns the system, up and ready. With env (NAME=value, for both
@@ -145,8 +146,12 @@ func (s *service) launch(t *testing.T) {
 	process.Env = append(os.Environ(), s.env...)
 	process.Stdout, process.Stderr = s.logs, s.logs
 	require.NoError(t, process.Start())
-	s.process, s.ended = process, make(chan error, 1)
-	go func() { s.ended <- process.Wait() }() // kill and stop receive it
+	ended := make(chan struct{})
+	s.process, s.ended = process, ended
+	go func() { // ends with the process; kill and stop wait for it
+		defer close(ended)
+		s.status = process.Wait()
+	}()
 }
 
 // start starts the process and waits until it serves.
@@ -155,9 +160,20 @@ func (s *service) start(t *testing.T) {
 	s.launch(t)
 	path := map[string]string{"platformservice": "/api/platforms", "commandsservice": "/api/c/platforms"}[s.name]
 	eventually(t, s.name+" serves", func() bool {
-		status, _, err := s.try(http.MethodGet, path, "")
+		s.requireRunning(t)
+		status, _, err := s.send(http.MethodGet, path, "")
 		return err == nil && status == http.StatusOK
 	})
+}
+
+// requireRunning fails the test, with the log, when the process has ended.
+func (s *service) requireRunning(t *testing.T) {
+	t.Helper()
+	select {
+	case <-s.ended:
+		require.FailNow(t, s.name+" has ended", "%v\n%s", s.status, s.logs)
+	default:
+	}
 }
 
 // kill ends the process at once, as a crash or kill -9 does.
@@ -178,17 +194,17 @@ func (s *service) stop(t *testing.T) error {
 	}
 	require.NoError(t, s.process.Process.Signal(os.Interrupt))
 	select {
-	case err := <-s.ended:
+	case <-s.ended:
 		s.process = nil
-		return err
+		return s.status
 	case <-time.After(patience):
 		require.FailNow(t, s.name+" does not stop")
 		return nil
 	}
 }
 
-// try sends a request and returns the answer's status and body.
-func (s *service) try(method, path, body string) (int, []byte, error) {
+// send sends a request and returns the status and body of the response.
+func (s *service) send(method, path, body string) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, s.url+path, strings.NewReader(body))
@@ -202,19 +218,19 @@ func (s *service) try(method, path, body string) (int, []byte, error) {
 		return 0, nil, err
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	return response.StatusCode, answer, err
+	text, err := io.ReadAll(response.Body)
+	return response.StatusCode, text, err
 }
 
-// call sends a request, wants the status, and decodes the answer into answer
-// unless that is nil.
-func (s *service) call(t *testing.T, method, path, body string, status int, answer any) {
+// call sends a request, requires the status, and decodes the response's body
+// into result unless that is nil.
+func (s *service) call(t *testing.T, method, path, body string, status int, result any) {
 	t.Helper()
-	got, text, err := s.try(method, path, body)
+	got, text, err := s.send(method, path, body)
 	require.NoError(t, err)
 	require.Equal(t, status, got, "%s %s: %s", method, path, text)
-	if answer != nil {
-		require.NoError(t, json.Unmarshal(text, answer), "%s %s: %s", method, path, text)
+	if result != nil {
+		require.NoError(t, json.Unmarshal(text, result), "%s %s: %s", method, path, text)
 	}
 }
 
@@ -228,7 +244,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			require.FailNow(t, "waited in vain: "+what)
+			require.FailNow(t, "timed out waiting for: "+what)
 		}
 	}
 }

@@ -2,12 +2,16 @@ package commandsservice
 
 import (
 	"context"
+	"database/sql"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // testBackfill is a backfill that a test runs.
@@ -19,11 +23,11 @@ type testBackfill struct {
 }
 
 // startBackfill runs a backfill until the test ends, or stop is called.
-func startBackfill(t *testing.T, target string, store Store) *testBackfill {
+func startBackfill(t *testing.T, target string, store commandStore) *testBackfill {
 	t.Helper()
 	log, logged := captureLog()
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &testBackfill{backfill: newBackfill(NewPlatformsClient(target), store, log), log: logged,
+	b := &testBackfill{backfill: newBackfill(&platformsClient{target: target}, store, log), log: logged,
 		stop: cancel, stopped: make(chan struct{})}
 	go func() {
 		defer close(b.stopped)
@@ -38,69 +42,84 @@ func startBackfill(t *testing.T, target string, store Store) *testBackfill {
 
 func (b *testBackfill) waitForRuns(t *testing.T, count int) {
 	t.Helper()
-	waitFor(t, "a run that succeeds", func() bool { return len(b.log.lines("backfill done")) >= count })
-}
-
-// serving returns an answer of startPlatformServer.
-func serving(platforms ...Platform) func(context.Context, string, string) (string, error) {
-	return func(context.Context, string, string) (string, error) { return encodePlatforms(platforms...), nil }
+	eventually(t, "a run that succeeds", func() bool { return len(b.log.lines("backfill done")) >= count })
 }
 
 func TestBackfill(t *testing.T) {
 	t.Run("stores what is missing and leaves the known alone", func(t *testing.T) {
 		store := memoryStore(t)
-		addPlatforms(t, store, Platform{ExternalID: 4, Name: "known"}, Platform{ExternalID: 9, Name: "not there any more"})
-		b := startBackfill(t, startPlatformServer(t, serving(
-			Platform{ExternalID: 4, Name: "renamed"}, Platform{ExternalID: 7, Name: "missed"})), store)
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "known"}, platform{ExternalID: 9, Name: "not there any more"})
+		b := startBackfill(t, startPlatformServer(t, having(
+			platform{ExternalID: 4, Name: "renamed"}, platform{ExternalID: 7, Name: "missed"})), store)
 		b.waitForRuns(t, 1)
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{
+		assert.Equal(t, []platform{
 			{ExternalID: 4, Name: "known"}, {ExternalID: 7, Name: "missed"}, {ExternalID: 9, Name: "not there any more"},
 		}, platforms)
 		assert.Len(t, b.log.lines("received=2 new=1"), 1)
 	})
 
-	t.Run("drops what no platform can be, and goes on", func(t *testing.T) {
+	t.Run("drops what is not a valid platform, and continues", func(t *testing.T) {
 		store := memoryStore(t)
-		b := startBackfill(t, startPlatformServer(t, serving(Platform{ExternalID: 0, Name: "x"}, Platform{ExternalID: -1, Name: "x"},
-			Platform{ExternalID: 4, Name: " "}, Platform{ExternalID: 5, Name: "good"})), store)
+		b := startBackfill(t, startPlatformServer(t, having(platform{ExternalID: 0, Name: "x"}, platform{ExternalID: -1, Name: "x"},
+			platform{ExternalID: 4, Name: " "}, platform{ExternalID: 6, Name: strings.Repeat("x", 501)}, platform{ExternalID: 5, Name: "good"})), store)
 		b.waitForRuns(t, 1)
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{{ExternalID: 5, Name: "good"}}, platforms)
-		assert.Len(t, b.log.lines("backfill dropped"), 3)
+		assert.Equal(t, []platform{{ExternalID: 5, Name: "good"}}, platforms)
+		assert.Len(t, b.log.lines("backfill dropped"), 4)
 	})
 
-	t.Run("tries until the server is up, and then no more", func(t *testing.T) {
+	t.Run("retries until the server is up", func(t *testing.T) {
 		store := memoryStore(t)
-		proxy := newTCPProxy(t, startPlatformServer(t, serving(Platform{ExternalID: 4, Name: "x"})))
+		proxy := newTCPProxy(t, startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"})))
 		b := startBackfill(t, proxy.addr, store)
-		waitFor(t, "two tries", func() bool { return len(b.log.lines("backfill failed, will try again")) >= 2 })
-		wantPlatforms(t, store, 0)
+		eventually(t, "two attempts", func() bool { return len(b.log.lines("backfill failed, retrying")) >= 2 })
+		requirePlatforms(t, store, 0)
 		proxy.restore()
 		b.waitForRuns(t, 1)
-		wantPlatforms(t, store, 1)
+		requirePlatforms(t, store, 1)
 	})
 
-	t.Run("tries again when it cannot store what came", func(t *testing.T) {
+	t.Run("retries when it cannot store the response", func(t *testing.T) {
 		store := memoryStore(t)
-		require.NoError(t, store.Close())
-		b := startBackfill(t, startPlatformServer(t, serving(Platform{ExternalID: 4, Name: "x"})), store)
-		waitFor(t, "two tries", func() bool { return len(b.log.lines("store what was received")) >= 2 })
+		require.NoError(t, store.close())
+		b := startBackfill(t, startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"})), store)
+		eventually(t, "two attempts", func() bool { return len(b.log.lines("store the response")) >= 2 })
 	})
+
+	for code, advice := range map[codes.Code]string{
+		codes.ResourceExhausted: "4 MiB",
+		codes.Unimplemented:     "PLATFORMS_GRPC_TARGET",
+	} {
+		t.Run(code.String()+" is an error that says what to do, and not one to retry at once", func(t *testing.T) {
+			var calls atomic.Int32
+			b := startBackfill(t, startPlatformServer(t, func(context.Context) ([]platform, error) {
+				calls.Add(1)
+				return nil, status.Error(code, "no")
+			}), memoryStore(t))
+			eventually(t, "the error", func() bool { return len(b.log.lines("level=ERROR")) == 1 })
+			assert.Contains(t, b.log.lines("level=ERROR")[0], advice)
+
+			// Another backfill, which pauses for some milliseconds, makes several attempts meanwhile.
+			other := startBackfill(t, "127.0.0.1:1", memoryStore(t))
+			eventually(t, "three attempts of another", func() bool { return len(other.log.lines("backfill failed, retrying")) >= 3 })
+			assert.EqualValues(t, 1, calls.Load())
+		})
+	}
 
 	t.Run("runs once more for all that ask during a run", func(t *testing.T) {
 		calls, goOn := make(chan struct{}, 100), make(chan struct{})
 		var count atomic.Int32
-		b := startBackfill(t, startPlatformServer(t, func(ctx context.Context, _, _ string) (string, error) {
+		b := startBackfill(t, startPlatformServer(t, func(ctx context.Context) ([]platform, error) {
 			count.Add(1)
 			calls <- struct{}{}
 			select {
 			case <-goOn:
 			case <-ctx.Done():
 			}
-			return "", nil
+			return nil, nil
 		}), memoryStore(t))
 		receive(t, "the first run", calls)
 		for range 3 {
@@ -119,25 +138,25 @@ func TestBackfill(t *testing.T) {
 	t.Run("ends with its context", func(t *testing.T) {
 		t.Run("when there is nothing to do", func(t *testing.T) {
 			noGoroutineLeft(t)
-			b := startBackfill(t, startPlatformServer(t, serving()), memoryStore(t))
+			b := startBackfill(t, startPlatformServer(t, having()), memoryStore(t))
 			b.waitForRuns(t, 1)
 			b.stop()
 			receive(t, "the end of run", b.stopped)
 		})
-		t.Run("between two tries", func(t *testing.T) {
+		t.Run("between two attempts", func(t *testing.T) {
 			noGoroutineLeft(t)
 			b := startBackfill(t, "127.0.0.1:1", memoryStore(t))
-			waitFor(t, "a try", func() bool { return len(b.log.lines("backfill failed")) > 0 })
+			eventually(t, "an attempt", func() bool { return len(b.log.lines("backfill failed")) > 0 })
 			b.stop()
 			receive(t, "the end of run", b.stopped)
 		})
 		t.Run("during a call", func(t *testing.T) {
 			noGoroutineLeft(t)
 			called := make(chan struct{}, 1)
-			b := startBackfill(t, startPlatformServer(t, func(ctx context.Context, _, _ string) (string, error) {
+			b := startBackfill(t, startPlatformServer(t, func(ctx context.Context) ([]platform, error) {
 				called <- struct{}{}
 				<-ctx.Done() // the client hangs up
-				return "", ctx.Err()
+				return nil, ctx.Err()
 			}), memoryStore(t))
 			receive(t, "the call", called)
 			b.stop()
@@ -149,16 +168,16 @@ func TestBackfill(t *testing.T) {
 
 func TestRunBackfills(t *testing.T) {
 	t.Run("when PlatformService comes up later", func(t *testing.T) {
-		proxy := newTCPProxy(t, startPlatformServer(t, serving(Platform{ExternalID: 4, Name: "x"})))
+		proxy := newTCPProxy(t, startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"})))
 		cfg := testConfig(t)
 		cfg.GRPCTarget = proxy.addr
 		service := startService(t, cfg)
-		waitFor(t, "a try", func() bool { return len(service.log.lines("backfill failed")) > 0 })
-		wantJSON(t, service.get(t, "/api/c/platforms"), http.StatusOK, "[]")
+		eventually(t, "an attempt", func() bool { return len(service.log.lines("backfill failed")) > 0 })
+		requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, "[]")
 
 		proxy.restore()
-		waitFor(t, "a run that succeeds", func() bool { return len(service.log.lines("backfill done")) > 0 })
-		wantJSON(t, service.get(t, "/api/c/platforms"), http.StatusOK, `[{"id":4,"name":"x"}]`)
+		eventually(t, "a run that succeeds", func() bool { return len(service.log.lines("backfill done")) > 0 })
+		requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 	})
 
 	t.Run("what was published while the broker was away", func(t *testing.T) {
@@ -168,22 +187,46 @@ func TestRunBackfills(t *testing.T) {
 		var missed atomic.Bool
 		cfg := testConfig(t)
 		cfg.RabbitMQURL, cfg.Exchange = url, broker.exchange
-		cfg.GRPCTarget = startPlatformServer(t, func(context.Context, string, string) (string, error) {
+		cfg.GRPCTarget = startPlatformServer(t, func(context.Context) ([]platform, error) {
 			if missed.Load() {
-				return encodePlatforms(Platform{ExternalID: 4, Name: "missed"}), nil
+				return []platform{{ExternalID: 4, Name: "missed"}}, nil
 			}
-			return "", nil
+			return nil, nil
 		})
 		service := startService(t, cfg)
-		waitFor(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
+		eventually(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
 		// The runs of the start, one or two, end before anything is missed.
-		waitFor(t, "a run that succeeds", func() bool { return len(service.log.lines("backfill done")) > 0 })
+		eventually(t, "a run that succeeds", func() bool { return len(service.log.lines("backfill done")) > 0 })
 
 		proxy.cut()
-		waitFor(t, "the loss", func() bool { return len(service.log.lines("subscriber has no broker")) > 0 })
+		eventually(t, "the loss", func() bool { return len(service.log.lines("subscriber not connected")) > 0 })
 		missed.Store(true)
 		proxy.restore()
-		waitFor(t, "the platform", func() bool { return len(service.log.lines("received=1 new=1")) == 1 })
-		wantJSON(t, service.get(t, "/api/c/platforms"), http.StatusOK, `[{"id":4,"name":"missed"}]`)
+		eventually(t, "the platform", func() bool { return len(service.log.lines("received=1 new=1")) == 1 })
+		requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"missed"}]`)
+	})
+
+	t.Run("what an event reported that could not be stored", func(t *testing.T) {
+		broker := newTestBroker(t)
+		cfg := testConfig(t)
+		cfg.RabbitMQURL, cfg.Exchange = broker.url, broker.exchange
+		cfg.GRPCTarget = startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"}, platform{ExternalID: 5, Name: "y"}))
+		service := startService(t, cfg)
+		eventually(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
+		eventually(t, "a run that succeeds", func() bool { return len(service.log.lines("backfill done")) > 0 })
+
+		// A row that the database refuses, until it does so no more.
+		db, err := sql.Open("sqlite3", strings.TrimPrefix(cfg.DatabaseURL, "sqlite:"))
+		require.NoError(t, err)
+		defer db.Close()
+		_, err = db.Exec(`DELETE FROM platforms; CREATE TRIGGER refuse BEFORE INSERT ON platforms BEGIN SELECT RAISE(ABORT, 'refused'); END`)
+		require.NoError(t, err)
+		require.True(t, broker.publish(t, recordedEvent))
+		eventually(t, "the loss", func() bool { return len(service.log.lines("event lost")) == 1 })
+		_, err = db.Exec(`DROP TRIGGER refuse`)
+		require.NoError(t, err)
+		eventually(t, "the platforms", func() bool {
+			return send(t, "GET", service.url+"/api/c/platforms/4/commands", "").status == http.StatusOK
+		})
 	})
 }

@@ -10,36 +10,27 @@ import (
 	"time"
 )
 
-// stopTimeout is how long requests that are under way may take when the service
-// stops. Only one whose client sends slowly could take longer, and is cut off.
+// stopTimeout bounds the requests in flight when the service stops. Only one
+// whose client sends slowly can take longer: it is cut off.
 const stopTimeout = requestTimeout + 2*time.Second
 
-// httpListener is an HTTP server that has been started.
-type httpListener struct {
+// httpServer is a running HTTP server.
+type httpServer struct {
 	server *http.Server
-	addr   string // where it listens, with the real port
 	serve  sync.WaitGroup
-	failed chan error // has an error when serving ended before stop was called
+	failed chan error // receives an error when serving ends before stop is called
 }
 
-// startHTTP serves handler on listener, or listens on addr if that is nil. The
-// error names the variable that addr came from.
-func startHTTP(listener net.Listener, variable, addr string, handler http.Handler) (*httpListener, error) {
-	if listener == nil {
-		var err error
-		if listener, err = net.Listen("tcp", addr); err != nil {
-			return nil, fmt.Errorf("listen for HTTP (%s): %w", variable, err)
-		}
-	}
-	s := &httpListener{
+// startHTTP serves handler on listener, which it closes in the end.
+func startHTTP(listener net.Listener, handler http.Handler) *httpServer {
+	s := &httpServer{
 		server: &http.Server{
 			Handler:           handler,
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       requestTimeout,
-			WriteTimeout:      3 * requestTimeout, // from the header on: reading, doing, writing
+			WriteTimeout:      3 * requestTimeout, // counted from the header on: read, handle, write
 			IdleTimeout:       time.Minute,
 		},
-		addr:   listener.Addr().String(),
 		failed: make(chan error, 1),
 	}
 	s.serve.Go(func() {
@@ -47,11 +38,12 @@ func startHTTP(listener net.Listener, variable, addr string, handler http.Handle
 			s.failed <- fmt.Errorf("serve HTTP: %w", err)
 		}
 	})
-	return s, nil
+	return s
 }
 
-// stop takes no new requests and gives the ones under way until stopTimeout.
-func (s *httpListener) stop() {
+// stop accepts no new requests, and returns when those in flight have their
+// responses or stopTimeout has passed.
+func (s *httpServer) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	if s.server.Shutdown(ctx) != nil {

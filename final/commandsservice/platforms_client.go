@@ -10,25 +10,20 @@ import (
 	"microcomm/final/proto"
 )
 
-// PlatformsClient asks PlatformService for its platforms by gRPC.
-type PlatformsClient struct {
-	target string
+// platformsClient calls PlatformService by gRPC.
+type platformsClient struct {
+	target string // host:port
 }
 
-// NewPlatformsClient returns a client for the gRPC server at target, host:port.
-func NewPlatformsClient(target string) *PlatformsClient {
-	return &PlatformsClient{target: target}
-}
-
-// Platforms returns every platform that PlatformService has. The connection is
-// made for this one call, so that a try does not inherit the pauses that an
-// earlier failure put on a shared one. The answer may be up to 4 MiB large,
-// grpc-go's default; a larger one is the error ResourceExhausted.
-func (c *PlatformsClient) Platforms(ctx context.Context) ([]Platform, error) {
+// platforms returns every platform that PlatformService has. It connects for
+// this one call: a shared connection would make an attempt wait for the backoff
+// of earlier ones. A response larger than 4 MiB, grpc-go's default limit, is the
+// error ResourceExhausted.
+func (c *platformsClient) platforms(ctx context.Context) ([]platform, error) {
 	connection, err := grpc.NewClient(c.target,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // plain text, as the server speaks it
-		grpc.WithNoProxy(),              // none between two services
-		grpc.WithDisableServiceConfig()) // DNS is not asked for settings: where that goes unanswered it takes seconds
+		grpc.WithNoProxy(),              // no proxy between two services
+		grpc.WithDisableServiceConfig()) // no DNS query for one: where it gets no response it takes seconds
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", c.target, err)
 	}
@@ -37,9 +32,9 @@ func (c *PlatformsClient) Platforms(ctx context.Context) ([]Platform, error) {
 	if err != nil {
 		return nil, fmt.Errorf("call GetAllPlatforms at %s: %w", c.target, err)
 	}
-	platforms := make([]Platform, 0, len(response.GetPlatform()))
+	platforms := make([]platform, 0, len(response.GetPlatform()))
 	for _, p := range response.GetPlatform() {
-		platforms = append(platforms, Platform{ExternalID: p.GetPlatformId(), Name: p.GetName()})
+		platforms = append(platforms, platform{ExternalID: p.GetPlatformId(), Name: p.GetName()})
 	}
 	return platforms, nil
 }

@@ -2,48 +2,53 @@ package commandsservice
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 )
 
-// Run runs the service until ctx ends, which is no error. It returns an error
-// when the service cannot start, or cannot go on.
+// RunWith runs the service with parts of its caller's, until ctx ends, and then
+// returns nil. It returns an error when the service cannot start or cannot go on.
 //
-// What is started is followed by the defer that stops it, so that things stop
-// in the reverse order: first nothing new comes in, then what it needs ends.
-func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
-	store, err := OpenStore(cfg.DatabaseURL)
+// Each start is followed by the defer that stops it, so that things stop in
+// the reverse order: first new requests, then what requests need.
+func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
+	store, err := openStore(cfg.DatabaseURL)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	if err := store.Prepare(ctx); err != nil {
+	defer store.close()
+	if err := store.migrate(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped while starting
+		}
 		return err
 	}
 
+	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr)
+	if err != nil {
+		return fmt.Errorf("listen for HTTP (COMMANDS_HTTP_ADDR): %w", err)
+	}
 	api := &restAPI{store: store, log: log}
-	health := newHealth(store.Ping)
-	web, err := startHTTP(cfg.HTTPListener, "COMMANDS_HTTP_ADDR", cfg.HTTPAddr, health.handler(api.handler()))
-	if err != nil {
-		return err
-	}
+	health := newHealth(store.ping)
+	web := startHTTP(listener, health.handler(api.handler()))
 	defer web.stop()
-	log.Info("listening for HTTP", "addr", web.addr)
+	log.Info("listening for HTTP", "addr", listener.Addr())
 
-	// In the background, for as long as the service runs: events, and what was
-	// missed before they began to come.
+	// In the background, for as long as the service runs: events are received,
+	// and what was missed before is fetched.
 	var background sync.WaitGroup
 	backgroundCtx, stopBackground := context.WithCancel(ctx)
 	defer background.Wait()
 	defer stopBackground()
-	backfill := newBackfill(NewPlatformsClient(cfg.GRPCTarget), store, log)
+	backfill := newBackfill(&platformsClient{target: cfg.GRPCTarget}, store, log)
 	background.Go(func() { backfill.run(backgroundCtx) })
-	subscriber := cfg.Subscriber
+	events := &eventProcessor{store: store, onLoss: backfill.request, log: log}
+	subscriber := parts.Subscriber
 	if subscriber == nil {
 		subscriber = NewRabbitMQSubscriber(cfg.RabbitMQURL, cfg.Exchange, log)
 	}
-	events := NewEventProcessor(store, log)
-	background.Go(func() { subscriber.Run(backgroundCtx, events.Process, backfill.request) })
+	background.Go(func() { subscriber.Run(backgroundCtx, events.process, backfill.request) })
 
 	health.set("ready")
 	defer health.set("stopping")

@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"net/url"
 
-	_ "github.com/mattn/go-sqlite3" // the driver "sqlite3"
+	"github.com/mattn/go-sqlite3"
 )
 
-// sqliteSchema: platforms.id is this database's own and never leaves it. What
-// others call a platform's id is external_id.
+// sqliteSchema creates the tables. platforms.id is internal to this database;
+// what others call a platform's id is external_id.
 const sqliteSchema = `
 CREATE TABLE IF NOT EXISTS platforms (
 	id          INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -26,6 +26,13 @@ CREATE TABLE IF NOT EXISTS commands (
 );
 CREATE INDEX IF NOT EXISTS commands_platform ON commands (platform_id);`
 
+// sqliteApplicationID marks a database file as CommandsService's: "mcCo". See
+// https://www.sqlite.org/pragma.html#pragma_application_id.
+const sqliteApplicationID = 0x6d63436f
+
+// errForeignDatabase is returned for a file that is not CommandsService's.
+var errForeignDatabase = errors.New("COMMANDS_DATABASE_URL: the file is not a database of CommandsService")
+
 // sqliteStore keeps platforms and commands in SQLite.
 type sqliteStore struct {
 	db *sql.DB
@@ -36,10 +43,11 @@ func openSQLite(file string) (*sqliteStore, error) {
 	if file == "" {
 		return nil, errors.New("COMMANDS_DATABASE_URL: sqlite: needs a file name, or :memory:")
 	}
-	// Writers wait for each other (busy_timeout, in milliseconds), readers do
-	// not wait for a writer (WAL).
+	// A writer waits for another one (busy_timeout, in milliseconds), from the
+	// begin of its transaction on (txlock). What is committed outlives a power
+	// cut (synchronous): go-sqlite3's own default does not sync each commit.
 	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() +
-		"?_busy_timeout=5000&_journal_mode=WAL&_txlock=immediate&_foreign_keys=on"
+		"?_busy_timeout=5000&_txlock=immediate&_synchronous=FULL&_foreign_keys=on"
 	if file == ":memory:" {
 		dsn = "file::memory:?_foreign_keys=on"
 	}
@@ -48,8 +56,8 @@ func openSQLite(file string) (*sqliteStore, error) {
 		return nil, fmt.Errorf("open sqlite: %w", err)
 	}
 	if file == ":memory:" {
-		// Each connection of a :memory: database is another, empty database.
-		// So there is exactly one, and it is never closed.
+		// Each connection to :memory: opens another, empty database. So there is
+		// exactly one connection, and it is never closed.
 		db.SetMaxOpenConns(1)
 		db.SetConnMaxLifetime(0)
 		db.SetConnMaxIdleTime(0)
@@ -57,22 +65,61 @@ func openSQLite(file string) (*sqliteStore, error) {
 	return &sqliteStore{db: db}, nil
 }
 
-func (s *sqliteStore) Prepare(ctx context.Context) error {
+func (s *sqliteStore) migrate(ctx context.Context) error {
+	if err := s.claim(ctx); err != nil {
+		return err
+	}
 	if _, err := s.db.ExecContext(ctx, sqliteSchema); err != nil {
 		return fmt.Errorf("create tables: %w", err)
 	}
 	return nil
 }
 
-func (s *sqliteStore) Platforms(ctx context.Context) ([]Platform, error) {
+// claim marks an empty database as CommandsService's. It leaves every other
+// database as it is, and returns errForeignDatabase for it.
+func (s *sqliteStore) claim(ctx context.Context) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	var sqliteErr sqlite3.Error
+	if errors.As(err, &sqliteErr) && sqliteErr.Code == sqlite3.ErrNotADB {
+		return errForeignDatabase
+	}
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	defer tx.Rollback() // does nothing after Commit
+	var id, tables, columns int
+	err = tx.QueryRowContext(ctx, `SELECT application_id, (SELECT COUNT(*) FROM sqlite_schema),
+		(SELECT COUNT(*) FROM pragma_table_info('platforms') WHERE name = 'external_id')
+		FROM pragma_application_id`).Scan(&id, &tables, &columns)
+	if err != nil {
+		return fmt.Errorf("read application id: %w", err)
+	}
+	// A file of a release that did not mark it is known by its table.
+	if id != sqliteApplicationID && (id != 0 || tables > 0 && columns == 0) {
+		return errForeignDatabase
+	}
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d`, sqliteApplicationID)); err != nil {
+		return fmt.Errorf("set application id: %w", err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("set application id: %w", err)
+	}
+	// Write-ahead log: readers do not wait for a writer. The file remembers it.
+	if _, err := s.db.ExecContext(ctx, `PRAGMA journal_mode = WAL`); err != nil {
+		return fmt.Errorf("set journal mode: %w", err)
+	}
+	return nil
+}
+
+func (s *sqliteStore) platforms(ctx context.Context) ([]platform, error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT external_id, name FROM platforms ORDER BY external_id`)
 	if err != nil {
 		return nil, fmt.Errorf("list platforms: %w", err)
 	}
 	defer rows.Close()
-	var platforms []Platform
+	var platforms []platform
 	for rows.Next() {
-		var p Platform
+		var p platform
 		if err := rows.Scan(&p.ExternalID, &p.Name); err != nil {
 			return nil, fmt.Errorf("list platforms: %w", err)
 		}
@@ -84,19 +131,19 @@ func (s *sqliteStore) Platforms(ctx context.Context) ([]Platform, error) {
 	return platforms, nil
 }
 
-func (s *sqliteStore) Platform(ctx context.Context, externalID int32) (Platform, error) {
-	p := Platform{ExternalID: externalID}
+func (s *sqliteStore) platform(ctx context.Context, externalID int32) (platform, error) {
+	p := platform{ExternalID: externalID}
 	err := s.db.QueryRowContext(ctx, `SELECT name FROM platforms WHERE external_id = ?`, externalID).Scan(&p.Name)
 	if errors.Is(err, sql.ErrNoRows) {
-		return Platform{}, ErrPlatformNotFound
+		return platform{}, errPlatformNotFound
 	}
 	if err != nil {
-		return Platform{}, fmt.Errorf("get platform %d: %w", externalID, err)
+		return platform{}, fmt.Errorf("get platform %d: %w", externalID, err)
 	}
 	return p, nil
 }
 
-func (s *sqliteStore) AddPlatform(ctx context.Context, p Platform) (bool, error) {
+func (s *sqliteStore) addPlatform(ctx context.Context, p platform) (bool, error) {
 	result, err := s.db.ExecContext(ctx,
 		`INSERT INTO platforms (external_id, name) VALUES (?, ?) ON CONFLICT (external_id) DO NOTHING`,
 		p.ExternalID, p.Name)
@@ -110,8 +157,8 @@ func (s *sqliteStore) AddPlatform(ctx context.Context, p Platform) (bool, error)
 	return count == 1, nil
 }
 
-func (s *sqliteStore) Commands(ctx context.Context, platformID int32) ([]Command, error) {
-	if _, err := s.Platform(ctx, platformID); err != nil {
+func (s *sqliteStore) commands(ctx context.Context, platformID int32) ([]command, error) {
+	if _, err := s.platform(ctx, platformID); err != nil {
 		return nil, err
 	}
 	rows, err := s.db.QueryContext(ctx, `
@@ -122,9 +169,9 @@ func (s *sqliteStore) Commands(ctx context.Context, platformID int32) ([]Command
 		return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
 	}
 	defer rows.Close()
-	var commands []Command
+	var commands []command
 	for rows.Next() {
-		c := Command{PlatformID: platformID}
+		c := command{PlatformID: platformID}
 		if err := rows.Scan(&c.ID, &c.HowTo, &c.CommandLine); err != nil {
 			return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
 		}
@@ -136,38 +183,44 @@ func (s *sqliteStore) Commands(ctx context.Context, platformID int32) ([]Command
 	return commands, nil
 }
 
-func (s *sqliteStore) Command(ctx context.Context, platformID, commandID int32) (Command, error) {
-	if _, err := s.Platform(ctx, platformID); err != nil {
-		return Command{}, err
+func (s *sqliteStore) command(ctx context.Context, platformID, commandID int32) (command, error) {
+	if _, err := s.platform(ctx, platformID); err != nil {
+		return command{}, err
 	}
-	c := Command{ID: commandID, PlatformID: platformID}
+	c := command{ID: commandID, PlatformID: platformID}
 	err := s.db.QueryRowContext(ctx, `
 		SELECT c.how_to, c.command_line
 		FROM commands c JOIN platforms p ON p.id = c.platform_id
 		WHERE p.external_id = ? AND c.id = ?`, platformID, commandID).Scan(&c.HowTo, &c.CommandLine)
 	if errors.Is(err, sql.ErrNoRows) {
-		return Command{}, ErrCommandNotFound
+		return command{}, errCommandNotFound
 	}
 	if err != nil {
-		return Command{}, fmt.Errorf("get command %d of platform %d: %w", commandID, platformID, err)
+		return command{}, fmt.Errorf("get command %d of platform %d: %w", commandID, platformID, err)
 	}
 	return c, nil
 }
 
-func (s *sqliteStore) CreateCommand(ctx context.Context, c Command) (Command, error) {
+func (s *sqliteStore) createCommand(ctx context.Context, c command) (command, error) {
 	err := s.db.QueryRowContext(ctx, `
 		INSERT INTO commands (how_to, command_line, platform_id)
 		SELECT ?, ?, id FROM platforms WHERE external_id = ?
 		RETURNING id`, c.HowTo, c.CommandLine, c.PlatformID).Scan(&c.ID)
 	if errors.Is(err, sql.ErrNoRows) {
-		return Command{}, ErrPlatformNotFound
+		return command{}, errPlatformNotFound
 	}
 	if err != nil {
-		return Command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
+		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
 	}
 	return c, nil
 }
 
-func (s *sqliteStore) Ping(ctx context.Context) error { return s.db.PingContext(ctx) }
+func (s *sqliteStore) ping(ctx context.Context) error {
+	var any bool
+	if err := s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM platforms)`).Scan(&any); err != nil {
+		return fmt.Errorf("query platforms: %w", err)
+	}
+	return nil
+}
 
-func (s *sqliteStore) Close() error { return s.db.Close() }
+func (s *sqliteStore) close() error { return s.db.Close() }

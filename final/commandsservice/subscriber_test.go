@@ -100,7 +100,7 @@ func TestSubscriber(t *testing.T) {
 		broker := newTestBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
 		l := startListener(t, url, broker.exchange)
-		waitFor(t, "two tries", func() bool { return len(l.log.lines("subscriber has no broker, will try again")) >= 2 })
+		eventually(t, "two attempts", func() bool { return len(l.log.lines("subscriber not connected, retrying")) >= 2 })
 		assert.Empty(t, l.connected)
 
 		proxy.restore()
@@ -119,7 +119,7 @@ func TestSubscriber(t *testing.T) {
 			require.True(t, broker.publish(t, fmt.Sprint(connection)))
 			require.Equal(t, fmt.Sprint(connection), receive(t, "an event", l.bodies))
 			proxy.cut()
-			waitFor(t, "the loss in the log", func() bool { return len(l.log.lines("connection lost")) > connection })
+			eventually(t, "the loss in the log", func() bool { return len(l.log.lines("connection lost")) > connection })
 			proxy.restore()
 		}
 		receive(t, "a connection", l.connected)
@@ -144,6 +144,26 @@ func TestSubscriber(t *testing.T) {
 		assert.Equal(t, "x", receive(t, "an event", l.bodies))
 	})
 
+	t.Run("binds its queue again when the exchange was deleted", func(t *testing.T) {
+		broker := newTestBroker(t)
+		l := startListener(t, broker.url, broker.exchange)
+		receive(t, "a connection", l.connected)
+		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
+		broker.declare(t) // as the next publisher does
+		eventually(t, "an event that a queue takes", func() bool { return broker.publish(t, "x") })
+		assert.Equal(t, "x", receive(t, "an event", l.bodies))
+	})
+
+	t.Run("declares the exchange again when it was deleted", func(t *testing.T) {
+		broker := newTestBroker(t)
+		l := startListener(t, broker.url, broker.exchange)
+		receive(t, "a connection", l.connected)
+		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
+		assert.Equal(t, 2, receive(t, "another connection", l.connected))
+		require.True(t, broker.publish(t, "x"))
+		assert.Equal(t, "x", receive(t, "an event", l.bodies))
+	})
+
 	t.Run("a body that makes no sense does not stop the next", func(t *testing.T) {
 		broker := newTestBroker(t)
 		store := memoryStore(t)
@@ -154,16 +174,16 @@ func TestSubscriber(t *testing.T) {
 		go func() {
 			defer close(stopped)
 			NewRabbitMQSubscriber(broker.url, broker.exchange, log).Run(ctx,
-				NewEventProcessor(store, log).Process, func() { connected <- struct{}{} })
+				(&eventProcessor{store: store, log: log}).process, func() { connected <- struct{}{} })
 		}()
 		defer func() { cancel(); receive(t, "the end of Run", stopped) }()
 		receive(t, "a connection", connected)
 		for _, body := range []string{"", "{", "\x00\xff", recordedEvent} {
 			require.True(t, broker.publish(t, body))
 		}
-		waitFor(t, "the platform", func() bool { return len(logged.lines("platform received by event")) == 1 })
+		eventually(t, "the platform", func() bool { return len(logged.lines("platform received by event")) == 1 })
 		assert.Len(t, logged.lines("event dropped"), 3)
-		wantPlatforms(t, store, 1)
+		requirePlatforms(t, store, 1)
 	})
 }
 
@@ -179,13 +199,13 @@ func TestSubscriberStop(t *testing.T) {
 		require.True(t, broker.publish(t, "x"), "taken by the queue")
 		l.stop()
 		receive(t, "the end of Run", l.stopped)
-		waitFor(t, "no queue that takes an event", func() bool { return !broker.publish(t, "x") })
+		eventually(t, "no queue that takes an event", func() bool { return !broker.publish(t, "x") })
 	})
 
 	t.Run("ends while there is no broker", func(t *testing.T) {
 		noGoroutineLeft(t)
 		l := startListener(t, "amqp://127.0.0.1:1/", "unused")
-		waitFor(t, "a try", func() bool { return len(l.log.lines("subscriber has no broker")) > 0 })
+		eventually(t, "an attempt", func() bool { return len(l.log.lines("subscriber not connected")) > 0 })
 		l.stop()
 		receive(t, "the end of Run", l.stopped)
 	})
@@ -224,12 +244,12 @@ func TestRunReceivesEvents(t *testing.T) {
 	service := startService(t, cfg)
 
 	// No broker yet, and that harms nobody.
-	waitFor(t, "a try", func() bool { return len(service.log.lines("subscriber has no broker")) > 0 })
-	assert.Equal(t, http.StatusOK, service.get(t, "/readyz").status)
+	eventually(t, "an attempt", func() bool { return len(service.log.lines("subscriber not connected")) > 0 })
+	assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
 
 	proxy.restore()
-	waitFor(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
+	eventually(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
 	require.True(t, broker.publish(t, recordedEvent))
-	waitFor(t, "the platform", func() bool { return len(service.log.lines("platform received by event")) == 1 })
-	wantJSON(t, service.get(t, "/api/c/platforms"), http.StatusOK, `[{"id":4,"name":"x"}]`)
+	eventually(t, "the platform", func() bool { return len(service.log.lines("platform received by event")) == 1 })
+	requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 }

@@ -10,26 +10,29 @@ import (
 	"time"
 )
 
-// CommandsClient sends platforms to CommandsService over HTTP.
-type CommandsClient struct {
+// commandsClient sends platforms to CommandsService over HTTP.
+type commandsClient struct {
 	url  string
 	http *http.Client
 }
 
-// NewCommandsClient returns a client that posts to url. A call takes no longer
-// than timeout, the reading of the answer included.
-func NewCommandsClient(url string, timeout time.Duration) *CommandsClient {
-	return &CommandsClient{url: url, http: &http.Client{
-		Timeout: timeout,
-		// To follow a redirect would mean to GET, and to take a 200 for success.
+// newCommandsClient returns a client that posts to url. timeout bounds one call,
+// from the connection to the last byte of the response.
+func newCommandsClient(url string, timeout time.Duration) *commandsClient {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil // no proxy between two services, whatever the environment says
+	return &commandsClient{url: url, http: &http.Client{
+		Timeout:   timeout,
+		Transport: transport,
+		// A followed redirect would become a GET, and its 200 would look like success.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// SendPlatform posts p and waits for the answer. It returns an error when
-// CommandsService cannot be reached, does not answer in time, or answers
-// anything but a 2xx.
-func (c *CommandsClient) SendPlatform(ctx context.Context, p Platform) error {
+// sendPlatform posts p and waits for the response. It returns an error when
+// CommandsService cannot be reached, times out, or responds with anything but
+// a 2xx.
+func (c *commandsClient) sendPlatform(ctx context.Context, p platform) error {
 	body, err := json.Marshal(toPlatformRead(p))
 	if err != nil {
 		return fmt.Errorf("encode platform: %w", err)
@@ -44,13 +47,16 @@ func (c *CommandsClient) SendPlatform(ctx context.Context, p Platform) error {
 		return fmt.Errorf("send platform: %w", err)
 	}
 	defer response.Body.Close()
-	// A connection is used again only when its answer was read to the end.
-	answer, err := io.ReadAll(io.LimitReader(response.Body, 4096))
+	// A connection is reused only when its response has been read to the end.
+	text, err := io.ReadAll(io.LimitReader(response.Body, 4096))
 	if err != nil {
-		return fmt.Errorf("send platform: read answer: %w", err)
+		return fmt.Errorf("send platform: read response: %w", err)
 	}
 	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return fmt.Errorf("send platform: CommandsService answered %s: %s", response.Status, bytes.TrimSpace(answer))
+		return fmt.Errorf("send platform: CommandsService returned %s: %s", response.Status, bytes.TrimSpace(text))
 	}
 	return nil
 }
+
+// close closes the idle connections.
+func (c *commandsClient) close() { c.http.CloseIdleConnections() }

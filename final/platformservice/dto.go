@@ -2,10 +2,10 @@ package platformservice
 
 import "encoding/json"
 
-// The types here are the contract with the outside. A Platform never leaves the
-// service itself: its fields can change without a client noticing.
+// The types here are the service's external contract. A platform never leaves
+// the service itself, so its fields can change without a client noticing.
 
-// platformRead is a platform as the service answers it.
+// platformRead is a platform in a response.
 type platformRead struct {
 	ID        int32  `json:"id"`
 	Name      string `json:"name"`
@@ -13,40 +13,33 @@ type platformRead struct {
 	Cost      string `json:"cost"`
 }
 
-func toPlatformRead(p Platform) platformRead {
+func toPlatformRead(p platform) platformRead {
 	return platformRead{ID: p.ID, Name: p.Name, Publisher: p.Publisher, Cost: p.Cost}
 }
 
-func toPlatformReads(platforms []Platform) []platformRead {
-	reads := make([]platformRead, 0, len(platforms)) // not nil: JSON wants [], not null
+func toPlatformReads(platforms []platform) []platformRead {
+	reads := make([]platformRead, 0, len(platforms)) // not nil, which JSON shows as null instead of []
 	for _, p := range platforms {
 		reads = append(reads, toPlatformRead(p))
 	}
 	return reads
 }
 
-// platformCreate is what a client sends to create a platform.
+// platformCreate is the body of a request that creates a platform.
 type platformCreate struct {
 	Name      string `json:"name"`
 	Publisher string `json:"publisher"`
 	Cost      string `json:"cost"`
 }
 
-// validate returns what is wrong, by field. It is empty when nothing is.
-func (c platformCreate) validate() fieldErrors {
-	errs := fieldErrors{}
-	errs.requireText("name", c.Name)
-	errs.requireText("publisher", c.Publisher)
-	errs.requireText("cost", c.Cost)
-	return errs
+func (c platformCreate) validate() error { return c.toPlatform().validate() }
+
+func (c platformCreate) toPlatform() platform {
+	return platform{Name: c.Name, Publisher: c.Publisher, Cost: c.Cost}
 }
 
-func (c platformCreate) toPlatform() Platform {
-	return Platform{Name: c.Name, Publisher: c.Publisher, Cost: c.Cost}
-}
-
-// platformPublished is the event that says a platform was created. The names
-// are in PascalCase because the .NET subscriber matches them by case.
+// platformPublished is the event that a platform was created. Its names are in
+// PascalCase because the .NET subscriber matches them by case.
 type platformPublished struct {
 	ID    int32  `json:"Id"`
 	Name  string `json:"Name"`
@@ -54,6 +47,6 @@ type platformPublished struct {
 }
 
 // encodePlatformPublished returns the body of the event for p.
-func encodePlatformPublished(p Platform) ([]byte, error) {
+func encodePlatformPublished(p platform) ([]byte, error) {
 	return json.Marshal(platformPublished{ID: p.ID, Name: p.Name, Event: "Platform_Published"})
 }

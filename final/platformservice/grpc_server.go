@@ -1,83 +1,45 @@
 package platformservice
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"microcomm/final/proto"
 )
 
-// grpcServer answers the calls of other services.
+// grpcServer is a running gRPC server.
 type grpcServer struct {
-	proto.UnimplementedGrpcPlatformServer
-	store Store
-	log   *slog.Logger
-}
-
-// GetAllPlatforms implements the call of platforms.proto: every platform in one
-// message. A client takes no message over 4 MiB unless told otherwise, which is
-// some 100,000 platforms. The status is Unavailable when the store does not
-// answer.
-func (s *grpcServer) GetAllPlatforms(ctx context.Context, _ *proto.GetAllRequest) (*proto.PlatformResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	platforms, err := s.store.Platforms(ctx)
-	if err != nil {
-		s.log.Error("GetAllPlatforms failed", "error", err)
-		return nil, status.Error(codes.Unavailable, "the platforms cannot be read now")
-	}
-	response := &proto.PlatformResponse{}
-	for _, p := range platforms {
-		response.Platform = append(response.Platform, &proto.GrpcPlatformModel{
-			PlatformId: p.ID,
-			Name:       p.Name,
-			Publisher:  p.Publisher,
-		})
-	}
-	s.log.Info("platforms sent by gRPC", "count", len(platforms))
-	return response, nil
-}
-
-// grpcListener is a gRPC server that has been started.
-type grpcListener struct {
 	server *grpc.Server
 	serve  sync.WaitGroup
-	failed chan error // has an error when serving ended before stop was called
+	failed chan error // receives an error when serving ends before stop is called
 }
 
-// startGRPC serves on listener, or listens on addr if that is nil.
-func startGRPC(listener net.Listener, addr string, server *grpcServer) (*grpcListener, error) {
-	if listener == nil {
-		var err error
-		if listener, err = net.Listen("tcp", addr); err != nil {
-			return nil, fmt.Errorf("listen for gRPC (PLATFORMS_GRPC_ADDR): %w", err)
-		}
+// startGRPC serves api on listener, which it closes in the end. There is no TLS:
+// HTTP/2 in plain text, for use inside the cluster.
+func startGRPC(listener net.Listener, api *grpcAPI) *grpcServer {
+	s := &grpcServer{
+		// A connection that says nothing delays the stop for this long.
+		server: grpc.NewServer(grpc.ConnectionTimeout(requestTimeout)),
+		failed: make(chan error, 1),
 	}
-	// No TLS: HTTP/2 in plain text, for use inside the cluster. The time to open a
-	// connection is bounded because not even Stop ends one that says nothing.
-	s := &grpcListener{server: grpc.NewServer(grpc.ConnectionTimeout(requestTimeout)), failed: make(chan error, 1)}
-	proto.RegisterGrpcPlatformServer(s.server, server)
+	proto.RegisterGrpcPlatformServer(s.server, api)
 	s.serve.Go(func() {
 		if err := s.server.Serve(listener); err != nil {
 			s.failed <- fmt.Errorf("serve gRPC: %w", err)
 		}
 	})
-	server.log.Info("listening for gRPC", "addr", listener.Addr().String())
-	return s, nil
+	return s
 }
 
-// stop takes no new calls and gives the ones under way until stopTimeout.
-func (s *grpcListener) stop() {
-	hurry := time.AfterFunc(stopTimeout, s.server.Stop)
-	defer hurry.Stop()
+// stop accepts no new calls, and returns when those in flight have their
+// responses or stopTimeout has passed.
+func (s *grpcServer) stop() {
+	cutOff := time.AfterFunc(stopTimeout, s.server.Stop)
+	defer cutOff.Stop()
 	s.server.GracefulStop()
 	s.serve.Wait()
 }

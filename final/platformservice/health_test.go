@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestHealth(t *testing.T) {
@@ -20,7 +21,7 @@ func TestHealth(t *testing.T) {
 		{"starting", nil, 200, 503, 503},
 		{"starting", errors.New("away"), 200, 503, 503},
 		{"ready", nil, 200, 200, 204},
-		{"ready", errors.New("away"), 200, 503, 204}, // the API has its own answer to that
+		{"ready", errors.New("away"), 200, 503, 204}, // the API has its own response to that
 		{"stopping", nil, 200, 503, 204},             // what still comes is served
 	} {
 		what := row.state
@@ -33,17 +34,19 @@ func TestHealth(t *testing.T) {
 				h.set(row.state)
 			}
 			url := serve(t, h.handler(api))
-			for path, status := range map[string]int{"/livez": row.livez, "/readyz": row.readyz, "/api/platforms": row.other} {
+			for path, status := range map[string]int{
+				"/livez": row.livez, "/livez/": row.livez, "/readyz": row.readyz, "/readyz/": row.readyz, "/api/platforms": row.other,
+			} {
 				a := send(t, "GET", url+path, "")
 				assert.Equal(t, status, a.status, path)
 				if status == http.StatusServiceUnavailable {
-					requireProblem(t, status, a)
+					requireProblem(t, a, status)
 					assert.NotEmpty(t, a.header.Get("Retry-After"))
 					assert.NotContains(t, a.body, "away")
 				}
 			}
 			a := send(t, "POST", url+"/livez", "")
-			requireProblem(t, http.StatusMethodNotAllowed, a)
+			requireProblem(t, a, http.StatusMethodNotAllowed)
 			assert.Equal(t, "GET, HEAD", a.header.Get("Allow"))
 		})
 	}
@@ -51,19 +54,29 @@ func TestHealth(t *testing.T) {
 	t.Run("a database that hangs does not hang the probe", func(t *testing.T) {
 		h := newHealth(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 		h.set("ready")
-		requireProblem(t, http.StatusServiceUnavailable, send(t, "GET", serve(t, h.handler(api))+"/readyz", ""))
+		requireProblem(t, send(t, "GET", serve(t, h.handler(api))+"/readyz", ""), http.StatusServiceUnavailable)
 	})
 }
 
 func TestHealthOfStore(t *testing.T) {
 	store := memoryStore(t)
-	h := newHealth(store.Ping)
+	h := newHealth(store.ping)
 	h.set("ready")
 	url := serve(t, h.handler(http.NotFoundHandler()))
 	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
-	store.Close()
-	requireProblem(t, http.StatusServiceUnavailable, send(t, "GET", url+"/readyz", ""))
+	store.close()
+	requireProblem(t, send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable)
 	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/livez", "").status)
+}
+
+// TestHealthWithoutTable: a connection is not enough to be ready.
+func TestHealthWithoutTable(t *testing.T) {
+	store := memoryStore(t)
+	_, err := store.(*sqliteStore).db.Exec(`DROP TABLE platforms`)
+	require.NoError(t, err)
+	h := newHealth(store.ping)
+	h.set("ready")
+	requireProblem(t, send(t, "GET", serve(t, h.handler(http.NotFoundHandler()))+"/readyz", ""), http.StatusServiceUnavailable)
 }
 
 func TestHealthOfService(t *testing.T) {

@@ -11,26 +11,26 @@ import (
 func TestMigrate(t *testing.T) {
 	t.Run("a second time changes nothing", func(t *testing.T) {
 		for _, url := range []string{"sqlite::memory:", "sqlite:" + filepath.Join(t.TempDir(), "platforms.db")} {
-			store := openStore(t, url)
+			store := openTestStore(t, url)
 			known := createPlatform(t, store, "x")
-			require.NoError(t, store.Prepare(t.Context()))
-			platforms, err := store.Platforms(t.Context())
+			require.NoError(t, store.migrate(t.Context()))
+			platforms, err := store.platforms(t.Context())
 			require.NoError(t, err)
-			assert.Equal(t, []Platform{known}, platforms)
+			assert.Equal(t, []platform{known}, platforms)
 		}
 	})
 
 	t.Run("a table from before there were migrations is taken over", func(t *testing.T) {
 		store, err := openSQLite(filepath.Join(t.TempDir(), "platforms.db"))
 		require.NoError(t, err)
-		defer store.Close()
+		defer store.close()
 		_, err = store.db.Exec(`
 			CREATE TABLE platforms (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, publisher TEXT NOT NULL, cost TEXT NOT NULL);
 			INSERT INTO platforms (name, publisher, cost) VALUES ('x', 'p', '1')`)
 		require.NoError(t, err)
-		require.NoError(t, store.Prepare(t.Context()))
-		platforms, err := store.Platforms(t.Context())
+		require.NoError(t, store.migrate(t.Context()))
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []Platform{{ID: 1, Name: "x", Publisher: "p", Cost: "1"}}, platforms)
+		assert.Equal(t, []platform{{ID: 1, Name: "x", Publisher: "p", Cost: "1"}}, platforms)
 	})
 }

@@ -11,22 +11,23 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// errNotConnected is why an event cannot be published while the broker is away.
+// errNotConnected is returned by Publish while the broker cannot be reached.
 var errNotConnected = errors.New("not connected to the broker")
 
-// Publisher puts events on the bus.
+// Publisher sends events to the bus. It is exported for final, where one
+// process holds several services and hands them a bus of its own.
 type Publisher interface {
-	// Publish sends one event to everybody who listens at this moment. It does
-	// not wait for the broker to come back: while that is away it returns an
-	// error at once, and the event is gone.
+	// Publish sends one event to every subscriber that is connected now. It does
+	// not wait for a broker that is away: it returns an error at once, and the
+	// event is lost.
 	Publish(ctx context.Context, body []byte) error
-	// Close sends what is on its way and ends the connection.
+	// Close sends what is being published and closes the connection.
 	Close()
 }
 
-// RabbitMQPublisher publishes to a fanout exchange of RabbitMQ. It connects in
-// the background, and again whenever the connection is lost, for ever.
-type RabbitMQPublisher struct {
+// rabbitMQPublisher publishes to a fanout exchange of RabbitMQ. It connects in
+// the background, and reconnects whenever the connection is lost.
+type rabbitMQPublisher struct {
 	url      string
 	exchange string
 	log      *slog.Logger
@@ -37,18 +38,18 @@ type RabbitMQPublisher struct {
 	channel *amqp.Channel // nil while nothing can be published
 }
 
-// NewRabbitMQPublisher returns a publisher that has begun to connect to url.
-// It has to be closed.
-func NewRabbitMQPublisher(url, exchange string, log *slog.Logger) *RabbitMQPublisher {
+// NewRabbitMQPublisher returns a Publisher that starts to connect to url. It
+// must be closed.
+func NewRabbitMQPublisher(url, exchange string, log *slog.Logger) Publisher {
 	ctx, stop := context.WithCancel(context.Background())
-	p := &RabbitMQPublisher{url: url, exchange: exchange, log: log, stop: stop}
+	p := &rabbitMQPublisher{url: url, exchange: exchange, log: log, stop: stop}
 	p.done.Go(func() { p.run(ctx) })
 	return p
 }
 
-// Publish implements Publisher. That it returns nil says that the event was
-// written to the connection, not that the broker has it.
-func (p *RabbitMQPublisher) Publish(ctx context.Context, body []byte) error {
+// Publish implements Publisher. A nil error means that the event was written to
+// the connection, not that the broker has it.
+func (p *rabbitMQPublisher) Publish(ctx context.Context, body []byte) error {
 	p.mu.Lock()
 	channel := p.channel
 	p.mu.Unlock()
@@ -66,29 +67,28 @@ func (p *RabbitMQPublisher) Publish(ctx context.Context, body []byte) error {
 }
 
 // Close implements Publisher.
-func (p *RabbitMQPublisher) Close() {
+func (p *rabbitMQPublisher) Close() {
 	p.stop()
 	p.done.Wait()
 }
 
-// run keeps a connection until ctx ends.
-func (p *RabbitMQPublisher) run(ctx context.Context) {
+// run stays connected until ctx ends.
+func (p *rabbitMQPublisher) run(ctx context.Context) {
 	var pause backoff
 	for {
 		err := p.connect(ctx, &pause)
 		if ctx.Err() != nil {
 			return
 		}
-		p.log.Warn("publisher has no broker, will try again", "error", err)
+		p.log.Warn("publisher not connected, retrying", "error", err)
 		if pause.wait(ctx) != nil {
 			return
 		}
 	}
 }
 
-// connect connects and stays until the connection is lost, which is the error
-// it returns, or ctx ends.
-func (p *RabbitMQPublisher) connect(ctx context.Context, pause *backoff) error {
+// connect connects, and returns when the connection is lost or ctx ends.
+func (p *rabbitMQPublisher) connect(ctx context.Context, pause *backoff) error {
 	connection, err := dialBroker(ctx, p.url)
 	if err != nil {
 		return err
@@ -107,28 +107,28 @@ func (p *RabbitMQPublisher) connect(ctx context.Context, pause *backoff) error {
 	p.setChannel(channel)
 	defer p.setChannel(nil)
 	pause.reset()
-	p.log.Info("publisher connected to the broker", "exchange", p.exchange)
+	p.log.Info("publisher connected", "exchange", p.exchange)
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-lost:
 			return fmt.Errorf("connection lost: %w", err)
-		case b, ok := <-blocked: // the broker is short of memory or disk, and reads nothing
+		case b, ok := <-blocked: // the broker is short of memory or disk, and has stopped reading
 			if !ok {
-				blocked = nil // the connection is lost, and so says lost
+				blocked = nil // the connection is lost: the next turn returns
 			} else if b.Active {
 				p.setChannel(nil)
-				p.log.Warn("broker takes no events", "reason", b.Reason)
+				p.log.Warn("broker blocks publishers", "reason", b.Reason)
 			} else {
 				p.setChannel(channel)
-				p.log.Info("broker takes events again")
+				p.log.Info("broker unblocks publishers")
 			}
 		}
 	}
 }
 
-func (p *RabbitMQPublisher) setChannel(channel *amqp.Channel) {
+func (p *rabbitMQPublisher) setChannel(channel *amqp.Channel) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.channel = channel

@@ -13,7 +13,7 @@ import (
 )
 
 // startPublisher returns a publisher that is closed when the test ends.
-func startPublisher(t *testing.T, url, exchange string, log *slog.Logger) *RabbitMQPublisher {
+func startPublisher(t *testing.T, url, exchange string, log *slog.Logger) Publisher {
 	t.Helper()
 	publisher := NewRabbitMQPublisher(url, exchange, log)
 	t.Cleanup(publisher.Close)
@@ -24,8 +24,8 @@ func startPublisher(t *testing.T, url, exchange string, log *slog.Logger) *Rabbi
 // connected for the nth time.
 func waitConnected(t *testing.T, logged *logCapture, n int) {
 	t.Helper()
-	waitFor(t, fmt.Sprint("connection ", n), func() bool {
-		return len(logged.lines("publisher connected to the broker")) >= n
+	eventually(t, fmt.Sprint("connection ", n), func() bool {
+		return len(logged.lines("publisher connected")) >= n
 	})
 }
 
@@ -61,7 +61,7 @@ func TestPublisher(t *testing.T) {
 			createPlatform(t, store, "earlier")
 		}
 		url := serve(t, (&restAPI{store: store, publisher: publisher, log: log}).handler())
-		requireProblem(t, http.StatusBadRequest, send(t, "POST", url+"/api/platforms", `{}`)) // sends nothing
+		requireProblem(t, send(t, "POST", url+"/api/platforms", `{}`), http.StatusBadRequest, "name", "publisher", "cost") // sends nothing
 		postPlatform(t, url, "x")
 		event := receive(t, "the event", events)
 		assert.Equal(t, `{"Id":4,"Name":"x","Event":"Platform_Published"}`, string(event.Body))
@@ -110,11 +110,11 @@ func TestPublisher(t *testing.T) {
 		awayAgain := func(name string) {
 			t.Helper()
 			require.ErrorIs(t, publisher.Publish(t.Context(), []byte("lost")), errNotConnected)
-			before := len(logged.lines("event was not published"))
+			before := len(logged.lines("event not published"))
 			postPlatform(t, api, name)
-			require.Len(t, logged.lines("event was not published"), before+1)
+			require.Len(t, logged.lines("event not published"), before+1)
 		}
-		waitFor(t, "a try", func() bool { return len(logged.lines("publisher has no broker")) > 0 })
+		eventually(t, "an attempt", func() bool { return len(logged.lines("publisher not connected")) > 0 })
 		awayAgain("while it is away")
 		for n := 1; n <= 3; n++ {
 			proxy.restore()
@@ -122,12 +122,12 @@ func TestPublisher(t *testing.T) {
 			postPlatform(t, api, fmt.Sprint("connection ", n))
 			assert.Contains(t, string(receive(t, "the event", events).Body), fmt.Sprint("connection ", n))
 
-			tries := len(logged.lines("publisher has no broker"))
+			attempts := len(logged.lines("publisher not connected"))
 			proxy.cut()
-			waitFor(t, "a lost connection", func() bool { return len(logged.lines("publisher has no broker")) > tries })
+			eventually(t, "a lost connection", func() bool { return len(logged.lines("publisher not connected")) > attempts })
 			awayAgain(fmt.Sprint("after connection ", n))
 		}
-		assert.Empty(t, logged.lines("takes events again"), "a lost connection is not one that was blocked")
+		assert.Empty(t, logged.lines("unblocks publishers"), "a lost connection is not one that was blocked")
 	})
 
 	t.Run("Close sends what was published before it", func(t *testing.T) {
@@ -153,12 +153,12 @@ func TestPublisher(t *testing.T) {
 		assert.ErrorIs(t, publisher.Publish(t.Context(), []byte("{}")), errNotConnected)
 	})
 
-	t.Run("Close ends tries to connect", func(t *testing.T) {
+	t.Run("Close ends the attempts to connect", func(t *testing.T) {
 		noGoroutineLeft(t)
 		proxy := newTCPProxy(t, "127.0.0.1:1")
 		log, logged := captureLog()
 		publisher := startPublisher(t, "amqp://"+proxy.addr, "unused", log)
-		waitFor(t, "a try", func() bool { return len(logged.lines("publisher has no broker")) > 0 })
+		eventually(t, "an attempt", func() bool { return len(logged.lines("publisher not connected")) > 0 })
 		publisher.Close()
 	})
 
@@ -167,7 +167,7 @@ func TestPublisher(t *testing.T) {
 		require.NoError(t, broker.channel.ExchangeDeclare(broker.exchange, "fanout", true, false, false, false, nil))
 		log, logged := captureLog()
 		publisher := startPublisher(t, broker.url, broker.exchange, log)
-		waitFor(t, "two tries", func() bool { return len(logged.lines("PRECONDITION_FAILED")) >= 2 })
+		eventually(t, "two attempts", func() bool { return len(logged.lines("PRECONDITION_FAILED")) >= 2 })
 		assert.ErrorIs(t, publisher.Publish(t.Context(), []byte("{}")), errNotConnected)
 	})
 
@@ -177,7 +177,7 @@ func TestPublisher(t *testing.T) {
 		publisher := startPublisher(t, broker.url, broker.exchange, log)
 		waitConnected(t, logged, 1)
 		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
-		require.NoError(t, publisher.Publish(t.Context(), []byte("to nowhere"))) // which the broker answers with a 404
+		require.NoError(t, publisher.Publish(t.Context(), []byte("to nowhere"))) // which gets a 404 from the broker
 		waitConnected(t, logged, 2)
 		events := listen(t, broker)
 		require.NoError(t, publisher.Publish(t.Context(), []byte("{}")))
@@ -195,10 +195,10 @@ func TestPublisher(t *testing.T) {
 
 		// Frames of AMQP 0-9-1: type 1, channel 0, size, connection (10) method, end.
 		proxy.say(t, "\x01\x00\x00\x00\x00\x00\x0f\x00\x0a\x00\x3c\x0alow on ram\xce") // blocked (60), with the reason
-		waitFor(t, "the broker's word", func() bool { return len(logged.lines(`reason="low on ram"`)) == 1 })
+		eventually(t, "the unblocking", func() bool { return len(logged.lines(`reason="low on ram"`)) == 1 })
 		assert.ErrorIs(t, publisher.Publish(t.Context(), []byte("{}")), errNotConnected)
 		proxy.say(t, "\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x3d\xce") // unblocked (61)
-		waitFor(t, "the broker's word", func() bool { return len(logged.lines("takes events again")) == 1 })
+		eventually(t, "the unblocking", func() bool { return len(logged.lines("unblocks publishers")) == 1 })
 		require.NoError(t, publisher.Publish(t.Context(), []byte("{}")))
 		receive(t, "the event", events)
 	})
@@ -228,7 +228,7 @@ func TestPublisher(t *testing.T) {
 		}()
 		assert.Error(t, receive(t, "an error of Publish", failed))
 		// It is taken for lost, and left.
-		waitFor(t, "a lost connection", func() bool { return len(logged.lines("publisher has no broker")) > 0 })
+		eventually(t, "a lost connection", func() bool { return len(logged.lines("publisher not connected")) > 0 })
 	})
 }
 

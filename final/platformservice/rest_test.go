@@ -2,6 +2,7 @@ package platformservice
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,24 +17,24 @@ import (
 )
 
 // serveAPI serves the REST API over an empty store.
-func serveAPI(t testing.TB) (url string, store Store) {
+func serveAPI(t testing.TB) (url string, store platformStore, logged *logCapture) {
 	t.Helper()
 	store = memoryStore(t)
-	log, _ := captureLog()
-	return serve(t, (&restAPI{store: store, log: log}).handler()), store
+	log, logged := captureLog()
+	return serve(t, (&restAPI{store: store, log: log}).handler()), store, logged
 }
 
 func TestList(t *testing.T) {
-	url, store := serveAPI(t)
+	url, store, _ := serveAPI(t)
 
-	t.Run("answers an array when there is nothing", func(t *testing.T) {
+	t.Run("returns an array when there is nothing", func(t *testing.T) {
 		a := send(t, "GET", url+"/api/platforms", "")
 		assert.Equal(t, http.StatusOK, a.status)
 		assert.Equal(t, "application/json", a.header.Get("Content-Type"))
 		assert.Equal(t, "[]\n", a.body)
 	})
 
-	t.Run("answers all platforms in id order", func(t *testing.T) {
+	t.Run("returns all platforms in id order", func(t *testing.T) {
 		createPlatform(t, store, "b")
 		createPlatform(t, store, "a")
 		a := send(t, "GET", url+"/api/platforms", "")
@@ -44,10 +45,10 @@ func TestList(t *testing.T) {
 }
 
 func TestGet(t *testing.T) {
-	url, store := serveAPI(t)
+	url, store, _ := serveAPI(t)
 	createPlatform(t, store, "x")
 
-	t.Run("answers 200 with the platform", func(t *testing.T) {
+	t.Run("returns 200 with the platform", func(t *testing.T) {
 		a := send(t, "GET", url+"/api/platforms/1", "")
 		assert.Equal(t, http.StatusOK, a.status)
 		assert.Equal(t, "application/json", a.header.Get("Content-Type"))
@@ -66,11 +67,12 @@ func TestGet(t *testing.T) {
 		"abc": 400, "1.5": 400, "1e3": 400, "0x1": 400, "1_000": 400, "%20": 400, "%201": 400, "%00": 400, "%FF": 400,
 		"1;2": 400, "%D9%A1": 400, "null": 400, "%3Cb%3E": 400,
 	} {
-		t.Run(fmt.Sprintf("answers %d to the id %s", status, id), func(t *testing.T) {
-			p := requireProblem(t, status, send(t, "GET", url+"/api/platforms/"+id, ""))
+		t.Run(fmt.Sprintf("returns %d for the id %s", status, id), func(t *testing.T) {
+			var fields []string
 			if status == 400 {
-				assert.Contains(t, p.Errors, "id")
+				fields = []string{"id"}
 			}
+			requireProblem(t, send(t, "GET", url+"/api/platforms/"+id, ""), status, fields...)
 		})
 	}
 }
@@ -78,8 +80,8 @@ func TestGet(t *testing.T) {
 func TestCreate(t *testing.T) {
 	const valid = `{"name":"Redis","publisher":"Redis Ltd.","cost":"Free"}`
 
-	t.Run("answers 201 with what was stored and where it is", func(t *testing.T) {
-		url, _ := serveAPI(t)
+	t.Run("returns 201 with what was stored and where it is", func(t *testing.T) {
+		url, _, _ := serveAPI(t)
 		a := send(t, "POST", url+"/api/platforms", valid)
 		assert.Equal(t, http.StatusCreated, a.status)
 		assert.Equal(t, "application/json", a.header.Get("Content-Type"))
@@ -89,7 +91,7 @@ func TestCreate(t *testing.T) {
 	})
 
 	t.Run("accepts", func(t *testing.T) {
-		url, _ := serveAPI(t)
+		url, _, _ := serveAPI(t)
 		for what, body := range map[string]string{
 			"names in any case":         `{"NAME":"Redis","Publisher":"Redis Ltd.","cOsT":"Free"}`,
 			"unknown fields":            `{"id":77,"name":"Redis","publisher":"Redis Ltd.","cost":"Free","tags":[{"a":null}],"x":1e999}`,
@@ -107,7 +109,7 @@ func TestCreate(t *testing.T) {
 	})
 
 	t.Run("refuses with 400", func(t *testing.T) {
-		url, store := serveAPI(t)
+		url, store, _ := serveAPI(t)
 		all := []string{"name", "publisher", "cost"}
 		for _, row := range []struct {
 			what, body string
@@ -148,18 +150,12 @@ func TestCreate(t *testing.T) {
 			{"very deep nesting", strings.Repeat(`{"x":`, 20_000), nil},
 		} {
 			t.Run(row.what, func(t *testing.T) {
-				p := requireProblem(t, http.StatusBadRequest, send(t, "POST", url+"/api/platforms", row.body))
-				var fields []string
-				for field, messages := range p.Errors {
-					fields = append(fields, field)
-					assert.NotEmpty(t, messages)
-				}
-				assert.ElementsMatch(t, row.fields, fields)
+				requireProblem(t, send(t, "POST", url+"/api/platforms", row.body), http.StatusBadRequest, row.fields...)
 			})
 		}
 		t.Run("no body", func(t *testing.T) {
-			request := newRequest(t, "POST", url+"/api/platforms", http.NoBody, "application/json")
-			requireProblem(t, http.StatusBadRequest, sendRequest(t, request))
+			request := newRequest(t, "POST", url+"/api/platforms", http.NoBody)
+			requireProblem(t, sendRequest(t, request), http.StatusBadRequest)
 		})
 		requireEmpty(t, store)
 	})
@@ -167,7 +163,7 @@ func TestCreate(t *testing.T) {
 
 // TestCreateContentType: what is not said to be JSON is not read.
 func TestCreateContentType(t *testing.T) {
-	url, store := serveAPI(t)
+	url, store, _ := serveAPI(t)
 	const valid = `{"name":"x","publisher":"p","cost":"1"}`
 
 	for _, contentType := range []string{
@@ -176,8 +172,8 @@ func TestCreateContentType(t *testing.T) {
 		"application/json; charset=iso-8859-1", "application/json; charset=utf-16", "application/json; charset",
 	} {
 		t.Run("refuses "+contentType, func(t *testing.T) {
-			request := newRequest(t, "POST", url+"/api/platforms", strings.NewReader(valid), contentType)
-			requireProblem(t, http.StatusUnsupportedMediaType, sendRequest(t, request))
+			r := send(t, "POST", url+"/api/platforms", valid, "Content-Type", contentType)
+			requireProblem(t, r, http.StatusUnsupportedMediaType)
 		})
 	}
 	requireEmpty(t, store)
@@ -187,16 +183,16 @@ func TestCreateContentType(t *testing.T) {
 		"application/json; profile=x", "text/json", "application/vnd.platform+json",
 	} {
 		t.Run("accepts "+contentType, func(t *testing.T) {
-			request := newRequest(t, "POST", url+"/api/platforms", strings.NewReader(valid), contentType)
-			assert.Equal(t, http.StatusCreated, sendRequest(t, request).status)
+			r := send(t, "POST", url+"/api/platforms", valid, "Content-Type", contentType)
+			assert.Equal(t, http.StatusCreated, r.status)
 		})
 	}
 }
 
 func TestCreateBodySize(t *testing.T) {
-	url, _ := serveAPI(t)
+	url, _, _ := serveAPI(t)
 	body := func(size int) string {
-		const start, end = `{"publisher":"p","cost":"1","name":"`, `"}`
+		const start, end = `{"name":"x","publisher":"p","cost":"1","other":"`, `"}`
 		return start + strings.Repeat("x", size-len(start)-len(end)) + end
 	}
 	for _, row := range []struct {
@@ -209,21 +205,66 @@ func TestCreateBodySize(t *testing.T) {
 			a := send(t, "POST", url+"/api/platforms", body(row.size))
 			require.Equal(t, row.status, a.status)
 			if row.status != http.StatusCreated {
-				requireProblem(t, row.status, a)
+				requireProblem(t, a, row.status)
 			}
 		})
 		t.Run(fmt.Sprintf("%d bytes without a Content-Length are a %d", row.size, row.status), func(t *testing.T) {
 			unsized := io.MultiReader(strings.NewReader(body(row.size))) // the client sends it in chunks
-			request := newRequest(t, "POST", url+"/api/platforms", unsized, "application/json")
+			request := newRequest(t, "POST", url+"/api/platforms", unsized)
 			require.Equal(t, row.status, sendRequest(t, request).status)
 		})
 	}
 }
 
+// TestCreateBounds: the limits are in characters, not in bytes.
+func TestCreateBounds(t *testing.T) {
+	url, store, _ := serveAPI(t)
+	for _, field := range []string{"name", "publisher", "cost"} {
+		body := func(text string) string {
+			fields := map[string]string{"name": "x", "publisher": "p", "cost": "1"}
+			fields[field] = text
+			encoded, err := json.Marshal(fields)
+			require.NoError(t, err)
+			return string(encoded)
+		}
+		t.Run(field+" may have 500 characters", func(t *testing.T) {
+			r := send(t, "POST", url+"/api/platforms", body(strings.Repeat("😀", 500)))
+			assert.Equal(t, http.StatusCreated, r.status)
+		})
+		t.Run(field+" may not have 501 characters", func(t *testing.T) {
+			for _, text := range []string{strings.Repeat("😀", 501), strings.Repeat(" ", 501)} {
+				p := requireProblem(t, send(t, "POST", url+"/api/platforms", body(text)), http.StatusBadRequest, field)
+				assert.Contains(t, fmt.Sprint(p.Errors[field]), "longer than 500 characters")
+			}
+		})
+	}
+	platforms, err := store.platforms(t.Context())
+	require.NoError(t, err)
+	assert.Len(t, platforms, 3)
+}
+
+func TestCreateContentEncoding(t *testing.T) {
+	url, store, _ := serveAPI(t)
+	const valid = `{"name":"x","publisher":"p","cost":"1"}`
+	for encoding, status := range map[string]int{"gzip": 415, "br": 415, "gzip, identity": 415, "identity": 201, "Identity": 201} {
+		t.Run(fmt.Sprintf("%s is a %d", encoding, status), func(t *testing.T) {
+			r := send(t, "POST", url+"/api/platforms", valid, "Content-Encoding", encoding)
+			require.Equal(t, status, r.status)
+			if status == http.StatusUnsupportedMediaType {
+				requireProblem(t, r, status)
+				assert.Equal(t, "identity", r.header.Get("Accept-Encoding"))
+			}
+		})
+	}
+	platforms, err := store.platforms(t.Context())
+	require.NoError(t, err)
+	assert.Len(t, platforms, 2)
+}
+
 // TestCreateText: a text comes back as it was sent, or is refused. It is never
 // changed in silence.
 func TestCreateText(t *testing.T) {
-	url, store := serveAPI(t)
+	url, store, _ := serveAPI(t)
 
 	refused := map[string]string{
 		"a high surrogate":                   `a\ud83db`,
@@ -255,7 +296,7 @@ func TestCreateText(t *testing.T) {
 				`{"name":"x","publisher":"p","cost":"1","other":"` + text + `"}`,
 				`{"name":"x","publisher":"p","cost":"1","` + text + `":1}`,
 			} {
-				requireProblem(t, http.StatusBadRequest, send(t, "POST", url+"/api/platforms", body))
+				requireProblem(t, send(t, "POST", url+"/api/platforms", body), http.StatusBadRequest)
 			}
 		})
 	}
@@ -267,10 +308,10 @@ func TestCreateText(t *testing.T) {
 		created := send(t, "POST", url+"/api/platforms", body)
 		require.Equal(t, http.StatusCreated, created.status)
 		found := send(t, "GET", url+created.header.Get("Location"), "")
-		for _, a := range []answer{created, found} {
+		for _, a := range []response{created, found} {
 			var got texts
 			require.NoError(t, json.Unmarshal([]byte(a.body), &got))
-			assert.True(t, got == sent) // no assert.Equal: it would print 500 kB
+			assert.Equal(t, sent, got)
 		}
 	}
 	for kind, text := range oddTexts() {
@@ -295,7 +336,7 @@ func TestCreateText(t *testing.T) {
 }
 
 func TestPaths(t *testing.T) {
-	url, store := serveAPI(t)
+	url, store, _ := serveAPI(t)
 	createPlatform(t, store, "x")
 
 	// A redirected POST loses its body, so there is no redirect, ever.
@@ -331,7 +372,7 @@ func TestPaths(t *testing.T) {
 			}
 			a := send(t, row.method, url+row.path, body)
 			if row.status == http.StatusNotFound {
-				requireProblem(t, row.status, a)
+				requireProblem(t, a, row.status)
 			} else {
 				assert.Equal(t, row.status, a.status, a.body)
 			}
@@ -340,7 +381,7 @@ func TestPaths(t *testing.T) {
 }
 
 func TestMethods(t *testing.T) {
-	url, store := serveAPI(t)
+	url, store, _ := serveAPI(t)
 	createPlatform(t, store, "x")
 
 	for path, row := range map[string]struct {
@@ -355,7 +396,7 @@ func TestMethods(t *testing.T) {
 		for _, method := range row.methods {
 			t.Run(method+" "+path+" is a 405 that says what is allowed", func(t *testing.T) {
 				a := send(t, method, url+path, "")
-				requireProblem(t, http.StatusMethodNotAllowed, a)
+				requireProblem(t, a, http.StatusMethodNotAllowed)
 				assert.Equal(t, row.allow, a.header.Get("Allow"))
 			})
 		}
@@ -374,7 +415,7 @@ func TestMethods(t *testing.T) {
 // TestStoreFailure: what went wrong with the database is for the log alone.
 func TestStoreFailure(t *testing.T) {
 	store := memoryStore(t)
-	require.NoError(t, store.Close())
+	require.NoError(t, store.close())
 	for _, row := range []struct{ method, path, body string }{
 		{"GET", "/api/platforms", ""},
 		{"GET", "/api/platforms/1", ""},
@@ -384,7 +425,7 @@ func TestStoreFailure(t *testing.T) {
 			log, logged := captureLog()
 			url := serve(t, (&restAPI{store: store, log: log}).handler())
 			a := send(t, row.method, url+row.path, row.body)
-			requireProblem(t, http.StatusInternalServerError, a)
+			requireProblem(t, a, http.StatusInternalServerError)
 			assert.NotContains(t, strings.ToLower(a.body), "sql")
 			assert.NotContains(t, a.body, "closed")
 			require.Len(t, logged.lines(""), 1)
@@ -392,15 +433,26 @@ func TestStoreFailure(t *testing.T) {
 		})
 	}
 
+	t.Run("a client that has gone is no error in the log", func(t *testing.T) {
+		log, logged := captureLog()
+		ctx, disconnect := context.WithCancel(t.Context())
+		disconnect()
+		request := httptest.NewRequestWithContext(ctx, "GET", "/api/platforms", nil)
+		(&restAPI{store: memoryStore(t), log: log}).handler().ServeHTTP(httptest.NewRecorder(), request)
+		assert.Len(t, logged.lines("client disconnected"), 1)
+		assert.Len(t, logged.lines("level=DEBUG"), 1)
+		assert.Len(t, logged.lines(""), 1)
+	})
+
 	t.Run("bad input is still a 400", func(t *testing.T) {
 		log, _ := captureLog()
 		url := serve(t, (&restAPI{store: store, log: log}).handler())
-		requireProblem(t, http.StatusBadRequest, send(t, "POST", url+"/api/platforms", `{}`))
-		requireProblem(t, http.StatusBadRequest, send(t, "GET", url+"/api/platforms/abc", ""))
+		requireProblem(t, send(t, "POST", url+"/api/platforms", `{}`), http.StatusBadRequest, "name", "publisher", "cost")
+		requireProblem(t, send(t, "GET", url+"/api/platforms/abc", ""), http.StatusBadRequest, "id")
 	})
 }
 
-// FuzzCreate: whatever the body, the answer is a 201 that can be read back or
+// FuzzCreate: whatever the body, the response is a 201 that can be read back or
 // one of the refusals. Without -fuzz, go test runs it over the bodies added here.
 func FuzzCreate(f *testing.F) {
 	for _, body := range randomBodies(200) {
@@ -428,7 +480,7 @@ func FuzzCreate(f *testing.F) {
 			require.Equal(t, sent, got)
 		case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
 		default:
-			t.Fatalf("answered %d", created.Code)
+			t.Fatalf("status %d", created.Code)
 		}
 	})
 }
@@ -475,19 +527,9 @@ func randomBodies(n int) [][]byte {
 	return bodies
 }
 
-func newRequest(t testing.TB, method, url string, body io.Reader, contentType string) *http.Request {
+func requireEmpty(t testing.TB, store platformStore) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), method, url, body)
-	require.NoError(t, err)
-	if contentType != "" {
-		request.Header.Set("Content-Type", contentType)
-	}
-	return request
-}
-
-func requireEmpty(t testing.TB, store Store) {
-	t.Helper()
-	platforms, err := store.Platforms(t.Context())
+	platforms, err := store.platforms(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, platforms)
 }

@@ -2,9 +2,9 @@ package platformservice
 
 import "context"
 
-// seed gives an empty store some platforms to begin with, for development.
-func seed(ctx context.Context, store Store) error {
-	return store.CreateIfEmpty(ctx, []Platform{
+// seed stores some example platforms in an empty store, for development.
+func seed(ctx context.Context, store platformStore) error {
+	return store.createIfEmpty(ctx, []platform{
 		{Name: "Dot Net", Publisher: "Microsoft", Cost: "Free"},
 		{Name: "SQL Server Express", Publisher: "Microsoft", Cost: "Free"},
 		{Name: "Kubernetes", Publisher: "Cloud Native Computing Foundation", Cost: "Free"},

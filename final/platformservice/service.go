@@ -2,51 +2,57 @@ package platformservice
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"sync"
 )
 
-// Run runs the service until ctx ends, which is no error. It returns an error
-// when the service cannot start, or cannot go on.
+// RunWith runs the service with parts of its caller's, until ctx ends, and then
+// returns nil. It returns an error when the service cannot start or cannot go on.
 //
-// What is started is followed by the defer that stops it, so that things stop
-// in the reverse order: first no more requests, then what requests need.
-func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
-	store, err := OpenStore(cfg.DatabaseURL)
+// Each start is followed by the defer that stops it, so that things stop in
+// the reverse order: first new requests, then what requests need.
+func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
+	store, err := openStore(cfg.DatabaseURL)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
+	defer store.close()
 
-	publisher := cfg.Publisher
+	publisher := parts.Publisher
 	if publisher == nil {
 		publisher = NewRabbitMQPublisher(cfg.RabbitMQURL, cfg.Exchange, log)
 	}
 	defer publisher.Close()
 
+	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr)
+	if err != nil {
+		return fmt.Errorf("listen for HTTP (PLATFORMS_HTTP_ADDR): %w", err)
+	}
 	api := &restAPI{store: store, publisher: publisher, log: log}
 	if cfg.CommandsServiceURL != "" {
-		api.commands = NewCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
+		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
+		defer api.commands.close()
 	}
-	health := newHealth(store.Ping)
-	web, err := startHTTP(cfg.HTTPListener, "PLATFORMS_HTTP_ADDR", cfg.HTTPAddr, health.handler(api.handler()))
-	if err != nil {
-		return err
-	}
+	health := newHealth(store.ping)
+	web := startHTTP(listener, health.handler(api.handler()))
 	defer web.stop()
-	log.Info("listening for HTTP", "addr", web.addr)
+	log.Info("listening for HTTP", "addr", listener.Addr())
 
-	if err := prepare(ctx, store, cfg, log); err != nil {
+	if err := setUp(ctx, store, cfg, log); err != nil {
 		if ctx.Err() != nil {
-			return nil // told to stop while waiting
+			return nil // stopped while starting
 		}
 		return err
 	}
 
-	rpc, err := startGRPC(cfg.GRPCListener, cfg.GRPCAddr, &grpcServer{store: store, log: log})
+	grpcListener, err := listenOn(parts.GRPCListener, cfg.GRPCAddr)
 	if err != nil {
-		return err
+		return fmt.Errorf("listen for gRPC (PLATFORMS_GRPC_ADDR): %w", err)
 	}
-	defer rpc.stop()
+	rpc := startGRPC(grpcListener, &grpcAPI{store: store, log: log})
+	defer stopBoth(web, rpc)
+	log.Info("listening for gRPC", "addr", grpcListener.Addr())
 
 	health.set("ready")
 	defer health.set("stopping")
@@ -60,4 +66,13 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	case err := <-rpc.failed:
 		return err
 	}
+}
+
+// stopBoth stops the servers at the same time, so that their time limits do not
+// add up.
+func stopBoth(web *httpServer, rpc *grpcServer) {
+	var stopping sync.WaitGroup
+	stopping.Go(web.stop)
+	stopping.Go(rpc.stop)
+	stopping.Wait()
 }

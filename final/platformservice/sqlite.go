@@ -6,10 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 
-	_ "github.com/mattn/go-sqlite3" // the driver "sqlite3"
+	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
 )
+
+// sqliteApplicationID marks a database file as PlatformService's: "mcPl". See
+// https://www.sqlite.org/pragma.html#pragma_application_id.
+const sqliteApplicationID = 0x6d63506c
+
+// errForeignDatabase is returned for a file that is not PlatformService's.
+var errForeignDatabase = errors.New("DATABASE_URL: the file is not a database of PlatformService")
 
 // sqliteStore keeps platforms in SQLite.
 type sqliteStore struct {
@@ -21,9 +29,10 @@ func openSQLite(file string) (*sqliteStore, error) {
 	if file == "" {
 		return nil, errors.New("DATABASE_URL: sqlite: needs a file name, or :memory:")
 	}
-	// Writers wait for each other (busy_timeout, in milliseconds), readers do
-	// not wait for a writer (WAL).
-	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() + "?_busy_timeout=5000&_journal_mode=WAL&_txlock=immediate"
+	// A writer waits for another one (busy_timeout, in milliseconds), from the
+	// begin of its transaction on (txlock). What is committed outlives a power
+	// cut (synchronous): go-sqlite3's own default does not sync each commit.
+	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() + "?_busy_timeout=5000&_txlock=immediate&_synchronous=FULL"
 	if file == ":memory:" {
 		dsn = file
 	}
@@ -32,8 +41,8 @@ func openSQLite(file string) (*sqliteStore, error) {
 		return nil, fmt.Errorf("open sqlite: %w", err)
 	}
 	if file == ":memory:" {
-		// Each connection of a :memory: database is another, empty database.
-		// So there is exactly one, and it is never closed.
+		// Each connection to :memory: opens another, empty database. So there is
+		// exactly one connection, and it is never closed.
 		db.SetMaxOpenConns(1)
 		db.SetConnMaxLifetime(0)
 		db.SetConnMaxIdleTime(0)
@@ -41,11 +50,50 @@ func openSQLite(file string) (*sqliteStore, error) {
 	return &sqliteStore{db: db}, nil
 }
 
-func (s *sqliteStore) Prepare(ctx context.Context) error {
-	return migrate(ctx, s.db, goose.DialectSQLite3, "migrations/sqlite")
+func (s *sqliteStore) migrate(ctx context.Context) error {
+	if err := s.claim(ctx); err != nil {
+		return err
+	}
+	return runMigrations(ctx, s.db, goose.DialectSQLite3, "migrations/sqlite")
 }
 
-func (s *sqliteStore) Platforms(ctx context.Context) ([]Platform, error) {
+// claim marks an empty database as PlatformService's. It leaves every other
+// database as it is, and returns errForeignDatabase for it.
+func (s *sqliteStore) claim(ctx context.Context) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	var sqliteErr sqlite3.Error
+	if errors.As(err, &sqliteErr) && sqliteErr.Code == sqlite3.ErrNotADB {
+		return errForeignDatabase
+	}
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	defer tx.Rollback() // does nothing after Commit
+	var id, tables, columns int
+	err = tx.QueryRowContext(ctx, `SELECT application_id, (SELECT COUNT(*) FROM sqlite_schema),
+		(SELECT COUNT(*) FROM pragma_table_info('platforms') WHERE name = 'publisher')
+		FROM pragma_application_id`).Scan(&id, &tables, &columns)
+	if err != nil {
+		return fmt.Errorf("read application id: %w", err)
+	}
+	// A file of a release that did not mark it is known by its table.
+	if id != sqliteApplicationID && (id != 0 || tables > 0 && columns == 0) {
+		return errForeignDatabase
+	}
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d`, sqliteApplicationID)); err != nil {
+		return fmt.Errorf("set application id: %w", err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("set application id: %w", err)
+	}
+	// Write-ahead log: readers do not wait for a writer. The file remembers it.
+	if _, err := s.db.ExecContext(ctx, `PRAGMA journal_mode = WAL`); err != nil {
+		return fmt.Errorf("set journal mode: %w", err)
+	}
+	return nil
+}
+
+func (s *sqliteStore) platforms(ctx context.Context) ([]platform, error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT id, name, publisher, cost FROM platforms ORDER BY id`)
 	if err != nil {
 		return nil, fmt.Errorf("list platforms: %w", err)
@@ -53,21 +101,21 @@ func (s *sqliteStore) Platforms(ctx context.Context) ([]Platform, error) {
 	return scanPlatforms(rows)
 }
 
-func (s *sqliteStore) Platform(ctx context.Context, id int32) (Platform, error) {
+func (s *sqliteStore) platform(ctx context.Context, id int32) (platform, error) {
 	row := s.db.QueryRowContext(ctx, `SELECT id, name, publisher, cost FROM platforms WHERE id = ?`, id)
 	return scanPlatform(row, id)
 }
 
-func (s *sqliteStore) CreatePlatform(ctx context.Context, p Platform) (Platform, error) {
+func (s *sqliteStore) createPlatform(ctx context.Context, p platform) (platform, error) {
 	row := s.db.QueryRowContext(ctx,
 		`INSERT INTO platforms (name, publisher, cost) VALUES (?, ?, ?) RETURNING id`, p.Name, p.Publisher, p.Cost)
 	if err := row.Scan(&p.ID); err != nil {
-		return Platform{}, fmt.Errorf("create platform: %w", err)
+		return platform{}, fmt.Errorf("create platform: %w", err)
 	}
 	return p, nil
 }
 
-func (s *sqliteStore) CreateIfEmpty(ctx context.Context, platforms []Platform) error {
+func (s *sqliteStore) createIfEmpty(ctx context.Context, platforms []platform) error {
 	tx, err := s.db.BeginTx(ctx, nil) // takes the write lock at once (_txlock)
 	if err != nil {
 		return fmt.Errorf("create if empty: %w", err)
@@ -93,6 +141,21 @@ func (s *sqliteStore) CreateIfEmpty(ctx context.Context, platforms []Platform) e
 	return nil
 }
 
-func (s *sqliteStore) Ping(ctx context.Context) error { return s.db.PingContext(ctx) }
+func (s *sqliteStore) ping(ctx context.Context) error {
+	var any bool
+	if err := s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM platforms)`).Scan(&any); err != nil {
+		return fmt.Errorf("query platforms: %w", err)
+	}
+	return nil
+}
 
-func (s *sqliteStore) Close() error { return s.db.Close() }
+func (s *sqliteStore) close() error { return s.db.Close() }
+
+// sqliteUnavailable reports whether err is one that a later call may not get:
+// the file is locked by another process, or the disk is full or fails.
+func sqliteUnavailable(err error) bool {
+	var sqliteErr sqlite3.Error
+	return errors.As(err, &sqliteErr) && slices.Contains([]sqlite3.ErrNo{
+		sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrFull, sqlite3.ErrIoErr, sqlite3.ErrCantOpen,
+	}, sqliteErr.Code)
+}

@@ -30,7 +30,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type GrpcPlatformClient interface {
-	// GetAllPlatforms answers every platform there is, in one message.
+	// GetAllPlatforms returns every platform, in one message.
 	GetAllPlatforms(ctx context.Context, in *GetAllRequest, opts ...grpc.CallOption) (*PlatformResponse, error)
 }
 
@@ -56,7 +56,7 @@ func (c *grpcPlatformClient) GetAllPlatforms(ctx context.Context, in *GetAllRequ
 // All implementations must embed UnimplementedGrpcPlatformServer
 // for forward compatibility.
 type GrpcPlatformServer interface {
-	// GetAllPlatforms answers every platform there is, in one message.
+	// GetAllPlatforms returns every platform, in one message.
 	GetAllPlatforms(context.Context, *GetAllRequest) (*PlatformResponse, error)
 	mustEmbedUnimplementedGrpcPlatformServer()
 }

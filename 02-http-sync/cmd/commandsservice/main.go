@@ -23,5 +23,9 @@ func main() {
 func run(log *slog.Logger) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return commandsservice.Run(ctx, commandsservice.ConfigFromEnv(os.LookupEnv), log)
+	cfg, err := commandsservice.ConfigFromEnv(os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	return commandsservice.Run(ctx, cfg, log)
 }

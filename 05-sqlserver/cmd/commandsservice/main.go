@@ -27,5 +27,9 @@ func run(log *slog.Logger) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	log.Info("starting", "version", version)
-	return commandsservice.Run(ctx, commandsservice.ConfigFromEnv(os.LookupEnv), log)
+	cfg, err := commandsservice.ConfigFromEnv(os.LookupEnv)
+	if err != nil {
+		return err
+	}
+	return commandsservice.Run(ctx, cfg, log)
 }

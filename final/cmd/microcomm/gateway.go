@@ -38,8 +38,9 @@ func newProxy(addr string, log *slog.Logger) http.Handler {
 			r.SetXForwarded()
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			log.Warn("service did not answer", "path", r.URL.Path, "error", err)
-			http.Error(w, "The service behind this address did not answer.", http.StatusBadGateway)
+			log.Warn("no response from the service", "path", r.URL.Path, "error", err)
+			http.Error(w, "The service behind this address did not respond.", http.StatusBadGateway)
 		},
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 }

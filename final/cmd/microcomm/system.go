@@ -15,10 +15,11 @@ import (
 	"microcomm/final/platformservice"
 )
 
-// run runs the system until ctx ends, which is no error, or a part of it fails.
-// The services talk as they would apart: gRPC over loopback, on a port that is
-// free, and events over a bus; here that is in memory.
+// run runs the system until ctx ends, and then returns nil, or until a part of
+// it fails. The services communicate as they would in processes of their own:
+// by gRPC over loopback, on a free port, and by events over a bus, here in memory.
 func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logger) error {
+	lookup = without(lookup, "RABBITMQ_URL") // whatever it is: the bus is in memory
 	platforms, err := platformservice.ConfigFromEnv(lookup)
 	if err != nil {
 		return err
@@ -44,11 +45,11 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 		}
 		defer listeners[i].Close()
 	}
-	platforms.HTTPListener, platforms.GRPCListener, commands.HTTPListener = listeners[0], listeners[1], listeners[2]
+	platforms.CommandsServiceURL = "" // new platforms are sent by the bus alone
 	commands.GRPCTarget = listeners[1].Addr().String()
-	platforms.CommandsServiceURL = "" // new platforms go by the bus alone
 	memory := &bus.Memory{}
-	platforms.Publisher, commands.Subscriber = memory, memory
+	platformsParts := platformservice.Parts{HTTPListener: listeners[0], GRPCListener: listeners[1], Publisher: memory}
+	commandsParts := commandsservice.Parts{HTTPListener: listeners[2], Subscriber: memory}
 
 	// The services outlive ctx, for as long as the gateway has requests for them.
 	servicesCtx, stopServices := context.WithCancel(context.WithoutCancel(ctx))
@@ -57,12 +58,12 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 	defer stopServices()
 	failed := make(chan error, 3) // one for each part
 	running.Go(func() {
-		if err := commandsservice.Run(servicesCtx, commands, log.With("service", "commands")); err != nil {
+		if err := commandsservice.RunWith(servicesCtx, commands, commandsParts, log.With("service", "commands")); err != nil {
 			failed <- fmt.Errorf("commands: %w", err)
 		}
 	})
 	running.Go(func() {
-		if err := platformservice.Run(servicesCtx, platforms, log.With("service", "platforms")); err != nil {
+		if err := platformservice.RunWith(servicesCtx, platforms, platformsParts, log.With("service", "platforms")); err != nil {
 			failed <- fmt.Errorf("platforms: %w", err)
 		}
 	})
@@ -71,7 +72,10 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 	gateway := &http.Server{
 		Handler:           newGateway(listeners[0].Addr().String(), listeners[2].Addr().String(), gatewayLog),
 		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       15 * time.Second,
+		WriteTimeout:      45 * time.Second, // longer than a service's own, so that the service decides
 		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(gatewayLog.Handler(), slog.LevelWarn),
 	}
 	running.Go(func() {
 		if err := gateway.Serve(front); !errors.Is(err, http.ErrServerClosed) {
@@ -90,4 +94,14 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 		gateway.Close()
 	}
 	return err
+}
+
+// without returns lookup with the variable name unset.
+func without(lookup func(string) (string, bool), name string) func(string) (string, bool) {
+	return func(asked string) (string, bool) {
+		if asked == name {
+			return "", false
+		}
+		return lookup(asked)
+	}
 }

@@ -29,7 +29,7 @@ func startSystem(t *testing.T) (url string, log *logBuffer) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(ctx, env(map[string]string{"GATEWAY_ADDR": addr}), slog.New(slog.NewTextHandler(log, nil)))
+		ended <- run(ctx, env(map[string]string{"GATEWAY_ADDR": addr, "RABBITMQ_URL": ""}), slog.New(slog.NewTextHandler(log, nil)))
 	}()
 	t.Cleanup(func() {
 		cancel()

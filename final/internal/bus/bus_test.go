@@ -152,6 +152,6 @@ func wait(t *testing.T, done <-chan struct{}) {
 	select {
 	case <-done:
 	case <-time.After(30 * time.Second):
-		require.FailNow(t, "waited in vain")
+		require.FailNow(t, "timed out")
 	}
 }

@@ -21,40 +21,40 @@ func lateDatabase(t testing.TB) (databaseURL string, come func()) {
 	return "sqlite:" + filepath.Join(folder, "platforms.db"), func() { require.NoError(t, os.Mkdir(folder, 0o700)) }
 }
 
-// startPrepare calls prepare on a store that nobody else has.
-func startPrepare(t testing.TB, ctx context.Context, cfg Config) (store Store, logged *logCapture, result <-chan error) {
+// startSetUp calls setUp on a new store.
+func startSetUp(t testing.TB, ctx context.Context, cfg Config) (store platformStore, logged *logCapture, result <-chan error) {
 	t.Helper()
-	store, err := OpenStore(cfg.DatabaseURL)
+	store, err := openStore(cfg.DatabaseURL)
 	require.NoError(t, err)
 	log, logged := captureLog()
 	ctx, cancel := context.WithCancel(ctx)
 	done, ended := make(chan error, 1), make(chan struct{})
 	go func() {
 		defer close(ended)
-		done <- prepare(ctx, store, cfg, log)
+		done <- setUp(ctx, store, cfg, log)
 	}()
 	t.Cleanup(func() {
 		cancel()
-		receive(t, "the end of prepare", ended)
-		store.Close()
+		receive(t, "the end of setUp", ended)
+		store.close()
 	})
 	return store, logged, done
 }
 
-// storeThatPrepares is a store whose Prepare is another.
-type storeThatPrepares struct {
-	Store
-	prepare func(context.Context) error
+// failingStore is a store whose migrate is replaced.
+type failingStore struct {
+	platformStore
+	migration func(context.Context) error
 }
 
-func (s storeThatPrepares) Prepare(ctx context.Context) error { return s.prepare(ctx) }
+func (s failingStore) migrate(ctx context.Context) error { return s.migration(ctx) }
 
-func TestPrepare(t *testing.T) {
-	t.Run("seeds only when told to", func(t *testing.T) {
+func TestSetUp(t *testing.T) {
+	t.Run("seeds only when configured to", func(t *testing.T) {
 		for seed, want := range map[bool]int{true: 3, false: 0} {
-			store, _, result := startPrepare(t, t.Context(), Config{DatabaseURL: "sqlite::memory:", DatabaseWait: patience, Seed: seed})
+			store, _, result := startSetUp(t, t.Context(), Config{DatabaseURL: "sqlite::memory:", DatabaseWait: patience, Seed: seed})
 			require.NoError(t, receive(t, "the result", result))
-			platforms, err := store.Platforms(t.Context())
+			platforms, err := store.platforms(t.Context())
 			require.NoError(t, err)
 			assert.Len(t, platforms, want)
 		}
@@ -63,62 +63,70 @@ func TestPrepare(t *testing.T) {
 	t.Run("is safe when several start at once", func(t *testing.T) {
 		cfg := Config{DatabaseURL: "sqlite:" + filepath.Join(t.TempDir(), "platforms.db"), DatabaseWait: patience, Seed: true}
 		var results []<-chan error
-		var store Store
+		var store platformStore
 		for range 6 {
 			var result <-chan error
-			store, _, result = startPrepare(t, t.Context(), cfg)
+			store, _, result = startSetUp(t, t.Context(), cfg)
 			results = append(results, result)
 		}
 		for _, result := range results {
 			require.NoError(t, receive(t, "the result", result))
 		}
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
 		assert.Len(t, platforms, 3, "seeded once")
 	})
 
-	t.Run("waits for the database, and logs each try", func(t *testing.T) {
+	t.Run("retries until the database comes, and logs each attempt", func(t *testing.T) {
 		url, come := lateDatabase(t)
-		store, logged, result := startPrepare(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: patience, Seed: true})
-		waitFor(t, "two tries in the log", func() bool { return len(logged.lines("database is not ready")) >= 2 })
+		store, logged, result := startSetUp(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: patience, Seed: true})
+		eventually(t, "two attempts in the log", func() bool { return len(logged.lines("database not ready")) >= 2 })
 		assert.Contains(t, logged.lines("")[0], "unable to open database file")
 		assert.Empty(t, result)
 		come()
 		require.NoError(t, receive(t, "the result", result))
-		platforms, err := store.Platforms(t.Context())
+		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
 		assert.Len(t, platforms, 3)
 	})
 
-	t.Run("gives up, and says why and which setting", func(t *testing.T) {
+	t.Run("gives up with the reason and the setting", func(t *testing.T) {
 		url, _ := lateDatabase(t)
-		_, _, result := startPrepare(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: 10 * time.Millisecond})
+		_, _, result := startSetUp(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: 10 * time.Millisecond})
 		err := receive(t, "the result", result)
 		require.ErrorContains(t, err, "DATABASE_WAIT")
 		assert.ErrorContains(t, err, "10ms")
 		assert.ErrorContains(t, err, "unable to open database file")
 	})
 
-	t.Run("gives up with the reason, not with that the time was over", func(t *testing.T) {
-		tries := 0
-		store := storeThatPrepares{memoryStore(t), func(ctx context.Context) error {
-			if tries++; tries == 1 {
+	t.Run("gives up with the reason, not with the timeout", func(t *testing.T) {
+		attempts := 0
+		store := failingStore{memoryStore(t), func(ctx context.Context) error {
+			if attempts++; attempts == 1 {
 				return errors.New("login failed")
 			}
 			<-ctx.Done()
 			return ctx.Err()
 		}}
 		log, _ := captureLog()
-		err := prepare(t.Context(), store, Config{DatabaseWait: 2 * firstPause}, log)
+		err := setUp(t.Context(), store, Config{DatabaseWait: 2 * firstPause}, log)
 		require.ErrorContains(t, err, "DATABASE_WAIT")
 		assert.ErrorContains(t, err, "login failed")
 	})
 
-	t.Run("ends when told to", func(t *testing.T) {
+	t.Run("does not retry with a file that is not the service's", func(t *testing.T) {
+		attempts := 0
+		store := failingStore{memoryStore(t), func(context.Context) error { attempts++; return errForeignDatabase }}
+		log, _ := captureLog()
+		require.ErrorIs(t, setUp(t.Context(), store, Config{DatabaseWait: patience}, log), errForeignDatabase)
+		assert.Equal(t, 1, attempts)
+	})
+
+	t.Run("ends with its context", func(t *testing.T) {
 		url, _ := lateDatabase(t)
 		ctx, cancel := context.WithCancel(t.Context())
-		_, logged, result := startPrepare(t, ctx, Config{DatabaseURL: url, DatabaseWait: time.Hour})
-		waitFor(t, "a try", func() bool { return len(logged.lines("database is not ready")) > 0 })
+		_, logged, result := startSetUp(t, ctx, Config{DatabaseURL: url, DatabaseWait: time.Hour})
+		eventually(t, "an attempt", func() bool { return len(logged.lines("database not ready")) > 0 })
 		cancel()
 		assert.Error(t, receive(t, "the result", result))
 	})
@@ -131,17 +139,17 @@ func TestRunWaitsForTheDatabase(t *testing.T) {
 		var come func()
 		cfg.DatabaseURL, come = lateDatabase(t)
 		service := startService(t, cfg)
-		waitFor(t, "a try", func() bool { return len(service.log.lines("database is not ready")) > 0 })
+		eventually(t, "an attempt", func() bool { return len(service.log.lines("database not ready")) > 0 })
 		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/livez", "").status)
-		requireProblem(t, http.StatusServiceUnavailable, send(t, "GET", service.url+"/readyz", ""))
-		requireProblem(t, http.StatusServiceUnavailable, send(t, "GET", service.url+"/api/platforms", ""))
+		requireProblem(t, send(t, "GET", service.url+"/readyz", ""), http.StatusServiceUnavailable)
+		requireProblem(t, send(t, "GET", service.url+"/api/platforms", ""), http.StatusServiceUnavailable)
 
 		come()
 		service.waitReady(t)
 		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
 	})
 
-	t.Run("until DATABASE_WAIT is over, which is an error", func(t *testing.T) {
+	t.Run("until DATABASE_WAIT has passed, which is an error", func(t *testing.T) {
 		noGoroutineLeft(t)
 		cfg := testConfig(t)
 		cfg.DatabaseURL, _ = lateDatabase(t)
@@ -150,12 +158,12 @@ func TestRunWaitsForTheDatabase(t *testing.T) {
 		require.ErrorContains(t, Run(t.Context(), cfg, log), "DATABASE_WAIT")
 	})
 
-	t.Run("until it is told to stop, which is none", func(t *testing.T) {
+	t.Run("until it is stopped, which is no error", func(t *testing.T) {
 		noGoroutineLeft(t)
 		cfg := testConfig(t)
 		cfg.DatabaseURL, _ = lateDatabase(t)
 		service := startService(t, cfg)
-		waitFor(t, "a try", func() bool { return len(service.log.lines("database is not ready")) > 0 })
+		eventually(t, "an attempt", func() bool { return len(service.log.lines("database not ready")) > 0 })
 		service.stop()
 		require.NoError(t, receive(t, "the end of Run", service.stopped))
 	})

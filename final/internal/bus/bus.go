@@ -1,0 +1,50 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Message is one event on its way from the service that publishes it to those
+// that subscribe.
+type Message struct {
+	ID      string            // unique for each event, and the same one when the event is sent again
+	Type    string            // Platform_Published
+	Time    time.Time         // when the event happened
+	Body    []byte            // JSON
+	Headers map[string]string // traceparent and tracestate (W3C Trace Context)
+}
+
+// Publisher sends messages to the bus.
+type Publisher interface {
+	// Publish sends the messages in order and waits until the bus has taken each
+	// of them over. It returns how many of the first ones it has; when that is
+	// not all of them, the error says why, and those after them may or may not
+	// have been sent: they are to be sent again.
+	Publish(ctx context.Context, messages []Message) (confirmed int, err error)
+	// Close ends the connection.
+	Close()
+}
+
+// ErrNoQueue is returned by Publish when no queue was bound to the exchange: the
+// message is kept nowhere, and has to be sent again.
+var ErrNoQueue = errors.New("no queue takes the message")
+
+// Subscriber receives messages from the bus.
+type Subscriber interface {
+	// Run passes the messages that have arrived to handle, in batches and in
+	// order, until ctx ends; a batch that is being handled is finished first.
+	//
+	// handle returns an error for each message, or nil when all were handled. A
+	// message without an error is done. One with an error that is ErrUnusable is
+	// put with the dead letters at once; any other error has it delivered again
+	// after a growing delay, a bounded number of times, and then put with the
+	// dead letters. Messages behind it do not wait for it.
+	//
+	// onConnect is called whenever the subscriber has connected.
+	Run(ctx context.Context, handle func(ctx context.Context, batch []Message) []error, onConnect func())
+}
+
+// ErrUnusable marks the error of a message that no repetition makes usable.
+var ErrUnusable = errors.New("unusable message")
