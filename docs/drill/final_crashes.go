@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"time"
+)
+
+// brokerCrashes kills the broker again and again.
+func brokerCrashes(ctx context.Context, r *run) error {
+	if _, err := r.pair(); err != nil {
+		return err
+	}
+	if err := r.begin(ctx, usual()); err != nil {
+		return err
+	}
+	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
+		return err
+	}
+	crashes := max(2, r.count(5))
+	for range crashes {
+		next := time.Now().Add(r.times(time.Minute) / time.Duration(crashes))
+		r.phase("broker down")
+		r.broker.Kill()
+		if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
+			return err
+		}
+		if err := r.broker.Restart(ctx); err != nil {
+			return err
+		}
+		r.phase("broker up")
+		// Long enough for some of what gathered to leave, when the start took long.
+		if err := r.lasts(ctx, max(time.Second, time.Until(next))); err != nil {
+			return err
+		}
+	}
+	if err := r.finish(ctx, r.patience()); err != nil {
+		return err
+	}
+	r.expect("the API to keep accepting", r.verdict.refused+r.verdict.unknown == 0, "%d refused, %d unknown", r.verdict.refused, r.verdict.unknown)
+	return nil
+}
+
+// platformsCrashes kills PlatformService at random moments.
+func platformsCrashes(ctx context.Context, r *run) error {
+	if _, err := r.pair(); err != nil {
+		return err
+	}
+	return r.crashes(ctx, 300, r.platforms, max(3, r.count(10)))
+}
+
+// commandsCrashes kills CommandsService at random moments, most of them while it
+// catches up with what gathered since the last.
+func commandsCrashes(ctx context.Context, r *run) error {
+	if _, err := r.pair(); err != nil {
+		return err
+	}
+	return r.crashes(ctx, 800, r.commands, max(3, r.count(10)))
+}
+
+// replicas kills each of several replicas in turn.
+func replicas(ctx context.Context, r *run) error {
+	for range 2 {
+		if _, err := r.addPlatforms(); err != nil {
+			return err
+		}
+	}
+	for range 3 {
+		if _, err := r.addCommands(); err != nil {
+			return err
+		}
+	}
+	if err := r.crashes(ctx, 300, r.all(), len(r.all())); err != nil {
+		return err
+	}
+	r.tell("Events published twice", "%d", r.verdict.eventsRepeated)
+	return nil
+}
+
+// crashes kills one of the services after the other, so many times in all, under
+// a load of rate POSTs a second that keeps every part busy.
+func (r *run) crashes(ctx context.Context, rate float64, services []*service, times int) error {
+	if err := r.begin(ctx, loadConfig{clients: 16, rate: rate}); err != nil {
+		return err
+	}
+	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
+		return err
+	}
+	r.phase("crashes")
+	for i := range times {
+		if err := r.lasts(ctx, r.atRandom(3*time.Second)); err != nil {
+			return err
+		}
+		s := services[i%len(services)]
+		r.progress.say("killing %s", s.name)
+		s.kill()
+		if err := r.lasts(ctx, r.atRandom(2*time.Second)); err != nil {
+			return err
+		}
+		if err := r.restart(ctx, s); err != nil {
+			return err
+		}
+	}
+	r.phase(after)
+	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
+		return err
+	}
+	return r.finish(ctx, r.patience())
+}

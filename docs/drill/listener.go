@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// listener is a second subscriber of the exchange: an exclusive queue of its
+// own, as any other team's service would have. What is published while the
+// broker is away from it, it does not hear.
+type listener struct {
+	end    context.CancelFunc
+	loop   sync.WaitGroup
+	bound  chan struct{} // closed when it hears events for the first time
+	mu     sync.Mutex
+	events []event
+}
+
+// listen starts to listen. The exchange is declared by the services, so it is
+// waited for. The listener has to be stopped.
+func listen(ctx context.Context, url, exchange string) *listener {
+	ctx, end := context.WithCancel(ctx)
+	l := &listener{end: end, bound: make(chan struct{}), events: []event{}}
+	l.loop.Go(func() {
+		retry := time.NewTicker(200 * time.Millisecond)
+		defer retry.Stop()
+		for {
+			_ = l.receive(ctx, url, exchange) // there is but one thing to do about it
+			select {
+			case <-retry.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return l
+}
+
+func (l *listener) stop() {
+	l.end()
+	l.loop.Wait()
+}
+
+// heard is what has come so far.
+func (l *listener) heard() []event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]event{}, l.events...)
+}
+
+func (l *listener) receive(ctx context.Context, url, exchange string) error {
+	connection, err := dialBroker(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = connection.CloseDeadline(time.Now().Add(time.Second)) }()
+	channel, err := connection.Channel()
+	if err != nil {
+		return err
+	}
+	if err := channel.ExchangeDeclarePassive(exchange, amqp.ExchangeFanout, false, false, false, false, nil); err != nil {
+		return err
+	}
+	queue, err := channel.QueueDeclare("", false, true, true, false, nil)
+	if err != nil {
+		return err
+	}
+	if err := channel.QueueBind(queue.Name, "", exchange, false, nil); err != nil {
+		return err
+	}
+	deliveries, err := channel.Consume(queue.Name, "", true, true, false, false, nil)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-l.bound:
+	default:
+		close(l.bound)
+	}
+	for {
+		select {
+		case delivery, ok := <-deliveries:
+			if !ok {
+				return fmt.Errorf("the broker sends no more events")
+			}
+			var body struct {
+				ID   int32 `json:"Id"`
+				Name string
+			}
+			if json.Unmarshal(delivery.Body, &body) != nil {
+				continue // poison is for others
+			}
+			l.mu.Lock()
+			l.events = append(l.events, event{ID: body.ID, Name: body.Name})
+			l.mu.Unlock()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// How long a client waits for one response, and how long, with keys, it goes on
+// asking what became of its POST.
+const (
+	postTimeout  = 15 * time.Second // longer than a service takes at most
+	retryFor     = 30 * time.Second
+	retryPause   = 100 * time.Millisecond
+	responseSize = 64 << 10
+)
+
+// loadConfig says how much load there is.
+type loadConfig struct {
+	targets []string // the base URLs of PlatformService's replicas
+	clients int
+	rate    float64 // POSTs a second, of all clients together; 0: as fast as responses come
+	total   int     // ends the load by itself; 0: it goes on until stop
+	keys    bool    // retry what is unknown, with an Idempotency-Key
+}
+
+// load is a number of clients that POST platforms, and the history of that.
+type load struct {
+	cfg     loadConfig
+	prefix  string // of every name, so that no two loads make the same one
+	http    *http.Client
+	ending  context.CancelFunc
+	clients sync.WaitGroup
+
+	mu    sync.Mutex
+	begun int // POSTs handed to clients
+	posts []post
+}
+
+// startLoad starts the clients. It has to be stopped.
+func startLoad(ctx context.Context, cfg loadConfig, prefix string) *load {
+	sending, ending := context.WithCancel(ctx)
+	l := &load{
+		cfg:    cfg,
+		prefix: prefix,
+		http: &http.Client{Transport: &http.Transport{
+			Proxy:               nil, // whatever the environment says: these are loopback addresses
+			MaxIdleConnsPerHost: cfg.clients,
+		}},
+		ending: ending,
+	}
+	for i := range cfg.clients {
+		l.clients.Go(func() { l.client(ctx, sending, i) })
+	}
+	return l
+}
+
+// stop takes no new POST and waits until those under way have ended, retries
+// included.
+func (l *load) stop() {
+	l.ending()
+	l.wait()
+}
+
+// wait waits for the clients, which end by themselves only after cfg.total.
+func (l *load) wait() {
+	l.clients.Wait()
+	l.http.CloseIdleConnections()
+}
+
+// history is what has ended so far.
+func (l *load) history() []post {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]post(nil), l.posts...)
+}
+
+// client posts until sending ends. Requests under way end with ctx only.
+func (l *load) client(ctx, sending context.Context, number int) {
+	var tick <-chan time.Time
+	if l.cfg.rate > 0 {
+		interval := time.Duration(float64(l.cfg.clients) / l.cfg.rate * float64(time.Second))
+		// Not all clients at once, but one after the other.
+		first := time.NewTimer(interval * time.Duration(number) / time.Duration(l.cfg.clients))
+		defer first.Stop()
+		select {
+		case <-first.C:
+		case <-sending.Done():
+			return
+		}
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		tick = ticker.C
+	}
+	target := number
+	for {
+		name, ok := l.nextName()
+		if !ok {
+			return
+		}
+		p := l.post(ctx, name, &target)
+		l.mu.Lock()
+		l.posts = append(l.posts, p)
+		l.mu.Unlock()
+		if tick != nil {
+			select {
+			case <-tick:
+			case <-sending.Done():
+			}
+		}
+		if sending.Err() != nil {
+			return
+		}
+	}
+}
+
+func (l *load) nextName() (string, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cfg.total > 0 && l.begun == l.cfg.total {
+		return "", false
+	}
+	l.begun++
+	return fmt.Sprintf("%s-%06d", l.prefix, l.begun), true
+}
+
+// post makes one POST and, with keys, asks again until its outcome is known.
+// A target that does not respond is followed by the next one.
+func (l *load) post(ctx context.Context, name string, target *int) post {
+	p := post{name: name, begun: time.Now()}
+	giveUp := p.begun.Add(retryFor)
+	for {
+		l.attempt(ctx, &p, l.cfg.targets[*target%len(l.cfg.targets)])
+		if p.status == 0 {
+			*target++
+		}
+		if p.attempts > 1 && p.outcome == refused {
+			p.outcome = unknown // this attempt was refused; the first may still have had its effect
+		}
+		if p.outcome != unknown || !l.cfg.keys || time.Now().After(giveUp) {
+			return p
+		}
+		pause := time.NewTimer(retryPause)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return p
+		}
+	}
+}
+
+// attempt sends p once and notes what came of it.
+func (l *load) attempt(ctx context.Context, p *post, target string) {
+	ctx, cancel := context.WithTimeout(ctx, postTimeout)
+	defer cancel()
+	p.attempts++
+	p.outcome, p.status, p.retryAfter = unknown, 0, false
+	p.sent = time.Now()
+	defer func() { p.done = time.Now() }()
+	request, err := newPost(ctx, target, p.name)
+	if err != nil {
+		return
+	}
+	if l.cfg.keys {
+		request.Header.Set("Idempotency-Key", p.name)
+	}
+	response, err := l.http.Do(request)
+	if err != nil {
+		var dial *net.OpError
+		if !errors.As(err, &dial) || dial.Op != "dial" {
+			p.cutOff++
+		}
+		return
+	}
+	defer response.Body.Close()
+	// A connection is used again only when its response was read to the end. The
+	// status has come: what becomes of the body changes nothing.
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, responseSize))
+	p.status = response.StatusCode
+	p.retryAfter = response.Header.Get("Retry-After") != ""
+	p.outcome = outcomeOf(p.status)
+}
+
+func newPost(ctx context.Context, target, name string) (*http.Request, error) {
+	body, err := json.Marshal(map[string]string{"name": name, "publisher": "drill", "cost": "Free"})
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target+"/api/platforms", bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	return request, nil
+}
+
+// outcomeOf is what a status says of the platform. A 500 leaves it open: the
+// service may have failed after it had stored the platform.
+func outcomeOf(status int) outcome {
+	switch {
+	case status == http.StatusCreated:
+		return accepted
+	case status >= 400 && status < 500, status == http.StatusServiceUnavailable:
+		return refused
+	}
+	return unknown
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// metrics are the values of /metrics by name, those of one name added up.
+type metrics map[string]float64
+
+// scrape reads /metrics, Prometheus text.
+func (c *client) scrape(ctx context.Context, s *service) (metrics, error) {
+	found := metrics{}
+	err := c.get(ctx, s.url+"/metrics", func(body io.Reader) error {
+		lines := bufio.NewScanner(body)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			line := lines.Text()
+			name, _, _ := strings.Cut(line, " ")
+			name, _, _ = strings.Cut(name, "{")
+			value, err := strconv.ParseFloat(line[strings.LastIndexByte(line, ' ')+1:], 64)
+			if strings.HasPrefix(line, "#") || err != nil {
+				continue
+			}
+			found[name] += value
+		}
+		return lines.Err()
+	})
+	return found, err
+}
+
+// resources are what a process takes at one time.
+type resources struct {
+	memory     int64 // resident, bytes
+	goroutines int
+}
+
+// sampler notes what a service takes, every half second.
+type sampler struct {
+	end  context.CancelFunc
+	loop sync.WaitGroup
+
+	mu          sync.Mutex
+	first, last resources
+	most        resources
+	samples     int
+}
+
+// sample starts to sample s. The sampler has to be stopped.
+func sample(ctx context.Context, c *client, s *service) *sampler {
+	ctx, end := context.WithCancel(ctx)
+	m := &sampler{end: end}
+	m.loop.Go(func() {
+		tick := time.NewTicker(500 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			m.once(ctx, c, s)
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return m
+}
+
+func (m *sampler) once(ctx context.Context, c *client, s *service) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	found, err := c.scrape(ctx, s)
+	if err != nil {
+		return // away for the moment; a sampler without any sample is found out by its samples
+	}
+	now := resources{memory: int64(found["process_resident_memory_bytes"]), goroutines: int(found["go_goroutines"])}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.samples == 0 {
+		m.first = now
+	}
+	m.samples++
+	m.last = now
+	m.most.memory = max(m.most.memory, now.memory)
+	m.most.goroutines = max(m.most.goroutines, now.goroutines)
+}
+
+// stop ends the sampling, after which the fields may be read.
+func (m *sampler) stop() {
+	m.end()
+	m.loop.Wait()
+}
