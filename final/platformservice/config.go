@@ -26,6 +26,8 @@ type Config struct {
 	Exchange    string // the fanout exchange that events are published to
 
 	GRPCAddr string // where gRPC listens, host:port
+
+	MaxInFlight int // REST requests that are handled at once; more get a 503
 }
 
 // ConfigFromEnv reads the settings with lookup, which is os.LookupEnv. The
@@ -46,6 +48,8 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		Exchange:    env.required("RABBITMQ_EXCHANGE", "trigger"),
 
 		GRPCAddr: env.addr("PLATFORMS_GRPC_ADDR", "localhost:5001"),
+
+		MaxInFlight: env.positive("HTTP_MAX_IN_FLIGHT", 256),
 	}
 	// Real data is not mixed with examples unless asked for.
 	cfg.Seed = env.boolean("SEED_DATA", !isSQLServer(cfg.DatabaseURL))
@@ -118,6 +122,16 @@ func (e *environment) required(name, fallback string) string {
 	value := e.text(name, fallback)
 	if value == "" {
 		e.errs = append(e.errs, fmt.Errorf("%s: must not be empty", name))
+	}
+	return value
+}
+
+// positive accepts integers from 1 to 1,000,000.
+func (e *environment) positive(name string, fallback int) int {
+	text := e.text(name, strconv.Itoa(fallback))
+	value, err := strconv.Atoi(text)
+	if err != nil || value < 1 || value > 1_000_000 {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is not an integer from 1 to 1000000", name, text))
 	}
 	return value
 }

@@ -21,18 +21,17 @@ type restAPI struct {
 // handler returns the routes.
 func (a *restAPI) handler() http.Handler {
 	routes := newRouter(a.fail)
-	routes.handle("/api/platforms", methods{http.MethodGet: a.list, http.MethodPost: a.create})
-	routes.handle("/api/platforms/{id}", methods{http.MethodGet: a.get})
+	routes.handle("/api/platforms", methods{http.MethodGet: a.list, http.MethodPost: timed(a.create)})
+	routes.handle("/api/platforms/{id}", methods{http.MethodGet: timed(a.get)})
 	routes.handle("/protos/platforms.proto", methods{http.MethodGet: a.protoFile})
 	return routes
 }
 
 func (a *restAPI) list(w http.ResponseWriter, r *http.Request) error {
-	platforms, err := a.store.platforms(r.Context())
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, toPlatformReads(platforms))
+	return writeList(w, r, func(ctx context.Context, after int32, limit int) ([]platformRead, error) {
+		platforms, err := a.store.platformsAfter(ctx, after, limit)
+		return toPlatformReads(platforms), err
+	})
 }
 
 func (a *restAPI) get(w http.ResponseWriter, r *http.Request) error {
@@ -60,7 +59,7 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a.log.Info("platform created", "id", created.ID, "name", created.Name)
+	a.log.InfoContext(ctx, "platform created", "id", created.ID, "name", created.Name)
 
 	// The platform is stored: whatever happens now, the response is a 201.
 	a.notifyCommands(ctx, created)
@@ -76,10 +75,10 @@ func (a *restAPI) notifyCommands(ctx context.Context, p platform) {
 		return
 	}
 	if err := a.commands.sendPlatform(ctx, p); err != nil {
-		a.log.Warn("CommandsService not notified", "id", p.ID, "error", err)
+		a.log.WarnContext(ctx, "CommandsService not notified", "id", p.ID, "error", err)
 		return
 	}
-	a.log.Info("CommandsService notified", "id", p.ID)
+	a.log.InfoContext(ctx, "CommandsService notified", "id", p.ID)
 }
 
 // publish sends the event to the bus. It does not wait for any subscriber.
@@ -92,10 +91,10 @@ func (a *restAPI) publish(ctx context.Context, p platform) {
 		err = a.publisher.Publish(ctx, body)
 	}
 	if err != nil {
-		a.log.Warn("event not published", "id", p.ID, "error", err)
+		a.log.WarnContext(ctx, "event not published", "id", p.ID, "error", err)
 		return
 	}
-	a.log.Info("event published", "id", p.ID)
+	a.log.InfoContext(ctx, "event published", "id", p.ID)
 }
 
 // protoFile returns the gRPC contract, for clients that generate their own code.
@@ -119,13 +118,16 @@ func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errNotFound):
 		p = notFound(r, "platform", "id")
 	case errors.Is(r.Context().Err(), context.Canceled):
-		log.Debug("client disconnected")
+		log.DebugContext(r.Context(), "client disconnected")
 		return // nobody is there to read a response
+	case errors.Is(err, errCutOff):
+		log.WarnContext(r.Context(), "database failed in the middle of a list")
+		return
 	case databaseUnavailable(err):
-		log.Warn("database unavailable")
+		log.WarnContext(r.Context(), "database unavailable")
 		p = unavailable(w, "the database is unavailable; retry later")
 	default:
-		log.Error("request failed")
+		log.ErrorContext(r.Context(), "request failed")
 		p = newProblem(http.StatusInternalServerError, "internal error; the service's log has the cause")
 	}
 	writeProblem(w, p)

@@ -32,9 +32,9 @@ func openSQLite(file string) (*sqliteStore, error) {
 	// A writer waits for another one (busy_timeout, in milliseconds), from the
 	// begin of its transaction on (txlock). What is committed outlives a power
 	// cut (synchronous): go-sqlite3's own default does not sync each commit.
-	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() + "?_busy_timeout=5000&_txlock=immediate&_synchronous=FULL"
+	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() + "?_busy_timeout=5000&_txlock=immediate&_synchronous=FULL&_stmt_cache_size=32"
 	if file == ":memory:" {
-		dsn = file
+		dsn = "file::memory:?_stmt_cache_size=32"
 	}
 	db, err := sql.Open("sqlite3", dsn)
 	if err != nil {

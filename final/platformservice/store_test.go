@@ -38,6 +38,26 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		assert.Equal(t, created, platforms)
 	})
 
+	t.Run("platforms after an id are listed in order, up to a limit", func(t *testing.T) {
+		store := open(t)
+		var all []platform
+		for range 5 {
+			all = append(all, createPlatform(t, store, "x"))
+		}
+		for _, row := range []struct {
+			after     int32
+			limit     int
+			platforms []platform
+		}{
+			{0, 10, all}, {0, 5, all}, {0, 2, all[:2]}, {all[1].ID, 2, all[2:4]}, {all[3].ID, 9, all[4:]},
+			{all[4].ID, 1, nil}, {math.MaxInt32, 1, nil}, {math.MinInt32, 1, all[:1]},
+		} {
+			platforms, err := store.platformsAfter(t.Context(), row.after, row.limit)
+			require.NoError(t, err)
+			assert.Equal(t, row.platforms, platforms, "%d after %d", row.limit, row.after)
+		}
+	})
+
 	t.Run("an id that nobody has is errNotFound", func(t *testing.T) {
 		store := open(t)
 		known := createPlatform(t, store, "x")
@@ -89,6 +109,8 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err := store.platforms(ctx)
+		assert.ErrorIs(t, err, context.Canceled)
+		_, err = store.platformsAfter(ctx, 0, 1)
 		assert.ErrorIs(t, err, context.Canceled)
 		_, err = store.platform(ctx, known.ID)
 		assert.ErrorIs(t, err, context.Canceled)
