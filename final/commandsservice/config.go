@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -17,6 +18,8 @@ type Config struct {
 	Exchange    string // the fanout exchange that events come from
 
 	GRPCTarget string // PlatformService's gRPC server, host:port
+
+	MaxInFlight int // REST requests that are handled at once; more get a 503
 }
 
 // ConfigFromEnv reads the settings with lookup, which is os.LookupEnv. The
@@ -32,6 +35,8 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		Exchange:    env.required("RABBITMQ_EXCHANGE", "trigger"),
 
 		GRPCTarget: env.addr("PLATFORMS_GRPC_TARGET", "localhost:5001"),
+
+		MaxInFlight: env.positive("HTTP_MAX_IN_FLIGHT", 256),
 	}
 	return cfg, errors.Join(env.errs...)
 }
@@ -72,6 +77,16 @@ func (e *environment) required(name, fallback string) string {
 	value := e.text(name, fallback)
 	if value == "" {
 		e.errs = append(e.errs, fmt.Errorf("%s: must not be empty", name))
+	}
+	return value
+}
+
+// positive accepts integers from 1 to 1,000,000.
+func (e *environment) positive(name string, fallback int) int {
+	text := e.text(name, strconv.Itoa(fallback))
+	value, err := strconv.Atoi(text)
+	if err != nil || value < 1 || value > 1_000_000 {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is not an integer from 1 to 1000000", name, text))
 	}
 	return value
 }

@@ -25,6 +25,7 @@ func TestConfigFromEnv(t *testing.T) {
 			RabbitMQURL: "amqp://localhost:5672/",
 			Exchange:    "trigger",
 			GRPCTarget:  "localhost:5001",
+			MaxInFlight: 256,
 		}, cfg)
 	})
 
@@ -35,6 +36,7 @@ func TestConfigFromEnv(t *testing.T) {
 			"RABBITMQ_URL":          "amqp://user:s3cret@rabbitmq:5672/",
 			"RABBITMQ_EXCHANGE":     "other",
 			"PLATFORMS_GRPC_TARGET": "platforms:777",
+			"HTTP_MAX_IN_FLIGHT":    "20",
 		})
 		require.NoError(t, err)
 		assert.Equal(t, Config{
@@ -43,12 +45,14 @@ func TestConfigFromEnv(t *testing.T) {
 			RabbitMQURL: "amqp://user:s3cret@rabbitmq:5672/",
 			Exchange:    "other",
 			GRPCTarget:  "platforms:777",
+			MaxInFlight: 20,
 		}, cfg)
 	})
 
 	for name, values := range map[string][]string{
 		"COMMANDS_HTTP_ADDR":    {"", ":", "localhost", "localhost:"},
 		"RABBITMQ_URL":          {"", "localhost:5672", "http://user:s3cret@host/", "amqp://user:s3cret@host:port/", "amqp://user:s3 cret@host/"},
+		"HTTP_MAX_IN_FLIGHT":    {"", "0", "-1", "x", "1.5", "1000001"},
 		"RABBITMQ_EXCHANGE":     {""},
 		"PLATFORMS_GRPC_TARGET": {"", ":", "platforms", "http://platforms:777"},
 	} {

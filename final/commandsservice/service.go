@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+
+	"microcomm/final/internal/requestid"
 )
 
 // RunWith runs the service with parts of its caller's, until ctx ends, and then
@@ -31,7 +33,7 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	}
 	api := &restAPI{store: store, log: log}
 	health := newHealth(store.ping)
-	web := startHTTP(listener, health.handler(api.handler()))
+	web := startHTTP(listener, requestid.Handler(health.handler(limitInFlight(cfg.MaxInFlight, api.handler()))))
 	defer web.stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
 

@@ -24,6 +24,7 @@ func testConfig(t *testing.T) Config {
 		RabbitMQURL: "amqp://127.0.0.1:1/",
 		Exchange:    "unused",
 		GRPCTarget:  "127.0.0.1:1",
+		MaxInFlight: 100,
 	}
 }
 
@@ -118,6 +119,29 @@ func TestRun(t *testing.T) {
 		again := startService(t, cfg)
 		again.waitReady(t)
 		requireJSON(t, send(t, "GET", again.url+"/api/c/platforms", ""), http.StatusOK, "["+body+"]")
+	})
+
+	t.Run("with all the requests that it may have, it refuses more, and is alive and ready", func(t *testing.T) {
+		cfg := testConfig(t)
+		cfg.MaxInFlight = 1
+		service := startService(t, cfg)
+		service.waitReady(t)
+		conn, err := net.Dial("tcp", service.addr)
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = io.WriteString(conn, "POST /api/c/platforms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
+			"Content-Length: 19\r\nExpect: 100-continue\r\n\r\n")
+		require.NoError(t, err)
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		require.NoError(t, err)
+		require.Contains(t, line, "100 Continue", "the service waits for the body")
+
+		requireProblem(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusServiceUnavailable)
+		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/livez", "").status)
+		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
+		_, err = io.WriteString(conn, `{"id":4,"name":"x"}`)
+		require.NoError(t, err)
+		service.waitReady(t)
 	})
 
 	t.Run("stopped while it starts, it ends without an error", func(t *testing.T) {

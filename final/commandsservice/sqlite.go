@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 
 	"github.com/mattn/go-sqlite3"
 )
@@ -47,9 +48,9 @@ func openSQLite(file string) (*sqliteStore, error) {
 	// begin of its transaction on (txlock). What is committed outlives a power
 	// cut (synchronous): go-sqlite3's own default does not sync each commit.
 	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() +
-		"?_busy_timeout=5000&_txlock=immediate&_synchronous=FULL&_foreign_keys=on"
+		"?_busy_timeout=5000&_txlock=immediate&_synchronous=FULL&_foreign_keys=on&_stmt_cache_size=32"
 	if file == ":memory:" {
-		dsn = "file::memory:?_foreign_keys=on"
+		dsn = "file::memory:?_foreign_keys=on&_stmt_cache_size=32"
 	}
 	db, err := sql.Open("sqlite3", dsn)
 	if err != nil {
@@ -116,19 +117,7 @@ func (s *sqliteStore) platforms(ctx context.Context) ([]platform, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list platforms: %w", err)
 	}
-	defer rows.Close()
-	var platforms []platform
-	for rows.Next() {
-		var p platform
-		if err := rows.Scan(&p.ExternalID, &p.Name); err != nil {
-			return nil, fmt.Errorf("list platforms: %w", err)
-		}
-		platforms = append(platforms, p)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("list platforms: %w", err)
-	}
-	return platforms, nil
+	return scanPlatforms(rows)
 }
 
 func (s *sqliteStore) platform(ctx context.Context, externalID int32) (platform, error) {
@@ -168,19 +157,7 @@ func (s *sqliteStore) commands(ctx context.Context, platformID int32) ([]command
 	if err != nil {
 		return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
 	}
-	defer rows.Close()
-	var commands []command
-	for rows.Next() {
-		c := command{PlatformID: platformID}
-		if err := rows.Scan(&c.ID, &c.HowTo, &c.CommandLine); err != nil {
-			return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
-		}
-		commands = append(commands, c)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
-	}
-	return commands, nil
+	return scanCommands(rows, platformID)
 }
 
 func (s *sqliteStore) command(ctx context.Context, platformID, commandID int32) (command, error) {
@@ -224,3 +201,12 @@ func (s *sqliteStore) ping(ctx context.Context) error {
 }
 
 func (s *sqliteStore) close() error { return s.db.Close() }
+
+// sqliteUnavailable reports whether err is one that a later call may not get:
+// the file is locked by another process, or the disk is full or fails.
+func sqliteUnavailable(err error) bool {
+	var sqliteErr sqlite3.Error
+	return errors.As(err, &sqliteErr) && slices.Contains([]sqlite3.ErrNo{
+		sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrFull, sqlite3.ErrIoErr, sqlite3.ErrCantOpen,
+	}, sqliteErr.Code)
+}

@@ -2,7 +2,9 @@ package commandsservice
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -21,6 +23,9 @@ type commandStore interface {
 	migrate(ctx context.Context) error
 	// platforms returns all platforms in ExternalID order.
 	platforms(ctx context.Context) ([]platform, error)
+	// platformsAfter returns platforms with greater ExternalIDs than externalID,
+	// in their order and at most limit.
+	platformsAfter(ctx context.Context, externalID int32, limit int) ([]platform, error)
 	// platform returns one platform, or errPlatformNotFound.
 	platform(ctx context.Context, externalID int32) (platform, error)
 	// addPlatform stores p and returns true; or, when a platform with its
@@ -28,6 +33,9 @@ type commandStore interface {
 	addPlatform(ctx context.Context, p platform) (added bool, err error)
 	// commands returns the commands of a platform in id order, or errPlatformNotFound.
 	commands(ctx context.Context, platformID int32) ([]command, error)
+	// commandsAfter returns commands of a platform with greater ids than id, in
+	// id order and at most limit, or errPlatformNotFound.
+	commandsAfter(ctx context.Context, platformID, id int32, limit int) ([]command, error)
 	// command returns one command of a platform, errPlatformNotFound or errCommandNotFound.
 	command(ctx context.Context, platformID, commandID int32) (command, error)
 	// createCommand stores c under a new id and returns it with that id, or
@@ -50,4 +58,45 @@ func openStore(url string) (commandStore, error) {
 		return openSQLite(file)
 	}
 	return nil, errors.New("COMMANDS_DATABASE_URL: neither sqlite:FILE nor sqlite::memory:")
+}
+
+// databaseUnavailable reports whether err means that the database is away, busy
+// or full: the same call may succeed later.
+func databaseUnavailable(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || sqliteUnavailable(err)
+}
+
+// scanPlatforms reads rows of external id and name to the end, and closes them.
+func scanPlatforms(rows *sql.Rows) ([]platform, error) {
+	defer rows.Close()
+	var platforms []platform
+	for rows.Next() {
+		var p platform
+		if err := rows.Scan(&p.ExternalID, &p.Name); err != nil {
+			return nil, fmt.Errorf("list platforms: %w", err)
+		}
+		platforms = append(platforms, p)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list platforms: %w", err)
+	}
+	return platforms, nil
+}
+
+// scanCommands reads rows of id, how-to and command line, all of one platform,
+// to the end, and closes them.
+func scanCommands(rows *sql.Rows, platformID int32) ([]command, error) {
+	defer rows.Close()
+	var commands []command
+	for rows.Next() {
+		c := command{PlatformID: platformID}
+		if err := rows.Scan(&c.ID, &c.HowTo, &c.CommandLine); err != nil {
+			return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
+		}
+		commands = append(commands, c)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
+	}
+	return commands, nil
 }

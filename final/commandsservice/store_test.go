@@ -207,6 +207,50 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		assert.Equal(t, []command{first, second}, commands)
 	})
 
+	t.Run("platforms after an id are listed in order, up to a limit", func(t *testing.T) {
+		store := open(t)
+		all := []platform{{ExternalID: 3, Name: "c"}, {ExternalID: 7, Name: "b"}, {ExternalID: math.MaxInt32, Name: "a"}}
+		addPlatforms(t, store, all[2], all[0], all[1])
+		for _, row := range []struct {
+			after     int32
+			limit     int
+			platforms []platform
+		}{
+			{0, 10, all}, {0, 3, all}, {0, 2, all[:2]}, {3, 1, all[1:2]}, {4, 9, all[1:]},
+			{math.MaxInt32, 1, nil}, {math.MinInt32, 1, all[:1]},
+		} {
+			platforms, err := store.platformsAfter(t.Context(), row.after, row.limit)
+			require.NoError(t, err)
+			assert.Equal(t, row.platforms, platforms, "%d after %d", row.limit, row.after)
+		}
+	})
+
+	t.Run("commands after an id are listed in order, up to a limit, those of one platform", func(t *testing.T) {
+		store := open(t)
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"}, platform{ExternalID: 5, Name: "y"}, platform{ExternalID: 6, Name: "z"})
+		var all []command
+		for range 5 {
+			all = append(all, createCommand(t, store, command{HowTo: "h", CommandLine: "c", PlatformID: 4}))
+			createCommand(t, store, command{HowTo: "other", CommandLine: "other", PlatformID: 5})
+		}
+		for _, row := range []struct {
+			platform, after int32
+			limit           int
+			commands        []command
+		}{
+			{4, 0, 10, all}, {4, 0, 5, all}, {4, 0, 2, all[:2]}, {4, all[1].ID, 2, all[2:4]}, {4, all[3].ID, 9, all[4:]},
+			{4, all[4].ID, 1, nil}, {4, math.MaxInt32, 1, nil}, {4, math.MinInt32, 1, all[:1]}, {6, 0, 1, nil},
+		} {
+			commands, err := store.commandsAfter(t.Context(), row.platform, row.after, row.limit)
+			require.NoError(t, err)
+			assert.Equal(t, row.commands, commands, "%d of %d after %d", row.limit, row.platform, row.after)
+		}
+		for _, id := range []int32{7, 0, -1, math.MaxInt32, math.MinInt32} {
+			_, err := store.commandsAfter(t.Context(), id, 0, 1)
+			assert.ErrorIs(t, err, errPlatformNotFound)
+		}
+	})
+
 	t.Run("an unknown platform is not one without commands", func(t *testing.T) {
 		store := open(t)
 		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
@@ -331,13 +375,21 @@ func storeCalls(store commandStore) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"migrate":   store.migrate,
 		"platforms": func(ctx context.Context) error { _, err := store.platforms(ctx); return err },
-		"platform":  func(ctx context.Context) error { _, err := store.platform(ctx, 4); return err },
+		"platformsAfter": func(ctx context.Context) error {
+			_, err := store.platformsAfter(ctx, 0, 1)
+			return err
+		},
+		"platform": func(ctx context.Context) error { _, err := store.platform(ctx, 4); return err },
 		"addPlatform": func(ctx context.Context) error {
 			_, err := store.addPlatform(ctx, platform{ExternalID: 5, Name: "y"})
 			return err
 		},
 		"commands": func(ctx context.Context) error { _, err := store.commands(ctx, 4); return err },
-		"command":  func(ctx context.Context) error { _, err := store.command(ctx, 4, 1); return err },
+		"commandsAfter": func(ctx context.Context) error {
+			_, err := store.commandsAfter(ctx, 4, 0, 1)
+			return err
+		},
+		"command": func(ctx context.Context) error { _, err := store.command(ctx, 4, 1); return err },
 		"createCommand": func(ctx context.Context) error {
 			_, err := store.createCommand(ctx, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
 			return err
