@@ -73,7 +73,7 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 		Handler:           newGateway(listeners[0].Addr().String(), listeners[2].Addr().String(), gatewayLog),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
-		WriteTimeout:      45 * time.Second, // longer than a service's own, so that the service decides
+		WriteTimeout:      writeTimeout,
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(gatewayLog.Handler(), slog.LevelWarn),
 	}
