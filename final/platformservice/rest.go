@@ -121,7 +121,7 @@ func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 		log.DebugContext(r.Context(), "client disconnected")
 		return // nobody is there to read a response
 	case errors.Is(err, errCutOff):
-		log.WarnContext(r.Context(), "database failed in the middle of a list")
+		log.WarnContext(r.Context(), "list not completed")
 		return
 	case databaseUnavailable(err):
 		log.WarnContext(r.Context(), "database unavailable")
