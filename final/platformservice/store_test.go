@@ -38,23 +38,23 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		assert.Equal(t, created, platforms)
 	})
 
-	t.Run("platforms after an id are listed in order, up to a limit", func(t *testing.T) {
+	t.Run("a page has the platforms after an id, in id order", func(t *testing.T) {
 		store := open(t)
-		var all []platform
-		for range 5 {
-			all = append(all, createPlatform(t, store, "x"))
+		var created []platform
+		for _, name := range []string{"c", "a", "b", "d"} {
+			created = append(created, createPlatform(t, store, name))
 		}
 		for _, row := range []struct {
-			after     int32
-			limit     int
-			platforms []platform
+			after int32
+			limit int
+			want  []platform
 		}{
-			{0, 10, all}, {0, 5, all}, {0, 2, all[:2]}, {all[1].ID, 2, all[2:4]}, {all[3].ID, 9, all[4:]},
-			{all[4].ID, 1, nil}, {math.MaxInt32, 1, nil}, {math.MinInt32, 1, all[:1]},
+			{0, 10, created}, {-1, 4, created}, {0, 2, created[:2]}, {created[1].ID, 1, created[2:3]},
+			{created[1].ID, 2, created[2:]}, {created[3].ID, 1, nil}, {math.MaxInt32, 1, nil},
 		} {
-			platforms, err := store.platformsAfter(t.Context(), row.after, row.limit)
+			page, err := store.platformsAfter(t.Context(), row.after, row.limit)
 			require.NoError(t, err)
-			assert.Equal(t, row.platforms, platforms, "%d after %d", row.limit, row.after)
+			assert.Equal(t, row.want, page, "%d after %d", row.limit, row.after)
 		}
 	})
 
