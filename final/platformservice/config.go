@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -26,6 +28,8 @@ type Config struct {
 	Exchange    string // the fanout exchange that events are published to
 
 	GRPCAddr string // where gRPC listens, host:port
+
+	SQLiteSynchronous string // FULL or NORMAL; see openSQLite
 }
 
 // ConfigFromEnv reads the settings with lookup, which is os.LookupEnv. The
@@ -46,6 +50,8 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		Exchange:    env.required("RABBITMQ_EXCHANGE", "trigger"),
 
 		GRPCAddr: env.addr("PLATFORMS_GRPC_ADDR", "localhost:5001"),
+
+		SQLiteSynchronous: env.oneOf("SQLITE_SYNCHRONOUS", "FULL", "NORMAL"),
 	}
 	// Real data is not mixed with examples unless asked for.
 	cfg.Seed = env.boolean("SEED_DATA", !isSQLServer(cfg.DatabaseURL))
@@ -118,6 +124,15 @@ func (e *environment) required(name, fallback string) string {
 	value := e.text(name, fallback)
 	if value == "" {
 		e.errs = append(e.errs, fmt.Errorf("%s: must not be empty", name))
+	}
+	return value
+}
+
+// oneOf accepts the values; the first is the default.
+func (e *environment) oneOf(name string, values ...string) string {
+	value := e.text(name, values[0])
+	if !slices.Contains(values, value) {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is none of %s", name, value, strings.Join(values, ", ")))
 	}
 	return value
 }

@@ -30,6 +30,7 @@ func TestConfigFromEnv(t *testing.T) {
 			CommandsServiceTimeout: 2 * time.Second,
 			RabbitMQURL:            "amqp://localhost:5672/",
 			Exchange:               "trigger",
+			SQLiteSynchronous:      "FULL",
 		}, cfg)
 	})
 
@@ -44,6 +45,7 @@ func TestConfigFromEnv(t *testing.T) {
 			"COMMANDS_SERVICE_TIMEOUT": "500ms",
 			"RABBITMQ_URL":             "amqps://user:password@broker/vhost",
 			"RABBITMQ_EXCHANGE":        "other",
+			"SQLITE_SYNCHRONOUS":       "NORMAL",
 		})
 		require.NoError(t, err)
 		assert.Equal(t, Config{
@@ -56,6 +58,7 @@ func TestConfigFromEnv(t *testing.T) {
 			CommandsServiceTimeout: 500 * time.Millisecond,
 			RabbitMQURL:            "amqps://user:password@broker/vhost",
 			Exchange:               "other",
+			SQLiteSynchronous:      "NORMAL",
 		}, cfg)
 	})
 
@@ -90,6 +93,7 @@ func TestConfigFromEnv(t *testing.T) {
 		"COMMANDS_SERVICE_TIMEOUT": {"", "2", "0s", "-2s"},
 		"COMMANDS_SERVICE_URL":     {"localhost:6000", "/api/c/platforms", "ftp://u:s3cret@host/", "http://", "http://u:s3cret@host:x/"},
 		"RABBITMQ_EXCHANGE":        {""},
+		"SQLITE_SYNCHRONOUS":       {"", "OFF", "full"},
 		"RABBITMQ_URL":             {"", "localhost:5672", "http://u:s3cret@host/", "amqp://u:s3cret@host:x/", "amqp://u:s3cret%@host/"},
 	} {
 		for _, value := range values {

@@ -187,11 +187,14 @@ func TestSQLiteFile(t *testing.T) {
 }
 
 func TestSQLiteCommitIsSynced(t *testing.T) {
-	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db")).(*sqliteStore)
-	var mode int
-	require.NoError(t, store.db.QueryRow(`PRAGMA synchronous`).Scan(&mode))
-	const full = 2 // https://www.sqlite.org/pragma.html#pragma_synchronous
-	assert.Equal(t, full, mode, "what was answered with a 201 outlives a power cut")
+	for setting, want := range map[string]int{"": 2, "FULL": 2, "NORMAL": 1} { // https://www.sqlite.org/pragma.html#pragma_synchronous
+		store, err := openSQLite(filepath.Join(t.TempDir(), "x.db"), setting)
+		require.NoError(t, err)
+		defer store.close()
+		var mode int
+		require.NoError(t, store.writes.QueryRow(`PRAGMA synchronous`).Scan(&mode))
+		assert.Equal(t, want, mode, "with FULL, what got a 201 outlives a power cut")
+	}
 }
 
 // TestForeignDatabase: a file that is not the service's own is left as it is.
@@ -236,7 +239,7 @@ func requireForeign(t *testing.T, file string) {
 	t.Helper()
 	before, err := os.ReadFile(file)
 	require.NoError(t, err)
-	store, err := openStore("sqlite:" + file)
+	store, err := openStore("sqlite:"+file, "FULL")
 	require.NoError(t, err)
 	defer store.close()
 	require.ErrorIs(t, store.migrate(t.Context()), errForeignDatabase)
@@ -248,14 +251,14 @@ func requireForeign(t *testing.T, file string) {
 func TestOpenStore(t *testing.T) {
 	for _, url := range []string{"", "sqlite", "sqlite:", "platforms.db", "mysql://sa:secret@host/db"} {
 		t.Run("refuses "+url, func(t *testing.T) {
-			_, err := openStore(url)
+			_, err := openStore(url, "FULL")
 			require.ErrorContains(t, err, "DATABASE_URL")
 			assert.NotContains(t, err.Error(), "secret")
 		})
 	}
 
 	t.Run("a folder that is not there is an error of migrate", func(t *testing.T) {
-		store, err := openStore("sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"))
+		store, err := openStore("sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"), "FULL")
 		require.NoError(t, err)
 		defer store.close()
 		assert.Error(t, store.migrate(t.Context()))
@@ -271,7 +274,7 @@ func memoryStore(t testing.TB) platformStore {
 // openStore returns the store that url names, ready for use.
 func openTestStore(t testing.TB, url string) platformStore {
 	t.Helper()
-	store, err := openStore(url)
+	store, err := openStore(url, "FULL")
 	require.NoError(t, err)
 	t.Cleanup(func() { store.close() })
 	require.NoError(t, store.migrate(t.Context()))
