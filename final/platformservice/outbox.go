@@ -27,9 +27,9 @@ const leaseSlack = time.Minute
 // createIfEmpty store the event of each platform in the platform's own
 // transaction; the relay takes it from there to the bus.
 type outboxStore interface {
-	// pendingEvents returns up to limit events that are not marked as published,
-	// in the order in which they are to be published.
-	pendingEvents(ctx context.Context, limit int) ([]outboxEvent, error)
+	// pendingEvents returns up to limit events with ids above after that are not
+	// marked as published, in the order in which they are to be published.
+	pendingEvents(ctx context.Context, after int64, limit int) ([]outboxEvent, error)
 	// markPublished marks these events as published.
 	markPublished(ctx context.Context, ids []int64) error
 	// outboxStats returns how many events are pending and how old the first is.

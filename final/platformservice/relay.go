@@ -2,7 +2,6 @@ package platformservice
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -11,16 +10,20 @@ import (
 )
 
 const (
-	relayBatch    = 256              // events that are published together
-	relayInterval = time.Second      // between two looks at the outbox, when nobody calls wake
-	relayTimeout  = 5 * time.Second  // for one batch to be read, confirmed or marked
-	pruneInterval = 10 * time.Second // between two looks for rows to delete
+	relayBatch    = 256                    // events that are published together
+	relayInterval = time.Second            // between two looks at the outbox, when nobody calls wake
+	relayPace     = 2 * time.Millisecond   // between two looks when somebody does: under load, events go together
+	relayTimeout  = 5 * time.Second        // for one batch to be read, confirmed or marked
+	markDelay     = 100 * time.Millisecond // from a confirmation to its mark in the outbox
+	pruneInterval = 10 * time.Second       // between two looks for rows to delete
 )
 
 // relay takes events from the outbox to the bus: at least once each, and in
-// order. Of all relays on one database one does so at a time. An event is
-// published twice when the process dies, or the database is away, after the bus
-// has confirmed it and before it is marked.
+// order. Of all relays on one database one does so at a time.
+//
+// Events are marked as published some time after the bus has confirmed them,
+// many at once: a transaction for each would cost as much as the event's own
+// did. Those that are not marked yet when the process dies are published twice.
 type relay struct {
 	store     outboxStore
 	publisher bus.Publisher
@@ -60,10 +63,20 @@ func (r *relay) wake() {
 // work publishes what is pending, and prunes, until ctx or held ends.
 func (r *relay) work(ctx, held context.Context) {
 	r.log.Info("relay has the lease")
+	var confirmed confirmedEvents
+	defer func() {
+		if err := r.mark(held, &confirmed); err != nil {
+			r.log.Warn("events will be published again", "error", err)
+		}
+	}()
 	var pause time.Duration // after a failure; 0 after a success
 	var pruned time.Time
 	for ctx.Err() == nil && held.Err() == nil {
-		published, err := r.publishBatch(held)
+		began := time.Now()
+		published, err := r.publishBatch(held, &confirmed)
+		if err == nil && confirmed.due() <= 0 {
+			err = r.mark(held, &confirmed)
+		}
 		if held.Err() != nil {
 			return
 		}
@@ -83,7 +96,8 @@ func (r *relay) work(ctx, held context.Context) {
 			pruned = time.Now()
 		}
 		if published < relayBatch {
-			r.wait(ctx, held, relayInterval, r.woken)
+			r.wait(ctx, held, min(relayInterval, confirmed.due()), r.woken)
+			r.wait(ctx, held, relayPace-time.Since(began), nil)
 		}
 	}
 }
@@ -100,29 +114,38 @@ func (r *relay) wait(ctx, held context.Context, d time.Duration, woken <-chan st
 	}
 }
 
-// publishBatch publishes the first pending events, and marks those that the bus
-// has confirmed. It returns how many these are.
-func (r *relay) publishBatch(held context.Context) (published int, err error) {
+// publishBatch publishes the first events that are pending and not confirmed. It
+// returns how many the bus has taken, and adds them to confirmed.
+func (r *relay) publishBatch(held context.Context, confirmed *confirmedEvents) (published int, err error) {
 	ctx, cancel := context.WithTimeout(held, relayTimeout)
 	defer cancel()
-	events, err := r.store.pendingEvents(ctx, relayBatch)
+	events, err := r.store.pendingEvents(ctx, confirmed.last(), relayBatch)
 	if err != nil || len(events) == 0 {
 		return 0, err
 	}
 	messages := make([]bus.Message, len(events))
-	ids := make([]int64, len(events))
 	for i, e := range events {
-		messages[i], ids[i] = e.message, e.id
+		messages[i] = e.message
 	}
-	confirmed, err := r.publisher.Publish(ctx, messages)
-	r.metrics.published(confirmed, len(events), err)
-	if confirmed == 0 {
-		return 0, err
+	published, err = r.publisher.Publish(ctx, messages)
+	r.metrics.published(published, len(events), err)
+	confirmed.add(events[:published])
+	return published, err
+}
+
+// mark marks the confirmed events in the outbox. It does not need the lease: it
+// says what has happened.
+func (r *relay) mark(held context.Context, confirmed *confirmedEvents) error {
+	if len(confirmed.ids) == 0 {
+		return nil
 	}
-	// The lease is not needed to say what has happened.
-	ctx, cancel = context.WithTimeout(context.WithoutCancel(held), relayTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(held), relayTimeout)
 	defer cancel()
-	return confirmed, errors.Join(err, r.store.markPublished(ctx, ids[:confirmed]))
+	if err := r.store.markPublished(ctx, confirmed.ids); err != nil {
+		return err
+	}
+	*confirmed = confirmedEvents{}
+	return nil
 }
 
 // prune deletes some rows that are no longer needed. It reports whether there
@@ -135,4 +158,40 @@ func (r *relay) prune(held context.Context) (more bool) {
 		r.log.Warn("outbox not pruned", "error", err)
 	}
 	return more
+}
+
+// confirmedEvents are the events that the bus has and that are not marked yet.
+type confirmedEvents struct {
+	ids   []int64
+	since time.Time // when the first of them was added
+}
+
+func (c *confirmedEvents) add(events []outboxEvent) {
+	if len(c.ids) == 0 {
+		c.since = time.Now()
+	}
+	for _, e := range events {
+		c.ids = append(c.ids, e.id)
+	}
+}
+
+// last returns the id after which there are pending events that are not
+// confirmed. An id of SQL Server can appear after a greater one. It is seen once
+// the others are marked, and this is 0 again.
+func (c *confirmedEvents) last() int64 {
+	if len(c.ids) == 0 {
+		return 0
+	}
+	return c.ids[len(c.ids)-1]
+}
+
+// due returns how long the mark can wait.
+func (c *confirmedEvents) due() time.Duration {
+	switch {
+	case len(c.ids) == 0:
+		return relayInterval
+	case len(c.ids) >= relayBatch:
+		return 0
+	}
+	return markDelay - time.Since(c.since)
 }

@@ -11,9 +11,8 @@ import (
 // SQLite file run on one machine, so it is one clock.
 const sqliteNow = `CAST(unixepoch('subsec') * 1000 AS INTEGER)`
 
-func (s *sqliteStore) pendingEvents(ctx context.Context, limit int) ([]outboxEvent, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT id, message_id, type, body, traceparent, tracestate, created_at
-		FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT ?`, limit)
+func (s *sqliteStore) pendingEvents(ctx context.Context, after int64, limit int) ([]outboxEvent, error) {
+	rows, err := s.selectPending.QueryContext(ctx, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read pending events: %w", err)
 	}

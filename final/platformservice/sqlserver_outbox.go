@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-func (s *sqlServerStore) pendingEvents(ctx context.Context, limit int) ([]outboxEvent, error) {
+func (s *sqlServerStore) pendingEvents(ctx context.Context, after int64, limit int) ([]outboxEvent, error) {
 	rows, err := s.db.QueryContext(ctx, `
 		SELECT TOP (@limit) Id, MessageId, Type, Body, TraceParent, TraceState, DATEDIFF_BIG(millisecond, '1970-01-01', CreatedAt)
-		FROM dbo.Outbox WHERE PublishedAt IS NULL ORDER BY Id`, sql.Named("limit", limit))
+		FROM dbo.Outbox WHERE PublishedAt IS NULL AND Id > @after ORDER BY Id`, sql.Named("limit", limit), sql.Named("after", after))
 	if err != nil {
 		return nil, fmt.Errorf("read pending events: %w", err)
 	}

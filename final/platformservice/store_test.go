@@ -16,6 +16,10 @@ import (
 
 // testStore is the contract of every platformStore. open returns a new, empty one.
 func testStore(t *testing.T, open func(t testing.TB) platformStore) {
+	t.Run("outbox", func(t *testing.T) { testOutbox(t, open) })
+	t.Run("lease", func(t *testing.T) { testLease(t, open) })
+	t.Run("idempotency keys", func(t *testing.T) { testIdempotencyKeys(t, open) })
+
 	t.Run("a new store is empty", func(t *testing.T) {
 		platforms, err := open(t).platforms(t.Context())
 		require.NoError(t, err)
@@ -94,11 +98,14 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		assert.ErrorIs(t, err, context.Canceled)
 		_, err = store.createPlatform(ctx, platform{Name: "y", Publisher: "p", Cost: "1"})
 		assert.ErrorIs(t, err, context.Canceled)
+		_, _, err = store.createPlatformOnce(ctx, "key", platform{Name: "y", Publisher: "p", Cost: "1"})
+		assert.ErrorIs(t, err, context.Canceled)
 		assert.ErrorIs(t, store.createIfEmpty(ctx, nil), context.Canceled)
 
 		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, []platform{known}, platforms)
+		assert.Len(t, pending(t, store), 1)
 	})
 
 	t.Run("nothing is lost when many write and read at once", func(t *testing.T) {
@@ -127,6 +134,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		}
 		assert.Len(t, platforms, writers*each)
 		assert.Len(t, names, writers*each)
+		assert.Len(t, pending(t, store), writers*each)
 	})
 
 	t.Run("after Close every call is an error", func(t *testing.T) {
