@@ -28,6 +28,8 @@ type lease struct {
 	store outboxStore
 	owner string // this process
 	log   *slog.Logger
+
+	failing bool // the last attempt to acquire was an error, which is in the log
 }
 
 func newLease(store outboxStore, log *slog.Logger) *lease {
@@ -39,10 +41,7 @@ func newLease(store outboxStore, log *slog.Logger) *lease {
 // ctx: work may finish what it has begun.
 func (l *lease) run(ctx context.Context, work func(ctx, held context.Context)) {
 	for {
-		until, ok, err := l.acquire(ctx)
-		if err != nil && ctx.Err() == nil {
-			l.log.Warn("lease not acquired, retrying", "error", err)
-		}
+		until, ok, _ := l.acquire(ctx)
 		if ok {
 			l.hold(ctx, until, work)
 		}
@@ -52,12 +51,17 @@ func (l *lease) run(ctx context.Context, work func(ctx, held context.Context)) {
 	}
 }
 
-// acquire asks for the lease, or renews it. Until is when it expires.
+// acquire asks for the lease, or renews it. Until is when it expires. The error
+// has been logged.
 func (l *lease) acquire(ctx context.Context) (until time.Time, ok bool, err error) {
 	until = time.Now().Add(leaseTTL - leaseMargin)
-	ctx, cancel := context.WithDeadline(ctx, until)
+	attempt, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	ok, err = l.store.acquireLease(ctx, l.owner, leaseTTL)
+	ok, err = l.store.acquireLease(attempt, l.owner, leaseTTL)
+	if err != nil && !l.failing && ctx.Err() == nil {
+		l.log.Warn("lease not acquired, retrying", "error", err)
+	}
+	l.failing = err != nil
 	return until, ok, err
 }
 
@@ -78,12 +82,9 @@ func (l *lease) hold(ctx context.Context, until time.Time, work func(ctx, held c
 		select {
 		case <-renewal.C:
 			until, ok, err := l.acquire(held)
-			switch {
-			case err != nil:
-				l.log.Warn("lease not renewed, retrying", "error", err)
-			case ok:
+			if ok {
 				expiry.Reset(time.Until(until))
-			default: // the database's clock was changed
+			} else if err == nil { // another has it: the database's clock was changed
 				lose()
 			}
 		case <-held.Done():

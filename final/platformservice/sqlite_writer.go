@@ -22,7 +22,7 @@ var errWriterClosed = errors.New("the database is closed")
 type sqliteWriter struct {
 	db      *sql.DB
 	queue   chan *sqliteWrite // holds nothing: who waits to send is the queue
-	closing context.Context // ends when close is called
+	closing context.Context   // ends when close is called
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }

@@ -3,8 +3,11 @@ package platformservice
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -19,9 +22,13 @@ import (
 const (
 	sqlServerDatabaseExists     = 1801
 	sqlServerCannotOpenDatabase = 4060 // it is missing, or this login has no access
-	sqlServerDeadlock           = 1205
 	sqlServerDuplicateKey       = 2627 // of a constraint
 	sqlServerDuplicateIndexKey  = 2601
+	sqlServerDeadlock           = 1205
+	sqlServerLockTimeout        = 1222
+	sqlServerFilegroupFull      = 1105
+	sqlServerLogFull            = 9002
+	sqlServerShuttingDown       = 6005
 )
 
 // sqlServerStore keeps platforms in SQL Server.
@@ -256,5 +263,10 @@ func isSQLServerError(err error, numbers ...int32) bool {
 	return false
 }
 
-// sqlServerUnavailable reports whether a later call may succeed.
-func sqlServerUnavailable(err error) bool { return isSQLServerError(err, sqlServerDeadlock) }
+// sqlServerUnavailable reports whether err is one that a later call may not get:
+// the server is away, has chosen this transaction to end a deadlock, or is full.
+func sqlServerUnavailable(err error) bool {
+	var network net.Error
+	return errors.As(err, &network) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) ||
+		isSQLServerError(err, sqlServerDeadlock, sqlServerLockTimeout, sqlServerFilegroupFull, sqlServerLogFull, sqlServerShuttingDown)
+}

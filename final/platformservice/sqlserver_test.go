@@ -3,6 +3,8 @@ package platformservice
 import (
 	"crypto/rand"
 	"database/sql"
+	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"testing"
@@ -141,7 +143,11 @@ func TestOpenSQLServer(t *testing.T) {
 		err = store.migrate(t.Context())
 		require.ErrorContains(t, err, "platformsdb")
 		assert.NotContains(t, err.Error(), "s3cret")
-		assert.Error(t, store.ping(t.Context()))
+		assert.True(t, databaseUnavailable(store.ping(t.Context())))
+		_, err = store.createPlatform(t.Context(), platform{Name: "x", Publisher: "p", Cost: "1"})
+		assert.True(t, databaseUnavailable(err), "which is a 503")
+		_, _, err = store.createPlatformOnce(t.Context(), "key", platform{Name: "x", Publisher: "p", Cost: "1"})
+		assert.True(t, databaseUnavailable(err))
 	})
 }
 
@@ -155,4 +161,13 @@ func TestMissingDatabaseIsSeen(t *testing.T) {
 	assert.True(t, isSQLServerError(err, sqlServerCannotOpenDatabase))
 	wrongPassword := mssql.Error{Number: 18456, All: []mssql.Error{{Number: 18456}}}
 	assert.False(t, isSQLServerError(wrongPassword, sqlServerCannotOpenDatabase))
+}
+
+// TestSQLServerUnavailable: which errors a later call may not get.
+func TestSQLServerUnavailable(t *testing.T) {
+	for _, number := range []int32{sqlServerDeadlock, sqlServerLockTimeout, sqlServerFilegroupFull, sqlServerLogFull, sqlServerShuttingDown} {
+		assert.True(t, databaseUnavailable(fmt.Errorf("create platform: %w", mssql.Error{Number: number})), number)
+	}
+	assert.False(t, databaseUnavailable(mssql.Error{Number: sqlServerDuplicateKey}))
+	assert.False(t, databaseUnavailable(errors.New("a fault of ours")))
 }

@@ -266,7 +266,7 @@ func TestOpenStore(t *testing.T) {
 	}
 
 	t.Run("a folder that is not there is an error of migrate", func(t *testing.T) {
-		store, err := openStore("sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"), "FULL")
+		store, err := openStore("sqlite:"+filepath.Join(t.TempDir(), "missing", "x.db"), "FULL")
 		require.NoError(t, err)
 		defer store.close()
 		assert.Error(t, store.migrate(t.Context()))

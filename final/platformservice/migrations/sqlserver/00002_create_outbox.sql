@@ -11,7 +11,8 @@ CREATE TABLE dbo.Outbox (
 	CreatedAt   datetime2(3) NOT NULL CONSTRAINT DF_Outbox_CreatedAt DEFAULT SYSUTCDATETIME(),
 	PublishedAt datetime2(3) NULL -- NULL: pending
 );
-CREATE INDEX IX_Outbox_Pending ON dbo.Outbox (Id) WHERE PublishedAt IS NULL;
+-- With PublishedAt, or SQL Server reads the table to see that it is NULL.
+CREATE INDEX IX_Outbox_Pending ON dbo.Outbox (Id) INCLUDE (CreatedAt, PublishedAt) WHERE PublishedAt IS NULL;
 
 -- One row: which relay may publish, and until when.
 CREATE TABLE dbo.RelayLease (
