@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -27,7 +29,8 @@ type Config struct {
 
 	GRPCAddr string // where gRPC listens, host:port
 
-	MaxInFlight int // REST requests that are handled at once; more get a 503
+	SQLiteSynchronous string // FULL or NORMAL; see openSQLite
+	MaxInFlight       int    // REST requests that are handled at once; more get a 503
 }
 
 // ConfigFromEnv reads the settings with lookup, which is os.LookupEnv. The
@@ -49,7 +52,8 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 
 		GRPCAddr: env.addr("PLATFORMS_GRPC_ADDR", "localhost:5001"),
 
-		MaxInFlight: env.positive("HTTP_MAX_IN_FLIGHT", 256),
+		SQLiteSynchronous: env.oneOf("SQLITE_SYNCHRONOUS", "FULL", "NORMAL"),
+		MaxInFlight:       env.positive("HTTP_MAX_IN_FLIGHT", 256),
 	}
 	// Real data is not mixed with examples unless asked for.
 	cfg.Seed = env.boolean("SEED_DATA", !isSQLServer(cfg.DatabaseURL))
@@ -122,6 +126,15 @@ func (e *environment) required(name, fallback string) string {
 	value := e.text(name, fallback)
 	if value == "" {
 		e.errs = append(e.errs, fmt.Errorf("%s: must not be empty", name))
+	}
+	return value
+}
+
+// oneOf accepts the values; the first is the default.
+func (e *environment) oneOf(name string, values ...string) string {
+	value := e.text(name, values[0])
+	if !slices.Contains(values, value) {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is none of %s", name, value, strings.Join(values, ", ")))
 	}
 	return value
 }

@@ -31,6 +31,7 @@ func TestConfigFromEnv(t *testing.T) {
 			RabbitMQURL:            "amqp://localhost:5672/",
 			Exchange:               "trigger",
 			MaxInFlight:            256,
+			SQLiteSynchronous:      "FULL",
 		}, cfg)
 	})
 
@@ -46,6 +47,7 @@ func TestConfigFromEnv(t *testing.T) {
 			"RABBITMQ_URL":             "amqps://user:password@broker/vhost",
 			"RABBITMQ_EXCHANGE":        "other",
 			"HTTP_MAX_IN_FLIGHT":       "20",
+			"SQLITE_SYNCHRONOUS":       "NORMAL",
 		})
 		require.NoError(t, err)
 		assert.Equal(t, Config{
@@ -59,6 +61,7 @@ func TestConfigFromEnv(t *testing.T) {
 			RabbitMQURL:            "amqps://user:password@broker/vhost",
 			Exchange:               "other",
 			MaxInFlight:            20,
+			SQLiteSynchronous:      "NORMAL",
 		}, cfg)
 	})
 
@@ -94,6 +97,7 @@ func TestConfigFromEnv(t *testing.T) {
 		"COMMANDS_SERVICE_URL":     {"localhost:6000", "/api/c/platforms", "ftp://u:s3cret@host/", "http://", "http://u:s3cret@host:x/"},
 		"HTTP_MAX_IN_FLIGHT":       {"", "0", "-1", "x", "1.5", "1000001"},
 		"RABBITMQ_EXCHANGE":        {""},
+		"SQLITE_SYNCHRONOUS":       {"", "OFF", "full"},
 		"RABBITMQ_URL":             {"", "localhost:5672", "http://u:s3cret@host/", "amqp://u:s3cret@host:x/", "amqp://u:s3cret%@host/"},
 	} {
 		for _, value := range values {

@@ -12,10 +12,11 @@ import (
 
 // restAPI handles the HTTP requests of clients.
 type restAPI struct {
-	store     platformStore
-	commands  *commandsClient // nil: CommandsService is not notified
-	publisher Publisher       // nil: no event is published
-	log       *slog.Logger
+	store    platformStore
+	wake     func()          // called when there is a new event in the outbox; nil: nobody waits for one
+	commands *commandsClient // nil: CommandsService is not notified
+	log      *slog.Logger
+	inFlight keysInFlight
 }
 
 // handler returns the routes.
@@ -47,6 +48,16 @@ func (a *restAPI) get(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
+	key, err := idempotencyKey(r)
+	if err != nil {
+		return err
+	}
+	if key != "" {
+		if !a.inFlight.begin(key) {
+			return newProblem(http.StatusConflict, "the first request with this "+idempotencyHeader+" is still being handled")
+		}
+		defer a.inFlight.end(key)
+	}
 	var body platformCreate
 	if err := readJSON(w, r, &body); err != nil {
 		return err
@@ -55,18 +66,32 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
 	// finished, not left half done.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTimeout)
 	defer cancel()
-	created, err := a.store.createPlatform(ctx, body.toPlatform())
+	created, replayed, err := a.save(ctx, key, body.toPlatform())
 	if err != nil {
 		return err
 	}
-	a.log.InfoContext(ctx, "platform created", "id", created.ID, "name", created.Name)
-
-	// The platform is stored: whatever happens now, the response is a 201.
-	a.notifyCommands(ctx, created)
-	a.publish(ctx, created)
-
+	if replayed {
+		w.Header().Set(replayedHeader, "true")
+	} else {
+		a.log.InfoContext(ctx, "platform created", "id", created.ID, "name", created.Name)
+		a.notifyCommands(ctx, created) // whatever comes of it, the response is a 201: the platform is stored
+	}
 	w.Header().Set("Location", fmt.Sprintf("/api/platforms/%d", created.ID))
 	return writeJSON(w, http.StatusCreated, toPlatformRead(created))
+}
+
+// save stores p with its event, and with key unless that is empty. The relay
+// publishes the event: this does not wait for the bus.
+func (a *restAPI) save(ctx context.Context, key string, p platform) (created platform, replayed bool, err error) {
+	if key == "" {
+		created, err = a.store.createPlatform(ctx, p)
+	} else {
+		created, replayed, err = a.store.createPlatformOnce(ctx, key, p)
+	}
+	if err == nil && !replayed && a.wake != nil {
+		a.wake()
+	}
+	return created, replayed, err
 }
 
 // notifyCommands sends the platform to CommandsService and waits for the response.
@@ -79,22 +104,6 @@ func (a *restAPI) notifyCommands(ctx context.Context, p platform) {
 		return
 	}
 	a.log.InfoContext(ctx, "CommandsService notified", "id", p.ID)
-}
-
-// publish sends the event to the bus. It does not wait for any subscriber.
-func (a *restAPI) publish(ctx context.Context, p platform) {
-	if a.publisher == nil {
-		return
-	}
-	body, err := encodePlatformPublished(p)
-	if err == nil {
-		err = a.publisher.Publish(ctx, body)
-	}
-	if err != nil {
-		a.log.WarnContext(ctx, "event not published", "id", p.ID, "error", err)
-		return
-	}
-	a.log.InfoContext(ctx, "event published", "id", p.ID)
 }
 
 // protoFile returns the gRPC contract, for clients that generate their own code.
@@ -115,6 +124,8 @@ func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &p):
 	case errors.As(err, &fields):
 		p = invalid(fields)
+	case errors.Is(err, errKeyReused):
+		p = newProblem(http.StatusUnprocessableEntity, errKeyReused.Error())
 	case errors.Is(err, errNotFound):
 		p = notFound(r, "platform", "id")
 	case errors.Is(r.Context().Err(), context.Canceled):

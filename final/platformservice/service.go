@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"microcomm/final/internal/requestid"
 )
 
@@ -15,7 +17,7 @@ import (
 // Each start is followed by the defer that stops it, so that things stop in
 // the reverse order: first new requests, then what requests need.
 func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
-	store, err := openStore(cfg.DatabaseURL)
+	store, err := openStore(cfg.DatabaseURL, cfg.SQLiteSynchronous)
 	if err != nil {
 		return err
 	}
@@ -31,7 +33,10 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (PLATFORMS_HTTP_ADDR): %w", err)
 	}
-	api := &restAPI{store: store, publisher: publisher, log: log}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(newOutboxCollector(store))
+	relay := newRelay(store, oneByOne{publisher}, newRelayMetrics(registry), log)
+	api := &restAPI{store: store, wake: relay.wake, log: log}
 	if cfg.CommandsServiceURL != "" {
 		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
 		defer api.commands.close()
@@ -47,6 +52,9 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 		}
 		return err
 	}
+
+	relay.start()
+	defer relay.stop()
 
 	grpcListener, err := listenOn(parts.GRPCListener, cfg.GRPCAddr)
 	if err != nil {

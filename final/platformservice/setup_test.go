@@ -24,7 +24,7 @@ func lateDatabase(t testing.TB) (databaseURL string, come func()) {
 // startSetUp calls setUp on a new store.
 func startSetUp(t testing.TB, ctx context.Context, cfg Config) (store platformStore, logged *logCapture, result <-chan error) {
 	t.Helper()
-	store, err := openStore(cfg.DatabaseURL)
+	store, err := openStore(cfg.DatabaseURL, "FULL")
 	require.NoError(t, err)
 	log, logged := captureLog()
 	ctx, cancel := context.WithCancel(ctx)

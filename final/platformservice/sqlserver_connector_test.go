@@ -511,7 +511,7 @@ func TestLostConnection(t *testing.T) {
 	}
 
 	t.Run("a write fails once at most, and is not sent twice", func(t *testing.T) {
-		sent, respond := count("INSERT", respondTDS)
+		sent, respond := count("INSERT INTO dbo.Platforms", respondTDS)
 		server := startTDS(t, respond)
 		store := idleStore(t, server)
 		server.closeConnections()
@@ -525,7 +525,7 @@ func TestLostConnection(t *testing.T) {
 	})
 
 	t.Run("a write that may have been done is not sent again", func(t *testing.T) {
-		sent, respond := count("INSERT", hangUp)
+		sent, respond := count("INSERT INTO dbo.Platforms", hangUp)
 		err := storeCalls()["createPlatform"](t.Context(), openTDS(t, startTDS(t, respond).url))
 		assert.True(t, sqlServerUnavailable(err), err)
 		assert.EqualValues(t, 1, sent.Load())

@@ -49,7 +49,7 @@ func TestSQLServer(t *testing.T) {
 		stores := make([]platformStore, 6)
 		for i := range stores {
 			var err error
-			stores[i], err = openStore(url)
+			stores[i], err = openStore(url, "FULL")
 			require.NoError(t, err)
 			defer stores[i].close()
 		}
@@ -129,7 +129,7 @@ func TestOpenSQLServer(t *testing.T) {
 		"a URL":                           "sqlserver://SA:pa55%20w0rd%25@mssql-clusterip-srv:1433?database=platformsdb",
 	} {
 		t.Run("understands "+form, func(t *testing.T) {
-			store, err := openStore(url)
+			store, err := openStore(url, "FULL")
 			require.NoError(t, err)
 			defer store.close()
 			config := store.(*sqlServerStore).config
@@ -142,7 +142,7 @@ func TestOpenSQLServer(t *testing.T) {
 	}
 
 	t.Run("understands quoted values", func(t *testing.T) {
-		store, err := openStore(`Password="a;Server=other;b=""c""";Database=x;Server=right`)
+		store, err := openStore(`Password="a;Server=other;b=""c""";Database=x;Server=right`, "FULL")
 		require.NoError(t, err)
 		defer store.close()
 		config := store.(*sqlServerStore).config
@@ -165,20 +165,24 @@ func TestOpenSQLServer(t *testing.T) {
 		"an ADO.NET form with a port too large": "Server=localhost,99999;Database=x;User Id=SA;Password=s3cret",
 	} {
 		t.Run("refuses "+what+" without showing the password", func(t *testing.T) {
-			_, err := openStore(url)
+			_, err := openStore(url, "FULL")
 			require.ErrorContains(t, err, "DATABASE_URL")
 			assert.NotContains(t, err.Error(), "s3cret")
 		})
 	}
 
 	t.Run("a server that is away is an error without the password", func(t *testing.T) {
-		store, err := openStore("sqlserver://SA:s3cret@127.0.0.1:1?database=platformsdb&dial+timeout=1")
+		store, err := openStore("sqlserver://SA:s3cret@127.0.0.1:1?database=platformsdb&dial+timeout=1", "FULL")
 		require.NoError(t, err)
 		defer store.close()
 		err = store.migrate(t.Context())
 		require.ErrorContains(t, err, "platformsdb")
 		assert.NotContains(t, err.Error(), "s3cret")
-		assert.Error(t, store.ping(t.Context()))
+		assert.True(t, databaseUnavailable(store.ping(t.Context())))
+		_, err = store.createPlatform(t.Context(), platform{Name: "x", Publisher: "p", Cost: "1"})
+		assert.True(t, databaseUnavailable(err), "which is a 503")
+		_, _, err = store.createPlatformOnce(t.Context(), "key", platform{Name: "x", Publisher: "p", Cost: "1"})
+		assert.True(t, databaseUnavailable(err))
 	})
 }
 

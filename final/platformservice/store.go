@@ -30,6 +30,11 @@ type platformStore interface {
 	// createPlatform stores p under a new id, and returns it with that id. The
 	// ID of p is ignored.
 	createPlatform(ctx context.Context, p platform) (platform, error)
+	// createPlatformOnce does the same, and stores the idempotency key with it. A
+	// key that is stored already creates nothing: when it came with an equal p
+	// the platform is replayed as it was created then; otherwise the error is
+	// errKeyReused.
+	createPlatformOnce(ctx context.Context, key string, p platform) (created platform, replayed bool, err error)
 	// createIfEmpty stores the platforms, all or none, if there is none yet. Of
 	// several concurrent callers one stores them.
 	createIfEmpty(ctx context.Context, platforms []platform) error
@@ -37,9 +42,12 @@ type platformStore interface {
 	ping(ctx context.Context) error
 	// close waits for running calls and closes the connections.
 	close() error
+
+	outboxStore
 }
 
 // openStore returns the store that url names. It connects to nothing yet.
+// sqliteSynchronous is FULL or NORMAL, for a SQLite file; see openSQLite.
 //
 //	sqlite::memory:      a database of this process alone, gone with it
 //	sqlite:FILE          a SQLite file
@@ -48,9 +56,9 @@ type platformStore interface {
 //
 // The last is an ADO.NET connection string. No error shows the url: it may hold
 // a password.
-func openStore(url string) (platformStore, error) {
+func openStore(url, sqliteSynchronous string) (platformStore, error) {
 	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
-		return openSQLite(file)
+		return openSQLite(file, sqliteSynchronous)
 	}
 	if isSQLServer(url) {
 		return openSQLServer(url)
