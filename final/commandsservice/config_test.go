@@ -2,6 +2,7 @@ package commandsservice
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,6 +26,9 @@ func TestConfigFromEnv(t *testing.T) {
 			RabbitMQURL: "amqp://localhost:5672/",
 			Exchange:    "trigger",
 			GRPCTarget:  "localhost:5001",
+
+			DatabaseWait:         time.Minute,
+			BackfillReadyTimeout: 30 * time.Second,
 		}, cfg)
 	})
 
@@ -35,6 +39,9 @@ func TestConfigFromEnv(t *testing.T) {
 			"RABBITMQ_URL":          "amqp://user:s3cret@rabbitmq:5672/",
 			"RABBITMQ_EXCHANGE":     "other",
 			"PLATFORMS_GRPC_TARGET": "platforms:777",
+
+			"COMMANDS_DATABASE_WAIT": "2m",
+			"BACKFILL_READY_TIMEOUT": "5s",
 		})
 		require.NoError(t, err)
 		assert.Equal(t, Config{
@@ -43,13 +50,19 @@ func TestConfigFromEnv(t *testing.T) {
 			RabbitMQURL: "amqp://user:s3cret@rabbitmq:5672/",
 			Exchange:    "other",
 			GRPCTarget:  "platforms:777",
+
+			DatabaseWait:         2 * time.Minute,
+			BackfillReadyTimeout: 5 * time.Second,
 		}, cfg)
 	})
 
 	for name, values := range map[string][]string{
-		"COMMANDS_HTTP_ADDR":    {"", ":", "localhost", "localhost:"},
-		"RABBITMQ_URL":          {"", "localhost:5672", "http://user:s3cret@host/", "amqp://user:s3cret@host:port/", "amqp://user:s3 cret@host/"},
-		"RABBITMQ_EXCHANGE":     {""},
+		"COMMANDS_HTTP_ADDR":     {"", ":", "localhost", "localhost:"},
+		"RABBITMQ_URL":           {"", "localhost:5672", "http://user:s3cret@host/", "amqp://user:s3cret@host:port/", "amqp://user:s3 cret@host/"},
+		"RABBITMQ_EXCHANGE":      {""},
+		"COMMANDS_DATABASE_WAIT": {"", "0s", "-1s", "5", "soon"},
+		"BACKFILL_READY_TIMEOUT": {"", "0s", "-1s", "5", "soon"},
+
 		"PLATFORMS_GRPC_TARGET": {"", ":", "platforms", "http://platforms:777"},
 	} {
 		for _, value := range values {

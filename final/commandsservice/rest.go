@@ -113,6 +113,9 @@ func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(r.Context().Err(), context.Canceled):
 		log.Debug("client disconnected")
 		return // nobody is there to read a response
+	case databaseUnavailable(err):
+		log.Warn("database unavailable")
+		p = unavailable(w, "the database is unavailable; retry later")
 	default:
 		log.Error("request failed")
 		p = newProblem(http.StatusInternalServerError, "internal error; the service's log has the cause")

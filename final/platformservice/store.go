@@ -22,6 +22,9 @@ type platformStore interface {
 	migrate(ctx context.Context) error
 	// platforms returns all platforms in id order.
 	platforms(ctx context.Context) ([]platform, error)
+	// platformsAfter returns platforms with greater ids than id, in id order and
+	// at most limit.
+	platformsAfter(ctx context.Context, id int32, limit int) ([]platform, error)
 	// platform returns one platform, or errNotFound.
 	platform(ctx context.Context, id int32) (platform, error)
 	// createPlatform stores p under a new id, and returns it with that id. The

@@ -38,6 +38,26 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		assert.Equal(t, created, platforms)
 	})
 
+	t.Run("a page has the platforms after an id, in id order", func(t *testing.T) {
+		store := open(t)
+		var created []platform
+		for _, name := range []string{"c", "a", "b", "d"} {
+			created = append(created, createPlatform(t, store, name))
+		}
+		for _, row := range []struct {
+			after int32
+			limit int
+			want  []platform
+		}{
+			{0, 10, created}, {-1, 4, created}, {0, 2, created[:2]}, {created[1].ID, 1, created[2:3]},
+			{created[1].ID, 2, created[2:]}, {created[3].ID, 1, nil}, {math.MaxInt32, 1, nil},
+		} {
+			page, err := store.platformsAfter(t.Context(), row.after, row.limit)
+			require.NoError(t, err)
+			assert.Equal(t, row.want, page, "%d after %d", row.limit, row.after)
+		}
+	})
+
 	t.Run("an id that nobody has is errNotFound", func(t *testing.T) {
 		store := open(t)
 		known := createPlatform(t, store, "x")
