@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -19,7 +20,9 @@ type Config struct {
 
 	GRPCTarget string // PlatformService's gRPC server, host:port
 
-	MaxInFlight int // REST requests that are handled at once; more get a 503
+	MaxInFlight          int           // REST requests that are handled at once; more get a 503
+	DatabaseWait         time.Duration // how long to wait at start for a database that is not up
+	BackfillReadyTimeout time.Duration // how long the service is unready for a first backfill that does not end
 }
 
 // ConfigFromEnv reads the settings with lookup, which is os.LookupEnv. The
@@ -36,7 +39,9 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 
 		GRPCTarget: env.addr("PLATFORMS_GRPC_TARGET", "localhost:5001"),
 
-		MaxInFlight: env.positive("HTTP_MAX_IN_FLIGHT", 256),
+		MaxInFlight:          env.positive("HTTP_MAX_IN_FLIGHT", 256),
+		DatabaseWait:         env.duration("COMMANDS_DATABASE_WAIT", time.Minute),
+		BackfillReadyTimeout: env.duration("BACKFILL_READY_TIMEOUT", 30*time.Second),
 	}
 	return cfg, errors.Join(env.errs...)
 }
@@ -60,6 +65,16 @@ func (e *environment) addr(name, fallback string) string {
 	value := e.text(name, fallback)
 	if _, port, err := net.SplitHostPort(value); err != nil || port == "" {
 		e.errs = append(e.errs, fmt.Errorf("%s: %q is not an address such as %s", name, value, fallback))
+	}
+	return value
+}
+
+// duration accepts positive durations.
+func (e *environment) duration(name string, fallback time.Duration) time.Duration {
+	text := e.text(name, fallback.String())
+	value, err := time.ParseDuration(text)
+	if err != nil || value <= 0 {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is not a duration such as 2s", name, text))
 	}
 	return value
 }

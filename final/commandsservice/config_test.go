@@ -2,6 +2,7 @@ package commandsservice
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -26,6 +27,9 @@ func TestConfigFromEnv(t *testing.T) {
 			Exchange:    "trigger",
 			GRPCTarget:  "localhost:5001",
 			MaxInFlight: 256,
+
+			DatabaseWait:         time.Minute,
+			BackfillReadyTimeout: 30 * time.Second,
 		}, cfg)
 	})
 
@@ -37,6 +41,9 @@ func TestConfigFromEnv(t *testing.T) {
 			"RABBITMQ_EXCHANGE":     "other",
 			"PLATFORMS_GRPC_TARGET": "platforms:777",
 			"HTTP_MAX_IN_FLIGHT":    "20",
+
+			"COMMANDS_DATABASE_WAIT": "2m",
+			"BACKFILL_READY_TIMEOUT": "5s",
 		})
 		require.NoError(t, err)
 		assert.Equal(t, Config{
@@ -46,14 +53,20 @@ func TestConfigFromEnv(t *testing.T) {
 			Exchange:    "other",
 			GRPCTarget:  "platforms:777",
 			MaxInFlight: 20,
+
+			DatabaseWait:         2 * time.Minute,
+			BackfillReadyTimeout: 5 * time.Second,
 		}, cfg)
 	})
 
 	for name, values := range map[string][]string{
-		"COMMANDS_HTTP_ADDR":    {"", ":", "localhost", "localhost:"},
-		"RABBITMQ_URL":          {"", "localhost:5672", "http://user:s3cret@host/", "amqp://user:s3cret@host:port/", "amqp://user:s3 cret@host/"},
-		"HTTP_MAX_IN_FLIGHT":    {"", "0", "-1", "x", "1.5", "1000001"},
-		"RABBITMQ_EXCHANGE":     {""},
+		"COMMANDS_HTTP_ADDR":     {"", ":", "localhost", "localhost:"},
+		"RABBITMQ_URL":           {"", "localhost:5672", "http://user:s3cret@host/", "amqp://user:s3cret@host:port/", "amqp://user:s3 cret@host/"},
+		"HTTP_MAX_IN_FLIGHT":     {"", "0", "-1", "x", "1.5", "1000001"},
+		"RABBITMQ_EXCHANGE":      {""},
+		"COMMANDS_DATABASE_WAIT": {"", "0s", "-1s", "5", "soon"},
+		"BACKFILL_READY_TIMEOUT": {"", "0s", "-1s", "5", "soon"},
+
 		"PLATFORMS_GRPC_TARGET": {"", ":", "platforms", "http://platforms:777"},
 	} {
 		for _, value := range values {

@@ -6,6 +6,9 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace/noop"
+
 	"microcomm/final/internal/requestid"
 )
 
@@ -20,22 +23,32 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 		return err
 	}
 	defer store.close()
-	if err := store.migrate(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil // stopped while starting
-		}
-		return err
-	}
+
+	registry := prometheus.NewRegistry()
+	tracer := noop.NewTracerProvider().Tracer("")
+	backfill := newBackfill(newPlatformsClient(cfg.GRPCTarget), store, cfg.BackfillReadyTimeout, newBackfillMetrics(registry), log)
 
 	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (COMMANDS_HTTP_ADDR): %w", err)
 	}
 	api := &restAPI{store: store, log: log}
-	health := newHealth(store.ping)
+	health := newHealth(func(ctx context.Context) error {
+		if err := backfill.check(ctx); err != nil {
+			return err
+		}
+		return store.ping(ctx)
+	})
 	web := startHTTP(listener, requestid.Handler(health.handler(limitInFlight(cfg.MaxInFlight, api.handler()))))
 	defer web.stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
+
+	if err := setUp(ctx, store, cfg.DatabaseWait, log); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped while starting
+		}
+		return err
+	}
 
 	// In the background, for as long as the service runs: events are received,
 	// and what was missed before is fetched.
@@ -43,14 +56,13 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	backgroundCtx, stopBackground := context.WithCancel(ctx)
 	defer background.Wait()
 	defer stopBackground()
-	backfill := newBackfill(&platformsClient{target: cfg.GRPCTarget}, store, log)
 	background.Go(func() { backfill.run(backgroundCtx) })
-	events := &eventProcessor{store: store, onLoss: backfill.request, log: log}
+	events := &eventProcessor{store: store, metrics: newEventMetrics(registry), tracer: tracer, log: log}
 	subscriber := parts.Subscriber
 	if subscriber == nil {
 		subscriber = NewRabbitMQSubscriber(cfg.RabbitMQURL, cfg.Exchange, log)
 	}
-	background.Go(func() { subscriber.Run(backgroundCtx, events.process, backfill.request) })
+	background.Go(func() { subscriber.Run(backgroundCtx, oneByOne(events, backfill.request), backfill.request) })
 
 	health.set("ready")
 	defer health.set("stopping")

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,6 +26,9 @@ func testConfig(t *testing.T) Config {
 		Exchange:    "unused",
 		GRPCTarget:  "127.0.0.1:1",
 		MaxInFlight: 100,
+
+		DatabaseWait:         patience,
+		BackfillReadyTimeout: time.Millisecond,
 	}
 }
 
@@ -67,11 +71,11 @@ func (s *testService) loggedAddr(t *testing.T, message string) string {
 	return addr
 }
 
-// waitReady returns when the service serves.
+// waitReady returns when the service says that it is ready.
 func (s *testService) waitReady(t *testing.T) {
 	t.Helper()
 	eventually(t, "a service that is ready", func() bool {
-		return send(t, "GET", s.url+"/api/c/platforms", "").status == http.StatusOK
+		return send(t, "GET", s.url+"/readyz", "").status == http.StatusOK
 	})
 }
 
@@ -173,8 +177,25 @@ func TestRun(t *testing.T) {
 		} {
 			cfg := testConfig(t)
 			cfg.DatabaseURL = url
+			cfg.DatabaseWait = 10 * time.Millisecond
 			log, _ := captureLog()
 			assert.ErrorContains(t, Run(t.Context(), cfg, log), want)
 		}
 	})
+}
+
+// TestRunIsReadyAfterItsFirstBackfill: it serves meanwhile.
+func TestRunIsReadyAfterItsFirstBackfill(t *testing.T) {
+	proxy := newTCPProxy(t, startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"})))
+	cfg := testConfig(t)
+	cfg.GRPCTarget = proxy.addr
+	cfg.BackfillReadyTimeout = patience
+	service := startService(t, cfg)
+	eventually(t, "an attempt", func() bool { return len(service.log.lines("backfill failed")) > 0 })
+	requireProblem(t, send(t, "GET", service.url+"/readyz", ""), http.StatusServiceUnavailable)
+	eventually(t, "a response", func() bool { return send(t, "GET", service.url+"/api/c/platforms", "").status == http.StatusOK })
+
+	proxy.restore()
+	eventually(t, "a service that is ready", func() bool { return send(t, "GET", service.url+"/readyz", "").status == http.StatusOK })
+	requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 }

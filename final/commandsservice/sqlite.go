@@ -7,25 +7,11 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/mattn/go-sqlite3"
+	"github.com/pressly/goose/v3"
 )
-
-// sqliteSchema creates the tables. platforms.id is internal to this database;
-// what others call a platform's id is external_id.
-const sqliteSchema = `
-CREATE TABLE IF NOT EXISTS platforms (
-	id          INTEGER PRIMARY KEY AUTOINCREMENT,
-	external_id INTEGER NOT NULL UNIQUE,
-	name        TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS commands (
-	id           INTEGER PRIMARY KEY AUTOINCREMENT,
-	how_to       TEXT NOT NULL,
-	command_line TEXT NOT NULL,
-	platform_id  INTEGER NOT NULL REFERENCES platforms (id)
-);
-CREATE INDEX IF NOT EXISTS commands_platform ON commands (platform_id);`
 
 // sqliteApplicationID marks a database file as CommandsService's: "mcCo". See
 // https://www.sqlite.org/pragma.html#pragma_application_id.
@@ -70,10 +56,7 @@ func (s *sqliteStore) migrate(ctx context.Context) error {
 	if err := s.claim(ctx); err != nil {
 		return err
 	}
-	if _, err := s.db.ExecContext(ctx, sqliteSchema); err != nil {
-		return fmt.Errorf("create tables: %w", err)
-	}
-	return nil
+	return runMigrations(ctx, s.db, goose.DialectSQLite3, "migrations/sqlite")
 }
 
 // claim marks an empty database as CommandsService's. It leaves every other
@@ -121,15 +104,8 @@ func (s *sqliteStore) platforms(ctx context.Context) ([]platform, error) {
 }
 
 func (s *sqliteStore) platform(ctx context.Context, externalID int32) (platform, error) {
-	p := platform{ExternalID: externalID}
-	err := s.db.QueryRowContext(ctx, `SELECT name FROM platforms WHERE external_id = ?`, externalID).Scan(&p.Name)
-	if errors.Is(err, sql.ErrNoRows) {
-		return platform{}, errPlatformNotFound
-	}
-	if err != nil {
-		return platform{}, fmt.Errorf("get platform %d: %w", externalID, err)
-	}
-	return p, nil
+	row := s.db.QueryRowContext(ctx, `SELECT name FROM platforms WHERE external_id = ?`, externalID)
+	return scanPlatform(row, externalID)
 }
 
 func (s *sqliteStore) addPlatform(ctx context.Context, p platform) (bool, error) {
@@ -144,6 +120,49 @@ func (s *sqliteStore) addPlatform(ctx context.Context, p platform) (bool, error)
 		return false, fmt.Errorf("add platform %d: %w", p.ExternalID, err)
 	}
 	return count == 1, nil
+}
+
+// upsertRows is how many rows one INSERT has: enough that the statement's own
+// cost is small.
+const upsertRows = 100
+
+func (s *sqliteStore) upsertPlatforms(ctx context.Context, platforms []platform) (int, error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("upsert platforms: %w", err)
+	}
+	defer conn.Close()
+	// WithoutCancel: database/sql closes the connection of a transaction whose
+	// context ends, and a database in memory would be gone with it. The statements
+	// end with ctx all the same. Begin takes the write lock at once (_txlock).
+	tx, err := conn.BeginTx(context.WithoutCancel(ctx), nil)
+	if err != nil {
+		return 0, fmt.Errorf("upsert platforms: %w", err)
+	}
+	defer tx.Rollback() // does nothing after Commit
+	stored := 0
+	for rows := range slices.Chunk(lastOfEach(platforms), upsertRows) {
+		values := make([]any, 0, 2*upsertRows)
+		for _, p := range rows {
+			values = append(values, p.ExternalID, p.Name)
+		}
+		// A row whose name is the same is not written, and not counted.
+		result, err := tx.ExecContext(ctx, `INSERT INTO platforms (external_id, name) VALUES (?, ?)`+
+			strings.Repeat(`, (?, ?)`, len(rows)-1)+
+			` ON CONFLICT (external_id) DO UPDATE SET name = excluded.name WHERE name <> excluded.name`, values...)
+		if err != nil {
+			return 0, fmt.Errorf("upsert platforms: %w", err)
+		}
+		count, err := result.RowsAffected()
+		if err != nil {
+			return 0, fmt.Errorf("upsert platforms: %w", err)
+		}
+		stored += int(count)
+	}
+	if err := tx.Commit(); err != nil {
+		return 0, fmt.Errorf("upsert platforms: %w", err)
+	}
+	return stored, nil
 }
 
 func (s *sqliteStore) commands(ctx context.Context, platformID int32) ([]command, error) {
@@ -164,32 +183,19 @@ func (s *sqliteStore) command(ctx context.Context, platformID, commandID int32) 
 	if _, err := s.platform(ctx, platformID); err != nil {
 		return command{}, err
 	}
-	c := command{ID: commandID, PlatformID: platformID}
-	err := s.db.QueryRowContext(ctx, `
+	row := s.db.QueryRowContext(ctx, `
 		SELECT c.how_to, c.command_line
 		FROM commands c JOIN platforms p ON p.id = c.platform_id
-		WHERE p.external_id = ? AND c.id = ?`, platformID, commandID).Scan(&c.HowTo, &c.CommandLine)
-	if errors.Is(err, sql.ErrNoRows) {
-		return command{}, errCommandNotFound
-	}
-	if err != nil {
-		return command{}, fmt.Errorf("get command %d of platform %d: %w", commandID, platformID, err)
-	}
-	return c, nil
+		WHERE p.external_id = ? AND c.id = ?`, platformID, commandID)
+	return scanCommand(row, platformID, commandID)
 }
 
 func (s *sqliteStore) createCommand(ctx context.Context, c command) (command, error) {
-	err := s.db.QueryRowContext(ctx, `
+	row := s.db.QueryRowContext(ctx, `
 		INSERT INTO commands (how_to, command_line, platform_id)
 		SELECT ?, ?, id FROM platforms WHERE external_id = ?
-		RETURNING id`, c.HowTo, c.CommandLine, c.PlatformID).Scan(&c.ID)
-	if errors.Is(err, sql.ErrNoRows) {
-		return command{}, errPlatformNotFound
-	}
-	if err != nil {
-		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
-	}
-	return c, nil
+		RETURNING id`, c.HowTo, c.CommandLine, c.PlatformID)
+	return scanCreated(row, c)
 }
 
 func (s *sqliteStore) ping(ctx context.Context) error {

@@ -166,24 +166,23 @@ func TestSubscriber(t *testing.T) {
 
 	t.Run("a body that makes no sense does not stop the next", func(t *testing.T) {
 		broker := newTestBroker(t)
-		store := memoryStore(t)
-		log, logged := captureLog()
+		events := newTestProcessor(t)
 		connected := make(chan struct{}, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		stopped := make(chan struct{})
 		go func() {
 			defer close(stopped)
-			NewRabbitMQSubscriber(broker.url, broker.exchange, log).Run(ctx,
-				(&eventProcessor{store: store, log: log}).process, func() { connected <- struct{}{} })
+			NewRabbitMQSubscriber(broker.url, broker.exchange, events.log).Run(ctx,
+				oneByOne(events.eventProcessor, nil), func() { connected <- struct{}{} })
 		}()
 		defer func() { cancel(); receive(t, "the end of Run", stopped) }()
 		receive(t, "a connection", connected)
 		for _, body := range []string{"", "{", "\x00\xff", recordedEvent} {
 			require.True(t, broker.publish(t, body))
 		}
-		eventually(t, "the platform", func() bool { return len(logged.lines("platform received by event")) == 1 })
-		assert.Len(t, logged.lines("event dropped"), 3)
-		requirePlatforms(t, store, 1)
+		eventually(t, "the platform", func() bool { return len(events.logged.lines("platform received by event")) == 1 })
+		assert.Len(t, events.logged.lines("event dropped"), 3)
+		requirePlatforms(t, events.store, 1)
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
 
 	"microcomm/final/proto"
 )
@@ -23,7 +24,9 @@ type grpcServer struct {
 func startGRPC(listener net.Listener, api *grpcAPI) *grpcServer {
 	s := &grpcServer{
 		// A connection that says nothing delays the stop for this long.
-		server: grpc.NewServer(grpc.ConnectionTimeout(requestTimeout)),
+		server: grpc.NewServer(grpc.ConnectionTimeout(requestTimeout),
+			// A client that is gone without a word holds its streams for this long.
+			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: requestTimeout})),
 		failed: make(chan error, 1),
 	}
 	proto.RegisterGrpcPlatformServer(s.server, api)

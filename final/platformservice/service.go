@@ -60,7 +60,7 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	if err != nil {
 		return fmt.Errorf("listen for gRPC (PLATFORMS_GRPC_ADDR): %w", err)
 	}
-	rpc := startGRPC(grpcListener, &grpcAPI{store: store, log: log})
+	rpc := startGRPC(grpcListener, &grpcAPI{store: store, log: log, stopping: ctx.Done()})
 	defer stopBoth(web, rpc)
 	log.Info("listening for gRPC", "addr", grpcListener.Addr())
 

@@ -242,6 +242,10 @@ func storeCalls() map[string]func(context.Context, platformStore) error {
 			_, err := s.platforms(ctx)
 			return err
 		},
+		"platformsAfter": func(ctx context.Context, s platformStore) error {
+			_, err := s.platformsAfter(ctx, 0, 10)
+			return err
+		},
 		"platform": func(ctx context.Context, s platformStore) error {
 			_, err := s.platform(ctx, 1)
 			return err
