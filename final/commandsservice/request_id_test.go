@@ -27,7 +27,7 @@ func (h idHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 func TestRequestID(t *testing.T) {
 	log, logged := captureLog()
 	store := memoryStore(t)
-	health := newHealth(store.ping)
+	health := newHealth(check{name: "database", run: store.ping})
 	api := &restAPI{store: store, log: slog.New(idHandler{log.Handler()})}
 	url := serve(t, requestid.Handler(health.handler(limitInFlight(1, api.handler()))))
 

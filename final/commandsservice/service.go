@@ -6,10 +6,10 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"microcomm/final/internal/requestid"
+	"microcomm/final/internal/telemetry"
 )
 
 // RunWith runs the service with parts of its caller's, until ctx ends, and then
@@ -24,7 +24,9 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	}
 	defer store.close()
 
-	registry := prometheus.NewRegistry()
+	registry := telemetry.NewRegistry()
+	registry.MustRegister(store.collectors()...)
+	metrics := telemetry.NewHTTP(registry)
 	tracer := noop.NewTracerProvider().Tracer("")
 	backfill := newBackfill(newPlatformsClient(cfg.GRPCTarget), store, cfg.BackfillReadyTimeout, newBackfillMetrics(registry), log)
 
@@ -33,13 +35,10 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 		return fmt.Errorf("listen for HTTP (COMMANDS_HTTP_ADDR): %w", err)
 	}
 	api := &restAPI{store: store, log: log}
-	health := newHealth(func(ctx context.Context) error {
-		if err := backfill.check(ctx); err != nil {
-			return err
-		}
-		return store.ping(ctx)
-	})
-	web := startHTTP(listener, requestid.Handler(health.handler(limitInFlight(cfg.MaxInFlight, api.handler()))))
+	health := newHealth(
+		check{name: "database", failing: "the database does not respond", run: store.ping},
+		check{name: "backfill", failing: "the first backfill has not ended", run: backfill.check})
+	web := startHTTP(listener, requestid.Handler(metrics.Handler(health.handler(limitInFlight(cfg.MaxInFlight, api.handler())))))
 	defer web.stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
 

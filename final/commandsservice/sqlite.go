@@ -11,6 +11,8 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // sqliteApplicationID marks a database file as CommandsService's: "mcCo". See
@@ -204,6 +206,10 @@ func (s *sqliteStore) ping(ctx context.Context) error {
 		return fmt.Errorf("query platforms: %w", err)
 	}
 	return nil
+}
+
+func (s *sqliteStore) collectors() []prometheus.Collector {
+	return []prometheus.Collector{collectors.NewDBStatsCollector(s.db, "commands")}
 }
 
 func (s *sqliteStore) close() error { return s.db.Close() }

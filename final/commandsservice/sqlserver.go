@@ -10,6 +10,8 @@ import (
 	"unicode/utf16"
 
 	"github.com/pressly/goose/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"microcomm/final/internal/sqlserver"
 )
@@ -228,6 +230,10 @@ func (s *sqlServerStore) ping(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+func (s *sqlServerStore) collectors() []prometheus.Collector {
+	return []prometheus.Collector{collectors.NewDBStatsCollector(s.db.DB, "commands")}
 }
 
 func (s *sqlServerStore) close() error { return s.db.Close() }

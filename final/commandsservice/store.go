@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"microcomm/final/internal/sqlserver"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // errPlatformNotFound is returned for a platform that the store does not have.
@@ -51,6 +53,8 @@ type commandStore interface {
 	createCommand(ctx context.Context, c command) (command, error)
 	// ping returns an error when the tables cannot be queried.
 	ping(ctx context.Context) error
+	// collectors returns the metrics of the connection pools, go_sql_*.
+	collectors() []prometheus.Collector
 	// close waits for running calls and closes the connections.
 	close() error
 }

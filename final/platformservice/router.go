@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gorilla/mux"
+
+	"microcomm/final/internal/telemetry"
 )
 
 // requestTimeout bounds the handling of one request.
@@ -43,6 +45,7 @@ func newRouter(fail func(http.ResponseWriter, *http.Request, error)) *router {
 // handle registers the handlers of a path. {name} in it stands for one element.
 func (rt *router) handle(path string, handlers methods) {
 	rt.paths.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		telemetry.SetRoute(r.Context(), path)
 		err := handlers.handle(w, r)
 		if err != nil {
 			rt.fail(w, r, err)

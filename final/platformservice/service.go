@@ -6,9 +6,8 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"microcomm/final/internal/requestid"
+	"microcomm/final/internal/telemetry"
 )
 
 // RunWith runs the service with parts of its caller's, until ctx ends, and then
@@ -33,16 +32,18 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (PLATFORMS_HTTP_ADDR): %w", err)
 	}
-	registry := prometheus.NewRegistry()
+	registry := telemetry.NewRegistry()
+	registry.MustRegister(store.collectors()...)
 	registry.MustRegister(newOutboxCollector(store))
+	metrics := telemetry.NewHTTP(registry)
 	relay := newRelay(store, oneByOne{publisher}, newRelayMetrics(registry), log)
 	api := &restAPI{store: store, wake: relay.wake, log: log}
 	if cfg.CommandsServiceURL != "" {
 		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
 		defer api.commands.close()
 	}
-	health := newHealth(store.ping)
-	web := startHTTP(listener, requestid.Handler(health.handler(limitInFlight(cfg.MaxInFlight, api.handler()))))
+	health := newHealth(check{name: "database", failing: "the database does not respond", run: store.ping})
+	web := startHTTP(listener, requestid.Handler(metrics.Handler(health.handler(limitInFlight(cfg.MaxInFlight, api.handler())))))
 	defer web.stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
 

@@ -11,6 +11,8 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // sqliteApplicationID marks a database file as PlatformService's: "mcPl". See
@@ -201,6 +203,13 @@ func (s *sqliteStore) ping(ctx context.Context) error {
 		return fmt.Errorf("query platforms: %w", err)
 	}
 	return nil
+}
+
+func (s *sqliteStore) collectors() []prometheus.Collector {
+	if s.writes == s.db {
+		return []prometheus.Collector{collectors.NewDBStatsCollector(s.db, "platforms")}
+	}
+	return []prometheus.Collector{collectors.NewDBStatsCollector(s.db, "platforms"), collectors.NewDBStatsCollector(s.writes, "platforms writer")}
 }
 
 func (s *sqliteStore) close() error {

@@ -12,6 +12,8 @@ import (
 	mssql "github.com/microsoft/go-mssqldb"
 	"github.com/microsoft/go-mssqldb/msdsn"
 	"github.com/pressly/goose/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // maxConnections is how many connections are opened, and kept while idle. By
@@ -290,6 +292,10 @@ func (s *sqlServerStore) createIfEmpty(ctx context.Context, platforms []platform
 		return fmt.Errorf("create if empty: %w", err)
 	}
 	return nil
+}
+
+func (s *sqlServerStore) collectors() []prometheus.Collector {
+	return []prometheus.Collector{collectors.NewDBStatsCollector(s.db, "platforms")}
 }
 
 func (s *sqlServerStore) close() error { return s.db.Close() }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // errNotFound is returned for a platform that the store does not have.
@@ -40,6 +42,8 @@ type platformStore interface {
 	createIfEmpty(ctx context.Context, platforms []platform) error
 	// ping returns an error when the tables cannot be queried.
 	ping(ctx context.Context) error
+	// collectors returns the metrics of the connection pools, go_sql_*.
+	collectors() []prometheus.Collector
 	// close waits for running calls and closes the connections.
 	close() error
 
