@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // RunWith runs the service with parts of its caller's, until ctx ends, and then
@@ -46,9 +48,11 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	events := &eventProcessor{store: store, onLoss: backfill.request, log: log}
 	subscriber := parts.Subscriber
 	if subscriber == nil {
-		subscriber = NewRabbitMQSubscriber(cfg.RabbitMQURL, cfg.Exchange, log)
+		registry := prometheus.NewRegistry()
+		consumed := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "events_consumed_total"}, []string{"result"})
+		subscriber = NewRabbitMQSubscriber(cfg, registry, consumed, log)
 	}
-	background.Go(func() { subscriber.Run(backgroundCtx, events.process, backfill.request) })
+	background.Go(func() { subscriber.Run(backgroundCtx, events.processBatch, backfill.request) })
 
 	health.set("ready")
 	defer health.set("stopping")

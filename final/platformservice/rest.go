@@ -2,11 +2,14 @@ package platformservice
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
+	"microcomm/final/internal/bus"
 	"microcomm/final/proto"
 )
 
@@ -14,7 +17,7 @@ import (
 type restAPI struct {
 	store     platformStore
 	commands  *commandsClient // nil: CommandsService is not notified
-	publisher Publisher       // nil: no event is published
+	publisher bus.Publisher   // nil: no event is published
 	log       *slog.Logger
 }
 
@@ -89,7 +92,7 @@ func (a *restAPI) publish(ctx context.Context, p platform) {
 	}
 	body, err := encodePlatformPublished(p)
 	if err == nil {
-		err = a.publisher.Publish(ctx, body)
+		_, err = a.publisher.Publish(ctx, []bus.Message{{ID: rand.Text(), Type: "Platform_Published", Time: time.Now(), Body: body}})
 	}
 	if err != nil {
 		a.log.Warn("event not published", "id", p.ID, "error", err)

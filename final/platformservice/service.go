@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // RunWith runs the service with parts of its caller's, until ctx ends, and then
@@ -19,9 +21,10 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	}
 	defer store.close()
 
+	registry := prometheus.NewRegistry()
 	publisher := parts.Publisher
 	if publisher == nil {
-		publisher = NewRabbitMQPublisher(cfg.RabbitMQURL, cfg.Exchange, log)
+		publisher = NewRabbitMQPublisher(cfg, registry, log)
 	}
 	defer publisher.Close()
 
