@@ -29,7 +29,7 @@ func TestConfigFromEnv(t *testing.T) {
 			CommandsServiceURL:     "http://localhost:6000/api/c/platforms",
 			CommandsServiceTimeout: 2 * time.Second,
 			RabbitMQURL:            "amqp://localhost:5672/",
-			Exchange:               "trigger",
+			Exchange:               "microcomm.platforms",
 		}, cfg)
 	})
 
@@ -44,6 +44,7 @@ func TestConfigFromEnv(t *testing.T) {
 			"COMMANDS_SERVICE_TIMEOUT": "500ms",
 			"RABBITMQ_URL":             "amqps://user:password@broker/vhost",
 			"RABBITMQ_EXCHANGE":        "other",
+			"RABBITMQ_BIND_TRIGGER":    "true",
 		})
 		require.NoError(t, err)
 		assert.Equal(t, Config{
@@ -56,6 +57,7 @@ func TestConfigFromEnv(t *testing.T) {
 			CommandsServiceTimeout: 500 * time.Millisecond,
 			RabbitMQURL:            "amqps://user:password@broker/vhost",
 			Exchange:               "other",
+			BindTrigger:            true,
 		}, cfg)
 	})
 

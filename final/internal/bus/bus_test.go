@@ -76,7 +76,9 @@ func TestRabbitMQ(t *testing.T) {
 				return commandsservice.NewRabbitMQSubscriber(commandsservice.Config{RabbitMQURL: url, Exchange: prefix + "exchange",
 					Queue: queue, Prefetch: 200, RetryDelays: retryDelays()}, prometheus.NewRegistry(), consumed, log)
 			},
-			func(t *testing.T, queue string) []bus.DeadLetter { return deadLetters(t, channel, prefix+queue+".dead") },
+			func(t *testing.T, queue string) []bus.DeadLetter {
+				return deadLetters(t, channel, prefix+queue+".dead")
+			},
 		}
 	})
 }
@@ -165,7 +167,7 @@ func testBus(t *testing.T, open func(*testing.T) testedBus) {
 
 	t.Run("a message that is not handled comes again, and then is a dead letter", func(t *testing.T) {
 		b := open(t)
-		attempts := make(chan string, 1000)
+		attempts := make(chan string, 10_000)
 		l := b.listen(t, "queue", func(_ context.Context, batch []bus.Message) []error {
 			errs := make([]error, len(batch))
 			for i, m := range batch {
