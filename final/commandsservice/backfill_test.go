@@ -274,12 +274,12 @@ func TestRunBackfills(t *testing.T) {
 	})
 
 	t.Run("what was published while the broker was away", func(t *testing.T) {
-		broker := newTestBroker(t)
+		broker := newQueueBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
 		proxy.restore()
 		var missed atomic.Bool
 		cfg := testConfig(t)
-		cfg.RabbitMQURL, cfg.Exchange = url, broker.exchange
+		cfg.RabbitMQURL, cfg.Exchange, cfg.Queue = url, broker.exchange, broker.exchange
 		cfg.GRPCTarget = startPlatformServer(t, func(context.Context) ([]platform, error) {
 			if missed.Load() {
 				return []platform{{ExternalID: 4, Name: "missed"}}, nil
@@ -300,9 +300,9 @@ func TestRunBackfills(t *testing.T) {
 	})
 
 	t.Run("what an event reported that could not be stored", func(t *testing.T) {
-		broker := newTestBroker(t)
+		broker := newQueueBroker(t)
 		cfg := testConfig(t)
-		cfg.RabbitMQURL, cfg.Exchange = broker.url, broker.exchange
+		cfg.RabbitMQURL, cfg.Exchange, cfg.Queue = broker.url, broker.exchange, broker.exchange
 		cfg.GRPCTarget = startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"}, platform{ExternalID: 5, Name: "y"}))
 		service := startService(t, cfg)
 		eventually(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })

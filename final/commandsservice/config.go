@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"microcomm/final/internal/bus"
 )
 
 // Config holds the settings. ConfigFromEnv reads them from the environment.
@@ -16,7 +19,11 @@ type Config struct {
 	DatabaseURL string // see openStore
 
 	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; without a user it is guest
-	Exchange    string // the fanout exchange that events come from
+	Exchange    string // the durable fanout exchange that events come from
+
+	Queue       string          // the durable queue that all replicas share
+	Prefetch    int             // how many events the broker sends before they are acknowledged
+	RetryDelays []time.Duration // before an event is delivered again: one for each attempt after the first
 
 	GRPCTarget string // PlatformService's gRPC server, host:port
 
@@ -35,11 +42,15 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		DatabaseURL: env.text("COMMANDS_DATABASE_URL", "sqlite::memory:"),
 
 		RabbitMQURL: env.amqpURL("RABBITMQ_URL", "amqp://localhost:5672/"),
-		Exchange:    env.required("RABBITMQ_EXCHANGE", "trigger"),
+		Exchange:    env.required("RABBITMQ_EXCHANGE", "microcomm.platforms"),
+
+		Queue:       env.required("COMMANDS_QUEUE", "commands.platforms"),
+		Prefetch:    env.number("COMMANDS_PREFETCH", 512, 1, 65535),
+		RetryDelays: env.durations("COMMANDS_RETRY_DELAYS", bus.RetryDelays()),
 
 		GRPCTarget: env.addr("PLATFORMS_GRPC_TARGET", "localhost:5001"),
 
-		MaxInFlight:          env.positive("HTTP_MAX_IN_FLIGHT", 256),
+		MaxInFlight:          env.number("HTTP_MAX_IN_FLIGHT", 256, 1, 1_000_000),
 		DatabaseWait:         env.duration("COMMANDS_DATABASE_WAIT", time.Minute),
 		BackfillReadyTimeout: env.duration("BACKFILL_READY_TIMEOUT", 30*time.Second),
 	}
@@ -96,12 +107,34 @@ func (e *environment) required(name, fallback string) string {
 	return value
 }
 
-// positive accepts integers from 1 to 1,000,000.
-func (e *environment) positive(name string, fallback int) int {
+// number accepts whole numbers from least to most.
+func (e *environment) number(name string, fallback, least, most int) int {
 	text := e.text(name, strconv.Itoa(fallback))
 	value, err := strconv.Atoi(text)
-	if err != nil || value < 1 || value > 1_000_000 {
-		e.errs = append(e.errs, fmt.Errorf("%s: %q is not an integer from 1 to 1000000", name, text))
+	if err != nil || value < least || value > most {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is not a number from %d to %d", name, text, least, most))
 	}
 	return value
+}
+
+// durations accepts positive durations, separated by commas, and an empty text
+// for none.
+func (e *environment) durations(name string, fallback []time.Duration) []time.Duration {
+	text, ok := e.lookup(name)
+	if !ok {
+		return fallback
+	}
+	durations := []time.Duration{}
+	for part := range strings.SplitSeq(text, ",") {
+		if text == "" {
+			break
+		}
+		value, err := time.ParseDuration(strings.TrimSpace(part))
+		if err != nil || value < time.Millisecond {
+			e.errs = append(e.errs, fmt.Errorf("%s: %q are not durations such as 1s,10s,1m", name, text))
+			break
+		}
+		durations = append(durations, value)
+	}
+	return durations
 }

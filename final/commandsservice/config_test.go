@@ -24,7 +24,10 @@ func TestConfigFromEnv(t *testing.T) {
 			HTTPAddr:    "localhost:6000",
 			DatabaseURL: "sqlite::memory:",
 			RabbitMQURL: "amqp://localhost:5672/",
-			Exchange:    "trigger",
+			Exchange:    "microcomm.platforms",
+			Queue:       "commands.platforms",
+			Prefetch:    512,
+			RetryDelays: []time.Duration{time.Second, 10 * time.Second, time.Minute},
 			GRPCTarget:  "localhost:5001",
 			MaxInFlight: 256,
 
@@ -39,6 +42,9 @@ func TestConfigFromEnv(t *testing.T) {
 			"COMMANDS_DATABASE_URL": "sqlite:/data/commands.db",
 			"RABBITMQ_URL":          "amqp://user:s3cret@rabbitmq:5672/",
 			"RABBITMQ_EXCHANGE":     "other",
+			"COMMANDS_QUEUE":        "mine",
+			"COMMANDS_PREFETCH":     "20",
+			"COMMANDS_RETRY_DELAYS": "50ms, 1h",
 			"PLATFORMS_GRPC_TARGET": "platforms:777",
 			"HTTP_MAX_IN_FLIGHT":    "20",
 
@@ -51,6 +57,9 @@ func TestConfigFromEnv(t *testing.T) {
 			DatabaseURL: "sqlite:/data/commands.db",
 			RabbitMQURL: "amqp://user:s3cret@rabbitmq:5672/",
 			Exchange:    "other",
+			Queue:       "mine",
+			Prefetch:    20,
+			RetryDelays: []time.Duration{50 * time.Millisecond, time.Hour},
 			GRPCTarget:  "platforms:777",
 			MaxInFlight: 20,
 
@@ -59,14 +68,23 @@ func TestConfigFromEnv(t *testing.T) {
 		}, cfg)
 	})
 
+	t.Run("an empty COMMANDS_RETRY_DELAYS turns retries off", func(t *testing.T) {
+		cfg, err := configFrom(map[string]string{"COMMANDS_RETRY_DELAYS": ""})
+		require.NoError(t, err)
+		assert.Equal(t, []time.Duration{}, cfg.RetryDelays)
+	})
+
 	for name, values := range map[string][]string{
-		"COMMANDS_HTTP_ADDR":     {"", ":", "localhost", "localhost:"},
-		"RABBITMQ_URL":           {"", "localhost:5672", "http://user:s3cret@host/", "amqp://user:s3cret@host:port/", "amqp://user:s3 cret@host/"},
 		"HTTP_MAX_IN_FLIGHT":     {"", "0", "-1", "x", "1.5", "1000001"},
-		"RABBITMQ_EXCHANGE":      {""},
 		"COMMANDS_DATABASE_WAIT": {"", "0s", "-1s", "5", "soon"},
 		"BACKFILL_READY_TIMEOUT": {"", "0s", "-1s", "5", "soon"},
 
+		"COMMANDS_HTTP_ADDR":    {"", ":", "localhost", "localhost:"},
+		"RABBITMQ_URL":          {"", "localhost:5672", "http://user:s3cret@host/", "amqp://user:s3cret@host:port/", "amqp://user:s3 cret@host/"},
+		"RABBITMQ_EXCHANGE":     {""},
+		"COMMANDS_QUEUE":        {""},
+		"COMMANDS_PREFETCH":     {"", "0", "-1", "65536", "x"},
+		"COMMANDS_RETRY_DELAYS": {"1", "1s,,2s", "-1s", "1us", "x"},
 		"PLATFORMS_GRPC_TARGET": {"", ":", "platforms", "http://platforms:777"},
 	} {
 		for _, value := range values {

@@ -4,13 +4,15 @@ import (
 	"context"
 	"log/slog"
 	"net"
+
+	"microcomm/final/internal/bus"
 )
 
 // Parts are what a process that runs several services hands over to this one.
 // The service makes what is nil itself, from its Config.
 type Parts struct {
-	HTTPListener net.Listener // instead of Config.HTTPAddr
-	Subscriber   Subscriber   // instead of RabbitMQ at Config.RabbitMQURL
+	HTTPListener net.Listener   // instead of Config.HTTPAddr
+	Subscriber   bus.Subscriber // instead of RabbitMQ at Config.RabbitMQURL
 }
 
 // Run is RunWith without any parts: for a process that is this service alone.

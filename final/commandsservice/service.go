@@ -56,12 +56,13 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	defer background.Wait()
 	defer stopBackground()
 	background.Go(func() { backfill.run(backgroundCtx) })
-	events := &eventProcessor{store: store, metrics: newEventMetrics(registry), tracer: tracer, log: log}
+	eventMetrics := newEventMetrics(registry)
+	events := &eventProcessor{store: store, metrics: eventMetrics, tracer: tracer, log: log}
 	subscriber := parts.Subscriber
 	if subscriber == nil {
-		subscriber = NewRabbitMQSubscriber(cfg.RabbitMQURL, cfg.Exchange, log)
+		subscriber = NewRabbitMQSubscriber(cfg, registry, eventMetrics.consumed, log)
 	}
-	background.Go(func() { subscriber.Run(backgroundCtx, oneByOne(events, backfill.request), backfill.request) })
+	background.Go(func() { subscriber.Run(backgroundCtx, events.process, backfill.request) })
 
 	health.set("ready")
 	defer health.set("stopping")

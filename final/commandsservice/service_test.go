@@ -24,6 +24,9 @@ func testConfig(t *testing.T) Config {
 		DatabaseURL: "sqlite:" + filepath.Join(t.TempDir(), "commands.db"),
 		RabbitMQURL: "amqp://127.0.0.1:1/",
 		Exchange:    "unused",
+		Queue:       "unused",
+		Prefetch:    10,
+		RetryDelays: []time.Duration{50 * time.Millisecond},
 		GRPCTarget:  "127.0.0.1:1",
 		MaxInFlight: 100,
 

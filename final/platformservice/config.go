@@ -25,7 +25,8 @@ type Config struct {
 	DatabaseWait time.Duration // how long to wait at start for a database that is not up
 
 	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; without a user it is guest
-	Exchange    string // the fanout exchange that events are published to
+	Exchange    string // the durable fanout exchange that events are published to
+	BindTrigger bool   // pass the events on to the exchange trigger, for .NET services
 
 	GRPCAddr string // where gRPC listens, host:port
 
@@ -48,7 +49,8 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		DatabaseWait: env.duration("DATABASE_WAIT", time.Minute),
 
 		RabbitMQURL: env.amqpURL("RABBITMQ_URL", "amqp://localhost:5672/"),
-		Exchange:    env.required("RABBITMQ_EXCHANGE", "trigger"),
+		Exchange:    env.required("RABBITMQ_EXCHANGE", "microcomm.platforms"),
+		BindTrigger: env.boolean("RABBITMQ_BIND_TRIGGER", false),
 
 		GRPCAddr: env.addr("PLATFORMS_GRPC_ADDR", "localhost:5001"),
 

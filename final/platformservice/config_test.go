@@ -29,9 +29,9 @@ func TestConfigFromEnv(t *testing.T) {
 			CommandsServiceURL:     "http://localhost:6000/api/c/platforms",
 			CommandsServiceTimeout: 2 * time.Second,
 			RabbitMQURL:            "amqp://localhost:5672/",
-			Exchange:               "trigger",
 			MaxInFlight:            256,
 			SQLiteSynchronous:      "FULL",
+			Exchange:               "microcomm.platforms",
 		}, cfg)
 	})
 
@@ -48,6 +48,7 @@ func TestConfigFromEnv(t *testing.T) {
 			"RABBITMQ_EXCHANGE":        "other",
 			"HTTP_MAX_IN_FLIGHT":       "20",
 			"SQLITE_SYNCHRONOUS":       "NORMAL",
+			"RABBITMQ_BIND_TRIGGER":    "true",
 		})
 		require.NoError(t, err)
 		assert.Equal(t, Config{
@@ -62,6 +63,7 @@ func TestConfigFromEnv(t *testing.T) {
 			Exchange:               "other",
 			MaxInFlight:            20,
 			SQLiteSynchronous:      "NORMAL",
+			BindTrigger:            true,
 		}, cfg)
 	})
 

@@ -22,9 +22,14 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	}
 	defer store.close()
 
+	registry := telemetry.NewRegistry()
+	registry.MustRegister(store.collectors()...)
+	registry.MustRegister(newOutboxCollector(store))
+	metrics := telemetry.NewHTTP(registry)
+
 	publisher := parts.Publisher
 	if publisher == nil {
-		publisher = NewRabbitMQPublisher(cfg.RabbitMQURL, cfg.Exchange, log)
+		publisher = NewRabbitMQPublisher(cfg, registry, log)
 	}
 	defer publisher.Close()
 
@@ -32,11 +37,7 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (PLATFORMS_HTTP_ADDR): %w", err)
 	}
-	registry := telemetry.NewRegistry()
-	registry.MustRegister(store.collectors()...)
-	registry.MustRegister(newOutboxCollector(store))
-	metrics := telemetry.NewHTTP(registry)
-	relay := newRelay(store, oneByOne{publisher}, newRelayMetrics(registry), log)
+	relay := newRelay(store, publisher, newRelayMetrics(registry), log)
 	api := &restAPI{store: store, wake: relay.wake, log: log}
 	if cfg.CommandsServiceURL != "" {
 		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)

@@ -49,7 +49,7 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 	commands.GRPCTarget = listeners[1].Addr().String()
 	memory := &bus.Memory{}
 	platformsParts := platformservice.Parts{HTTPListener: listeners[0], GRPCListener: listeners[1], Publisher: memory}
-	commandsParts := commandsservice.Parts{HTTPListener: listeners[2], Subscriber: memory}
+	commandsParts := commandsservice.Parts{HTTPListener: listeners[2], Subscriber: memory.Subscriber(commands.Queue)}
 
 	// The services outlive ctx, for as long as the gateway has requests for them.
 	servicesCtx, stopServices := context.WithCancel(context.WithoutCancel(ctx))
