@@ -3,6 +3,7 @@ package platformservice
 import (
 	"errors"
 	"fmt"
+	"microcomm/final/internal/sqlserver"
 	"net"
 	"net/url"
 	"slices"
@@ -58,7 +59,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		MaxInFlight:       env.positive("HTTP_MAX_IN_FLIGHT", 256),
 	}
 	// Real data is not mixed with examples unless asked for.
-	cfg.Seed = env.boolean("SEED_DATA", !isSQLServer(cfg.DatabaseURL))
+	cfg.Seed = env.boolean("SEED_DATA", !sqlserver.IsURL(cfg.DatabaseURL))
 	return cfg, errors.Join(env.errs...)
 }
 
