@@ -98,7 +98,6 @@ func (s *sqlServerStore) replay(ctx context.Context, key string, p platform) (pl
 }
 
 // create stores p, its event and the key, unless that is empty.
-// create stores p, its event and key, unless that is empty.
 func (s *sqlServerStore) create(ctx context.Context, p platform, key string) (created platform, err error) {
 	err = s.db.Write(func() error {
 		created, err = s.createInTransaction(ctx, p, key)

@@ -111,47 +111,8 @@ func sqlServerURL(t testing.TB) string {
 	return u.String()
 }
 
+// TestOpenSQLServer: which forms of a URL there are is tested in internal/sqlserver.
 func TestOpenSQLServer(t *testing.T) {
-	const password = "pa55 w0rd%"
-	for form, url := range map[string]string{
-		"the ADO.NET form":                "Server=mssql-clusterip-srv,1433;Initial Catalog=platformsdb;User Id=SA;Password=pa55 w0rd%;",
-		"the ADO.NET form, other keys":    "data source=mssql-clusterip-srv,1433;Database=platformsdb;UID=SA;PWD=pa55 w0rd%",
-		"the ADO.NET form, after options": "Server=tcp:mssql-clusterip-srv,1433;Encrypt=false;TrustServerCertificate=true;Initial Catalog=platformsdb;User Id=SA;Password=pa55 w0rd%",
-		"the ADO.NET form, server last":   `Password="pa55 w0rd%";User ID=SA;Initial Catalog=platformsdb;SERVER = tcp:mssql-clusterip-srv,1433`,
-		"the ADO.NET form, Address":       ";Initial Catalog=platformsdb;UID=SA;PWD=pa55 w0rd%;Address=mssql-clusterip-srv,1433",
-		"the ADO.NET form, Addr":          "Initial Catalog=platformsdb;UID=SA;PWD=pa55 w0rd%;addr=mssql-clusterip-srv,1433",
-		"the ADO.NET form, all in quotes": `Database="platformsdb";User="SA";Password="pa55 w0rd%";Network Address="mssql-clusterip-srv,1433"`,
-		"a URL":                           "sqlserver://SA:pa55%20w0rd%25@mssql-clusterip-srv:1433?database=platformsdb",
-	} {
-		t.Run("understands "+form, func(t *testing.T) {
-			store, err := openStore(url, "FULL")
-			require.NoError(t, err)
-			defer store.close()
-			config := store.(*sqlServerStore).config
-			assert.Equal(t, "mssql-clusterip-srv", config.Host)
-			assert.Equal(t, uint64(1433), config.Port)
-			assert.Equal(t, "platformsdb", config.Database)
-			assert.Equal(t, "SA", config.User)
-			assert.Equal(t, password, config.Password)
-		})
-	}
-
-	t.Run("understands quoted values", func(t *testing.T) {
-		store, err := openStore(`Password="a;Server=other;b=""c""";Database=x;Server=right`, "FULL")
-		require.NoError(t, err)
-		defer store.close()
-		config := store.(*sqlServerStore).config
-		assert.Equal(t, "right", config.Host)
-		assert.Equal(t, `a;Server=other;b="c"`, config.Password)
-	})
-
-	for _, other := range []string{
-		"", "foo", "foo;bar", "=", ";", "server", "sqlite:server=x", "platforms.db", "Database=x;User Id=SA",
-		"postgres://u:p@h/db", "postgres://h/db?a=b;server=x", "odbc:server=x;database=y", `Password=";Server=x"`,
-	} {
-		t.Run("leaves alone "+other, func(t *testing.T) { assert.False(t, isSQLServer(other)) })
-	}
-
 	for what, url := range map[string]string{
 		"a URL without a database":              "sqlserver://SA:s3cret@localhost:1433",
 		"an ADO.NET form without a database":    "Server=localhost;User Id=SA;Password=s3cret",
