@@ -36,8 +36,6 @@ type platformStore interface {
 //
 //	sqlite::memory:  a database of this process alone, gone with it
 //	sqlite:FILE      a SQLite file
-//
-// No error shows the url: it may be one that holds a password.
 func openStore(url string) (platformStore, error) {
 	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		return openSQLite(file)

@@ -117,6 +117,14 @@ func TestRun(t *testing.T) {
 		requireJSON(t, send(t, "GET", again.url+"/api/c/platforms", ""), http.StatusOK, "["+body+"]")
 	})
 
+	t.Run("stopped while it starts, it ends without an error", func(t *testing.T) {
+		noGoroutineLeft(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		log, _ := captureLog()
+		require.NoError(t, Run(ctx, testConfig(t), log))
+	})
+
 	t.Run("a taken port is an error that names the variable", func(t *testing.T) {
 		noGoroutineLeft(t)
 		taken, err := net.Listen("tcp", "127.0.0.1:0")

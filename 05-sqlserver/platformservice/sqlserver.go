@@ -14,6 +14,18 @@ import (
 	"github.com/pressly/goose/v3"
 )
 
+// maxConnections is how many connections are opened, and kept while idle. By
+// default database/sql keeps two: under load it would close the others after
+// each request and log in again, which takes far longer than the request.
+const maxConnections = 32
+
+// maxIdleTime is how long an idle connection is kept.
+const maxIdleTime = 5 * time.Minute
+
+// unlockTimeout bounds the release of the migration lock. After that the
+// connection is closed, and SQL Server releases the lock itself.
+const unlockTimeout = 2 * time.Second
+
 // Error numbers of SQL Server, from
 // https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-events-and-errors
 const (
@@ -27,10 +39,19 @@ type sqlServerStore struct {
 	config msdsn.Config
 }
 
+// isSQLServer reports whether url is a sqlserver:// URL or an ADO.NET connection
+// string: one that names a server, under any of the keys for it.
 func isSQLServer(url string) bool {
-	lower := strings.ToLower(url)
-	return strings.HasPrefix(lower, "sqlserver://") ||
-		strings.HasPrefix(lower, "server=") || strings.HasPrefix(lower, "data source=")
+	if strings.HasPrefix(url, "sqlserver://") {
+		return true
+	}
+	firstKey, _, found := strings.Cut(url, "=")
+	if !found || strings.Contains(firstKey, ":") {
+		return false // no key has a colon: it is some other URL
+	}
+	config, _ := msdsn.Parse(url) // its error is that of openSQLServer
+	_, ok := config.Parameters[msdsn.Server]
+	return ok
 }
 
 func openSQLServer(url string) (*sqlServerStore, error) {
@@ -41,12 +62,11 @@ func openSQLServer(url string) (*sqlServerStore, error) {
 	if config.Database == "" {
 		return nil, errors.New("DATABASE_URL: the SQL Server database is not named (database=… or Initial Catalog=…)")
 	}
-	if config.ConnTimeout == 0 {
-		// The driver uses a context only to dial. A server that accepts and then
-		// says nothing is given up after this long; no answer takes longer to begin.
-		config.ConnTimeout = 15 * time.Second
-	}
-	return &sqlServerStore{db: sql.OpenDB(mssql.NewConnectorConfig(config)), config: config}, nil
+	db := sql.OpenDB(newSQLServerConnector(config))
+	db.SetMaxOpenConns(maxConnections)
+	db.SetMaxIdleConns(maxConnections)
+	db.SetConnMaxIdleTime(maxIdleTime)
+	return &sqlServerStore{db: db, config: config}, nil
 }
 
 func (s *sqlServerStore) migrate(ctx context.Context) error {
@@ -56,20 +76,20 @@ func (s *sqlServerStore) migrate(ctx context.Context) error {
 	return runMigrations(ctx, s.db, goose.DialectMSSQL, "migrations/sqlserver", goose.WithSessionLocker(appLock{}))
 }
 
-// createDatabase creates the database if it is missing. That is done through
-// master, and needs a login that may do so. A login that may not finds the
-// database there already, created for it.
+// createDatabase creates the database if it is missing. It does so through
+// master, which needs a login that may. A login that may not finds a database
+// that was created for it.
 func (s *sqlServerStore) createDatabase(ctx context.Context) error {
 	err := s.db.PingContext(ctx)
 	if err == nil {
 		return nil
 	}
 	if !isSQLServerError(err, sqlServerCannotOpenDatabase) {
-		return fmt.Errorf("connect to database %s: %w", s.config.Database, err)
+		return fmt.Errorf("database %s: %w", s.config.Database, err)
 	}
 	config := s.config
 	config.Database = "master"
-	master := sql.OpenDB(mssql.NewConnectorConfig(config))
+	master := sql.OpenDB(newSQLServerConnector(config))
 	defer master.Close()
 	// A name cannot be a parameter of CREATE DATABASE; QUOTENAME makes it one identifier.
 	_, err = master.ExecContext(ctx, `
@@ -78,7 +98,7 @@ func (s *sqlServerStore) createDatabase(ctx context.Context) error {
 			DECLARE @create nvarchar(300) = N'CREATE DATABASE ' + QUOTENAME(@name);
 			EXEC (@create);
 		END`, sql.Named("name", s.config.Database))
-	if err != nil && !isSQLServerError(err, sqlServerDatabaseExists) { // another replica was faster
+	if err != nil && !isSQLServerError(err, sqlServerDatabaseExists) { // another replica has created it
 		return fmt.Errorf("create database %s: %w", s.config.Database, err)
 	}
 	return nil
@@ -100,7 +120,10 @@ func (appLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
+// SessionUnlock gets a context without a deadline from goose.
 func (appLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, unlockTimeout)
+	defer cancel()
 	_, err := conn.ExecContext(ctx, `
 		EXEC sp_releaseapplock @Resource = N'microcomm migrations', @LockOwner = 'Session';`)
 	if err != nil {
@@ -109,18 +132,51 @@ func (appLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
-func (s *sqlServerStore) platforms(ctx context.Context) ([]platform, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT Id, Name, Publisher, Cost FROM dbo.Platforms ORDER BY Id`)
-	if err != nil {
-		return nil, fmt.Errorf("list platforms: %w", err)
-	}
-	return scanPlatforms(rows)
+func (s *sqlServerStore) platforms(ctx context.Context) (platforms []platform, err error) {
+	err = s.read(ctx, func() error {
+		rows, err := s.db.QueryContext(ctx, `SELECT Id, Name, Publisher, Cost FROM dbo.Platforms ORDER BY Id`)
+		if err != nil {
+			return fmt.Errorf("list platforms: %w", err)
+		}
+		platforms, err = scanPlatforms(rows)
+		return err
+	})
+	return platforms, err
 }
 
-func (s *sqlServerStore) platform(ctx context.Context, id int32) (platform, error) {
-	row := s.db.QueryRowContext(ctx,
-		`SELECT Id, Name, Publisher, Cost FROM dbo.Platforms WHERE Id = @id`, sql.Named("id", id))
-	return scanPlatform(row, id)
+func (s *sqlServerStore) platform(ctx context.Context, id int32) (found platform, err error) {
+	err = s.read(ctx, func() error {
+		row := s.db.QueryRowContext(ctx,
+			`SELECT Id, Name, Publisher, Cost FROM dbo.Platforms WHERE Id = @id`, sql.Named("id", id))
+		found, err = scanPlatform(row, id)
+		return err
+	})
+	return found, err
+}
+
+func (s *sqlServerStore) ping(ctx context.Context) error {
+	return s.read(ctx, func() error { return s.db.PingContext(ctx) })
+}
+
+// read calls do, which changes nothing in the database, and once more if it
+// loses its connection. database/sql retries only what it could not send.
+func (s *sqlServerStore) read(ctx context.Context, do func() error) error {
+	err := do()
+	if s.closeLost(err) && ctx.Err() == nil {
+		err = do()
+	}
+	return err
+}
+
+// closeLost reports whether err is the loss of a connection. If so, it closes the
+// idle ones: after a restart of the server they are all dead.
+func (s *sqlServerStore) closeLost(err error) bool {
+	if !errors.Is(err, errConnectionLost) {
+		return false
+	}
+	s.db.SetMaxIdleConns(0)
+	s.db.SetMaxIdleConns(maxConnections)
+	return true
 }
 
 // sqlServerInsert has typed parameters: a Go string arrives as nvarchar, as the
@@ -136,6 +192,7 @@ func sqlServerValues(p platform) []any {
 func (s *sqlServerStore) createPlatform(ctx context.Context, p platform) (platform, error) {
 	err := s.db.QueryRowContext(ctx, sqlServerInsert, sqlServerValues(p)...).Scan(&p.ID)
 	if err != nil {
+		s.closeLost(err) // but no retry: the row may have been stored
 		return platform{}, fmt.Errorf("create platform: %w", err)
 	}
 	return p, nil
@@ -167,25 +224,43 @@ func (s *sqlServerStore) createIfEmpty(ctx context.Context, platforms []platform
 	return nil
 }
 
-func (s *sqlServerStore) ping(ctx context.Context) error { return s.db.PingContext(ctx) }
-
 func (s *sqlServerStore) close() error { return s.db.Close() }
 
-// isSQLServerError tells whether one of numbers is among the errors that SQL
-// Server answered. There can be several: a missing database is first a 4060 and
-// then an 18456, login failed; the driver shows the last.
+// isSQLServerError reports whether err has one of numbers. SQL Server can send
+// several errors for one request: for a missing database it sends 4060 and then
+// 18456, login failed. The driver shows the last.
 func isSQLServerError(err error, numbers ...int32) bool {
-	var last mssql.Error
-	if !errors.As(err, &last) {
-		return false
-	}
-	for _, e := range append(last.All, last) {
-		if slices.Contains(numbers, e.Number) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(sqlServerErrors(err), func(e mssql.Error) bool {
+		return slices.Contains(numbers, e.Number)
+	})
 }
 
-// sqlServerUnavailable reports whether a later call may succeed.
-func sqlServerUnavailable(err error) bool { return isSQLServerError(err, 1205) }
+// sqlServerErrors returns the errors that SQL Server sent.
+func sqlServerErrors(err error) []mssql.Error {
+	var last mssql.Error
+	if !errors.As(err, &last) {
+		return nil
+	}
+	return append(last.All, last)
+}
+
+// sqlServerUnavailable reports whether err means that the database cannot serve now, and
+// that the same request may succeed later. A login that fails is among these:
+// after the start, the settings are known to be right.
+func sqlServerUnavailable(err error) bool {
+	if errors.Is(err, errNoConnection) || errors.Is(err, errConnectionLost) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	// From severity 17 on the request is not at fault: out of memory, locks or
+	// disk space (701, 1101, 1105, 1204, 8645, 9002 and others), or worse. See
+	// https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-error-severities
+	isSevere := func(e mssql.Error) bool { return e.Class >= 17 }
+	return slices.ContainsFunc(sqlServerErrors(err), isSevere) || isSQLServerError(err,
+		1205, // deadlock victim
+		1222, // lock request timed out
+		3960, // update conflict under snapshot isolation
+		6005, // shutdown in progress
+		// Azure SQL is busy or moves the database. From the errors that .NET retries:
+		// https://learn.microsoft.com/dotnet/api/microsoft.data.sqlclient.sqlconfigurableretryfactory.baselinetransienterrors
+		10928, 10929, 40143, 40197, 40501, 40540, 40613, 49918, 49919, 49920)
+}

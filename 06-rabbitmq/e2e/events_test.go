@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// busOnly returns a system that is not started, whose PlatformService tells of
+// busOnly returns a system that is not started, whose PlatformService notifies of
 // a new platform by the bus alone.
 func busOnly(t *testing.T) *system {
 	t.Helper()
@@ -33,8 +33,8 @@ func (s *service) connected(t *testing.T, times int) {
 }
 
 // keepPosting posts platforms, one after the other, until stop is called, which
-// returns the ids of those that were answered with a 201. A PlatformService
-// that does not answer is tried again.
+// returns the ids of those that got a 201. A PlatformService
+// that does not respond is retried.
 func (s *system) keepPosting(t *testing.T) (stop func() []int32) {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
@@ -87,7 +87,7 @@ func TestKilledCommandsServiceHarmsNobodyElse(t *testing.T) {
 	s.commands.kill()
 	s.commands.start(t)
 	s.commands.connected(t, 1)
-	require.NotEmpty(t, stop(), "PlatformService answered meanwhile")
+	require.NotEmpty(t, stop(), "PlatformService responded meanwhile")
 
 	created := createPlatform(t, s, "After the crash")
 	eventually(t, "events arrive again", func() bool { return s.knows(created.ID) })
@@ -114,7 +114,7 @@ func TestKilledPlatformServiceComesBack(t *testing.T) {
 		stored[p.ID] = true
 	}
 	for _, id := range ids {
-		require.True(t, stored[id], "platform %d was answered with a 201 and is gone", id)
+		require.True(t, stored[id], "platform %d got a 201 and is gone", id)
 	}
 	created := createPlatform(t, s, "After the crash")
 	eventually(t, "events arrive again", func() bool { return s.knows(created.ID) })

@@ -31,10 +31,10 @@ func requireCreated(t testing.TB, api *restAPI) {
 }
 
 func TestCommandsServiceIsNotified(t *testing.T) {
-	told := make(chan string, 2)
+	received := make(chan string, 2)
 	commands := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		told <- r.Method + " " + r.URL.Path + " " + r.Header.Get("Content-Type") + " " + string(body)
+		received <- r.Method + " " + r.URL.Path + " " + r.Header.Get("Content-Type") + " " + string(body)
 		_, _ = io.WriteString(w, `{"status":"ok"}`)
 	}))
 	log, logged := captureLog()
@@ -42,11 +42,11 @@ func TestCommandsServiceIsNotified(t *testing.T) {
 	requireCreated(t, api)
 
 	assert.Equal(t, `POST /api/c/platforms application/json {"id":1,"name":"x","publisher":"p","cost":"1"}`,
-		receive(t, "the platform at CommandsService", told))
+		receive(t, "the platform at CommandsService", received))
 	assert.Len(t, logged.lines(`msg="CommandsService notified" id=1`), 1)
 
 	requireProblem(t, send(t, "POST", serve(t, api.handler())+"/api/platforms", `{}`), http.StatusBadRequest, "name", "publisher", "cost")
-	assert.Empty(t, told, "only what was created is sent")
+	assert.Empty(t, received, "only what was created is sent")
 }
 
 // TestCommandsServiceIsNotNotified: whatever is wrong with CommandsService, the

@@ -122,9 +122,9 @@ func TestPublisher(t *testing.T) {
 			postPlatform(t, api, fmt.Sprint("connection ", n))
 			assert.Contains(t, string(receive(t, "the event", events).Body), fmt.Sprint("connection ", n))
 
-			tries := len(logged.lines("publisher not connected"))
+			attempts := len(logged.lines("publisher not connected"))
 			proxy.cut()
-			eventually(t, "a lost connection", func() bool { return len(logged.lines("publisher not connected")) > tries })
+			eventually(t, "a lost connection", func() bool { return len(logged.lines("publisher not connected")) > attempts })
 			awayAgain(fmt.Sprint("after connection ", n))
 		}
 		assert.Empty(t, logged.lines("unblocks publishers"), "a lost connection is not one that was blocked")
@@ -153,7 +153,7 @@ func TestPublisher(t *testing.T) {
 		assert.ErrorIs(t, publisher.Publish(t.Context(), []byte("{}")), errNotConnected)
 	})
 
-	t.Run("Close ends tries to connect", func(t *testing.T) {
+	t.Run("Close ends the attempts to connect", func(t *testing.T) {
 		noGoroutineLeft(t)
 		proxy := newTCPProxy(t, "127.0.0.1:1")
 		log, logged := captureLog()
@@ -177,7 +177,7 @@ func TestPublisher(t *testing.T) {
 		publisher := startPublisher(t, broker.url, broker.exchange, log)
 		waitConnected(t, logged, 1)
 		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
-		require.NoError(t, publisher.Publish(t.Context(), []byte("to nowhere"))) // which the broker answers with a 404
+		require.NoError(t, publisher.Publish(t.Context(), []byte("to nowhere"))) // which gets a 404 from the broker
 		waitConnected(t, logged, 2)
 		events := listen(t, broker)
 		require.NoError(t, publisher.Publish(t.Context(), []byte("{}")))

@@ -68,6 +68,12 @@ func (b *testBroker) publish(t *testing.T, body string) bool {
 
 // TestDialBroker: what the error says is what happened.
 func TestDialBroker(t *testing.T) {
+	t.Run("connects", func(t *testing.T) {
+		connection, err := dialBroker(t.Context(), newTestBroker(t).url)
+		require.NoError(t, err)
+		require.NoError(t, connection.Close())
+	})
+
 	t.Run("a broker that says nothing has timed out", func(t *testing.T) {
 		silent, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)

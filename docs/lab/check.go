@@ -19,17 +19,17 @@ func checkVerb() verb {
 	v := verb{
 		name:    "check",
 		args:    "STAGE",
-		summary: "tests a stage that runs somewhere",
-		about: `Runs the stage's e2e tests against the services at the URLs, or, with --cluster,
-against those of the current kubectl context, by port-forwards. For example:
+		summary: "runs the e2e tests against a stage that is already running",
+		about: `The services are those at the URLs, or, with --cluster, those of the current kubectl
+context, reached by port-forwards. For example:
   go tool lab check 06 --platforms-url http://localhost:5000 --commands-url http://localhost:6000`,
 		run: func(ctx context.Context, l *lab, names []string) error { return check(ctx, l, options, names[0]) },
 	}
-	v.flags.StringVar(&options.platforms, "platforms-url", "", "where PlatformService is: a `URL`")
-	v.flags.StringVar(&options.commands, "commands-url", "", "where CommandsService is: a `URL`")
-	v.flags.StringVar(&options.host, "host", "", "the Host header to send, for an Ingress that is reached by its address: a `NAME`")
+	v.flags.StringVar(&options.platforms, "platforms-url", "", "the `URL` of PlatformService")
+	v.flags.StringVar(&options.commands, "commands-url", "", "the `URL` of CommandsService")
+	v.flags.StringVar(&options.host, "host", "", "the `NAME` for the Host header, for an Ingress that is reached by its address")
 	v.flags.BoolVar(&options.cluster, "cluster", false, "test what is deployed to the current Kubernetes cluster")
-	v.flags.StringVar(&options.namespace, "namespace", "", "the namespace in the cluster, when not the context's: a `NAME`")
+	v.flags.StringVar(&options.namespace, "namespace", "", "the `NAME` of the namespace; default: that of the context")
 	return v
 }
 
@@ -81,8 +81,8 @@ func e2eOnCluster(ctx context.Context, l *lab, k cluster, s stage) error {
 	return runE2E(ctx, l, s, platforms, commands, "")
 }
 
-// dryRun has the cluster of the current context check the stage's manifests,
-// all variants of them, without keeping anything.
+// dryRun lets the cluster of the current context check all variants of the
+// stage's manifests, without keeping anything.
 func dryRun(ctx context.Context, k cluster, s stage) error {
 	for _, pattern := range []string{"k8s/Kustomization", "k8s-sqlite/kustomization.yaml", "k8s/overlays/*/kustomization.yaml"} {
 		found, err := filepath.Glob(filepath.Join(s.dir, filepath.FromSlash(pattern)))
@@ -102,7 +102,7 @@ func dryRun(ctx context.Context, k cluster, s stage) error {
 	return nil
 }
 
-// runE2E runs the stage's e2e tests against services that run already.
+// runE2E runs the stage's e2e tests against services that are already running.
 func runE2E(ctx context.Context, l *lab, s stage, platforms, commands, host string) error {
 	err := process.Run(ctx, process.Command{
 		Args: []string{"go", "test", "-count=1", "-v", "./e2e/..."}, Dir: s.dir,
@@ -113,7 +113,7 @@ func runE2E(ctx context.Context, l *lab, s stage, platforms, commands, host stri
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return fmt.Errorf("%s does not do all that it should", s.name)
+		return fmt.Errorf("the e2e tests of %s failed", s.name)
 	}
 	return nil
 }
@@ -157,7 +157,7 @@ func portForward(ctx context.Context, k cluster, service string) (url string, st
 	case <-forward.Done():
 		err = fmt.Errorf("kubectl port-forward service/%s: %s: is the stage deployed?", service, forward.Ending())
 	case <-ctx.Done():
-		err = errors.New("kubectl port-forward service/" + service + " does not begin")
+		err = errors.New("kubectl port-forward service/" + service + " did not start")
 	}
 	stop()
 	return "", nil, err

@@ -16,7 +16,7 @@ import (
 	"microcomm/docs/internal/process"
 )
 
-// skippedCheck is the reason why a check could not be made.
+// skippedCheck is the reason why a check could not run.
 type skippedCheck string
 
 func (e skippedCheck) Error() string { return string(e) }
@@ -36,7 +36,6 @@ func checkFormat(ctx context.Context, root string, s stage) error {
 		if err != nil {
 			return err
 		}
-		source = bytes.ReplaceAll(source, []byte("\r\n"), []byte("\n")) // git on Windows
 		formatted, err := format.Source(source)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", path, err))
@@ -48,7 +47,7 @@ func checkFormat(ctx context.Context, root string, s stage) error {
 }
 
 // checkTidy compares go.mod and go.sum with what go mod tidy makes of them. It
-// looks at more modules than a build does: network says if it may fetch them.
+// looks at more modules than a build does; network allows it to fetch them.
 func checkTidy(ctx context.Context, s stage, network bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
@@ -70,8 +69,8 @@ func checkTidy(ctx context.Context, s stage, network bool) error {
 	return err
 }
 
-// checkTwins names the files that both services of a stage have under one name,
-// that should be the same but for the package, and are not.
+// checkTwins names the files that both services of a stage have and that differ,
+// though they should be the same but for the package.
 func checkTwins(s stage) error {
 	var errs []error
 	for _, name := range []string{
@@ -86,38 +85,38 @@ func checkTwins(s stage) error {
 			return err
 		}
 		if platforms != nil && commands != nil && twinContent(name, *platforms) != twinContent(name, *commands) {
-			errs = append(errs, fmt.Errorf("commandsservice/%s must be platformservice/%s but for the package; see: diff %s/{platforms,commands}service/%[1]s",
-				name, name, s.name))
+			errs = append(errs, fmt.Errorf("commandsservice/%[1]s must equal platformservice/%[1]s but for the package; see: git diff --no-index %[2]s/platformservice/%[1]s %[2]s/commandsservice/%[1]s",
+				name, s.name))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// checkVersions names each dependency that two go.mod files want in different versions.
+// checkVersions names each dependency that two go.mod files require in different versions.
 func checkVersions(root string) error {
 	files, err := filepath.Glob(filepath.Join(root, "*", "go.mod"))
 	if err != nil {
 		return err
 	}
 	if len(files) < 2 {
-		return fmt.Errorf("%s holds %d modules", root, len(files))
+		return fmt.Errorf("%s has %d modules", root, len(files))
 	}
-	wanted := map[string]map[string][]string{} // by dependency and version: the modules
+	required := map[string]map[string][]string{} // by dependency and version: the modules
 	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			return err
 		}
 		for dependency, version := range requirements(string(content)) {
-			if wanted[dependency] == nil {
-				wanted[dependency] = map[string][]string{}
+			if required[dependency] == nil {
+				required[dependency] = map[string][]string{}
 			}
-			wanted[dependency][version] = append(wanted[dependency][version], filepath.Base(filepath.Dir(file)))
+			required[dependency][version] = append(required[dependency][version], filepath.Base(filepath.Dir(file)))
 		}
 	}
 	var errs []error
-	for _, dependency := range slices.Sorted(maps.Keys(wanted)) {
-		versions := wanted[dependency]
+	for _, dependency := range slices.Sorted(maps.Keys(required)) {
+		versions := required[dependency]
 		if len(versions) == 1 {
 			continue
 		}
@@ -130,7 +129,7 @@ func checkVersions(root string) error {
 	return errors.Join(errs...)
 }
 
-// requirements gives the versions that a go.mod, as gofmt'ed by the go
+// requirements returns the versions that a go.mod, as formatted by the go
 // command, requires. The language version counts as one.
 func requirements(gomod string) map[string]string {
 	found := map[string]string{}

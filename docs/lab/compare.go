@@ -16,7 +16,7 @@ import (
 	"unicode/utf8"
 )
 
-// kind is what sort of file it is, in the order in which a stage is read.
+// kind is the kind of a file. Files are shown in this order.
 type kind int
 
 const (
@@ -35,12 +35,12 @@ func (k kind) String() string {
 	}[k]
 }
 
-// comparison is what differs between two stages, in the order to read it.
+// comparison is what differs between two stages, in reading order.
 type comparison struct {
 	before, after stage
+	was, is       map[string]string // their files' contents
 	files         []changedFile
 	pieces        []string // the headings in the table of the stage's README
-	colours       bool
 }
 
 // changedFile is a file that differs.
@@ -51,7 +51,7 @@ type changedFile struct {
 	place          int    // its row in the table of the stage's README
 	from           string // the file it was renamed or copied from, or empty
 	added, removed int
-	note           string // what there is to say instead of showing the patch, or empty
+	note           string // the line to show instead of the patch, or empty
 	patch          string
 }
 
@@ -81,24 +81,27 @@ func compare(ctx context.Context, l *lab, before, after stage) (*comparison, err
 		}
 		contents, trees = append(contents, files), append(trees, tree)
 	}
-	c := &comparison{before: before, after: after, colours: isTerminal(l.out) && os.Getenv("NO_COLOR") == ""}
+	c := &comparison{before: before, after: after, was: contents[0], is: contents[1]}
 	differences := func(how ...string) (string, error) {
-		args := append([]string{"--git-dir=" + repository, "diff", "--find-renames", "--find-copies-harder", "--irreversible-delete"}, how...)
+		args := append([]string{"--git-dir=" + repository, "diff", "--find-renames", "--find-copies-harder", "--irreversible-delete", "--no-ext-diff"}, how...)
 		return git(ctx, dir, append(args, trees...)...)
 	}
 	numbers, err := differences("--numstat", "-z")
 	if err != nil {
 		return nil, err
 	}
-	patches, err := differences(fmt.Sprintf("--color=%s", map[bool]string{true: "always", false: "never"}[c.colours]))
+	colours := "never"
+	if isTerminal(l.out) && os.Getenv("NO_COLOR") == "" {
+		colours = "always"
+	}
+	patches, err := differences("--color=" + colours)
 	if err != nil {
 		return nil, err
 	}
 	if c.files, err = parseDifferences(numbers, patches); err != nil {
 		return nil, err
 	}
-	c.order(contents[0], contents[1], readTable(after))
-	c.note(contents[0], contents[1])
+	c.order(readTable(after))
 	return c, nil
 }
 
@@ -121,7 +124,7 @@ func writeTree(ctx context.Context, repository, work string, files map[string]st
 	return strings.TrimSpace(tree), err
 }
 
-// withoutIndirect is a go.mod without the requirements that only requirements have.
+// withoutIndirect is a go.mod without its indirect requirements.
 func withoutIndirect(gomod string) string {
 	lines := regexp.MustCompile(`(?m)^.*// indirect\n`).ReplaceAllString(gomod, "")
 	return strings.ReplaceAll(lines, "\nrequire (\n)\n", "")
@@ -162,7 +165,7 @@ func parseDifferences(numbers, patches string) ([]changedFile, error) {
 
 // order sorts the files as they are read: by kind, then in the order of the
 // table in the stage's README, then by path.
-func (c *comparison) order(before, after map[string]string, table []tableRow) {
+func (c *comparison) order(table []tableRow) {
 	rows := map[string]int{}
 	for i, row := range table {
 		rows[row.path] = i
@@ -172,8 +175,8 @@ func (c *comparison) order(before, after map[string]string, table []tableRow) {
 	}
 	for i := range c.files {
 		f := &c.files[i]
-		_, was := before[f.path]
-		_, copied := after[f.from] // else it was renamed
+		_, was := c.was[f.path]
+		_, copied := c.is[f.from] // else it was renamed
 		f.kind = kindOf(f.path, !was && (f.from == "" || copied))
 		f.place = len(table)
 		if row, listed := rows[f.path]; listed {
@@ -203,25 +206,28 @@ func kindOf(name string, isNew bool) kind {
 	return configuration
 }
 
-// note finds the files that a line says enough of: one that was removed or only
-// moved, and one that equals another but for its package, when that other comes
-// before it or is left as it was.
-func (c *comparison) note(before, after map[string]string) {
+// note finds the files for which one line is enough: those that were removed or
+// only moved, and those that equal another one but for the package, when that
+// comes before them or has not changed.
+func (c *comparison) note() {
 	read := map[string]string{} // by content, the file to name
-	for _, name := range slices.Sorted(maps.Keys(after)) {
-		if content, was := before[name]; was && content == after[name] {
+	for _, name := range slices.Sorted(maps.Keys(c.is)) {
+		if content, was := c.was[name]; was && content == c.is[name] {
 			read[twinContent(name, content)] = name
 		}
 	}
 	for i := range c.files {
 		f := &c.files[i]
-		content, there := after[f.path]
+		content, there := c.is[f.path]
+		_, copied := c.is[f.from]
 		twin := read[twinContent(f.path, content)]
 		switch {
 		case !there:
 			f.note = "removed"
 		case twin != "":
 			f.note = "the same as " + twin + ", but for the package"
+		case copied && f.added+f.removed == 0:
+			f.note = "the same as " + f.from
 		case f.from != "" && f.added+f.removed == 0:
 			f.note = "moved from " + f.from
 		default:
@@ -242,8 +248,8 @@ func twinContent(name, content string) string {
 	return path.Base(name) + "\x00" + content
 }
 
-// choose keeps the files of a piece alone: one of the table's, or those whose
-// path holds that text or matches that pattern. A dot is all of them.
+// choose keeps only the files of a piece: of one in the table, or those whose
+// path contains that text or matches that pattern. A dot stands for all of them.
 func (c *comparison) choose(wanted string) error {
 	if wanted == "." {
 		return nil
@@ -293,7 +299,7 @@ func (c *comparison) writeStat(w io.Writer, withTests bool) {
 	fmt.Fprintf(w, "\n%s\n", c.count(func(f changedFile) bool { return f.shown(withTests) }))
 }
 
-// count says how many files are counted, and how many lines their patches have.
+// count counts files and the lines of their patches.
 func (c *comparison) count(counted func(changedFile) bool) string {
 	files, added, removed := 0, 0, 0
 	for _, f := range c.files {
@@ -308,7 +314,7 @@ func (c *comparison) count(counted func(changedFile) bool) string {
 	return fmt.Sprintf("%d %s, %d lines added, %d removed", files, changed, added, removed)
 }
 
-// shown tells if the file's difference is for reading.
+// shown reports whether the file's patch is shown.
 func (f changedFile) shown(withTests bool) bool {
 	return f.kind < tests || f.kind == tests && withTests
 }
@@ -327,7 +333,7 @@ func (f changedFile) stat() string {
 
 // writePieces lists the pieces with their lines.
 func (c *comparison) writePieces(w io.Writer) {
-	fmt.Fprintln(w, "\nIts pieces")
+	fmt.Fprintln(w, "\nPieces")
 	width := 0
 	for _, piece := range c.pieces {
 		width = max(width, utf8.RuneCountInString(piece))
@@ -337,7 +343,7 @@ func (c *comparison) writePieces(w io.Writer) {
 		fmt.Fprintf(w, "  %-*s  %s\n", width, piece, count)
 	}
 	name, _, _ := strings.Cut(c.after.name, "-")
-	fmt.Fprintf(w, "\nRead one: go tool lab diff %s %s\n", name, c.pieces[0])
+	fmt.Fprintf(w, "\nShow one: go tool lab diff %s %s\n", name, c.pieces[0])
 }
 
 // writePatches shows the differences.

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// checkDelta holds the table "What changes" in a stage's README.md against its
+// checkDelta compares the table "What changes" in a stage's README.md with the
 // real difference from the stage before, in both directions.
 func checkDelta(ctx context.Context, root string, before, s stage) error {
 	lesson, err := os.ReadFile(filepath.Join(s.dir, "README.md"))
@@ -40,14 +40,14 @@ func checkDelta(ctx context.Context, root string, before, s stage) error {
 	}
 	for _, path := range slices.Sorted(maps.Keys(listed)) {
 		if real[path] == "" {
-			errs = append(errs, fmt.Errorf("%s/README.md lists %s, but it is as in %s", s.name, path, before.name))
+			errs = append(errs, fmt.Errorf("%s/README.md lists %s, but it is the same as in %s", s.name, path, before.name))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// delta says for each file that differs between two stages what the later one
-// does to it: adds, changes or removes.
+// delta returns what the later of two stages does to each file that differs:
+// adds, changes or removes.
 func delta(ctx context.Context, root string, before, after stage) (map[string]string, error) {
 	old, err := comparedFiles(ctx, root, before)
 	if err != nil {
@@ -84,7 +84,7 @@ func readTable(s stage) []tableRow {
 	}
 	table, err := parseTable(string(lesson))
 	if err != nil {
-		return nil // lab test says what is wrong with it
+		return nil // lab test reports what is wrong with it
 	}
 	return table
 }
@@ -113,7 +113,7 @@ func parseTable(lesson string) ([]tableRow, error) {
 			continue
 		}
 		if len(cells) != 3 || strings.TrimSpace(cells[2]) == "" {
-			return nil, fmt.Errorf("a row needs three cells, the last saying why: %s", strings.TrimSpace(line))
+			return nil, fmt.Errorf("a row needs three cells, the last with the reason: %s", strings.TrimSpace(line))
 		}
 		path := strings.Trim(strings.TrimSpace(cells[1]), "`")
 		if slices.ContainsFunc(table, func(row tableRow) bool { return row.path == path }) {

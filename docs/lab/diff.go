@@ -18,11 +18,10 @@ func diffVerb() verb {
 		args:    "STAGE [STAGE2] [PIECE…]",
 		summary: "shows what a stage changes in the one before",
 		about: `First a list of the files, then the difference from the stage before (or from STAGE
-to STAGE2) in the order in which to read it: changed Go, new Go in the order of the
-stage's README, SQL and .proto, manifests and other files, go.mod. A file that equals
-one already read is named in a line. The stages' own module paths are folded into one;
-README.md, go.sum, exercises/ and indirect requirements are left out; tests and generated
-code are in the list only.
+to STAGE2) in reading order: changed Go, new Go in the order of the stage's README,
+SQL and .proto, manifests and other files, go.mod. A file that equals one already shown
+takes one line. The stages' own module paths count as equal. README.md, go.sum,
+exercises/ and indirect requirements are left out; generated code is only listed.
 
 A PIECE is a heading under "What changes" in the stage's README, or a part or a pattern
 of the files' paths. A stage with such headings is shown one piece at a time:
@@ -31,7 +30,7 @@ of the files' paths. A stage with such headings is shown one piece at a time:
   go tool lab diff final .          (all of it)`,
 		run: func(ctx context.Context, l *lab, names []string) error { return diff(ctx, l, options, names) },
 	}
-	v.flags.BoolVar(&options.stat, "stat", false, "show the list of files alone")
+	v.flags.BoolVar(&options.stat, "stat", false, "show only the list of files")
 	v.flags.BoolVar(&options.tests, "tests", false, "show the tests too, after the code")
 	return v
 }
@@ -53,6 +52,7 @@ func diff(ctx context.Context, l *lab, options diffOptions, args []string) error
 			return err
 		}
 	}
+	c.note()
 	var text bytes.Buffer
 	c.writeStat(&text, options.tests)
 	switch {
@@ -78,7 +78,7 @@ func (l *lab) stagesToDiff(args []string) (before, after stage, piece string, er
 		}
 	}
 	if first == 0 {
-		return before, after, "", usageError(fmt.Sprintf("%s is the first stage; there is none before it", l.stages[0].name))
+		return before, after, "", usageError(fmt.Sprintf("%s is the first stage; no stage comes before it", l.stages[0].name))
 	}
 	return l.stages[first-1], l.stages[first], strings.Join(args, " "), nil
 }
@@ -101,14 +101,18 @@ func page(ctx context.Context, l *lab, text []byte) error {
 			env = append(env, setting)
 		}
 	}
-	// Ctrl-C is the pager's, however often
+	// Ctrl-C is the pager's, however often; git ends by it only when the pager has ended
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt)
 	defer signal.Stop(interrupts)
 	// through git's shell, as git does it, and so on Windows too;
 	// no time limit: it ends when the reader has read
-	return process.Run(context.WithoutCancel(ctx), process.Command{
+	err := process.Run(context.WithoutCancel(ctx), process.Command{
 		Args: []string{"git", "-c", "alias.page=!" + pager, "page"}, Dir: l.root, Env: env,
 		Stdin: bytes.NewReader(text), Stdout: l.out, Stderr: l.err, Foreground: true,
 	})
+	if len(interrupts) > 0 {
+		return nil
+	}
+	return err
 }

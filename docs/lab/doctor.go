@@ -17,10 +17,10 @@ import (
 func doctorVerb() verb {
 	return verb{
 		name:    "doctor",
-		summary: "says what this machine has, what is missing and how to get it",
+		summary: "reports what this machine has, what is missing and how to get it",
 		about: `Go, a C compiler and git are needed; a RabbitMQ is needed for stages 06 to final
-(lab starts or installs one itself where it can); the rest is optional. Fails
-only when something needed is missing.`,
+(lab starts or installs one itself where it can); the rest is optional. The exit
+status is 1 only when something needed is missing.`,
 		run: func(ctx context.Context, l *lab, _ []string) error { return doctor(ctx, l, usualPorts()) },
 	}
 }
@@ -131,7 +131,7 @@ func firstLine(ctx context.Context, program string, args ...string) (string, err
 	return strings.TrimSpace(line), nil
 }
 
-// takenBy names the process that listens on port, where the system tells.
+// takenBy names the process that listens on port, where the system reports it.
 func takenBy(ctx context.Context, port string) string {
 	var line string
 	var err error
@@ -180,5 +180,5 @@ func howToGet(what string) string {
 	if way := ways[what][""]; way != "" {
 		return way
 	}
-	return "see its site"
+	return "see its website"
 }

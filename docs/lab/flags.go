@@ -10,7 +10,7 @@ import (
 	"text/tabwriter"
 )
 
-// verb is one thing the tool does: `lab NAME FLAGS ARGS`.
+// verb is one command of the tool: `lab NAME FLAGS ARGS`.
 type verb struct {
 	name    string
 	args    string // what it takes beside flags: [OPTIONAL], REPEATED…
@@ -62,7 +62,7 @@ func (v *verb) parse(args []string) ([]string, error) {
 	return rest, nil
 }
 
-// explain turns an error of the flag package into one that helps.
+// explain turns an error of the flag package into one with advice.
 func (v *verb) explain(err error) error {
 	if errors.Is(err, errHelp) {
 		return err
@@ -113,7 +113,7 @@ func help(w io.Writer, args []string) error {
 		v.help(w)
 		return nil
 	}
-	fmt.Fprintln(w, "The lab's tool. Usage: go tool lab COMMAND …")
+	fmt.Fprintln(w, "lab builds, runs, tests and compares the stages. Usage: go tool lab COMMAND …")
 	fmt.Fprintln(w)
 	for _, v := range verbs() {
 		fmt.Fprintf(w, "  %-8s  %s\n", v.name, v.summary)
@@ -129,8 +129,8 @@ func dashes(name string) string {
 	return "--" + name
 }
 
-// orNearest asks whether the known name nearest to a wrong one was meant, or
-// says otherwise when none is near.
+// orNearest suggests the known name nearest to a wrong one, or returns otherwise
+// when none is near.
 func orNearest(wrong string, known []string, otherwise string) string {
 	nearest, least := "", 3
 	for _, name := range known {
@@ -148,7 +148,7 @@ func orNearest(wrong string, known []string, otherwise string) string {
 	return "did you mean " + nearest + "?"
 }
 
-// distance counts the letters to insert, delete or replace to get from a to b.
+// distance is the number of letters to insert, delete or replace to get from a to b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

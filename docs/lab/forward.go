@@ -20,13 +20,15 @@ func forwardVerb() verb {
 		name:    "forward",
 		args:    "STAGE",
 		summary: "carries a fix in a stage into every stage after it",
-		about: `What STAGE's files changed since the last commit, or since REV, is merged file by file into each later stage, by git merge-file; what belongs to a later stage stays.
-Files added and deleted are too. README.md, go.sum and exercises/ are a stage's own and
-are not carried: go mod tidy makes go.sum. Stops at the first stage with a conflict.
-Commit before you change the same lines again, or they conflict with the first fix.`,
+		about: `What STAGE's files changed since the last commit, or since REV, is merged file by file
+into each later stage, by git merge-file; what belongs to a later stage stays. Added and
+deleted files are carried too, and moved files are followed. README.md, go.sum and
+exercises/ belong to one stage and are not carried: go mod tidy makes go.sum. It stops at
+the first stage with a conflict. Commit before you change the same lines again, or they
+conflict with the first fix.`,
 		run: func(ctx context.Context, l *lab, names []string) error { return forward(ctx, l, options, names[0]) },
 	}
-	v.flags.BoolVar(&options.dryRun, "dry-run", false, "say what it would do")
+	v.flags.BoolVar(&options.dryRun, "dry-run", false, "print what it would do, and do nothing")
 	v.flags.StringVar(&options.base, "base", "HEAD", "carry what changed since `REV`, when the fix is committed already")
 	return v
 }
@@ -54,7 +56,7 @@ func forward(ctx context.Context, l *lab, options forwardOptions, name string) e
 		return err
 	}
 	if len(changes) == 0 {
-		fmt.Fprintf(l.out, "%s is as in %s: there is nothing to carry\n", from.name, revision)
+		fmt.Fprintf(l.out, "%s has not changed since %s: nothing to carry\n", from.name, revision)
 		return nil
 	}
 	place := map[string]string{} // where a file of from is now, when it was moved
@@ -77,17 +79,17 @@ func forward(ctx context.Context, l *lab, options forwardOptions, name string) e
 			fmt.Fprintf(l.out, "  %s: %s\n", path, done)
 		}
 		if conflicts > 0 {
-			fmt.Fprintf(l.out, "\nStopped at %s. Settle its conflicts, run its tests, then go on from it:\n  go tool lab forward --base %s %s\n", to.name, revision, to.name)
+			fmt.Fprintf(l.out, "\nStopped at %s. Resolve its conflicts, run its tests, then continue from it:\n  go tool lab forward --base %s %s\n", to.name, revision, to.name)
 			return errReported
 		}
 	}
 	return nil
 }
 
-// change is what a stage did to one file: nil for one that is not there.
+// change is what a stage did to one file: nil where it does not exist.
 type change struct{ base, new *string }
 
-// changesSince gives the stage's compared files that differ from the revision.
+// changesSince returns the stage's compared files that differ from the revision.
 func changesSince(ctx context.Context, root string, s stage, revision string) (map[string]change, error) {
 	listed, err := git(ctx, root, "ls-tree", "-r", "-z", "--name-only", revision, "--", s.name+"/")
 	if err != nil {
@@ -128,7 +130,7 @@ func changesSince(ctx context.Context, root string, s stage, revision string) (m
 	return changes, nil
 }
 
-// readFile gives a stage's file, nil when it is not there.
+// readFile returns a stage's file, nil when it does not exist.
 func readFile(s stage, path string) (*string, error) {
 	content, err := os.ReadFile(filepath.Join(s.dir, filepath.FromSlash(path)))
 	if errors.Is(err, os.ErrNotExist) {
@@ -141,7 +143,7 @@ func readFile(s stage, path string) (*string, error) {
 	return &text, nil
 }
 
-// errConflict is that of a file that needs a person.
+// errConflict is that of a file that has to be merged by hand.
 var errConflict = errors.New("conflict")
 
 // movedTo is where the file at path in a stage is in the next one: elsewhere
@@ -198,7 +200,7 @@ func carry(ctx context.Context, from, to stage, path, place string, c change, dr
 	}
 	switch {
 	case same(ours, theirs):
-		return "has it already", nil
+		return "has the change already", nil
 	case theirs == nil && same(ours, base):
 		if dryRun {
 			return "deleted", nil
@@ -224,7 +226,7 @@ func carry(ctx context.Context, from, to stage, path, place string, c change, dr
 		return "see its <<<<<<< and >>>>>>> marks", errors.Join(errConflict, write(merged))
 	}
 	if merged == *ours {
-		return "has it already", nil
+		return "has the change already", nil
 	}
 	return "merged" + in, write(merged)
 }

@@ -83,13 +83,13 @@ func TestDeltaCheck(t *testing.T) {
 		},
 		"something listed is not so": {
 			rows: "| adds | `new.go` | a reason |\n| changes | `edited.go` | a reason |\n| removes | `gone.go` | a reason |\n| changes | `same.go` | a reason |\n",
-			want: []string{"lists same.go, but it is as in 01-one"},
+			want: []string{"lists same.go, but it is the same as in 01-one"},
 		},
 		"both, and a wrong verb": {
 			rows: "| changes | `new.go` | a reason |\n| removes | `gone.go` | a reason |\n| adds | `nowhere.go` | a reason |\n",
 			want: []string{"says that the stage changes new.go, but it adds it", "the stage changes edited.go", "lists nowhere.go"},
 		},
-		"no reason":      {rows: "| adds | `new.go` | |\n", want: []string{"saying why"}},
+		"no reason":      {rows: "| adds | `new.go` | |\n", want: []string{"the last with the reason"}},
 		"unknown verb":   {rows: "| renames | `new.go` | a reason |\n", want: []string{"must begin with adds"}},
 		"nothing at all": {rows: "", want: []string{"lists nothing"}},
 	} {
@@ -341,10 +341,11 @@ func TestDiffOfOnePiece(t *testing.T) {
 		args     []string
 		has, not string
 	}{
-		"all, with pieces": {[]string{"02"}, "Its pieces\n  The code   6 files changed, ", "+var zebra"},
+		"all, with pieces": {[]string{"02"}, "Pieces\n  The code   6 files changed, ", "+var zebra"},
 		"a heading":        {[]string{"02", "the", "code"}, "+var zebra", "old.yml"},
 		"another heading":  {[]string{"02", "Manifests"}, "+kind: New", "zebra"},
 		"a part of a path": {[]string{"02", "zebra"}, "+var zebra", "service.go"},
+		"a twin alone":     {[]string{"02", "b/twin"}, "+var twin", "the same as"},
 		"a folder":         {[]string{"02", "02-two/k8s"}, "+kind: New", "zebra"},
 		"a pattern":        {[]string{"02", "*.sql"}, "+CREATE TABLE", "zebra"},
 		"of two stages":    {[]string{"01", "02", "zebra"}, "+var zebra", "service.go"},

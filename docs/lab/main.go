@@ -34,12 +34,12 @@ func verbs() []verb {
 type lab struct {
 	root   string    // the checkout's top folder
 	stages []stage   // in order, final last
-	out    io.Writer // what the user asked for
-	err    io.Writer // progress and complaints
+	out    io.Writer // results
+	err    io.Writer // progress and errors
 }
 
-// errReported ends the program with status 1 without another word: the verb
-// has already said what is wrong.
+// errReported ends the program with status 1 without another message: the verb
+// has already printed it.
 var errReported = errors.New("already reported")
 
 // usageError is a mistake in the command line.
@@ -52,20 +52,29 @@ func main() {
 }
 
 func mainStatus(args []string, out, err *os.File) int {
-	// SIGHUP: a closed terminal must not leave processes behind.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	context.AfterFunc(ctx, stop) // the second Ctrl-C ends us at once
-	// A reader that goes away, as head does, ends us like Ctrl-C, not on the spot.
+	signals := make(chan os.Signal, 1)
+	// SIGHUP: a closed terminal must not leave processes behind.
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		select {
+		case <-signals:
+		case <-ctx.Done():
+		}
+		signal.Stop(signals) // before we begin to stop: a second Ctrl-C ends lab at once
+		stop()
+	}()
+	// When the reader of our output goes away, as head does, we stop as after Ctrl-C.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	stdout, stderr := watchPipe(out, stop), watchPipe(err, stop)
 	if os.Getenv("RABBITMQ_URL") == "" {
-		os.Unsetenv("RABBITMQ_URL") // empty is unset, also for what we start
+		os.Unsetenv("RABBITMQ_URL") // empty counts as unset, for child processes too
 	}
 	return status(ctx, dispatch(ctx, args, stdout, stderr), stderr)
 }
 
-// status says what is wrong, and returns the exit status.
+// status prints the error, and returns the exit status.
 func status(ctx context.Context, err error, stderr io.Writer) int {
 	var usage usageError
 	switch {

@@ -50,8 +50,8 @@ type testEvent struct {
 	Elapsed     float64
 }
 
-// testResults reads the stream of `go test -json`, tells of each package as it
-// ends, and of each failing test with its output, and counts.
+// testResults reads the stream of `go test -json`, reports each package as it
+// ends and each failing test with its output, and counts.
 type testResults struct {
 	out     io.Writer
 	module  string // cut from the packages' names
@@ -145,7 +145,7 @@ func (r *testResults) takeTest(event testEvent) {
 	}
 }
 
-// parents gives the tests that name is a subtest of.
+// parents returns the tests that name is a subtest of.
 func parents(tests map[string]*testState, name string) []*testState {
 	var found []*testState
 	for i, c := range name {
@@ -159,8 +159,8 @@ func parents(tests map[string]*testState, name string) []*testState {
 	return found
 }
 
-// failed shows what a failing test printed, unless it only passes on that
-// a subtest failed.
+// failed shows what a failing test printed, unless it failed only because a
+// subtest did.
 func (r *testResults) failed(pkg, name string, test *testState) {
 	own := 0
 	for _, line := range test.output {
@@ -213,11 +213,11 @@ func (r *testResults) takePackage(event testEvent) {
 		}
 	}
 	if event.Action == "fail" && count.failed == 0 {
-		// no test is to blame: it does not compile, vet complains, TestMain failed
+		// no test is to blame: it does not compile, vet found something, TestMain failed
 		count.failed = 1
 		what, output := "the package", r.output[event.Package]
 		if event.FailedBuild != "" {
-			what, output = "does not build, or vet complains", r.builds[event.FailedBuild]
+			what, output = "does not build, or fails vet", r.builds[event.FailedBuild]
 		}
 		fmt.Fprintf(r.out, "  %s %s: %s\n", colour(r.out, "31", "FAIL"), r.short(event.Package), what)
 		r.print(output)
@@ -244,7 +244,7 @@ func (r *testResults) short(pkg string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(pkg, r.module), "/")
 }
 
-// skipReason is what the test said when it was skipped.
+// skipReason is the reason that the test printed.
 func skipReason(output []string) string {
 	said := regexp.MustCompile(`^\s+\S+\.go:\d+: (.*)`)
 	for _, line := range slices.Backward(strings.Split(strings.Join(output, ""), "\n")) {

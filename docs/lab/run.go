@@ -23,10 +23,11 @@ func runVerb() verb {
 	return verb{
 		name:    "run",
 		args:    "STAGE",
-		summary: "builds and starts a stage, until Ctrl-C",
-		about: `Builds the stage's programs, brings a broker when the stage needs one, starts the
-services and prints their addresses and two requests to try. The services'
-settings are taken from the environment, as when they are started by hand.`,
+		summary: "builds and starts a stage; Ctrl-C stops it",
+		about: `Builds the stage's programs, finds or starts a broker when the stage needs one, starts
+the services and prints their addresses and two example requests. The services take
+their settings from the environment, as when they are started by hand. Ctrl-C stops
+them; a second one ends lab without waiting.`,
 		run: run,
 	}
 }
@@ -56,7 +57,7 @@ type service struct {
 	colour  string
 	http    endpoint
 	grpc    *endpoint
-	paths   []string // each answers 200 when the service is up
+	paths   []string // each returns 200 when the service is up
 	process *process.Process
 }
 
@@ -119,7 +120,7 @@ func run(ctx context.Context, l *lab, args []string) error {
 			services = append([]*service{{title: "The broker", process: b.Node.Process()}}, services...)
 		}
 	}
-	// A service that was moved by its setting is told to the other one too.
+	// A service that its setting has moved is found by the other one.
 	for _, service := range services {
 		switch {
 		case service.binary == "commandsservice":
@@ -132,7 +133,7 @@ func run(ctx context.Context, l *lab, args []string) error {
 	return unlessStopped(ctx, l, err)
 }
 
-// unlessStopped turns what Ctrl-C broke off into an orderly end.
+// unlessStopped turns an error that Ctrl-C caused into an orderly end.
 func unlessStopped(ctx context.Context, l *lab, err error) error {
 	if ctx.Err() != nil {
 		fmt.Fprintln(l.out, "stopped")
@@ -148,7 +149,7 @@ func withDefault(env []string, key, value string) []string {
 	return append(env, key+"="+value)
 }
 
-// free says which setting moves a service whose port is taken.
+// free fails with the setting that moves a service whose port is taken.
 func free(ctx context.Context, s *service) error {
 	endpoints := []endpoint{s.http}
 	if s.grpc != nil {
@@ -162,7 +163,7 @@ func free(ctx context.Context, s *service) error {
 	return nil
 }
 
-// portFree fails when somebody listens on address, or nobody can.
+// portFree fails when address is in use, or cannot be used.
 func portFree(ctx context.Context, address string) error {
 	// A wildcard listener of another family lets us listen beside it, and takes
 	// some of the requests: ask first.
@@ -214,7 +215,7 @@ func build(ctx context.Context, l *lab, s stage, services []*service, dir string
 	return nil
 }
 
-// needCompiler says how to get the C compiler that SQLite needs, if it is not there.
+// needCompiler fails, with how to get it, when the C compiler that SQLite needs is missing.
 func needCompiler(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -232,7 +233,7 @@ func needCompiler(ctx context.Context) error {
 	return nil
 }
 
-// serve starts the services, says where they are, and stops them when ctx ends
+// serve starts the services, prints where they are, and stops them when ctx ends
 // or one of them does.
 func serve(ctx context.Context, l *lab, s stage, services []*service, dir string, env []string) error {
 	var lock sync.Mutex
@@ -301,7 +302,7 @@ func serve(ctx context.Context, l *lab, s stage, services []*service, dir string
 	}
 }
 
-// waitForServices waits until every path of every service answers 200.
+// waitForServices waits until every path of every service returns 200.
 func waitForServices(ctx context.Context, l *lab, services []*service, lock *sync.Mutex) error {
 	poll := time.NewTicker(100 * time.Millisecond)
 	defer poll.Stop()
@@ -309,7 +310,7 @@ func waitForServices(ctx context.Context, l *lab, services []*service, lock *syn
 	for _, service := range services {
 		for _, path := range service.paths {
 			for {
-				err := answers(ctx, service.http.address(), path)
+				err := get(ctx, service.http.address(), path)
 				if err == nil {
 					break
 				}
@@ -330,9 +331,9 @@ func waitForServices(ctx context.Context, l *lab, services []*service, lock *syn
 	return nil
 }
 
-// answers asks for path by HTTP and fails unless the status is 200. It speaks
-// the protocol itself: net/http would double the time that the tool compiles.
-func answers(ctx context.Context, address, path string) error {
+// get requests path by HTTP and fails unless the status is 200. It speaks the
+// protocol itself: net/http would double the time that the tool compiles.
+func get(ctx context.Context, address, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
@@ -356,7 +357,7 @@ func answers(ctx context.Context, address, path string) error {
 	return nil
 }
 
-// greet says what runs where, and what to try.
+// greet prints what runs where, and example requests.
 func greet(l *lab, s stage, services []*service) {
 	fmt.Fprintf(l.out, "\n%s is up:\n", s.name)
 	platforms, last := "", ""

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// miniStage is a stage whose one service answers on PLATFORMS_HTTP_ADDR, and
+// miniStage is a stage whose one service listens on PLATFORMS_HTTP_ADDR, and
 // ends by itself when asked for /die.
 func miniStage(t *testing.T) *lab {
 	t.Helper()
@@ -47,7 +47,7 @@ func main() {
 	return l
 }
 
-// startRun starts `lab run 01` on a free port and waits until it says that it is up.
+// startRun starts `lab run 01` on a free port and waits until it is up.
 func startRun(t *testing.T, ctx context.Context, l *lab) (address string, ended chan error) {
 	t.Helper()
 	if _, err := exec.LookPath("gcc"); err != nil {
@@ -123,7 +123,7 @@ func waitFor(t *testing.T, what string, condition func() bool) {
 	for !condition() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		case <-tick.C:
 		}
 	}

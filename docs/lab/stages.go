@@ -23,13 +23,13 @@ type stage struct {
 // module is the stage's module path.
 func (s stage) module() string { return "microcomm/" + s.name }
 
-// has tells if the stage has that file or folder.
+// has reports whether the stage has that file or folder.
 func (s stage) has(path string) bool {
 	_, err := os.Stat(filepath.Join(s.dir, filepath.FromSlash(path)))
 	return err == nil
 }
 
-// needsBroker tells if the stage's tests, and its services run apart, speak to RabbitMQ.
+// needsBroker reports whether the stage's tests, and its services run apart, need RabbitMQ.
 func (s stage) needsBroker() bool { return s.has("platformservice/publisher.go") }
 
 // findRoot is the checkout's top: the nearest folder upwards that holds the
@@ -50,7 +50,7 @@ func findRoot() (string, error) {
 	}
 }
 
-// listStages gives the chapters in order, final last.
+// listStages returns the stages in order, final last.
 func listStages(root string) ([]stage, error) {
 	found, err := filepath.Glob(filepath.Join(root, "[0-9][0-9]-*", "go.mod"))
 	if err != nil {
@@ -61,7 +61,7 @@ func listStages(root string) ([]stage, error) {
 		found = append(found, last)
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("%s holds no stages", root)
+		return nil, fmt.Errorf("%s has no stages", root)
 	}
 	var stages []stage
 	for _, mod := range found {
@@ -85,7 +85,7 @@ func (l *lab) findStage(name string) (int, error) {
 	return 0, usageError(fmt.Sprintf("unknown stage %s; the stages are %s", name, strings.Join(names, ", ")))
 }
 
-// compared tells if a file of a stage is held against the chapter before.
+// compared reports whether a file of a stage is compared with the stage before.
 // Lessons, exercises and checksums belong to their stage alone.
 func compared(path string) bool {
 	return path != "README.md" && path != "go.sum" && !strings.HasPrefix(path, "exercises/")
@@ -94,7 +94,7 @@ func compared(path string) bool {
 // anyModule stands for the stage's own name where two stages are compared.
 const anyModule = "microcomm/STAGE"
 
-// comparedFiles gives what of the stage is compared, by path, with the
+// comparedFiles returns what of the stage is compared, by path, with the
 // stage's own module path folded away.
 func comparedFiles(ctx context.Context, root string, s stage) (map[string]string, error) {
 	paths, err := listFiles(ctx, root, s)
@@ -115,7 +115,7 @@ func comparedFiles(ctx context.Context, root string, s stage) (map[string]string
 	return files, nil
 }
 
-// listFiles gives the paths, inside the stage, of the files that belong to the
+// listFiles returns the paths, inside the stage, of the files that belong to the
 // repository: those of git, and new ones it would not ignore.
 func listFiles(ctx context.Context, root string, s stage) ([]string, error) {
 	listed, err := git(ctx, root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", s.name)

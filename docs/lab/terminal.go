@@ -55,7 +55,7 @@ func (w *watchedPipe) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// isTerminal tells if w is a terminal, and so whether colours and a pager help.
+// isTerminal reports whether w is a terminal, and so whether colours and a pager help.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	if !ok {

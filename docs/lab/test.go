@@ -22,11 +22,12 @@ func testVerb() verb {
 	v := verb{
 		name:    "test",
 		args:    "[STAGE…]",
-		summary: "tests a stage with what it needs; no stage: everything CI runs",
+		summary: "tests a stage with what it needs; without a stage, everything that CI runs",
 		about: `For each stage: go vet and go test -race of its module alone, then the checks: gofmt,
-go mod tidy, and "What changes" in its README.md held against the real difference
-from the stage before. No stage named: all of them, this tool, and one version of
-each dependency everywhere.
+go mod tidy, and "What changes" in its README.md compared with the real difference
+from the stage before. Files that both services have, such as problem.go, must be the
+same but for the package. Without a stage: all of them, this tool, and that all modules
+require one version of each dependency.
 
 Stages 06 to final need a broker: the one at RABBITMQ_URL, or one that is started for
 the tests. Tests against SQL Server run when SQLSERVER_URL is set.
@@ -41,7 +42,7 @@ A test with subtests counts only through them; each check counts as one test.`,
 	return v
 }
 
-// testOptions is what the command line chose.
+// testOptions are the flags of test.
 type testOptions struct {
 	noBroker bool
 	cluster  bool
@@ -91,7 +92,7 @@ func (l *lab) chooseStages(names []string) ([]stage, error) {
 	return slices.Compact(chosen), nil
 }
 
-// tester runs the tests of stages and keeps what came out.
+// tester runs the tests of stages and keeps the results.
 type tester struct {
 	lab     *lab
 	options testOptions
@@ -122,7 +123,7 @@ func (t *tester) test(ctx context.Context, s stage) error {
 		if t.broker == nil {
 			b, err := rabbitmq.Start(ctx, t.lab.out)
 			if err != nil {
-				return fmt.Errorf("%w\nTo go without the tests that need one: --no-broker", err)
+				return fmt.Errorf("%w\nTo skip the tests that need one: --no-broker", err)
 			}
 			t.broker = b
 			fmt.Fprintln(t.lab.out, "broker:", b.What)
@@ -257,7 +258,7 @@ func (t *tester) summary() error {
 	return nil
 }
 
-// notVerified says in words what the skipped tests would have shown.
+// notVerified prints what the skipped tests would have verified.
 func (t *tester) notVerified(total tally) {
 	sqlServer := 0
 	reasons := maps.Clone(total.reasons)
@@ -274,7 +275,7 @@ func (t *tester) notVerified(total tally) {
 	case sqlServer > 0:
 		fmt.Fprintf(t.lab.out, "SQL Server: SQLSERVER_URL is not set, %d tests skipped\n", sqlServer)
 	case given:
-		fmt.Fprintln(t.lab.out, "SQL Server: SQLSERVER_URL is set, no test was skipped for want of it")
+		fmt.Fprintln(t.lab.out, "SQL Server: SQLSERVER_URL is set, no test was skipped for lack of it")
 	}
 	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
 		fmt.Fprintf(t.lab.out, "Skipped, %d: %s\n", reasons[reason], reason)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestHealth(t *testing.T) {
@@ -66,6 +67,16 @@ func TestHealthOfStore(t *testing.T) {
 	store.close()
 	requireProblem(t, send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable)
 	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/livez", "").status)
+}
+
+// TestHealthWithoutTable: a connection is not enough to be ready.
+func TestHealthWithoutTable(t *testing.T) {
+	store := memoryStore(t)
+	_, err := store.(*sqliteStore).db.Exec(`DROP TABLE platforms`)
+	require.NoError(t, err)
+	h := newHealth(store.ping)
+	h.set("ready")
+	requireProblem(t, send(t, "GET", serve(t, h.handler(http.NotFoundHandler()))+"/readyz", ""), http.StatusServiceUnavailable)
 }
 
 func TestHealthOfService(t *testing.T) {

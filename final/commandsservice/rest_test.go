@@ -428,7 +428,7 @@ func TestStoreFailure(t *testing.T) {
 		{"POST", "/api/c/platforms/4/commands", `{"howTo":"h","commandLine":"c"}`},
 		{"GET", "/api/c/platforms/4/commands/1", ""},
 	} {
-		t.Run(request.method+" "+request.path+" is a 500 that tells nothing, and one line in the log", func(t *testing.T) {
+		t.Run(request.method+" "+request.path+" is a 500 without details, logged once", func(t *testing.T) {
 			url, store, logged := serveAPI(t)
 			require.NoError(t, store.close())
 			got := send(t, request.method, url+request.path, request.body)

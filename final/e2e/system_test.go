@@ -1,5 +1,5 @@
 // Package e2e tests the services from outside, as a client sees them. It builds
-// and starts them; or, with PLATFORMS_URL and COMMANDS_URL set, it talks to
+// and starts them; or, with PLATFORMS_URL and COMMANDS_URL set, it uses
 // those that run there and leaves out the tests that stop and start them.
 package e2e
 

@@ -50,7 +50,7 @@ type failingStore struct {
 func (s failingStore) migrate(ctx context.Context) error { return s.migration(ctx) }
 
 func TestSetUp(t *testing.T) {
-	t.Run("seeds only when told to", func(t *testing.T) {
+	t.Run("seeds only when configured to", func(t *testing.T) {
 		for seed, want := range map[bool]int{true: 3, false: 0} {
 			store, _, result := startSetUp(t, t.Context(), Config{DatabaseURL: "sqlite::memory:", DatabaseWait: patience, Seed: seed})
 			require.NoError(t, receive(t, "the result", result))
@@ -90,7 +90,7 @@ func TestSetUp(t *testing.T) {
 		assert.Len(t, platforms, 3)
 	})
 
-	t.Run("gives up, and says why and which setting", func(t *testing.T) {
+	t.Run("gives up with the reason and the setting", func(t *testing.T) {
 		url, _ := lateDatabase(t)
 		_, _, result := startSetUp(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: 10 * time.Millisecond})
 		err := receive(t, "the result", result)
@@ -99,7 +99,7 @@ func TestSetUp(t *testing.T) {
 		assert.ErrorContains(t, err, "unable to open database file")
 	})
 
-	t.Run("gives up with the reason, not with that the time was over", func(t *testing.T) {
+	t.Run("gives up with the reason, not with the timeout", func(t *testing.T) {
 		attempts := 0
 		store := failingStore{memoryStore(t), func(ctx context.Context) error {
 			if attempts++; attempts == 1 {
@@ -122,7 +122,7 @@ func TestSetUp(t *testing.T) {
 		assert.Equal(t, 1, attempts)
 	})
 
-	t.Run("ends when told to", func(t *testing.T) {
+	t.Run("ends with its context", func(t *testing.T) {
 		url, _ := lateDatabase(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		_, logged, result := startSetUp(t, ctx, Config{DatabaseURL: url, DatabaseWait: time.Hour})
@@ -149,7 +149,7 @@ func TestRunWaitsForTheDatabase(t *testing.T) {
 		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
 	})
 
-	t.Run("until DATABASE_WAIT is over, which is an error", func(t *testing.T) {
+	t.Run("until DATABASE_WAIT has passed, which is an error", func(t *testing.T) {
 		noGoroutineLeft(t)
 		cfg := testConfig(t)
 		cfg.DatabaseURL, _ = lateDatabase(t)
@@ -158,7 +158,7 @@ func TestRunWaitsForTheDatabase(t *testing.T) {
 		require.ErrorContains(t, Run(t.Context(), cfg, log), "DATABASE_WAIT")
 	})
 
-	t.Run("until it is told to stop, which is none", func(t *testing.T) {
+	t.Run("until it is stopped, which is no error", func(t *testing.T) {
 		noGoroutineLeft(t)
 		cfg := testConfig(t)
 		cfg.DatabaseURL, _ = lateDatabase(t)

@@ -59,7 +59,7 @@ func Start(c Command) (*Process, error) {
 	}
 	go func() {
 		defer close(p.done)
-		if err := p.cmd.Wait(); !errors.Is(err, exec.ErrWaitDelay) { // that of a grandchild, says nothing of the child
+		if err := p.cmd.Wait(); !errors.Is(err, exec.ErrWaitDelay) { // a grandchild holds the pipe: no failure of the child
 			p.err = err
 		}
 	}()

@@ -86,7 +86,7 @@ func readNumber(t *testing.T, from io.Reader) int {
 	return number
 }
 
-// alive tells if the process runs. One that has ended may stay for a while,
+// alive reports whether the process runs. One that has ended may stay for a while,
 // until somebody asks for its status.
 func alive(pid int) bool {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
@@ -103,7 +103,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	for !condition() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		case <-tick.C:
 		}
 	}

@@ -11,9 +11,9 @@ import (
 	"microcomm/docs/internal/process"
 )
 
-// waitFor waits until ready returns nil, or ctx ends, or node does, which may
-// be nil. Every caller gives ctx a deadline.
-func waitFor(ctx context.Context, ready func(context.Context) error, node *process.Process, progress io.Writer) error {
+// waitForAMQP waits until a broker at address responds, or ctx ends, or node
+// does, which may be nil. Every caller sets a deadline on ctx.
+func waitForAMQP(ctx context.Context, address string, node *process.Process, progress io.Writer) error {
 	var ended <-chan struct{}
 	if node != nil {
 		ended = node.Done()
@@ -26,7 +26,7 @@ func waitFor(ctx context.Context, ready func(context.Context) error, node *proce
 	deadline, _ := ctx.Deadline()
 	var last error
 	for {
-		err := ready(ctx)
+		err := greet(ctx, address)
 		if err == nil {
 			return nil
 		}

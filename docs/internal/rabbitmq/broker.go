@@ -94,7 +94,7 @@ func givenBroker(ctx context.Context, given string) (*Broker, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	if err := waitFor(ctx, func(ctx context.Context) error { return greet(ctx, address) }, nil, io.Discard); err != nil {
+	if err := waitForAMQP(ctx, address, nil, io.Discard); err != nil {
 		return nil, fmt.Errorf("RABBITMQ_URL is set, but %s does not respond: %w", address, err)
 	}
 	return b, nil

@@ -53,7 +53,7 @@ func containerBroker(ctx context.Context, progress io.Writer) (*Broker, error) {
 	address, _, _ := strings.Cut(published, "\n")
 	waiting, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
-	if err := waitFor(waiting, func(ctx context.Context) error { return greet(ctx, address) }, nil, progress); err != nil {
+	if err := waitForAMQP(waiting, address, nil, progress); err != nil {
 		stop()
 		return nil, fmt.Errorf("start a container of %s: %w", image, err)
 	}

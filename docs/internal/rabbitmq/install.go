@@ -19,7 +19,7 @@ func installLock() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("microcomm-lab-%d.lock", os.Getuid()))
 }
 
-// findInstalled is Find, once nobody else is installing: half of it is none.
+// findInstalled is Find, after waiting for another lab that is installing one.
 func findInstalled(ctx context.Context) (string, error) {
 	unlock, err := lockFile(ctx, installLock())
 	if err != nil {
@@ -80,7 +80,7 @@ func install(ctx context.Context, progress io.Writer) error {
 	}
 	err = apt.Wait(ctx)
 	if ctx.Err() != nil {
-		fmt.Fprintln(progress, "broker: letting apt-get finish first")
+		fmt.Fprintln(progress, "broker: waiting for apt-get to finish")
 		apt.Stop(2 * time.Minute)
 		return ctx.Err()
 	}

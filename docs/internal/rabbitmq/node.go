@@ -153,7 +153,7 @@ func (n *Node) Restart(ctx context.Context) error {
 	}
 	waiting, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
-	err = waitFor(waiting, func(ctx context.Context) error { return greet(ctx, n.address) }, n.node, n.progress)
+	err = waitForAMQP(waiting, n.address, n.node, n.progress)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func TestPrivateNodeLeavesNothing(t *testing.T) {
 	n.Stop()
 	stopped = true
 	if err := greet(t.Context(), u.Host); err == nil {
-		t.Error("it still answers")
+		t.Error("it still responds")
 	}
 	eventually(t, "its processes to be gone", func() bool { return len(processesWith(t, mark)) == 0 })
 	left, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "*"))
@@ -68,7 +68,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	for !condition() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		case <-tick.C:
 		}
 	}

@@ -1,0 +1,553 @@
+package platformservice
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// tdsServer is as much of a SQL Server as these tests need, without
+// encryption, after https://learn.microsoft.com/openspecs/windows_protocols/ms-tds/
+type tdsServer struct {
+	url     string
+	respond func(tdsRequest) []byte // nil: silence from now on
+	silent  chan tdsRequest         // what got no response
+	logins  atomic.Int32
+
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+}
+
+// tdsRequest is one request of a client.
+type tdsRequest struct {
+	kind byte
+	text string // its characters; among them the SQL
+	conn net.Conn
+}
+
+// hangUp ends the connection after last. It is for a respond to return.
+func (r tdsRequest) hangUp(last []byte) []byte {
+	r.conn.Write(last)
+	r.conn.Close()
+	return []byte{}
+}
+
+// Kinds of request.
+const (
+	tdsAttention   = 6 // cancels the one before
+	tdsTransaction = 14
+	tdsLogin       = 16
+	tdsPrelogin    = 18
+)
+
+// startTDS starts a server that responds with respond until the test ends.
+func startTDS(t testing.TB, respond func(tdsRequest) []byte) *tdsServer {
+	t.Helper()
+	listener, err := net.Listen("tcp", "localhost:0")
+	require.NoError(t, err)
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	require.NoError(t, err)
+	s := &tdsServer{
+		url:     "sqlserver://SA:s3cret@localhost:" + port + "?database=platformsdb",
+		respond: respond,
+		silent:  make(chan tdsRequest, 100),
+		conns:   map[net.Conn]bool{},
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			s.mu.Lock()
+			s.conns[conn] = true
+			s.mu.Unlock()
+			serving.Go(func() { s.serve(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		s.closeConnections()
+		serving.Wait()
+	})
+	return s
+}
+
+// closeConnections does to the clients what a restart of the server does.
+func (s *tdsServer) closeConnections() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn := range s.conns {
+		conn.Close()
+	}
+}
+
+func (s *tdsServer) serve(conn net.Conn) {
+	defer conn.Close()
+	silent := false
+	for {
+		request, err := readTDS(conn)
+		if err != nil {
+			return
+		}
+		if silent {
+			continue
+		}
+		if request.kind == tdsLogin {
+			s.logins.Add(1)
+		}
+		response := s.respond(request)
+		if response == nil {
+			silent = true
+			s.silent <- request
+			continue
+		}
+		if _, err := conn.Write(response); err != nil {
+			return
+		}
+	}
+}
+
+// readTDS reads the packets of one request.
+func readTDS(from net.Conn) (tdsRequest, error) {
+	var body []byte
+	for {
+		header := make([]byte, 8) // kind, status, length (2), …
+		if _, err := io.ReadFull(from, header); err != nil {
+			return tdsRequest{}, err
+		}
+		packet := make([]byte, binary.BigEndian.Uint16(header[2:])-8)
+		if _, err := io.ReadFull(from, packet); err != nil {
+			return tdsRequest{}, err
+		}
+		body = append(body, packet...)
+		if header[1]&1 != 0 { // the last packet of the request
+			// Text is UTF-16. That of these tests is ASCII, so it is left when the NULs are gone.
+			text := string(bytes.ReplaceAll(body, []byte{0}, nil))
+			return tdsRequest{kind: header[0], text: text, conn: from}, nil
+		}
+	}
+}
+
+// respondTDS responds to every request as a server that is well does.
+func respondTDS(r tdsRequest) []byte {
+	switch {
+	case r.kind == tdsPrelogin:
+		return tdsPreloginResponse(2) // encryption is not supported
+	case r.kind == tdsLogin:
+		ack := append([]byte{1, 0x74, 0, 0, 4, 3}, "f\x00a\x00k\x00"...) // interface, TDS 7.4, name of the server
+		ack = append(ack, 16, 0, 0, 0)                                   // its version
+		return tdsResponse(tdsToken(0xAD, ack), tdsDone(0))
+	case r.kind == tdsAttention:
+		return tdsResponse(tdsDone(0x20))
+	case r.kind == tdsTransaction:
+		began := []byte{8, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0} // a transaction began, and this is its id
+		return tdsResponse(tdsToken(0xE3, began), tdsDone(0))
+	case strings.Contains(r.text, "INSERT INTO dbo.Platforms"), strings.Contains(r.text, "SELECT COUNT(*)"):
+		return tdsResponse(tdsRows(1, 1), tdsDone(0))
+	case strings.Contains(r.text, "FROM dbo.Platforms"):
+		return tdsResponse(tdsRows(4, 1), tdsDone(0))
+	default:
+		return tdsResponse(tdsDone(0))
+	}
+}
+
+// silentTo responds as respondTDS does, but not to requests with this text.
+func silentTo(text string) func(tdsRequest) []byte {
+	return func(r tdsRequest) []byte {
+		if strings.Contains(r.text, text) {
+			return nil
+		}
+		return respondTDS(r)
+	}
+}
+
+// slowly responds as respondTDS does, but later to requests with this text.
+func slowly(text string, after time.Duration) func(tdsRequest) []byte {
+	return func(r tdsRequest) []byte {
+		if strings.Contains(r.text, text) {
+			<-time.After(after)
+		}
+		return respondTDS(r)
+	}
+}
+
+// tdsResponse is a response in one packet.
+
+func tdsResponse(tokens ...[]byte) []byte {
+	response := tdsUnfinished(tokens...)
+	response[1] = 1 // the last packet
+	return response
+}
+
+// tdsUnfinished is a response that lacks its last packet.
+func tdsUnfinished(tokens ...[]byte) []byte {
+	body := bytes.Join(tokens, nil)
+	packet := []byte{4, 0, 0, 0, 0, 0, 1, 0} // kind, status, length (2), …
+	binary.BigEndian.PutUint16(packet[2:], uint16(len(packet)+len(body)))
+	return append(packet, body...)
+}
+
+// tdsPreloginResponse has one option, 1: encryption, at offset 6, 1 byte long.
+func tdsPreloginResponse(encryption byte) []byte {
+	return tdsResponse([]byte{1, 0, 6, 0, 1, 0xFF, encryption})
+}
+
+func tdsToken(kind byte, body []byte) []byte {
+	token := binary.LittleEndian.AppendUint16([]byte{kind}, uint16(len(body)))
+	return append(token, body...)
+}
+
+func tdsDone(status byte) []byte {
+	return append([]byte{0xFD, status}, make([]byte, 11)...)
+}
+
+// tdsRows returns rows of as many int columns, the value of each being 1.
+func tdsRows(columns, rows int) []byte {
+	metadata := []byte{0x81, byte(columns), 0}
+	row := []byte{0xD1}
+	for range columns {
+		metadata = append(metadata, 0, 0, 0, 0, 0, 0, 0x38, 0) // no flags, int, no name
+		row = append(row, 1, 0, 0, 0)
+	}
+	return append(metadata, bytes.Repeat(row, rows)...)
+}
+
+// tdsError is an error of SQL Server.
+func tdsError(number int32, severity byte) []byte {
+	body := binary.LittleEndian.AppendUint32(nil, uint32(number))
+	body = append(body, 1, severity)
+	body = append(body, make([]byte, 8)...) // no message, server or procedure; line 0
+	return tdsResponse(tdsToken(0xAA, body), tdsDone(2))
+}
+
+// storeCalls returns the calls of a platformStore that go to the database.
+func storeCalls() map[string]func(context.Context, platformStore) error {
+	return map[string]func(context.Context, platformStore) error{
+		"ping":    func(ctx context.Context, s platformStore) error { return s.ping(ctx) },
+		"migrate": func(ctx context.Context, s platformStore) error { return s.migrate(ctx) },
+		"platforms": func(ctx context.Context, s platformStore) error {
+			_, err := s.platforms(ctx)
+			return err
+		},
+		"platform": func(ctx context.Context, s platformStore) error {
+			_, err := s.platform(ctx, 1)
+			return err
+		},
+		"createPlatform": func(ctx context.Context, s platformStore) error {
+			_, err := s.createPlatform(ctx, platform{Name: "x", Publisher: "p", Cost: "1"})
+			return err
+		},
+		"createIfEmpty": func(ctx context.Context, s platformStore) error { return s.createIfEmpty(ctx, nil) },
+	}
+}
+
+// openTDS returns a store of server; nothing has been asked of it.
+func openTDS(t testing.TB, url string) *sqlServerStore {
+	t.Helper()
+	store, err := openSQLServer(url)
+	require.NoError(t, err)
+	t.Cleanup(func() { store.close() })
+	return store
+}
+
+// receiveSoon is receive with less patience than the driver has: it waits 5 s
+// for a server that does not respond to a cancellation.
+func receiveSoon[T any](t testing.TB, what string, from <-chan T) T {
+	t.Helper()
+	select {
+	case value := <-from:
+		return value
+	case <-time.After(3 * time.Second):
+		require.FailNow(t, "took too long: "+what)
+		panic("not reached")
+	}
+}
+
+// TestSilentSQLServer: a server that does not respond holds up nobody whose
+// context has ended.
+func TestSilentSQLServer(t *testing.T) {
+	for what, respond := range map[string]func(tdsRequest) []byte{
+		"that says nothing": func(tdsRequest) []byte { return nil },
+		"that begins TLS and says no more": func(r tdsRequest) []byte {
+			if r.text[0] == 22 { // a TLS handshake record, inside a prelogin packet
+				return nil
+			}
+			return tdsPreloginResponse(1)
+		},
+		"that does not respond to the login": func(r tdsRequest) []byte {
+			if r.kind == tdsLogin {
+				return nil
+			}
+			return respondTDS(r)
+		},
+		"that does not respond to a request": func(r tdsRequest) []byte {
+			if r.kind != tdsPrelogin && r.kind != tdsLogin {
+				return nil
+			}
+			return respondTDS(r)
+		},
+	} {
+		for call, do := range storeCalls() {
+			t.Run(what+", "+call, func(t *testing.T) { testSilence(t, respond, do) })
+		}
+	}
+
+	t.Run("whose name nobody looks up", func(t *testing.T) {
+		noGoroutineLeft(t)
+		asked := make(chan string, 100)
+		defer func(r *net.Resolver) { net.DefaultResolver = r }(net.DefaultResolver)
+		net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, addr string) (net.Conn, error) {
+			asked <- addr
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}
+		store := openTDS(t, "sqlserver://SA:s3cret@mssql.invalid?database=platformsdb")
+		testEndOfContext(t, store, storeCalls()["ping"], asked)
+	})
+
+	t.Run("in the middle of the rows", func(t *testing.T) {
+		sent := make(chan struct{}, 1)
+		respond := func(r tdsRequest) []byte {
+			if !strings.Contains(r.text, "FROM dbo.Platforms") {
+				return respondTDS(r)
+			}
+			defer func() { sent <- struct{}{} }()
+			return tdsUnfinished(tdsRows(4, 100))
+		}
+		noGoroutineLeft(t)
+		store := openTDS(t, startTDS(t, respond).url)
+		testEndOfContext(t, store, storeCalls()["platforms"], sent)
+	})
+
+	t.Run("at the commit", func(t *testing.T) {
+		var requests atomic.Int32
+		testSilence(t, func(r tdsRequest) []byte {
+			if r.kind == tdsTransaction && requests.Add(1) == 2 {
+				return nil
+			}
+			if strings.Contains(r.text, "SELECT COUNT(*)") {
+				return tdsResponse(bytes.Replace(tdsRows(1, 1), []byte{0xD1, 1}, []byte{0xD1, 0}, 1), tdsDone(0)) // none yet
+			}
+			return respondTDS(r)
+		}, storeCalls()["createIfEmpty"])
+	})
+
+	t.Run("inside a transaction", func(t *testing.T) { testSilence(t, silentTo("SELECT COUNT(*)"), storeCalls()["createIfEmpty"]) })
+}
+
+func testSilence(t *testing.T, respond func(tdsRequest) []byte, do func(context.Context, platformStore) error) {
+	noGoroutineLeft(t)
+	server := startTDS(t, respond)
+	testEndOfContext(t, openTDS(t, server.url), do, server.silent)
+}
+
+// testEndOfContext checks that do ends when its context does, which is after
+// reached.
+func testEndOfContext[T any](t *testing.T, store platformStore, do func(context.Context, platformStore) error, reached <-chan T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	result, closed := make(chan error, 1), make(chan error, 1)
+	go func() { result <- do(ctx, store) }()
+	receive(t, "the request", reached)
+	assert.Empty(t, result, "it waits for the server")
+	cancel()
+	assert.ErrorIs(t, receiveSoon(t, "the call whose context has ended", result), context.Canceled)
+	go func() { closed <- store.close() }()
+	assert.NoError(t, receiveSoon(t, "Close", closed))
+}
+
+func TestSQLServerTimeouts(t *testing.T) {
+	t.Run("a login takes no longer than the URL allows", func(t *testing.T) {
+		server := startTDS(t, func(tdsRequest) []byte { return nil })
+		err := openTDS(t, server.url+"&connection+timeout=1").ping(t.Context())
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.True(t, sqlServerUnavailable(err), err)
+	})
+
+	t.Run("a request takes no longer than its context allows", func(t *testing.T) {
+		store := openTDS(t, startTDS(t, silentTo("select 1")).url)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		result := make(chan error, 1)
+		go func() { result <- store.ping(ctx) }()
+		err := receiveSoon(t, "ping", result)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.True(t, sqlServerUnavailable(err), err)
+	})
+
+	t.Run("the URL's timeout is not that of a request", func(t *testing.T) {
+		server := startTDS(t, slowly("INSERT", 1500*time.Millisecond))
+		assert.NoError(t, storeCalls()["createPlatform"](t.Context(), openTDS(t, server.url+"&connection+timeout=1")))
+	})
+
+	t.Run("the end of a context is not that of the next call", func(t *testing.T) {
+		asked := make(chan struct{}, 1)
+		insert := slowly("INSERT", 3*cancelTimeout)
+		store := openTDS(t, startTDS(t, func(r tdsRequest) []byte {
+			if strings.Contains(r.text, "FROM dbo.Platforms") {
+				asked <- struct{}{}
+				return []byte{} // nothing until it is cancelled
+			}
+			return insert(r)
+		}).url)
+		ctx, cancel := context.WithCancel(t.Context())
+		result := make(chan error, 1)
+		go func() { result <- storeCalls()["platform"](ctx, store) }()
+		receive(t, "the request", asked)
+		cancel()
+		assert.ErrorIs(t, receiveSoon(t, "the call whose context has ended", result), context.Canceled)
+		assert.NoError(t, storeCalls()["createPlatform"](t.Context(), store))
+	})
+
+	t.Run("to unlock is not waited for without end", func(t *testing.T) {
+		server := startTDS(t, silentTo("sp_releaseapplock"))
+		conn, err := openTDS(t, server.url).db.Conn(t.Context())
+		require.NoError(t, err)
+		defer conn.Close()
+		result := make(chan error, 1)
+		go func() { result <- appLock{}.SessionUnlock(t.Context(), conn) }() // goose passes no deadline
+		assert.ErrorIs(t, receive(t, "SessionUnlock", result), context.DeadlineExceeded)
+	})
+}
+
+// TestSQLServerPool: connections are kept, and there are no more than
+// maxConnections of them.
+func TestSQLServerPool(t *testing.T) {
+	noGoroutineLeft(t)
+	var busy atomic.Int32
+	release := make(chan struct{})
+	server := startTDS(t, func(r tdsRequest) []byte {
+		if strings.Contains(r.text, "FROM dbo.Platforms") {
+			busy.Add(1)
+			select {
+			case <-release:
+			case <-t.Context().Done(): // the test has failed
+			}
+		}
+		return respondTDS(r)
+	})
+	store := openTDS(t, server.url)
+	for range 2 {
+		busy.Store(0)
+		var calls sync.WaitGroup
+		for range maxConnections + 8 {
+			calls.Go(func() {
+				_, err := store.platform(t.Context(), 1)
+				assert.NoError(t, err)
+			})
+		}
+		eventually(t, "all connections busy", func() bool { return busy.Load() == maxConnections })
+		for range maxConnections + 8 {
+			release <- struct{}{}
+		}
+		calls.Wait()
+	}
+	assert.EqualValues(t, maxConnections, server.logins.Load())
+}
+
+// TestResponseIsReadToItsEnd: a row that came is no proof that the statement
+// succeeded, and a statement must not be cancelled by the one who has its row.
+func TestResponseIsReadToItsEnd(t *testing.T) {
+	server := startTDS(t, func(r tdsRequest) []byte {
+		if !strings.Contains(r.text, "INSERT") {
+			return respondTDS(r)
+		}
+		_, err := r.conn.Write(tdsUnfinished(tdsRows(1, 1)))
+		assert.NoError(t, err)
+		assert.NoError(t, r.conn.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+		request, err := readTDS(r.conn)
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded, "%v", request)
+		assert.NoError(t, r.conn.SetReadDeadline(time.Time{}))
+		return tdsError(9002, 17)
+	})
+	_, err := openTDS(t, server.url).createPlatform(t.Context(), platform{Name: "x", Publisher: "p", Cost: "1"})
+	assert.True(t, isSQLServerError(err, 9002), err)
+}
+
+// TestLostConnection: after a restart of the server every idle connection is dead.
+func TestLostConnection(t *testing.T) {
+	// idleStore returns a store with three connections, idle.
+	idleStore := func(t *testing.T, server *tdsServer) *sqlServerStore {
+		store := openTDS(t, server.url)
+		for range 3 {
+			conn, err := store.db.Conn(t.Context())
+			require.NoError(t, err)
+			defer conn.Close()
+		}
+		return store
+	}
+	count := func(text string, respond func(tdsRequest) []byte) (*atomic.Int32, func(tdsRequest) []byte) {
+		var n atomic.Int32
+		return &n, func(r tdsRequest) []byte {
+			if !strings.Contains(r.text, text) {
+				return respondTDS(r)
+			}
+			n.Add(1)
+			return respond(r)
+		}
+	}
+	hangUp := func(r tdsRequest) []byte { return r.hangUp(nil) }
+
+	for _, call := range []string{"ping", "platforms", "platform"} {
+		t.Run(call+" does not meet the dead ones", func(t *testing.T) {
+			server := startTDS(t, respondTDS)
+			store := idleStore(t, server)
+			server.closeConnections()
+			assert.NoError(t, storeCalls()[call](t.Context(), store))
+		})
+	}
+
+	t.Run("a write fails once at most, and is not sent twice", func(t *testing.T) {
+		sent, respond := count("INSERT", respondTDS)
+		server := startTDS(t, respond)
+		store := idleStore(t, server)
+		server.closeConnections()
+		want := int32(2)
+		if err := storeCalls()["createPlatform"](t.Context(), store); err != nil {
+			assert.True(t, sqlServerUnavailable(err), err)
+			want = 1
+		}
+		require.NoError(t, storeCalls()["createPlatform"](t.Context(), store))
+		assert.Equal(t, want, sent.Load())
+	})
+
+	t.Run("a write that may have been done is not sent again", func(t *testing.T) {
+		sent, respond := count("INSERT", hangUp)
+		err := storeCalls()["createPlatform"](t.Context(), openTDS(t, startTDS(t, respond).url))
+		assert.True(t, sqlServerUnavailable(err), err)
+		assert.EqualValues(t, 1, sent.Load())
+	})
+
+	t.Run("a read is sent twice, not more", func(t *testing.T) {
+		sent, respond := count("FROM dbo.Platforms", hangUp)
+		err := storeCalls()["platform"](t.Context(), openTDS(t, startTDS(t, respond).url))
+		assert.True(t, sqlServerUnavailable(err), err)
+		assert.EqualValues(t, 2, sent.Load())
+	})
+
+	t.Run("rows that were read before the loss are not read twice", func(t *testing.T) {
+		var sent atomic.Int32
+		server := startTDS(t, func(r tdsRequest) []byte {
+			if strings.Contains(r.text, "FROM dbo.Platforms") && sent.Add(1) == 1 {
+				return r.hangUp(tdsUnfinished(tdsRows(4, 3)))
+			}
+			return respondTDS(r)
+		})
+		platforms, err := openTDS(t, server.url).platforms(t.Context())
+		require.NoError(t, err)
+		assert.Len(t, platforms, 1)
+	})
+}
