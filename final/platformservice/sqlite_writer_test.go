@@ -106,7 +106,9 @@ func TestSQLiteWriter(t *testing.T) {
 			synctest.Wait()
 			var created platform
 			var err error
-			go func() { created, err = store.createPlatform(t.Context(), platform{Name: "x", Publisher: "p", Cost: "1"}) }()
+			go func() {
+				created, err = store.createPlatform(t.Context(), platform{Name: "x", Publisher: "p", Cost: "1"})
+			}()
 			synctest.Wait()
 			close(block)
 			synctest.Wait()

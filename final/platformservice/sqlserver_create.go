@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+
+	"microcomm/final/internal/sqlserver"
 )
 
 func (s *sqlServerStore) createPlatform(ctx context.Context, p platform) (platform, error) {
@@ -21,7 +23,7 @@ func (s *sqlServerStore) createPlatformOnce(ctx context.Context, key string, p p
 		return created, err == nil, err
 	}
 	created, err = s.create(ctx, p, key)
-	if isSQLServerError(err, sqlServerDuplicateKey, sqlServerDuplicateIndexKey) { // another replica was faster
+	if sqlserver.Duplicate(err) { // another replica was faster
 		created, err = s.replay(ctx, key, p)
 		return created, err == nil, err
 	}
@@ -35,7 +37,7 @@ func (s *sqlServerStore) createPlatformOnce(ctx context.Context, key string, p p
 // key that is not stored.
 func (s *sqlServerStore) replay(ctx context.Context, key string, p platform) (platform, error) {
 	var known []byte
-	err := s.read(ctx, func() error {
+	err := s.db.Read(ctx, func() error {
 		return s.db.QueryRowContext(ctx, `SELECT Fingerprint, PlatformId FROM dbo.IdempotencyKeys WHERE IdempotencyKey = @key`,
 			sql.Named("key", []byte(key))).Scan(&known, &p.ID)
 	})
@@ -51,7 +53,14 @@ func (s *sqlServerStore) replay(ctx context.Context, key string, p platform) (pl
 // create stores p, its event and the key, unless that is empty. It does not
 // retry when the connection is lost: the transaction may have been committed.
 func (s *sqlServerStore) create(ctx context.Context, p platform, key string) (created platform, err error) {
-	defer func() { s.closeLost(err) }()
+	err = s.db.Write(func() error {
+		created, err = s.createInTransaction(ctx, p, key)
+		return err
+	})
+	return created, err
+}
+
+func (s *sqlServerStore) createInTransaction(ctx context.Context, p platform, key string) (platform, error) {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return platform{}, fmt.Errorf("begin: %w", err)

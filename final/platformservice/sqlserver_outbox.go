@@ -8,7 +8,7 @@ import (
 )
 
 func (s *sqlServerStore) pendingEvents(ctx context.Context, after int64, limit int) (events []outboxEvent, err error) {
-	err = s.read(ctx, func() error {
+	err = s.db.Read(ctx, func() error {
 		rows, err := s.db.QueryContext(ctx, `
 			SELECT TOP (@limit) Id, MessageId, Type, Body, TraceParent, TraceState, DATEDIFF_BIG(millisecond, '1970-01-01', CreatedAt)
 			FROM dbo.Outbox WHERE PublishedAt IS NULL AND Id > @after ORDER BY Id`, sql.Named("limit", limit), sql.Named("after", after))
@@ -34,7 +34,7 @@ func (s *sqlServerStore) markPublished(ctx context.Context, ids []int64) error {
 
 func (s *sqlServerStore) outboxStats(ctx context.Context) (pending int, oldest time.Duration, err error) {
 	var age int64
-	err = s.read(ctx, func() error {
+	err = s.db.Read(ctx, func() error {
 		return s.db.QueryRowContext(ctx, `
 		SELECT (SELECT COUNT(*) FROM dbo.Outbox WHERE PublishedAt IS NULL),
 			COALESCE((SELECT TOP (1) DATEDIFF_BIG(millisecond, CreatedAt, SYSUTCDATETIME())
@@ -87,10 +87,12 @@ func (s *sqlServerStore) releaseLease(ctx context.Context, owner string) error {
 
 // exec returns how many rows the statement has changed.
 func (s *sqlServerStore) exec(ctx context.Context, statement string, args ...any) (rows int64, err error) {
-	result, err := s.db.ExecContext(ctx, statement, args...)
-	if err != nil {
-		s.closeLost(err)
-		return 0, err
-	}
-	return result.RowsAffected()
+	err = s.db.Write(func() error {
+		result, err := s.db.ExecContext(ctx, statement, args...)
+		if err == nil {
+			rows, err = result.RowsAffected()
+		}
+		return err
+	})
+	return rows, err
 }
