@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -27,10 +28,9 @@ type eventProcessor struct {
 // transaction or, when the database refuses one of them, the others without
 // it. It returns an error or nil for each message, as bus.Subscriber requires. An
 // event of another type is ignored, which is no error. The same event may come
-// any number of times.
+// any number of times. While the database is away the batch waits, and with it
+// every event behind it: no delivery would fare better.
 func (p *eventProcessor) process(ctx context.Context, batch []bus.Message) []error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
 	errs := make([]error, len(batch))
 	spans := make([]trace.Span, len(batch))
 	var platforms []platform
@@ -49,7 +49,7 @@ func (p *eventProcessor) process(ctx context.Context, batch []bus.Message) []err
 		}
 	}
 	if len(platforms) > 0 {
-		stored, storeErrs := upsertEach(ctx, p.store, platforms)
+		stored, storeErrs := p.upsert(ctx, platforms)
 		var handled []time.Time
 		for i, err := range storeErrs {
 			if errs[places[i]] = err; err == nil {
@@ -66,6 +66,25 @@ func (p *eventProcessor) process(ctx context.Context, batch []bus.Message) []err
 		span.End()
 	}
 	return errs
+}
+
+// upsert stores the platforms, as upsertEach does, once the database can be had
+// or ctx ends.
+func (p *eventProcessor) upsert(ctx context.Context, platforms []platform) (stored int, errs []error) {
+	var pause backoff
+	for {
+		attempt, cancel := context.WithTimeout(ctx, requestTimeout)
+		stored, errs = upsertEach(attempt, p.store, platforms)
+		cancel()
+		i := slices.IndexFunc(errs, databaseUnavailable)
+		if i < 0 {
+			return stored, errs
+		}
+		p.log.Warn("database unavailable, events wait", "count", len(platforms), "error", errs[i])
+		if pause.wait(ctx) != nil {
+			return stored, errs
+		}
+	}
 }
 
 // logStored logs a line for a single event, and for a batch one line in all:
