@@ -15,6 +15,9 @@ import (
 	"github.com/microsoft/go-mssqldb/msdsn"
 )
 
+// ErrWrong is what an error of a program wraps when a setting is wrong.
+var ErrWrong = errors.New("wrong settings")
+
 // secrets returns the names of the variables whose value may hold a password.
 func secrets() []string {
 	return []string{"DATABASE_URL", "COMMANDS_DATABASE_URL", "RABBITMQ_URL", "COMMANDS_SERVICE_URL"}
