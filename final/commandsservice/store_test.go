@@ -37,7 +37,8 @@ func TestSQLiteFile(t *testing.T) {
 			require.NoError(t, err)
 			defer stores[i].close()
 		}
-		inParallel(t, len(stores), func(i int) error { return stores[i].migrate(t.Context()) })
+		log, _ := captureLog()
+		inParallel(t, len(stores), func(i int) error { return setUp(t.Context(), stores[i], patience, log) })
 		var total atomic.Int32
 		inParallel(t, len(stores), func(i int) error {
 			for batch := range slices.Chunk(numbered(1, 1000), 50) {

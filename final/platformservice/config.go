@@ -3,6 +3,7 @@ package platformservice
 import (
 	"errors"
 	"fmt"
+	"microcomm/final/internal/sqlserver"
 	"net"
 	"net/url"
 	"slices"
@@ -66,7 +67,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		GRPCTLS: env.serverTLS("PLATFORMS_GRPC_TLS"),
 	}
 	// Real data is not mixed with examples unless asked for.
-	cfg.Seed = env.boolean("SEED_DATA", !isSQLServer(cfg.DatabaseURL))
+	cfg.Seed = env.boolean("SEED_DATA", !sqlserver.IsURL(cfg.DatabaseURL))
 	return cfg, errors.Join(env.errs...)
 }
 

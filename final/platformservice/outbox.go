@@ -122,14 +122,3 @@ func jsonIDs(ids []int64) string {
 	text, _ := json.Marshal(ids) // integers never fail
 	return string(text)
 }
-
-// mayHaveMore reports whether one of the deletes reached pruneLimit.
-func mayHaveMore(deletes ...sql.Result) (bool, error) {
-	for _, deleted := range deletes {
-		rows, err := deleted.RowsAffected()
-		if err != nil || rows == pruneLimit {
-			return err == nil, err
-		}
-	}
-	return false, nil
-}

@@ -124,15 +124,15 @@ func (s *sqliteStore) platform(ctx context.Context, id int32) (platform, error) 
 	return scanPlatform(s.selectPlatform.QueryRowContext(ctx, id), id)
 }
 
-func (s *sqliteStore) createPlatform(ctx context.Context, p platform) (platform, error) {
-	err := s.writer.write(ctx, func(tx *sql.Tx) (err error) {
-		p, err = s.insert(ctx, tx, p)
+func (s *sqliteStore) createPlatform(ctx context.Context, p platform) (created platform, err error) {
+	err = s.writer.write(ctx, func(tx *sql.Tx) (err error) {
+		created, err = s.insert(ctx, tx, p) // not p itself: this may be called again
 		return err
 	})
 	if err != nil {
 		return platform{}, fmt.Errorf("create platform: %w", err)
 	}
-	return p, nil
+	return created, nil
 }
 
 func (s *sqliteStore) createPlatformOnce(ctx context.Context, key string, p platform) (created platform, replayed bool, err error) {

@@ -45,17 +45,14 @@ func (s *sqliteStore) prune(ctx context.Context) (more bool, err error) {
 	err = s.writer.write(ctx, func(tx *sql.Tx) error {
 		// Events are published in the order of their ids. So those to delete are
 		// among the first, and no index on published_at is needed.
-		events, err := tx.Exec(`DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT ?)
-			AND published_at < `+sqliteNow+` - ?`, pruneLimit, publishedRetention.Milliseconds())
+		events, err := rowsOf(tx.Exec(`DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT ?)
+			AND published_at < `+sqliteNow+` - ?`, pruneLimit, publishedRetention.Milliseconds()))
 		if err != nil {
 			return err
 		}
-		keys, err := tx.Exec(`DELETE FROM idempotency_keys WHERE key IN (SELECT key FROM idempotency_keys
-			WHERE created_at < `+sqliteNow+` - ? LIMIT ?)`, idempotencyRetention.Milliseconds(), pruneLimit)
-		if err != nil {
-			return err
-		}
-		more, err = mayHaveMore(events, keys)
+		keys, err := rowsOf(tx.Exec(`DELETE FROM idempotency_keys WHERE key IN (SELECT key FROM idempotency_keys
+			WHERE created_at < `+sqliteNow+` - ? LIMIT ?)`, idempotencyRetention.Milliseconds(), pruneLimit))
+		more = events == pruneLimit || keys == pruneLimit
 		return err
 	})
 	if err != nil {
@@ -66,13 +63,9 @@ func (s *sqliteStore) prune(ctx context.Context) (more bool, err error) {
 
 func (s *sqliteStore) acquireLease(ctx context.Context, owner string, ttl time.Duration) (held bool, err error) {
 	err = s.writer.write(ctx, func(tx *sql.Tx) error {
-		result, err := tx.Exec(`UPDATE relay_lease SET owner = ?1, expires_at = `+sqliteNow+` + ?2
+		rows, err := rowsOf(tx.Exec(`UPDATE relay_lease SET owner = ?1, expires_at = `+sqliteNow+` + ?2
 			WHERE owner = ?1 OR expires_at <= `+sqliteNow+` OR expires_at > `+sqliteNow+` + ?3`,
-			owner, ttl.Milliseconds(), (ttl + leaseSlack).Milliseconds())
-		if err != nil {
-			return err
-		}
-		rows, err := result.RowsAffected()
+			owner, ttl.Milliseconds(), (ttl + leaseSlack).Milliseconds()))
 		held = rows == 1
 		return err
 	})
@@ -91,4 +84,12 @@ func (s *sqliteStore) releaseLease(ctx context.Context, owner string) error {
 		return fmt.Errorf("release lease: %w", err)
 	}
 	return nil
+}
+
+// rowsOf returns how many rows a statement has changed.
+func rowsOf(result sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
 }

@@ -91,6 +91,34 @@ func TestSQLiteWriter(t *testing.T) {
 		})
 	})
 
+	t.Run("a platform that failed together with others is stored whole by itself", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, store *sqliteStore) {
+			block, calls := make(chan struct{}), 0
+			go store.writer.write(t.Context(), func(*sql.Tx) error { <-block; return nil })
+			synctest.Wait()
+			go store.writer.write(t.Context(), func(tx *sql.Tx) error {
+				if calls++; calls > 1 {
+					return nil
+				}
+				_, err := tx.Exec(`CREATE TRIGGER refuse BEFORE INSERT ON platforms BEGIN SELECT RAISE(ABORT, 'no'); END`)
+				return err
+			})
+			synctest.Wait()
+			var created platform
+			var err error
+			go func() {
+				created, err = store.createPlatform(t.Context(), platform{Name: "x", Publisher: "p", Cost: "1"})
+			}()
+			synctest.Wait()
+			close(block)
+			synctest.Wait()
+			require.NoError(t, err)
+			assert.Equal(t, 2, calls)
+			assert.Equal(t, platform{ID: created.ID, Name: "x", Publisher: "p", Cost: "1"}, created)
+			assert.Equal(t, []string{"x"}, names(t, store))
+		})
+	})
+
 	t.Run("one whose context ends while it waits is left out", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, store *sqliteStore) {
 			ctx, cancel := context.WithCancel(t.Context())

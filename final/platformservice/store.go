@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"microcomm/final/internal/sqlserver"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -64,7 +65,7 @@ func openStore(url, sqliteSynchronous string) (platformStore, error) {
 	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		return openSQLite(file, sqliteSynchronous)
 	}
-	if isSQLServer(url) {
+	if sqlserver.IsURL(url) {
 		return openSQLServer(url)
 	}
 	return nil, errors.New("DATABASE_URL: neither sqlite:…, sqlserver://… nor Server=…;…")
@@ -73,7 +74,7 @@ func openStore(url, sqliteSynchronous string) (platformStore, error) {
 // databaseUnavailable reports whether err means that the database is away, busy
 // or full: the same call may succeed later.
 func databaseUnavailable(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || sqliteUnavailable(err) || sqlServerUnavailable(err)
+	return errors.Is(err, context.DeadlineExceeded) || sqliteUnavailable(err) || sqlserver.Unavailable(err)
 }
 
 // scanPlatforms reads rows of id, name, publisher and cost to the end, and

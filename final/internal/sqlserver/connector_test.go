@@ -600,7 +600,7 @@ func TestLostConnection(t *testing.T) {
 	}
 
 	t.Run("a write fails once at most, and is not sent twice", func(t *testing.T) {
-		sent, respond := count("INSERT", respondTDS)
+		sent, respond := count("INSERT INTO dbo.Platforms", respondTDS)
 		server := startTDS(t, respond)
 		db := idleDB(t, server)
 		server.closeConnections()

@@ -33,6 +33,8 @@ const unlockTimeout = 2 * time.Second
 const (
 	databaseExists     = 1801
 	cannotOpenDatabase = 4060 // it is missing, or this login has no access
+	duplicateKey       = 2627 // of a constraint
+	duplicateIndexKey  = 2601
 )
 
 // DB is a database on a SQL Server.
@@ -150,6 +152,9 @@ func (db *DB) Write(do func() error) error {
 	}
 	return err
 }
+
+// Duplicate reports whether a key or a unique index has refused a row.
+func Duplicate(err error) bool { return isError(err, duplicateKey, duplicateIndexKey) }
 
 // isError reports whether err has one of numbers. SQL Server can send several
 // errors for one request: for a missing database it sends 4060 and then 18456,
