@@ -11,6 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/tlsconfig"
 )
 
 // Config holds the settings. ConfigFromEnv reads them from the environment.
@@ -30,6 +31,9 @@ type Config struct {
 	MaxInFlight          int           // REST requests that are handled at once; more get a 503
 	DatabaseWait         time.Duration // how long to wait at start for a database that is not up
 	BackfillReadyTimeout time.Duration // how long the service is unready for a first backfill that does not end
+
+	HTTPTLS tlsconfig.Files // HTTPS, when there is a certificate
+	GRPCTLS tlsconfig.Files // gRPC over TLS, when there is a CA or a certificate
 }
 
 // ConfigFromEnv reads the settings with lookup, which is os.LookupEnv. The
@@ -53,6 +57,9 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		MaxInFlight:          env.number("HTTP_MAX_IN_FLIGHT", 256, 1, 1_000_000),
 		DatabaseWait:         env.duration("COMMANDS_DATABASE_WAIT", time.Minute),
 		BackfillReadyTimeout: env.duration("BACKFILL_READY_TIMEOUT", 30*time.Second),
+
+		HTTPTLS: env.serverTLS("COMMANDS_TLS"),
+		GRPCTLS: env.clientTLS("COMMANDS_GRPC_TLS"),
 	}
 	return cfg, errors.Join(env.errs...)
 }
@@ -137,4 +144,26 @@ func (e *environment) durations(name string, fallback []time.Duration) []time.Du
 		durations = append(durations, value)
 	}
 	return durations
+}
+
+// serverTLS reads prefix_CERT_FILE, prefix_KEY_FILE and prefix_CLIENT_CA_FILE.
+func (e *environment) serverTLS(prefix string) tlsconfig.Files {
+	files := tlsconfig.Files{
+		Cert: e.text(prefix+"_CERT_FILE", ""), Key: e.text(prefix+"_KEY_FILE", ""), CA: e.text(prefix+"_CLIENT_CA_FILE", ""),
+	}
+	if _, err := files.Server(); err != nil {
+		e.errs = append(e.errs, fmt.Errorf("%s_CERT_FILE, %s_KEY_FILE, %s_CLIENT_CA_FILE: %w", prefix, prefix, prefix, err))
+	}
+	return files
+}
+
+// clientTLS reads prefix_CERT_FILE, prefix_KEY_FILE and prefix_CA_FILE.
+func (e *environment) clientTLS(prefix string) tlsconfig.Files {
+	files := tlsconfig.Files{
+		Cert: e.text(prefix+"_CERT_FILE", ""), Key: e.text(prefix+"_KEY_FILE", ""), CA: e.text(prefix+"_CA_FILE", ""),
+	}
+	if _, err := files.Client(); err != nil {
+		e.errs = append(e.errs, fmt.Errorf("%s_CERT_FILE, %s_KEY_FILE, %s_CA_FILE: %w", prefix, prefix, prefix, err))
+	}
+	return files
 }

@@ -12,9 +12,11 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"microcomm/final/internal/tlsconfig"
 	"microcomm/final/proto"
 )
 
@@ -32,6 +34,7 @@ var errSilent = errors.New("no response in time")
 type platformsClient struct {
 	target  string        // host:port
 	timeout time.Duration // platformsTimeout, but in tests
+	tls     tlsconfig.Files
 }
 
 func newPlatformsClient(target string) *platformsClient {
@@ -50,8 +53,16 @@ func newPlatformsClient(target string) *platformsClient {
 // It connects for this one call: a shared connection would make an attempt wait
 // for the backoff of earlier ones.
 func (c *platformsClient) platforms(ctx context.Context, after int32, handle func(batch []platform) error) error {
+	security := insecure.NewCredentials() // plain text, as the server speaks it without a certificate
+	if c.tls != (tlsconfig.Files{}) {
+		config, err := c.tls.Client()
+		if err != nil {
+			return fmt.Errorf("connect to %s: %w", c.target, err)
+		}
+		security = credentials.NewTLS(config)
+	}
 	connection, err := grpc.NewClient(c.target,
-		grpc.WithTransportCredentials(insecure.NewCredentials()), // plain text, as the server speaks it
+		grpc.WithTransportCredentials(security),
 		grpc.WithNoProxy(),              // no proxy between two services
 		grpc.WithDisableServiceConfig()) // no DNS query for one: where it gets no response it takes seconds
 	if err != nil {

@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"sync"
 
-	"go.opentelemetry.io/otel/trace/noop"
-
 	"microcomm/final/internal/requestid"
 	"microcomm/final/internal/telemetry"
 )
@@ -26,11 +24,13 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 
 	registry := telemetry.NewRegistry()
 	registry.MustRegister(store.collectors()...)
-	metrics := telemetry.NewHTTP(registry)
-	tracer := noop.NewTracerProvider().Tracer("")
-	backfill := newBackfill(newPlatformsClient(cfg.GRPCTarget), store, cfg.BackfillReadyTimeout, newBackfillMetrics(registry), log)
+	tracer := parts.tracer()
+	metrics := telemetry.NewHTTP(registry, tracer)
+	client := newPlatformsClient(cfg.GRPCTarget)
+	client.tls = cfg.GRPCTLS
+	backfill := newBackfill(client, store, cfg.BackfillReadyTimeout, newBackfillMetrics(registry), log)
 
-	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr)
+	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr, cfg.HTTPTLS)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (COMMANDS_HTTP_ADDR): %w", err)
 	}

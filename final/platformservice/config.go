@@ -12,6 +12,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"microcomm/final/internal/tlsconfig"
 )
 
 // Config holds the settings. ConfigFromEnv reads them from the environment.
@@ -33,6 +35,9 @@ type Config struct {
 
 	SQLiteSynchronous string // FULL or NORMAL; see openSQLite
 	MaxInFlight       int    // REST requests that are handled at once; more get a 503
+
+	HTTPTLS tlsconfig.Files // HTTPS, when there is a certificate
+	GRPCTLS tlsconfig.Files // gRPC over TLS, the same; with a CA for clients that have a certificate of it
 }
 
 // ConfigFromEnv reads the settings with lookup, which is os.LookupEnv. The
@@ -57,6 +62,9 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 
 		SQLiteSynchronous: env.oneOf("SQLITE_SYNCHRONOUS", "FULL", "NORMAL"),
 		MaxInFlight:       env.positive("HTTP_MAX_IN_FLIGHT", 256),
+
+		HTTPTLS: env.serverTLS("PLATFORMS_TLS"),
+		GRPCTLS: env.serverTLS("PLATFORMS_GRPC_TLS"),
 	}
 	// Real data is not mixed with examples unless asked for.
 	cfg.Seed = env.boolean("SEED_DATA", !sqlserver.IsURL(cfg.DatabaseURL))
@@ -150,4 +158,15 @@ func (e *environment) positive(name string, fallback int) int {
 		e.errs = append(e.errs, fmt.Errorf("%s: %q is not an integer from 1 to 1000000", name, text))
 	}
 	return value
+}
+
+// serverTLS reads prefix_CERT_FILE, prefix_KEY_FILE and prefix_CLIENT_CA_FILE.
+func (e *environment) serverTLS(prefix string) tlsconfig.Files {
+	files := tlsconfig.Files{
+		Cert: e.text(prefix+"_CERT_FILE", ""), Key: e.text(prefix+"_KEY_FILE", ""), CA: e.text(prefix+"_CLIENT_CA_FILE", ""),
+	}
+	if _, err := files.Server(); err != nil {
+		e.errs = append(e.errs, fmt.Errorf("%s_CERT_FILE, %s_KEY_FILE, %s_CLIENT_CA_FILE: %w", prefix, prefix, prefix, err))
+	}
+	return files
 }

@@ -8,6 +8,7 @@ import (
 
 	"microcomm/final/internal/requestid"
 	"microcomm/final/internal/telemetry"
+	"microcomm/final/internal/tlsconfig"
 )
 
 // RunWith runs the service with parts of its caller's, until ctx ends, and then
@@ -25,7 +26,8 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	registry := telemetry.NewRegistry()
 	registry.MustRegister(store.collectors()...)
 	registry.MustRegister(newOutboxCollector(store))
-	metrics := telemetry.NewHTTP(registry)
+	tracer := parts.tracer()
+	metrics := telemetry.NewHTTP(registry, tracer)
 
 	publisher := parts.Publisher
 	if publisher == nil {
@@ -33,7 +35,7 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	}
 	defer publisher.Close()
 
-	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr)
+	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr, cfg.HTTPTLS)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (PLATFORMS_HTTP_ADDR): %w", err)
 	}
@@ -58,11 +60,15 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	relay.start()
 	defer relay.stop()
 
-	grpcListener, err := listenOn(parts.GRPCListener, cfg.GRPCAddr)
+	security, err := grpcSecurity(cfg.GRPCTLS)
+	if err != nil {
+		return err
+	}
+	grpcListener, err := listenOn(parts.GRPCListener, cfg.GRPCAddr, tlsconfig.Files{})
 	if err != nil {
 		return fmt.Errorf("listen for gRPC (PLATFORMS_GRPC_ADDR): %w", err)
 	}
-	rpc := startGRPC(grpcListener, &grpcAPI{store: store, log: log, stopping: ctx.Done()})
+	rpc := startGRPC(grpcListener, &grpcAPI{store: store, log: log, stopping: ctx.Done()}, security...)
 	defer stopBoth(web, rpc)
 	log.Info("listening for gRPC", "addr", grpcListener.Addr())
 

@@ -12,6 +12,8 @@ import (
 
 	"microcomm/final/commandsservice"
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/settings"
+	"microcomm/final/internal/tlsconfig"
 	"microcomm/final/platformservice"
 )
 
@@ -20,14 +22,13 @@ import (
 // by gRPC over loopback, on a free port, and by events over a bus, here in memory.
 func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logger) error {
 	lookup = without(lookup, "RABBITMQ_URL") // whatever it is: the bus is in memory
-	platforms, err := platformservice.ConfigFromEnv(lookup)
-	if err != nil {
-		return err
+	platforms, platformsErr := platformservice.ConfigFromEnv(lookup)
+	commands, commandsErr := commandsservice.ConfigFromEnv(lookup)
+	if err := errors.Join(platformsErr, commandsErr); err != nil {
+		return fmt.Errorf("%w: %w", settings.ErrWrong, err)
 	}
-	commands, err := commandsservice.ConfigFromEnv(lookup)
-	if err != nil {
-		return err
-	}
+	platforms.GRPCTLS, commands.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{} // nothing leaves the process
+	log.Info("configured", "platforms", settings.Masked(platforms), "commands", settings.Masked(commands))
 	gatewayAddr := "localhost:8080"
 	if addr, ok := lookup("GATEWAY_ADDR"); ok {
 		gatewayAddr = addr

@@ -9,6 +9,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // NewRegistry returns a registry with the metrics of Go and of the process.
@@ -18,18 +22,21 @@ func NewRegistry() *prometheus.Registry {
 	return registry
 }
 
-// HTTP measures the requests of a service, and serves its metrics:
+// HTTP measures the requests of a service, makes a span for each, and serves
+// its metrics:
 //
 //	GET /metrics
 type HTTP struct {
+	tracer   trace.Tracer
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	metrics  http.Handler
 }
 
-// NewHTTP registers the metrics of HTTP requests.
-func NewHTTP(registry *prometheus.Registry) *HTTP {
+// NewHTTP registers the metrics of HTTP requests. Their spans are tracer's.
+func NewHTTP(registry *prometheus.Registry, tracer trace.Tracer) *HTTP {
 	h := &HTTP{
+		tracer: tracer,
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "http_server_request_duration_seconds",
 			Help:    "From the request's header to the end of the response. A route is a template, never a path.",
@@ -56,7 +63,9 @@ func SetRoute(ctx context.Context, route string) {
 	}
 }
 
-// Handler serves /metrics, and measures the requests that next handles.
+// Handler serves /metrics, and measures the requests that next handles. Their
+// spans continue the trace of the header traceparent. Probes have none: they
+// would hide the rest.
 func (h *HTTP) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/metrics" {
@@ -66,13 +75,32 @@ func (h *HTTP) Handler(next http.Handler) http.Handler {
 		began := time.Now()
 		h.inFlight.Inc()
 		route := "other"
+		ctx := context.WithValue(r.Context(), routeKey{}, &route)
+		span := trace.SpanFromContext(ctx) // that of nothing
+		if r.URL.Path != "/livez" && r.URL.Path != "/readyz" {
+			ctx = propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
+			ctx, span = h.tracer.Start(ctx, method(r.Method), trace.WithSpanKind(trace.SpanKindServer))
+		}
 		recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
 		defer func() { // also when the connection is aborted, which is a panic
 			h.inFlight.Dec()
 			h.duration.WithLabelValues(method(r.Method), route, strconv.Itoa(recorder.status)).Observe(time.Since(began).Seconds())
+			endSpan(span, method(r.Method), route, recorder.status)
 		}()
-		next.ServeHTTP(recorder, r.WithContext(context.WithValue(r.Context(), routeKey{}, &route)))
+		next.ServeHTTP(recorder, r.WithContext(ctx))
 	})
+}
+
+func endSpan(span trace.Span, method, route string, status int) {
+	if span.IsRecording() {
+		span.SetName(method + " " + route)
+		span.SetAttributes(attribute.String("http.request.method", method),
+			attribute.String("http.route", route), attribute.Int("http.response.status_code", status))
+		if status >= http.StatusInternalServerError {
+			span.SetStatus(codes.Error, "")
+		}
+	}
+	span.End()
 }
 
 // method returns one of a few names, for the same reason as SetRoute.

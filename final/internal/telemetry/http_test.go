@@ -8,10 +8,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace/noop"
 )
 
 func TestHTTP(t *testing.T) {
-	metrics := NewHTTP(NewRegistry())
+	metrics := NewHTTP(NewRegistry(), noop.NewTracerProvider().Tracer(""))
 	server := httptest.NewServer(metrics.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/api/platforms/1":
