@@ -93,14 +93,24 @@ func TestEventProcessor(t *testing.T) {
 		p.requireConsumed(t, map[string]int{"ignored": 1})
 	})
 
-	t.Run("does not try the platforms one by one when the database is locked", func(t *testing.T) {
+	t.Run("waits while the database is locked, and then stores the batch at once", func(t *testing.T) {
 		p := newTestProcessor(t)
-		calls := &countingStore{commandStore: p.store, err: sqlite3.Error{Code: sqlite3.ErrBusy}}
+		calls := &countingStore{commandStore: p.store, err: sqlite3.Error{Code: sqlite3.ErrBusy}, failing: 2}
 		p.store = calls
 		errs := p.handle(t, recordedEvent, event(`"Id":5,"Name":"y"`))
+		assert.NoError(t, errors.Join(errs...))
+		assert.Equal(t, 3, calls.upserts, "two that failed, one for both platforms")
+		p.requirePlatforms(t, platform{ExternalID: 4, Name: "x"}, platform{ExternalID: 5, Name: "y"})
+	})
+
+	t.Run("ends that wait with its context, with an error for each event", func(t *testing.T) {
+		p := newTestProcessor(t)
+		p.store = &countingStore{commandStore: p.store, err: sqlite3.Error{Code: sqlite3.ErrBusy}, failing: 1000}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*firstPause)
+		defer cancel()
+		errs := p.process(ctx, []bus.Message{{Body: []byte(recordedEvent)}, {Body: []byte(event(`"Id":5,"Name":"y"`))}})
 		assert.Error(t, errs[0])
 		assert.Error(t, errs[1])
-		assert.Equal(t, 1, calls.upserts)
 	})
 
 	t.Run("measures the age of an event, from its timestamp to its commit", func(t *testing.T) {
@@ -257,12 +267,13 @@ func (p *testProcessor) requireConsumed(t *testing.T, want map[string]int) {
 type countingStore struct {
 	commandStore
 	upserts int
+	failing int // how many of the first calls return err
 	err     error
 }
 
 func (s *countingStore) upsertPlatforms(ctx context.Context, platforms []platform) (int, error) {
 	s.upserts++
-	if s.err != nil {
+	if s.upserts <= s.failing {
 		return 0, s.err
 	}
 	return s.commandStore.upsertPlatforms(ctx, platforms)
