@@ -116,7 +116,8 @@ func parseTable(lesson string) ([]tableRow, error) {
 			return nil, fmt.Errorf("a row needs three cells, the last with the reason: %s", strings.TrimSpace(line))
 		}
 		path := strings.Trim(strings.TrimSpace(cells[1]), "`")
-		if slices.ContainsFunc(table, func(row tableRow) bool { return row.path == path }) {
+		// Several pieces may change one file, in the same way.
+		if slices.ContainsFunc(table, func(row tableRow) bool { return row.path == path && (row.piece == piece || row.action != action) }) {
 			return nil, fmt.Errorf("%s is listed twice", path)
 		}
 		table = append(table, tableRow{action, path, piece})

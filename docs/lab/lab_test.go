@@ -519,7 +519,7 @@ func TestUsageMistakes(t *testing.T) {
 		args []string
 		want string
 	}{
-		"unknown verb":     {[]string{"fly"}, "unknown command fly; go tool lab help lists them"},
+		"unknown verb":     {[]string{"jump"}, "unknown command jump; go tool lab help lists them"},
 		"mistyped verb":    {[]string{"dif", "02"}, "unknown command dif; did you mean diff?"},
 		"help of a verb":   {[]string{"help", "tset"}, "unknown command tset; did you mean test?"},
 		"unknown stage":    {[]string{"test", "42"}, "unknown stage 42; the stages are 01-rest, "},

@@ -28,6 +28,7 @@ func verbs() []verb {
 		undeployVerb(),
 		checkVerb(),
 		drillVerb(),
+		dlqVerb(),
 	}
 }
 

@@ -2,8 +2,10 @@ package commandsservice
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -11,23 +13,34 @@ import (
 )
 
 const (
-	// backfillTimeout bounds one attempt: the call, and storing its response.
-	backfillTimeout = 30 * time.Second
+	// batchTimeout bounds the storing of one batch.
+	batchTimeout = 30 * time.Second
 	// hopelessPause is the pause after an error that no retry mends by itself.
 	hopelessPause = time.Minute
+	// progressInterval is how often a long run logs how far it is.
+	progressInterval = 5 * time.Second
 )
+
+// errRefused is returned when the database refuses some of the platforms.
+var errRefused = errors.New("the database refuses platforms")
 
 // backfill stores the platforms whose events this service did not receive.
 type backfill struct {
 	client    *platformsClient
 	store     commandStore
+	metrics   *backfillMetrics
 	log       *slog.Logger
 	requested chan struct{} // holds at most one request: one run serves all that came before it
+
+	readyTimeout     time.Duration // after that, the service is ready without a backfill
+	ready            atomic.Bool
+	progressInterval time.Duration
 }
 
 // newBackfill returns a backfill whose first run is requested.
-func newBackfill(client *platformsClient, store commandStore, log *slog.Logger) *backfill {
-	b := &backfill{client: client, store: store, log: log, requested: make(chan struct{}, 1)}
+func newBackfill(client *platformsClient, store commandStore, readyTimeout time.Duration, metrics *backfillMetrics, log *slog.Logger) *backfill {
+	b := &backfill{client: client, store: store, metrics: metrics, log: log, requested: make(chan struct{}, 1),
+		readyTimeout: readyTimeout, progressInterval: progressInterval}
 	b.request()
 	return b
 }
@@ -40,8 +53,20 @@ func (b *backfill) request() {
 	}
 }
 
+// check returns an error until the first run has succeeded, or the time for
+// it has passed. It is a check of the service's readiness: until then, clients
+// would miss platforms that PlatformService has had for long.
+func (b *backfill) check(context.Context) error {
+	if !b.ready.Load() {
+		return errors.New("the first backfill has not ended yet")
+	}
+	return nil
+}
+
 // run executes the requested runs until ctx ends.
 func (b *backfill) run(ctx context.Context) {
+	readyAnyway := time.AfterFunc(b.readyTimeout, func() { b.ready.Store(true) })
+	defer readyAnyway.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -53,19 +78,27 @@ func (b *backfill) run(ctx context.Context) {
 }
 
 // retry makes attempts until one succeeds or ctx ends. PlatformService may not
-// be up yet.
+// be up yet. An attempt continues where the one before it ended.
 func (b *backfill) retry(ctx context.Context) {
 	var pause backoff
+	run := &backfillRun{backfill: b}
 	for {
-		err := b.attempt(ctx)
-		if err == nil || ctx.Err() != nil {
+		err := run.attempt(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		b.metrics.ran(err)
+		if err == nil {
+			b.ready.Store(true)
+			b.log.Info("backfill done", "received", run.received, "new", run.stored)
 			return
 		}
 		if advice := adviceFor(err); advice != "" {
 			b.log.Error("backfill failed, retrying in a minute", "advice", advice, "error", err)
 			err = pauseFor(ctx, hopelessPause)
+			run = &backfillRun{backfill: b} // from the first platform again
 		} else {
-			b.log.Warn("backfill failed, retrying", "error", err)
+			b.log.Warn("backfill failed, retrying", "after", run.after, "error", err)
 			err = pause.wait(ctx)
 		}
 		if err != nil {
@@ -74,37 +107,90 @@ func (b *backfill) retry(ctx context.Context) {
 	}
 }
 
-func (b *backfill) attempt(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, backfillTimeout)
-	defer cancel()
-	platforms, err := b.client.platforms(ctx)
-	if err != nil {
-		return err
+// backfillRun is one run, of one attempt or more.
+type backfillRun struct {
+	*backfill
+	after            int32 // the last id that is stored: where the next attempt begins
+	received, stored int
+	refused          int       // platforms that the database refused
+	logged           time.Time // when progress was logged last
+}
+
+func (r *backfillRun) attempt(ctx context.Context) error {
+	r.logged = time.Now()
+	err := r.client.platforms(ctx, r.after, func(batch []platform) error { return r.storeBatch(ctx, batch) })
+	if err == nil && r.refused > 0 {
+		err = fmt.Errorf("%w: %d", errRefused, r.refused)
 	}
-	stored := 0
-	for _, p := range platforms {
+	return err
+}
+
+// storeBatch stores the valid platforms of a batch.
+func (r *backfillRun) storeBatch(ctx context.Context, batch []platform) error {
+	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
+	defer cancel()
+	valid := make([]platform, 0, len(batch))
+	for _, p := range batch {
 		if err := p.validate(); err != nil {
-			b.log.Warn("backfill dropped a platform", "id", p.ExternalID, "reason", err)
+			r.log.Warn("backfill dropped a platform", "id", p.ExternalID, "reason", err)
 			continue
 		}
-		added, err := b.store.addPlatform(ctx, p)
-		if err != nil {
-			return fmt.Errorf("store the response: %w", err)
-		}
-		if added {
-			stored++
-		}
+		valid = append(valid, p)
 	}
-	b.log.Info("backfill done", "received", len(platforms), "new", stored)
+	stored, refused, err := r.storeValid(ctx, valid)
+	if err != nil {
+		return fmt.Errorf("store the response: %w", err)
+	}
+	r.metrics.stored(stored, len(valid)-refused-stored)
+	r.received += len(batch)
+	r.stored += stored
+	r.refused += refused
+	r.after = max(r.after, batch[len(batch)-1].ExternalID)
+	if time.Since(r.logged) >= r.progressInterval {
+		r.logged = time.Now()
+		r.log.Info("backfill goes on", "received", r.received, "new", r.stored, "after", r.after)
+	}
 	return nil
+}
+
+// storeValid stores platforms. That the database refuses some is no error; that it
+// refuses all of them is, since then it is not the platforms' fault.
+func (r *backfillRun) storeValid(ctx context.Context, platforms []platform) (stored, refused int, err error) {
+	if len(platforms) == 0 {
+		return 0, 0, nil
+	}
+	stored, errs := upsertEach(ctx, r.store, platforms)
+	var first platform // that was refused
+	for i, failed := range errs {
+		if failed == nil {
+			continue
+		}
+		if databaseUnavailable(failed) || ctx.Err() != nil {
+			return 0, 0, failed
+		}
+		if refused == 0 {
+			first, err = platforms[i], failed
+		}
+		refused++
+	}
+	if refused == len(platforms) {
+		return 0, 0, err
+	}
+	if refused > 0 {
+		r.log.Error("backfill cannot store platforms", "count", refused, "first", first.ExternalID, "error", err)
+	}
+	return stored, refused, nil
 }
 
 // adviceFor returns what to do about an error that the next attempt would get
 // too, and an empty text for any other.
 func adviceFor(err error) string {
+	if errors.Is(err, errRefused) {
+		return "the errors logged above say why; all other platforms are stored"
+	}
 	switch status.Code(err) {
 	case codes.ResourceExhausted:
-		return "the platforms no longer fit into one message of 4 MiB: they must be streamed, as final does"
+		return "the platforms no longer fit into one message of 4 MiB: update PlatformService to one that streams them"
 	case codes.Unimplemented:
 		return "PLATFORMS_GRPC_TARGET is not a PlatformService that has GetAllPlatforms: correct it, or update that service"
 	}

@@ -4,10 +4,15 @@ import (
 	"context"
 	"database/sql"
 	"net/http"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
@@ -25,10 +30,18 @@ type testBackfill struct {
 // startBackfill runs a backfill until the test ends, or stop is called.
 func startBackfill(t *testing.T, target string, store commandStore) *testBackfill {
 	t.Helper()
+	return startBackfillWithin(t, target, store, patience)
+}
+
+// startBackfillWithin is startBackfill with a readyTimeout.
+func startBackfillWithin(t *testing.T, target string, store commandStore, readyTimeout time.Duration) *testBackfill {
+	t.Helper()
 	log, logged := captureLog()
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &testBackfill{backfill: newBackfill(&platformsClient{target: target}, store, log), log: logged,
+	metrics := newBackfillMetrics(prometheus.NewRegistry())
+	b := &testBackfill{backfill: newBackfill(newPlatformsClient(target), store, readyTimeout, metrics, log), log: logged,
 		stop: cancel, stopped: make(chan struct{})}
+	b.progressInterval = 0 // logs each batch
 	go func() {
 		defer close(b.stopped)
 		b.run(ctx)
@@ -45,19 +58,99 @@ func (b *testBackfill) waitForRuns(t *testing.T, count int) {
 	eventually(t, "a run that succeeds", func() bool { return len(b.log.lines("backfill done")) >= count })
 }
 
+// requireMetrics requires these values of the metrics.
+func (b *testBackfill) requireMetrics(t *testing.T, succeeded, failed, stored, known int) {
+	t.Helper()
+	assert.EqualValues(t, succeeded, testutil.ToFloat64(b.metrics.runs.WithLabelValues("succeeded")), "succeeded")
+	assert.EqualValues(t, failed, testutil.ToFloat64(b.metrics.runs.WithLabelValues("failed")), "failed")
+	assert.EqualValues(t, stored, testutil.ToFloat64(b.metrics.platforms.WithLabelValues("stored")), "stored")
+	assert.EqualValues(t, known, testutil.ToFloat64(b.metrics.platforms.WithLabelValues("known")), "known")
+}
+
 func TestBackfill(t *testing.T) {
-	t.Run("stores what is missing and leaves the known alone", func(t *testing.T) {
+	t.Run("stores what is missing, and takes PlatformService's word for a name", func(t *testing.T) {
 		store := memoryStore(t)
-		addPlatforms(t, store, platform{ExternalID: 4, Name: "known"}, platform{ExternalID: 9, Name: "not there any more"})
-		b := startBackfill(t, startPlatformServer(t, having(
+		addPlatforms(t, store, platform{ExternalID: 3, Name: "the same"}, platform{ExternalID: 4, Name: "old"}, platform{ExternalID: 9, Name: "not there any more"})
+		b := startBackfill(t, startPlatformServer(t, having(platform{ExternalID: 3, Name: "the same"},
 			platform{ExternalID: 4, Name: "renamed"}, platform{ExternalID: 7, Name: "missed"})), store)
 		b.waitForRuns(t, 1)
 		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, []platform{
-			{ExternalID: 4, Name: "known"}, {ExternalID: 7, Name: "missed"}, {ExternalID: 9, Name: "not there any more"},
+		assert.Equal(t, []platform{{ExternalID: 3, Name: "the same"},
+			{ExternalID: 4, Name: "renamed"}, {ExternalID: 7, Name: "missed"}, {ExternalID: 9, Name: "not there any more"},
 		}, platforms)
-		assert.Len(t, b.log.lines("received=2 new=1"), 1)
+		assert.Len(t, b.log.lines(`"backfill done" received=3 new=2`), 1)
+		b.requireMetrics(t, 1, 0, 2, 1)
+	})
+
+	t.Run("asks a server that cannot stream for all platforms", func(t *testing.T) {
+		store := memoryStore(t)
+		b := startBackfill(t, startOldPlatformServer(t, having(platform{ExternalID: 4, Name: "x"})), store)
+		b.waitForRuns(t, 1)
+		requirePlatforms(t, store, 1)
+		b.requireMetrics(t, 1, 0, 1, 0)
+	})
+
+	t.Run("stores many, and logs how far it is", func(t *testing.T) {
+		const count = 100_000
+		store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "commands.db"))
+		b := startBackfill(t, startPlatformServer(t, having(numbered(1, count)...)), store)
+		b.waitForRuns(t, 1)
+		platforms, err := store.platforms(t.Context())
+		require.NoError(t, err)
+		assert.True(t, slices.Equal(numbered(1, count), platforms))
+		assert.Len(t, b.log.lines("backfill goes on"), count/batchSize)
+		assert.Len(t, b.log.lines("received=5000 new=5000 after=5000"), 1)
+		b.requireMetrics(t, 1, 0, count, 0)
+
+		b.request()
+		b.waitForRuns(t, 2)
+		b.requireMetrics(t, 2, 0, count, count)
+	})
+
+	t.Run("resumes a stream that broke after the last platform that is stored", func(t *testing.T) {
+		store := memoryStore(t)
+		var streams atomic.Int32
+		b := startBackfill(t, startPlatformServer(t, func(context.Context) ([]platform, error) {
+			if streams.Add(1) == 1 {
+				return numbered(1, 2*batchSize+10), status.Error(codes.Unavailable, "stopping")
+			}
+			return numbered(1, 3*batchSize), nil
+		}), store)
+		b.waitForRuns(t, 1)
+		requirePlatforms(t, store, 3*batchSize)
+		assert.Len(t, b.log.lines("backfill failed, retrying\" after=2010"), 1)
+		b.requireMetrics(t, 1, 1, 3*batchSize, 0)
+	})
+
+	t.Run("stores all but the platform that the database refuses, and retries later", func(t *testing.T) {
+		store := memoryStore(t)
+		_, err := store.(*sqliteStore).db.Exec(`CREATE TRIGGER refuse BEFORE INSERT ON platforms WHEN NEW.external_id = 77
+			BEGIN SELECT RAISE(ABORT, 'refused'); END`)
+		require.NoError(t, err)
+		b := startBackfill(t, startPlatformServer(t, having(numbered(1, 2*batchSize)...)), store)
+		eventually(t, "the error", func() bool { return len(b.log.lines("retrying in a minute")) == 1 })
+		requirePlatforms(t, store, 2*batchSize-1)
+		assert.Len(t, b.log.lines("first=77"), 1)
+		b.requireMetrics(t, 0, 1, 2*batchSize-1, 0)
+	})
+
+	t.Run("has the service wait for its first run", func(t *testing.T) {
+		proxy := newTCPProxy(t, startPlatformServer(t, having()))
+		b := startBackfill(t, proxy.addr, memoryStore(t))
+		eventually(t, "an attempt", func() bool { return len(b.log.lines("backfill failed")) > 0 })
+		assert.ErrorContains(t, b.check(t.Context()), "backfill")
+		proxy.restore()
+		b.waitForRuns(t, 1)
+		assert.NoError(t, b.check(t.Context()))
+		b.request()
+		assert.NoError(t, b.check(t.Context()), "and for no other")
+	})
+
+	t.Run("has the service wait no longer than it may", func(t *testing.T) {
+		b := startBackfillWithin(t, "127.0.0.1:1", memoryStore(t), 50*time.Millisecond)
+		eventually(t, "the end of the wait", func() bool { return b.check(t.Context()) == nil })
+		assert.Empty(t, b.log.lines("backfill done"))
 	})
 
 	t.Run("drops what is not a valid platform, and continues", func(t *testing.T) {
@@ -95,7 +188,7 @@ func TestBackfill(t *testing.T) {
 	} {
 		t.Run(code.String()+" is an error that says what to do, and not one to retry at once", func(t *testing.T) {
 			var calls atomic.Int32
-			b := startBackfill(t, startPlatformServer(t, func(context.Context) ([]platform, error) {
+			b := startBackfill(t, startOldPlatformServer(t, func(context.Context) ([]platform, error) {
 				calls.Add(1)
 				return nil, status.Error(code, "no")
 			}), memoryStore(t))
@@ -181,12 +274,12 @@ func TestRunBackfills(t *testing.T) {
 	})
 
 	t.Run("what was published while the broker was away", func(t *testing.T) {
-		broker := newTestBroker(t)
+		broker := newQueueBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
 		proxy.restore()
 		var missed atomic.Bool
 		cfg := testConfig(t)
-		cfg.RabbitMQURL, cfg.Exchange = url, broker.exchange
+		cfg.RabbitMQURL, cfg.Exchange, cfg.Queue = url, broker.exchange, broker.exchange
 		cfg.GRPCTarget = startPlatformServer(t, func(context.Context) ([]platform, error) {
 			if missed.Load() {
 				return []platform{{ExternalID: 4, Name: "missed"}}, nil
@@ -206,10 +299,10 @@ func TestRunBackfills(t *testing.T) {
 		requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"missed"}]`)
 	})
 
-	t.Run("what an event reported that could not be stored", func(t *testing.T) {
-		broker := newTestBroker(t)
+	t.Run("leaves to the retries what an event reported that could not be stored", func(t *testing.T) {
+		broker := newQueueBroker(t)
 		cfg := testConfig(t)
-		cfg.RabbitMQURL, cfg.Exchange = broker.url, broker.exchange
+		cfg.RabbitMQURL, cfg.Exchange, cfg.Queue = broker.url, broker.exchange, broker.exchange
 		cfg.GRPCTarget = startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"}, platform{ExternalID: 5, Name: "y"}))
 		service := startService(t, cfg)
 		eventually(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
@@ -222,7 +315,7 @@ func TestRunBackfills(t *testing.T) {
 		_, err = db.Exec(`DELETE FROM platforms; CREATE TRIGGER refuse BEFORE INSERT ON platforms BEGIN SELECT RAISE(ABORT, 'refused'); END`)
 		require.NoError(t, err)
 		require.True(t, broker.publish(t, recordedEvent))
-		eventually(t, "the loss", func() bool { return len(service.log.lines("event lost")) == 1 })
+		eventually(t, "the failure", func() bool { return len(service.log.lines("events not handled, delivered again later")) > 0 })
 		_, err = db.Exec(`DROP TRIGGER refuse`)
 		require.NoError(t, err)
 		eventually(t, "the platforms", func() bool {

@@ -14,6 +14,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/bus"
 )
 
 // testBroker is a connection of the test's own to a real broker, and an
@@ -32,7 +34,7 @@ func newTestBroker(t *testing.T) *testBroker {
 	if b.url == "" {
 		t.Skip("RABBITMQ_URL is not set: go tool lab test starts a broker")
 	}
-	connection, err := dialBroker(context.Background(), b.url)
+	connection, err := bus.Dial(context.Background(), b.url, bus.BrokerTimeout)
 	require.NoError(t, err)
 	t.Cleanup(func() { connection.Close() })
 	b.channel, err = connection.Channel()
@@ -42,10 +44,10 @@ func newTestBroker(t *testing.T) *testBroker {
 	return b
 }
 
-// declare creates the exchange as the .NET services do.
+// declare creates the exchange.
 func (b *testBroker) declare(t *testing.T) {
 	t.Helper()
-	require.NoError(t, b.channel.ExchangeDeclare(b.exchange, "fanout", false, false, false, false, nil))
+	require.NoError(t, b.channel.ExchangeDeclare(b.exchange, "fanout", true, false, false, false, nil))
 }
 
 // publish sends a body to the exchange, and returns whether any queue took it.

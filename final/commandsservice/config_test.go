@@ -2,6 +2,7 @@ package commandsservice
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -23,8 +24,15 @@ func TestConfigFromEnv(t *testing.T) {
 			HTTPAddr:    "localhost:6000",
 			DatabaseURL: "sqlite::memory:",
 			RabbitMQURL: "amqp://localhost:5672/",
-			Exchange:    "trigger",
+			Exchange:    "microcomm.platforms",
+			Queue:       "commands.platforms",
+			Prefetch:    512,
+			RetryDelays: []time.Duration{time.Second, 10 * time.Second, time.Minute},
 			GRPCTarget:  "localhost:5001",
+			MaxInFlight: 256,
+
+			DatabaseWait:         time.Minute,
+			BackfillReadyTimeout: 30 * time.Second,
 		}, cfg)
 	})
 
@@ -34,7 +42,14 @@ func TestConfigFromEnv(t *testing.T) {
 			"COMMANDS_DATABASE_URL": "sqlite:/data/commands.db",
 			"RABBITMQ_URL":          "amqp://user:s3cret@rabbitmq:5672/",
 			"RABBITMQ_EXCHANGE":     "other",
+			"COMMANDS_QUEUE":        "mine",
+			"COMMANDS_PREFETCH":     "20",
+			"COMMANDS_RETRY_DELAYS": "50ms, 1h",
 			"PLATFORMS_GRPC_TARGET": "platforms:777",
+			"HTTP_MAX_IN_FLIGHT":    "20",
+
+			"COMMANDS_DATABASE_WAIT": "2m",
+			"BACKFILL_READY_TIMEOUT": "5s",
 		})
 		require.NoError(t, err)
 		assert.Equal(t, Config{
@@ -42,14 +57,34 @@ func TestConfigFromEnv(t *testing.T) {
 			DatabaseURL: "sqlite:/data/commands.db",
 			RabbitMQURL: "amqp://user:s3cret@rabbitmq:5672/",
 			Exchange:    "other",
+			Queue:       "mine",
+			Prefetch:    20,
+			RetryDelays: []time.Duration{50 * time.Millisecond, time.Hour},
 			GRPCTarget:  "platforms:777",
+			MaxInFlight: 20,
+
+			DatabaseWait:         2 * time.Minute,
+			BackfillReadyTimeout: 5 * time.Second,
 		}, cfg)
 	})
 
+	t.Run("an empty COMMANDS_RETRY_DELAYS turns retries off", func(t *testing.T) {
+		cfg, err := configFrom(map[string]string{"COMMANDS_RETRY_DELAYS": ""})
+		require.NoError(t, err)
+		assert.Equal(t, []time.Duration{}, cfg.RetryDelays)
+	})
+
 	for name, values := range map[string][]string{
+		"HTTP_MAX_IN_FLIGHT":     {"", "0", "-1", "x", "1.5", "1000001"},
+		"COMMANDS_DATABASE_WAIT": {"", "0s", "-1s", "5", "soon"},
+		"BACKFILL_READY_TIMEOUT": {"", "0s", "-1s", "5", "soon"},
+
 		"COMMANDS_HTTP_ADDR":    {"", ":", "localhost", "localhost:"},
 		"RABBITMQ_URL":          {"", "localhost:5672", "http://user:s3cret@host/", "amqp://user:s3cret@host:port/", "amqp://user:s3 cret@host/"},
 		"RABBITMQ_EXCHANGE":     {""},
+		"COMMANDS_QUEUE":        {""},
+		"COMMANDS_PREFETCH":     {"", "0", "-1", "65536", "x"},
+		"COMMANDS_RETRY_DELAYS": {"1", "1s,,2s", "-1s", "1us", "x"},
 		"PLATFORMS_GRPC_TARGET": {"", ":", "platforms", "http://platforms:777"},
 	} {
 		for _, value := range values {

@@ -15,6 +15,8 @@ type platformRead struct {
 	Name string `json:"name"`
 }
 
+func (p platformRead) id() int32 { return p.ID }
+
 func toPlatformRead(p platform) platformRead {
 	return platformRead{ID: p.ExternalID, Name: p.Name}
 }
@@ -47,6 +49,8 @@ type commandRead struct {
 	CommandLine string `json:"commandLine"`
 	PlatformID  int32  `json:"platformId"`
 }
+
+func (c commandRead) id() int32 { return c.ID }
 
 func toCommandRead(c command) commandRead {
 	return commandRead{ID: c.ID, HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: c.PlatformID}

@@ -1,12 +1,24 @@
 package commandsservice
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/mattn/go-sqlite3"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"microcomm/final/internal/bus"
 )
 
 // An event as the .NET PlatformService publishes it, as recorded.
@@ -14,19 +26,120 @@ const recordedEvent = `{"Id":4,"Name":"x","Event":"Platform_Published"}`
 
 func TestEventProcessor(t *testing.T) {
 	t.Run("stores the platform of an event that the .NET service sent", func(t *testing.T) {
-		store, logged := process(t, recordedEvent)
-		platforms, err := store.platforms(t.Context())
-		require.NoError(t, err)
-		assert.Equal(t, []platform{{ExternalID: 4, Name: "x"}}, platforms)
-		assert.Len(t, logged.lines("new=true"), 1)
+		p := newTestProcessor(t)
+		require.Equal(t, []error{nil}, p.handle(t, recordedEvent))
+		p.requirePlatforms(t, platform{ExternalID: 4, Name: "x"})
+		assert.Len(t, p.logged.lines(`"platform received by event" id=4 name=x new=true`), 1)
+		p.requireConsumed(t, map[string]int{"stored": 1})
 	})
 
-	t.Run("leaves a known platform alone", func(t *testing.T) {
-		store, logged := process(t, recordedEvent, `{"Id":4,"Name":"another","Event":"Platform_Published"}`)
-		platforms, err := store.platforms(t.Context())
+	t.Run("stores an event that comes again once", func(t *testing.T) {
+		p := newTestProcessor(t)
+		require.Equal(t, []error{nil, nil}, p.handle(t, recordedEvent, recordedEvent))
+		require.Equal(t, []error{nil}, p.handle(t, recordedEvent))
+		p.requirePlatforms(t, platform{ExternalID: 4, Name: "x"})
+		p.requireConsumed(t, map[string]int{"stored": 1, "known": 2})
+	})
+
+	t.Run("updates the name of a known platform", func(t *testing.T) {
+		p := newTestProcessor(t)
+		p.handle(t, recordedEvent)
+		require.Equal(t, []error{nil}, p.handle(t, event(`"Id":4,"Name":"another"`)))
+		p.requirePlatforms(t, platform{ExternalID: 4, Name: "another"})
+		p.requireConsumed(t, map[string]int{"stored": 2})
+	})
+
+	t.Run("stores a batch in one transaction", func(t *testing.T) {
+		p := newTestProcessor(t)
+		calls := &countingStore{commandStore: p.store}
+		p.store = calls
+		var bodies []string
+		for _, platform := range numbered(1, 500) {
+			bodies = append(bodies, event(fmt.Sprintf(`"Id":%d,"Name":%q`, platform.ExternalID, platform.Name)))
+		}
+		require.Equal(t, make([]error, 500), p.handle(t, bodies...))
+		p.requirePlatforms(t, numbered(1, 500)...)
+		assert.Equal(t, 1, calls.upserts)
+		assert.Len(t, p.logged.lines("received by event"), 1)
+	})
+
+	t.Run("stores all but the one that the database refuses", func(t *testing.T) {
+		p := newTestProcessor(t)
+		_, err := p.store.(*sqliteStore).db.Exec(`CREATE TRIGGER refuse BEFORE INSERT ON platforms WHEN NEW.external_id = 77
+			BEGIN SELECT RAISE(ABORT, 'refused'); END`)
 		require.NoError(t, err)
-		assert.Equal(t, []platform{{ExternalID: 4, Name: "x"}}, platforms)
-		assert.Len(t, logged.lines("new=false"), 1)
+		var bodies []string
+		for _, platform := range numbered(1, 200) {
+			bodies = append(bodies, event(fmt.Sprintf(`"Id":%d,"Name":%q`, platform.ExternalID, platform.Name)))
+		}
+		errs := p.handle(t, bodies...)
+		require.ErrorContains(t, errs[76], "refused")
+		assert.NotErrorIs(t, errs[76], bus.ErrUnusable, "it may be stored later")
+		errs[76] = nil
+		require.Equal(t, make([]error, 200), errs)
+		p.requirePlatforms(t, slices.Delete(numbered(1, 200), 76, 77)...)
+		p.requireConsumed(t, map[string]int{"stored": 199})
+	})
+
+	t.Run("returns an error for every platform, to retry, when there is no database", func(t *testing.T) {
+		p := newTestProcessor(t)
+		require.NoError(t, p.store.close())
+		errs := p.handle(t, recordedEvent, "no event", event(`"Id":5,"Name":"y"`), `{"Event":"Other"}`)
+		for i, unusable := range []bool{false, true, false} {
+			require.Error(t, errs[i])
+			assert.Equal(t, unusable, errors.Is(errs[i], bus.ErrUnusable))
+		}
+		assert.NoError(t, errs[3])
+		p.requireConsumed(t, map[string]int{"ignored": 1})
+	})
+
+	t.Run("waits while the database is locked, and then stores the batch at once", func(t *testing.T) {
+		p := newTestProcessor(t)
+		calls := &countingStore{commandStore: p.store, err: sqlite3.Error{Code: sqlite3.ErrBusy}, failing: 2}
+		p.store = calls
+		errs := p.handle(t, recordedEvent, event(`"Id":5,"Name":"y"`))
+		assert.NoError(t, errors.Join(errs...))
+		assert.Equal(t, 3, calls.upserts, "two that failed, one for both platforms")
+		p.requirePlatforms(t, platform{ExternalID: 4, Name: "x"}, platform{ExternalID: 5, Name: "y"})
+	})
+
+	t.Run("ends that wait with its context, with an error for each event", func(t *testing.T) {
+		p := newTestProcessor(t)
+		p.store = &countingStore{commandStore: p.store, err: sqlite3.Error{Code: sqlite3.ErrBusy}, failing: 1000}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*firstPause)
+		defer cancel()
+		errs := p.process(ctx, []bus.Message{{Body: []byte(recordedEvent)}, {Body: []byte(event(`"Id":5,"Name":"y"`))}})
+		assert.Error(t, errs[0])
+		assert.Error(t, errs[1])
+	})
+
+	t.Run("measures the age of an event, from its timestamp to its commit", func(t *testing.T) {
+		p := newTestProcessor(t)
+		p.process(t.Context(), []bus.Message{
+			{Body: []byte(recordedEvent), Time: time.Now().Add(-2 * time.Hour)},
+			{Body: []byte(recordedEvent), Time: time.Now().Add(time.Hour)}, // another clock
+			{Body: []byte(recordedEvent)},                                  // none
+			{Body: []byte("no event"), Time: time.Now()},
+		})
+		var measured dto.Metric
+		require.NoError(t, p.metrics.age.Write(&measured))
+		assert.EqualValues(t, 2, measured.GetHistogram().GetSampleCount())
+		assert.InDelta(t, 7200, measured.GetHistogram().GetSampleSum(), 60)
+	})
+
+	t.Run("continues the trace of the request that created the platform", func(t *testing.T) {
+		p := newTestProcessor(t)
+		tracer := &recordingTracer{}
+		p.tracer = tracer
+		p.process(t.Context(), []bus.Message{
+			{Body: []byte(recordedEvent), Headers: map[string]string{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}},
+			{Body: []byte(recordedEvent)},
+		})
+		require.Len(t, tracer.parents, 2)
+		assert.Equal(t, "0af7651916cd43dd8448eb211c80319c", tracer.parents[0].TraceID().String())
+		assert.Equal(t, "b7ad6b7169203331", tracer.parents[0].SpanID().String())
+		assert.True(t, tracer.parents[0].IsRemote())
+		assert.False(t, tracer.parents[1].IsValid())
 	})
 
 	for _, body := range []string{
@@ -35,9 +148,11 @@ func TestEventProcessor(t *testing.T) {
 		`{"Event":"Command_Created","Id":"not ours to judge","Name":5}`,
 	} {
 		t.Run("ignores the event of another type "+body, func(t *testing.T) {
-			store, logged := process(t, body)
-			requirePlatforms(t, store, 0)
-			assert.Len(t, logged.lines("event ignored"), 1)
+			p := newTestProcessor(t)
+			require.Equal(t, []error{nil}, p.handle(t, body))
+			p.requirePlatforms(t)
+			assert.Len(t, p.logged.lines("event ignored"), 1)
+			p.requireConsumed(t, map[string]int{"ignored": 1})
 		})
 	}
 
@@ -71,48 +186,33 @@ func TestEventProcessor(t *testing.T) {
 		"more than 64 KiB":     eventOfSize(maxEvent + 1),
 		"a very long bad body": fmt.Sprintf(`{"Id":"%0100000d","Name":"x","Event":"Platform_Published"}`, 4),
 	} {
-		t.Run("drops "+what+", says so, and handles the next", func(t *testing.T) {
-			store, logged := process(t, body, `{"Id":5,"Name":"next","Event":"Platform_Published"}`)
-			platforms, err := store.platforms(t.Context())
-			require.NoError(t, err)
-			assert.Equal(t, []platform{{ExternalID: 5, Name: "next"}}, platforms)
-			dropped := logged.lines("event dropped")
-			require.Len(t, dropped, 1)
-			assert.Less(t, len(dropped[0]), 500, "no body fills the log")
+		t.Run(what+" is unusable, and the next is handled", func(t *testing.T) {
+			p := newTestProcessor(t)
+			errs := p.handle(t, body, `{"Id":5,"Name":"next","Event":"Platform_Published"}`)
+			require.ErrorIs(t, errs[0], bus.ErrUnusable)
+			assert.Less(t, len(errs[0].Error()), 500, "no body fills the log")
+			require.NoError(t, errs[1])
+			p.requirePlatforms(t, platform{ExternalID: 5, Name: "next"})
 		})
 	}
 
 	t.Run("ignores another event with a short line in the log", func(t *testing.T) {
-		_, logged := process(t, `{"Event":"`+strings.Repeat("x", 60_000)+`"}`)
-		require.Len(t, logged.lines("event ignored"), 1)
-		assert.Less(t, len(logged.lines("event ignored")[0]), 500)
+		p := newTestProcessor(t)
+		p.handle(t, `{"Event":"`+strings.Repeat("x", 60_000)+`"}`)
+		require.Len(t, p.logged.lines("event ignored"), 1)
+		assert.Less(t, len(p.logged.lines("event ignored")[0]), 500)
 	})
 
 	t.Run("stores an event of 64 KiB", func(t *testing.T) {
-		store, _ := process(t, eventOfSize(maxEvent))
-		requirePlatforms(t, store, 1)
-	})
-
-	t.Run("logs what is lost when it cannot be stored", func(t *testing.T) {
-		store := memoryStore(t)
-		log, logged := captureLog()
-		require.NoError(t, store.close())
-		losses := 0
-		processor := &eventProcessor{store: store, onLoss: func() { losses++ }, log: log}
-		processor.process(t.Context(), []byte(recordedEvent))
-		assert.Equal(t, 1, losses, "so that the backfill fetches it")
-		lost := logged.lines("event lost")
-		require.Len(t, lost, 1)
-		for _, part := range []string{"level=ERROR", "id=4", "name=x", "closed"} {
-			assert.Contains(t, lost[0], part)
-		}
+		p := newTestProcessor(t)
+		require.Equal(t, []error{nil}, p.handle(t, eventOfSize(maxEvent)))
+		p.requirePlatforms(t, platform{ExternalID: 4, Name: "x"})
 	})
 
 	t.Run("keeps a name as it was sent", func(t *testing.T) {
-		store, _ := process(t, event(`"Id":4,"Name":"\u0000<b>\"\ud83d\ude80"`))
-		platform, err := store.platform(t.Context(), 4)
-		require.NoError(t, err)
-		assert.Equal(t, "\x00<b>\"🚀", platform.Name)
+		p := newTestProcessor(t)
+		p.handle(t, event(`"Id":4,"Name":"\u0000<b>\"\ud83d\ude80"`))
+		p.requirePlatforms(t, platform{ExternalID: 4, Name: "\x00<b>\"🚀"})
 	})
 }
 
@@ -125,14 +225,67 @@ func eventOfSize(size int) string {
 	return event(fmt.Sprintf(fields, strings.Repeat("x", size-len(event(fields))+len("%s"))))
 }
 
-// process handles events one after the other, with an empty store.
-func process(t *testing.T, bodies ...string) (commandStore, *logCapture) {
+// testProcessor is an event processor with a store of its own.
+type testProcessor struct {
+	*eventProcessor
+	logged *logCapture
+}
+
+func newTestProcessor(t *testing.T) *testProcessor {
 	t.Helper()
-	store := memoryStore(t)
 	log, logged := captureLog()
-	processor := &eventProcessor{store: store, log: log}
-	for _, body := range bodies {
-		processor.process(t.Context(), []byte(body))
+	return &testProcessor{&eventProcessor{store: memoryStore(t), metrics: newEventMetrics(prometheus.NewRegistry()),
+		tracer: noop.NewTracerProvider().Tracer(""), log: log}, logged}
+}
+
+// handle handles a batch of messages with these bodies.
+func (p *testProcessor) handle(t *testing.T, bodies ...string) []error {
+	t.Helper()
+	batch := make([]bus.Message, len(bodies))
+	for i, body := range bodies {
+		batch[i] = bus.Message{Body: []byte(body)}
 	}
-	return store, logged
+	return p.process(t.Context(), batch)
+}
+
+func (p *testProcessor) requirePlatforms(t *testing.T, want ...platform) {
+	t.Helper()
+	platforms, err := p.store.platforms(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, want, platforms)
+}
+
+// requireConsumed requires these values of events_consumed_total; the others are 0.
+func (p *testProcessor) requireConsumed(t *testing.T, want map[string]int) {
+	t.Helper()
+	for _, result := range []string{"stored", "known", "ignored", "retried", "dead_lettered"} {
+		assert.EqualValues(t, want[result], testutil.ToFloat64(p.metrics.consumed.WithLabelValues(result)), result)
+	}
+}
+
+// countingStore counts the calls of upsertPlatforms; with err it fails them.
+type countingStore struct {
+	commandStore
+	upserts int
+	failing int // how many of the first calls return err
+	err     error
+}
+
+func (s *countingStore) upsertPlatforms(ctx context.Context, platforms []platform) (int, error) {
+	s.upserts++
+	if s.upserts <= s.failing {
+		return 0, s.err
+	}
+	return s.commandStore.upsertPlatforms(ctx, platforms)
+}
+
+// recordingTracer keeps the parent of each span.
+type recordingTracer struct {
+	noop.Tracer
+	parents []trace.SpanContext
+}
+
+func (r *recordingTracer) Start(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
+	r.parents = append(r.parents, trace.SpanContextFromContext(ctx))
+	return r.Tracer.Start(ctx, name, options...)
 }

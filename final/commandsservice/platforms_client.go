@@ -1,40 +1,167 @@
 package commandsservice
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
+	"microcomm/final/internal/tlsconfig"
 	"microcomm/final/proto"
 )
 
+// batchSize is how many platforms are received before they are stored.
+const batchSize = 1000
+
+// platformsTimeout is how long the client waits for a batch of platforms, or for
+// all of them when the server cannot stream.
+const platformsTimeout = 30 * time.Second
+
+// errSilent is returned when PlatformService sends nothing for too long.
+var errSilent = errors.New("no response in time")
+
 // platformsClient calls PlatformService by gRPC.
 type platformsClient struct {
-	target string // host:port
+	target  string        // host:port
+	timeout time.Duration // platformsTimeout, but in tests
+	tls     tlsconfig.Files
 }
 
-// platforms returns every platform that PlatformService has. It connects for
-// this one call: a shared connection would make an attempt wait for the backoff
-// of earlier ones. A response larger than 4 MiB, grpc-go's default limit, is the
-// error ResourceExhausted.
-func (c *platformsClient) platforms(ctx context.Context) ([]platform, error) {
+func newPlatformsClient(target string) *platformsClient {
+	return &platformsClient{target: target, timeout: platformsTimeout}
+}
+
+// platforms calls handle with the platforms that PlatformService has whose id is
+// greater than after, in id order and a batch at a time. While handle runs the next
+// batch is received, and no more: the rest waits at the server. It ends with the
+// first error of handle. A stream that breaks is an error after all that has
+// arrived was handled, so that a later call can go on from there.
+//
+// A server without StreamPlatforms is asked for all platforms in one message; one
+// larger than 4 MiB, grpc-go's default limit, is the error ResourceExhausted.
+//
+// It connects for this one call: a shared connection would make an attempt wait
+// for the backoff of earlier ones.
+func (c *platformsClient) platforms(ctx context.Context, after int32, handle func(batch []platform) error) error {
+	security := insecure.NewCredentials() // plain text, as the server speaks it without a certificate
+	if c.tls != (tlsconfig.Files{}) {
+		config, err := c.tls.Client()
+		if err != nil {
+			return fmt.Errorf("connect to %s: %w", c.target, err)
+		}
+		security = credentials.NewTLS(config)
+	}
 	connection, err := grpc.NewClient(c.target,
-		grpc.WithTransportCredentials(insecure.NewCredentials()), // plain text, as the server speaks it
+		grpc.WithTransportCredentials(security),
 		grpc.WithNoProxy(),              // no proxy between two services
 		grpc.WithDisableServiceConfig()) // no DNS query for one: where it gets no response it takes seconds
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", c.target, err)
+		return fmt.Errorf("connect to %s: %w", c.target, err)
 	}
 	defer connection.Close()
-	response, err := proto.NewGrpcPlatformClient(connection).GetAllPlatforms(ctx, &proto.GetAllRequest{})
+	client := proto.NewGrpcPlatformClient(connection)
+	err = c.stream(ctx, client, after, handle)
+	if status.Code(err) == codes.Unimplemented {
+		err = c.all(ctx, client, handle)
+	}
+	return err
+}
+
+// stream passes batches from receive, which runs at the same time, to handle.
+func (c *platformsClient) stream(ctx context.Context, client proto.GrpcPlatformClient, after int32, handle func([]platform) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	batches := make(chan []platform)
+	var receiving sync.WaitGroup
+	var received error
+	receiving.Go(func() {
+		defer close(batches)
+		if err := c.receive(ctx, cancel, client, after, batches); err != nil {
+			received = fmt.Errorf("call StreamPlatforms at %s: %w", c.target, err)
+		}
+	})
+	for batch := range batches {
+		if err := handle(batch); err != nil {
+			cancel(nil)
+			receiving.Wait()
+			return err
+		}
+	}
+	receiving.Wait()
+	return received
+}
+
+// receive calls StreamPlatforms and sends what it receives to batches. It calls
+// cancel when a batch takes too long.
+func (c *platformsClient) receive(ctx context.Context, cancel context.CancelCauseFunc, client proto.GrpcPlatformClient, after int32, batches chan<- []platform) error {
+	silence := time.AfterFunc(c.timeout, func() { cancel(errSilent) })
+	defer silence.Stop()
+	stream, err := client.StreamPlatforms(ctx, &proto.StreamPlatformsRequest{AfterId: after, PageSize: batchSize})
 	if err != nil {
-		return nil, fmt.Errorf("call GetAllPlatforms at %s: %w", c.target, err)
+		return withCause(ctx, err)
 	}
-	platforms := make([]platform, 0, len(response.GetPlatform()))
-	for _, p := range response.GetPlatform() {
-		platforms = append(platforms, platform{ExternalID: p.GetPlatformId(), Name: p.GetName()})
+	for {
+		batch := make([]platform, 0, batchSize)
+		for len(batch) < batchSize && err == nil {
+			var p *proto.GrpcPlatformModel
+			if p, err = stream.Recv(); err == nil {
+				batch = append(batch, platform{ExternalID: p.GetPlatformId(), Name: p.GetName()})
+			}
+		}
+		silence.Stop() // to wait for handle is not to wait for the server
+		if len(batch) > 0 {
+			select {
+			case batches <- batch:
+			case <-ctx.Done():
+				return withCause(ctx, ctx.Err())
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return withCause(ctx, err)
+		}
+		silence.Reset(c.timeout)
 	}
-	return platforms, nil
+}
+
+// withCause adds to err why ctx has ended, when that says more.
+func withCause(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
+		return fmt.Errorf("%w: %w", cause, err)
+	}
+	return err
+}
+
+// all calls GetAllPlatforms.
+func (c *platformsClient) all(ctx context.Context, client proto.GrpcPlatformClient, handle func([]platform) error) error {
+	callCtx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	response, err := client.GetAllPlatforms(callCtx, &proto.GetAllRequest{})
+	if err != nil {
+		return fmt.Errorf("call GetAllPlatforms at %s: %w", c.target, err)
+	}
+	all := response.GetPlatform()
+	slices.SortFunc(all, func(a, b *proto.GrpcPlatformModel) int { return cmp.Compare(a.GetPlatformId(), b.GetPlatformId()) })
+	for models := range slices.Chunk(all, batchSize) {
+		batch := make([]platform, 0, len(models))
+		for _, p := range models {
+			batch = append(batch, platform{ExternalID: p.GetPlatformId(), Name: p.GetName()})
+		}
+		if err := handle(batch); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -17,18 +17,17 @@ type restAPI struct {
 // handler returns the routes.
 func (a *restAPI) handler() http.Handler {
 	routes := newRouter(a.fail)
-	routes.handle("/api/c/platforms", methods{http.MethodGet: a.listPlatforms, http.MethodPost: a.receivePlatform})
-	routes.handle("/api/c/platforms/{platformId}/commands", methods{http.MethodGet: a.listCommands, http.MethodPost: a.createCommand})
-	routes.handle("/api/c/platforms/{platformId}/commands/{commandId}", methods{http.MethodGet: a.getCommand})
+	routes.handle("/api/c/platforms", methods{http.MethodGet: a.listPlatforms, http.MethodPost: timed(a.receivePlatform)})
+	routes.handle("/api/c/platforms/{platformId}/commands", methods{http.MethodGet: a.listCommands, http.MethodPost: timed(a.createCommand)})
+	routes.handle("/api/c/platforms/{platformId}/commands/{commandId}", methods{http.MethodGet: timed(a.getCommand)})
 	return routes
 }
 
 func (a *restAPI) listPlatforms(w http.ResponseWriter, r *http.Request) error {
-	platforms, err := a.store.platforms(r.Context())
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, toPlatformReads(platforms))
+	return writeList(w, r, func(ctx context.Context, after int32, limit int) ([]platformRead, error) {
+		platforms, err := a.store.platformsAfter(ctx, after, limit)
+		return toPlatformReads(platforms), err
+	})
 }
 
 // receivePlatform is called by PlatformService for each new platform.
@@ -41,7 +40,7 @@ func (a *restAPI) receivePlatform(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	a.log.Info("platform received by HTTP", "id", body.ID, "name", body.Name, "new", added)
+	a.log.InfoContext(r.Context(), "platform received by HTTP", "id", body.ID, "name", body.Name, "new", added)
 	stored, err := a.store.platform(r.Context(), body.ID) // a known one keeps its name
 	if err != nil {
 		return err
@@ -54,11 +53,10 @@ func (a *restAPI) listCommands(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	commands, err := a.store.commands(r.Context(), platformID)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, toCommandReads(commands))
+	return writeList(w, r, func(ctx context.Context, after int32, limit int) ([]commandRead, error) {
+		commands, err := a.store.commandsAfter(ctx, platformID, after, limit)
+		return toCommandReads(commands), err
+	})
 }
 
 func (a *restAPI) getCommand(w http.ResponseWriter, r *http.Request) error {
@@ -90,7 +88,7 @@ func (a *restAPI) createCommand(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a.log.Info("command created", "id", created.ID, "platform", platformID)
+	a.log.InfoContext(r.Context(), "command created", "id", created.ID, "platform", platformID)
 	w.Header().Set("Location", fmt.Sprintf("/api/c/platforms/%d/commands/%d", platformID, created.ID))
 	return writeJSON(w, http.StatusCreated, toCommandRead(created))
 }
@@ -111,10 +109,16 @@ func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errCommandNotFound):
 		p = notFound(r, "command", "commandId")
 	case errors.Is(r.Context().Err(), context.Canceled):
-		log.Debug("client disconnected")
+		log.DebugContext(r.Context(), "client disconnected")
 		return // nobody is there to read a response
+	case errors.Is(err, errCutOff):
+		log.WarnContext(r.Context(), "list not completed")
+		return
+	case databaseUnavailable(err):
+		log.WarnContext(r.Context(), "database unavailable")
+		p = unavailable(w, "the database is unavailable; retry later")
 	default:
-		log.Error("request failed")
+		log.ErrorContext(r.Context(), "request failed")
 		p = newProblem(http.StatusInternalServerError, "internal error; the service's log has the cause")
 	}
 	writeProblem(w, p)

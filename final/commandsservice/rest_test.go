@@ -113,6 +113,33 @@ func TestListPlatforms(t *testing.T) {
 	requireJSON(t, send(t, "GET", url+"/api/c/platforms", ""), http.StatusOK, `[]`)
 	addPlatforms(t, store, platform{ExternalID: 9, Name: "y"}, platform{ExternalID: 4, Name: "x"})
 	requireJSON(t, send(t, "GET", url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"},{"id":9,"name":"y"}]`)
+	r := send(t, "GET", url+"/api/c/platforms?limit=1", "")
+	requireJSON(t, r, http.StatusOK, `[{"id":4,"name":"x"}]`)
+	assert.Equal(t, `</api/c/platforms?limit=1&after=4>; rel="next"`, r.header.Get("Link"))
+	r = send(t, "GET", url+"/api/c/platforms?limit=1&after=4", "")
+	requireJSON(t, r, http.StatusOK, `[{"id":9,"name":"y"}]`)
+	assert.Empty(t, r.header.Get("Link"))
+}
+
+func TestListCommands(t *testing.T) {
+	url, store, _ := serveAPI(t)
+	addPlatforms(t, store, platform{ExternalID: 4, Name: "x"}, platform{ExternalID: 5, Name: "y"})
+	list := url + "/api/c/platforms/4/commands"
+	requireJSON(t, send(t, "GET", list, ""), http.StatusOK, `[]`)
+	for _, id := range []int32{4, 5, 4} {
+		createCommand(t, store, command{HowTo: "h", CommandLine: "c", PlatformID: id})
+	}
+	const first = `{"id":1,"howTo":"h","commandLine":"c","platformId":4}`
+	const second = `{"id":3,"howTo":"h","commandLine":"c","platformId":4}`
+	assert.Equal(t, "["+first+","+second+"]\n", send(t, "GET", list, "").body)
+	r := send(t, "GET", list+"?limit=1", "")
+	requireJSON(t, r, http.StatusOK, "["+first+"]")
+	assert.Equal(t, `</api/c/platforms/4/commands?limit=1&after=1>; rel="next"`, r.header.Get("Link"))
+	r = send(t, "GET", list+"?limit=1&after=1", "")
+	requireJSON(t, r, http.StatusOK, "["+second+"]")
+	assert.Empty(t, r.header.Get("Link"))
+	requireProblem(t, send(t, "GET", url+"/api/c/platforms/6/commands?limit=1", ""), http.StatusNotFound)
+	requireProblem(t, send(t, "GET", url+"/api/c/platforms/6/commands?limit=0", ""), http.StatusBadRequest, "limit")
 }
 
 func TestCommands(t *testing.T) {

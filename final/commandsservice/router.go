@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/gorilla/mux"
+
+	"microcomm/final/internal/telemetry"
 )
 
 // requestTimeout bounds the handling of one request.
@@ -43,18 +45,35 @@ func newRouter(fail func(http.ResponseWriter, *http.Request, error)) *router {
 // handle registers the handlers of a path. {name} in it stands for one element.
 func (rt *router) handle(path string, handlers methods) {
 	rt.paths.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-		if err := handlers.handle(w, r); err != nil {
+		telemetry.SetRoute(r.Context(), path)
+		err := handlers.handle(w, r)
+		if err != nil {
 			rt.fail(w, r, err)
+		}
+		if errors.Is(err, errCutOff) {
+			panic(http.ErrAbortHandler) // breaks the connection, and nothing else
 		}
 	})
 }
 
+// timed bounds what handler does for one request. It is for every handler but
+// those of lists, which bound each step.
+func timed(handler handlerFunc) handlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		return handler(w, r.WithContext(ctx))
+	}
+}
+
 // ServeHTTP implements http.Handler.
 func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-	defer cancel()
-	r = r.Clone(ctx)
-	r.URL.Path = strings.TrimSuffix(r.URL.Path, "/")
+	if path, ok := strings.CutSuffix(r.URL.Path, "/"); ok {
+		trimmed, target := *r, *r.URL // a handler does not change its request
+		target.Path = path
+		trimmed.URL = &target
+		r = &trimmed
+	}
 	rt.paths.ServeHTTP(w, r)
 }
 

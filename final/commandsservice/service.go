@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+
+	"microcomm/final/internal/requestid"
+	"microcomm/final/internal/telemetry"
 )
 
 // RunWith runs the service with parts of its caller's, until ctx ends, and then
@@ -18,22 +21,33 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 		return err
 	}
 	defer store.close()
-	if err := store.migrate(ctx); err != nil {
+
+	registry := telemetry.NewRegistry()
+	registry.MustRegister(store.collectors()...)
+	tracer := parts.tracer()
+	metrics := telemetry.NewHTTP(registry, tracer)
+	client := newPlatformsClient(cfg.GRPCTarget)
+	client.tls = cfg.GRPCTLS
+	backfill := newBackfill(client, store, cfg.BackfillReadyTimeout, newBackfillMetrics(registry), log)
+
+	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr, cfg.HTTPTLS)
+	if err != nil {
+		return fmt.Errorf("listen for HTTP (COMMANDS_HTTP_ADDR): %w", err)
+	}
+	api := &restAPI{store: store, log: log}
+	health := newHealth(
+		check{name: "database", failing: "the database does not respond", run: store.ping},
+		check{name: "backfill", failing: "the first backfill has not ended", run: backfill.check})
+	web := startHTTP(listener, requestid.Handler(metrics.Handler(health.handler(limitInFlight(cfg.MaxInFlight, api.handler())))))
+	defer web.stop()
+	log.Info("listening for HTTP", "addr", listener.Addr())
+
+	if err := setUp(ctx, store, cfg.DatabaseWait, log); err != nil {
 		if ctx.Err() != nil {
 			return nil // stopped while starting
 		}
 		return err
 	}
-
-	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr)
-	if err != nil {
-		return fmt.Errorf("listen for HTTP (COMMANDS_HTTP_ADDR): %w", err)
-	}
-	api := &restAPI{store: store, log: log}
-	health := newHealth(store.ping)
-	web := startHTTP(listener, health.handler(api.handler()))
-	defer web.stop()
-	log.Info("listening for HTTP", "addr", listener.Addr())
 
 	// In the background, for as long as the service runs: events are received,
 	// and what was missed before is fetched.
@@ -41,12 +55,12 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	backgroundCtx, stopBackground := context.WithCancel(ctx)
 	defer background.Wait()
 	defer stopBackground()
-	backfill := newBackfill(&platformsClient{target: cfg.GRPCTarget}, store, log)
 	background.Go(func() { backfill.run(backgroundCtx) })
-	events := &eventProcessor{store: store, onLoss: backfill.request, log: log}
+	eventMetrics := newEventMetrics(registry)
+	events := &eventProcessor{store: store, metrics: eventMetrics, tracer: tracer, log: log}
 	subscriber := parts.Subscriber
 	if subscriber == nil {
-		subscriber = NewRabbitMQSubscriber(cfg.RabbitMQURL, cfg.Exchange, log)
+		subscriber = NewRabbitMQSubscriber(cfg, registry, eventMetrics.consumed, log)
 	}
 	background.Go(func() { subscriber.Run(backgroundCtx, events.process, backfill.request) })
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -23,7 +24,14 @@ func testConfig(t *testing.T) Config {
 		DatabaseURL: "sqlite:" + filepath.Join(t.TempDir(), "commands.db"),
 		RabbitMQURL: "amqp://127.0.0.1:1/",
 		Exchange:    "unused",
+		Queue:       "unused",
+		Prefetch:    10,
+		RetryDelays: []time.Duration{50 * time.Millisecond},
 		GRPCTarget:  "127.0.0.1:1",
+		MaxInFlight: 100,
+
+		DatabaseWait:         patience,
+		BackfillReadyTimeout: time.Millisecond,
 	}
 }
 
@@ -66,11 +74,11 @@ func (s *testService) loggedAddr(t *testing.T, message string) string {
 	return addr
 }
 
-// waitReady returns when the service serves.
+// waitReady returns when the service says that it is ready.
 func (s *testService) waitReady(t *testing.T) {
 	t.Helper()
 	eventually(t, "a service that is ready", func() bool {
-		return send(t, "GET", s.url+"/api/c/platforms", "").status == http.StatusOK
+		return send(t, "GET", s.url+"/readyz", "").status == http.StatusOK
 	})
 }
 
@@ -120,6 +128,29 @@ func TestRun(t *testing.T) {
 		requireJSON(t, send(t, "GET", again.url+"/api/c/platforms", ""), http.StatusOK, "["+body+"]")
 	})
 
+	t.Run("with all the requests that it may have, it refuses more, and is alive and ready", func(t *testing.T) {
+		cfg := testConfig(t)
+		cfg.MaxInFlight = 1
+		service := startService(t, cfg)
+		service.waitReady(t)
+		conn, err := net.Dial("tcp", service.addr)
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = io.WriteString(conn, "POST /api/c/platforms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
+			"Content-Length: 19\r\nExpect: 100-continue\r\n\r\n")
+		require.NoError(t, err)
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		require.NoError(t, err)
+		require.Contains(t, line, "100 Continue", "the service waits for the body")
+
+		requireProblem(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusServiceUnavailable)
+		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/livez", "").status)
+		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
+		_, err = io.WriteString(conn, `{"id":4,"name":"x"}`)
+		require.NoError(t, err)
+		service.waitReady(t)
+	})
+
 	t.Run("stopped while it starts, it ends without an error", func(t *testing.T) {
 		noGoroutineLeft(t)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -149,8 +180,25 @@ func TestRun(t *testing.T) {
 		} {
 			cfg := testConfig(t)
 			cfg.DatabaseURL = url
+			cfg.DatabaseWait = 10 * time.Millisecond
 			log, _ := captureLog()
 			assert.ErrorContains(t, Run(t.Context(), cfg, log), want)
 		}
 	})
+}
+
+// TestRunIsReadyAfterItsFirstBackfill: it serves meanwhile.
+func TestRunIsReadyAfterItsFirstBackfill(t *testing.T) {
+	proxy := newTCPProxy(t, startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"})))
+	cfg := testConfig(t)
+	cfg.GRPCTarget = proxy.addr
+	cfg.BackfillReadyTimeout = patience
+	service := startService(t, cfg)
+	eventually(t, "an attempt", func() bool { return len(service.log.lines("backfill failed")) > 0 })
+	assert.Equal(t, http.StatusServiceUnavailable, send(t, "GET", service.url+"/readyz", "").status)
+	eventually(t, "a response", func() bool { return send(t, "GET", service.url+"/api/c/platforms", "").status == http.StatusOK })
+
+	proxy.restore()
+	eventually(t, "a service that is ready", func() bool { return send(t, "GET", service.url+"/readyz", "").status == http.StatusOK })
+	requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 }

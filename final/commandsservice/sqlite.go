@@ -6,25 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/mattn/go-sqlite3"
+	"github.com/pressly/goose/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 )
-
-// sqliteSchema creates the tables. platforms.id is internal to this database;
-// what others call a platform's id is external_id.
-const sqliteSchema = `
-CREATE TABLE IF NOT EXISTS platforms (
-	id          INTEGER PRIMARY KEY AUTOINCREMENT,
-	external_id INTEGER NOT NULL UNIQUE,
-	name        TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS commands (
-	id           INTEGER PRIMARY KEY AUTOINCREMENT,
-	how_to       TEXT NOT NULL,
-	command_line TEXT NOT NULL,
-	platform_id  INTEGER NOT NULL REFERENCES platforms (id)
-);
-CREATE INDEX IF NOT EXISTS commands_platform ON commands (platform_id);`
 
 // sqliteApplicationID marks a database file as CommandsService's: "mcCo". See
 // https://www.sqlite.org/pragma.html#pragma_application_id.
@@ -47,9 +36,9 @@ func openSQLite(file string) (*sqliteStore, error) {
 	// begin of its transaction on (txlock). What is committed outlives a power
 	// cut (synchronous): go-sqlite3's own default does not sync each commit.
 	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() +
-		"?_busy_timeout=5000&_txlock=immediate&_synchronous=FULL&_foreign_keys=on"
+		"?_busy_timeout=5000&_txlock=immediate&_synchronous=FULL&_foreign_keys=on&_stmt_cache_size=32"
 	if file == ":memory:" {
-		dsn = "file::memory:?_foreign_keys=on"
+		dsn = "file::memory:?_foreign_keys=on&_stmt_cache_size=32"
 	}
 	db, err := sql.Open("sqlite3", dsn)
 	if err != nil {
@@ -69,10 +58,7 @@ func (s *sqliteStore) migrate(ctx context.Context) error {
 	if err := s.claim(ctx); err != nil {
 		return err
 	}
-	if _, err := s.db.ExecContext(ctx, sqliteSchema); err != nil {
-		return fmt.Errorf("create tables: %w", err)
-	}
-	return nil
+	return runMigrations(ctx, s.db, goose.DialectSQLite3, "migrations/sqlite")
 }
 
 // claim marks an empty database as CommandsService's. It leaves every other
@@ -116,31 +102,12 @@ func (s *sqliteStore) platforms(ctx context.Context) ([]platform, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list platforms: %w", err)
 	}
-	defer rows.Close()
-	var platforms []platform
-	for rows.Next() {
-		var p platform
-		if err := rows.Scan(&p.ExternalID, &p.Name); err != nil {
-			return nil, fmt.Errorf("list platforms: %w", err)
-		}
-		platforms = append(platforms, p)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("list platforms: %w", err)
-	}
-	return platforms, nil
+	return scanPlatforms(rows)
 }
 
 func (s *sqliteStore) platform(ctx context.Context, externalID int32) (platform, error) {
-	p := platform{ExternalID: externalID}
-	err := s.db.QueryRowContext(ctx, `SELECT name FROM platforms WHERE external_id = ?`, externalID).Scan(&p.Name)
-	if errors.Is(err, sql.ErrNoRows) {
-		return platform{}, errPlatformNotFound
-	}
-	if err != nil {
-		return platform{}, fmt.Errorf("get platform %d: %w", externalID, err)
-	}
-	return p, nil
+	row := s.db.QueryRowContext(ctx, `SELECT name FROM platforms WHERE external_id = ?`, externalID)
+	return scanPlatform(row, externalID)
 }
 
 func (s *sqliteStore) addPlatform(ctx context.Context, p platform) (bool, error) {
@@ -157,6 +124,49 @@ func (s *sqliteStore) addPlatform(ctx context.Context, p platform) (bool, error)
 	return count == 1, nil
 }
 
+// upsertRows is how many rows one INSERT has: enough that the statement's own
+// cost is small.
+const upsertRows = 100
+
+func (s *sqliteStore) upsertPlatforms(ctx context.Context, platforms []platform) (int, error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("upsert platforms: %w", err)
+	}
+	defer conn.Close()
+	// WithoutCancel: database/sql closes the connection of a transaction whose
+	// context ends, and a database in memory would be gone with it. The statements
+	// end with ctx all the same. Begin takes the write lock at once (_txlock).
+	tx, err := conn.BeginTx(context.WithoutCancel(ctx), nil)
+	if err != nil {
+		return 0, fmt.Errorf("upsert platforms: %w", err)
+	}
+	defer tx.Rollback() // does nothing after Commit
+	stored := 0
+	for rows := range slices.Chunk(lastOfEach(platforms), upsertRows) {
+		values := make([]any, 0, 2*upsertRows)
+		for _, p := range rows {
+			values = append(values, p.ExternalID, p.Name)
+		}
+		// A row whose name is the same is not written, and not counted.
+		result, err := tx.ExecContext(ctx, `INSERT INTO platforms (external_id, name) VALUES (?, ?)`+
+			strings.Repeat(`, (?, ?)`, len(rows)-1)+
+			` ON CONFLICT (external_id) DO UPDATE SET name = excluded.name WHERE name <> excluded.name`, values...)
+		if err != nil {
+			return 0, fmt.Errorf("upsert platforms: %w", err)
+		}
+		count, err := result.RowsAffected()
+		if err != nil {
+			return 0, fmt.Errorf("upsert platforms: %w", err)
+		}
+		stored += int(count)
+	}
+	if err := tx.Commit(); err != nil {
+		return 0, fmt.Errorf("upsert platforms: %w", err)
+	}
+	return stored, nil
+}
+
 func (s *sqliteStore) commands(ctx context.Context, platformID int32) ([]command, error) {
 	if _, err := s.platform(ctx, platformID); err != nil {
 		return nil, err
@@ -168,51 +178,26 @@ func (s *sqliteStore) commands(ctx context.Context, platformID int32) ([]command
 	if err != nil {
 		return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
 	}
-	defer rows.Close()
-	var commands []command
-	for rows.Next() {
-		c := command{PlatformID: platformID}
-		if err := rows.Scan(&c.ID, &c.HowTo, &c.CommandLine); err != nil {
-			return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
-		}
-		commands = append(commands, c)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
-	}
-	return commands, nil
+	return scanCommands(rows, platformID)
 }
 
 func (s *sqliteStore) command(ctx context.Context, platformID, commandID int32) (command, error) {
 	if _, err := s.platform(ctx, platformID); err != nil {
 		return command{}, err
 	}
-	c := command{ID: commandID, PlatformID: platformID}
-	err := s.db.QueryRowContext(ctx, `
+	row := s.db.QueryRowContext(ctx, `
 		SELECT c.how_to, c.command_line
 		FROM commands c JOIN platforms p ON p.id = c.platform_id
-		WHERE p.external_id = ? AND c.id = ?`, platformID, commandID).Scan(&c.HowTo, &c.CommandLine)
-	if errors.Is(err, sql.ErrNoRows) {
-		return command{}, errCommandNotFound
-	}
-	if err != nil {
-		return command{}, fmt.Errorf("get command %d of platform %d: %w", commandID, platformID, err)
-	}
-	return c, nil
+		WHERE p.external_id = ? AND c.id = ?`, platformID, commandID)
+	return scanCommand(row, platformID, commandID)
 }
 
 func (s *sqliteStore) createCommand(ctx context.Context, c command) (command, error) {
-	err := s.db.QueryRowContext(ctx, `
+	row := s.db.QueryRowContext(ctx, `
 		INSERT INTO commands (how_to, command_line, platform_id)
 		SELECT ?, ?, id FROM platforms WHERE external_id = ?
-		RETURNING id`, c.HowTo, c.CommandLine, c.PlatformID).Scan(&c.ID)
-	if errors.Is(err, sql.ErrNoRows) {
-		return command{}, errPlatformNotFound
-	}
-	if err != nil {
-		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
-	}
-	return c, nil
+		RETURNING id`, c.HowTo, c.CommandLine, c.PlatformID)
+	return scanCreated(row, c)
 }
 
 func (s *sqliteStore) ping(ctx context.Context) error {
@@ -223,4 +208,17 @@ func (s *sqliteStore) ping(ctx context.Context) error {
 	return nil
 }
 
+func (s *sqliteStore) collectors() []prometheus.Collector {
+	return []prometheus.Collector{collectors.NewDBStatsCollector(s.db, "commands")}
+}
+
 func (s *sqliteStore) close() error { return s.db.Close() }
+
+// sqliteUnavailable reports whether err is one that a later call may not get:
+// the file is locked by another process, or the disk is full or fails.
+func sqliteUnavailable(err error) bool {
+	var sqliteErr sqlite3.Error
+	return errors.As(err, &sqliteErr) && slices.Contains([]sqlite3.ErrNo{
+		sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrFull, sqlite3.ErrIoErr, sqlite3.ErrCantOpen,
+	}, sqliteErr.Code)
+}

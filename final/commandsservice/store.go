@@ -2,8 +2,14 @@ package commandsservice
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
 	"strings"
+
+	"microcomm/final/internal/sqlserver"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // errPlatformNotFound is returned for a platform that the store does not have.
@@ -16,18 +22,30 @@ var errCommandNotFound = errors.New("command not found")
 // named by its ExternalID. Any number of goroutines may use one. Every method
 // can also return the driver's error, wrapped with what was being done.
 type commandStore interface {
-	// migrate creates the tables that are missing. It is called before anything
-	// else. A database that holds something else is errForeignDatabase.
+	// migrate creates the database if it is missing, and brings it to the newest
+	// schema. Several processes may do so at the same time. It is called until
+	// it succeeds, before anything else. A database that holds something else is
+	// errForeignDatabase.
 	migrate(ctx context.Context) error
 	// platforms returns all platforms in ExternalID order.
 	platforms(ctx context.Context) ([]platform, error)
+	// platformsAfter returns platforms with greater ExternalIDs than externalID,
+	// in their order and at most limit.
+	platformsAfter(ctx context.Context, externalID int32, limit int) ([]platform, error)
 	// platform returns one platform, or errPlatformNotFound.
 	platform(ctx context.Context, externalID int32) (platform, error)
 	// addPlatform stores p and returns true; or, when a platform with its
 	// ExternalID is known, leaves that one as it is and returns false.
 	addPlatform(ctx context.Context, p platform) (added bool, err error)
+	// upsertPlatforms stores the platforms, all or none, and updates the names
+	// of those that are known. Of several with one ExternalID the last counts. It
+	// returns how many were new or had another name.
+	upsertPlatforms(ctx context.Context, platforms []platform) (stored int, err error)
 	// commands returns the commands of a platform in id order, or errPlatformNotFound.
 	commands(ctx context.Context, platformID int32) ([]command, error)
+	// commandsAfter returns commands of a platform with greater ids than id, in
+	// id order and at most limit, or errPlatformNotFound.
+	commandsAfter(ctx context.Context, platformID, id int32, limit int) ([]command, error)
 	// command returns one command of a platform, errPlatformNotFound or errCommandNotFound.
 	command(ctx context.Context, platformID, commandID int32) (command, error)
 	// createCommand stores c under a new id and returns it with that id, or
@@ -35,17 +53,127 @@ type commandStore interface {
 	createCommand(ctx context.Context, c command) (command, error)
 	// ping returns an error when the tables cannot be queried.
 	ping(ctx context.Context) error
+	// collectors returns the metrics of the connection pools, go_sql_*.
+	collectors() []prometheus.Collector
 	// close waits for running calls and closes the connections.
 	close() error
 }
 
-// openStore returns the store that url names:
+// openStore returns the store that url names. It connects to nothing yet.
 //
-//	sqlite::memory:  a database of this process alone, gone with it
-//	sqlite:FILE      a SQLite file
+//	sqlite::memory:      a database of this process alone, gone with it
+//	sqlite:FILE          a SQLite file
+//	sqlserver://USER:PASSWORD@HOST:1433?database=NAME
+//	Server=HOST,1433;Initial Catalog=NAME;User Id=USER;Password=PASSWORD
+//
+// The last is an ADO.NET connection string. No error shows the url: it may hold
+// a password.
 func openStore(url string) (commandStore, error) {
 	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
 		return openSQLite(file)
 	}
-	return nil, errors.New("COMMANDS_DATABASE_URL: neither sqlite:FILE nor sqlite::memory:")
+	if sqlserver.IsURL(url) {
+		return openSQLServer(url)
+	}
+	return nil, errors.New("COMMANDS_DATABASE_URL: neither sqlite:…, sqlserver://… nor Server=…;…")
+}
+
+// databaseUnavailable reports whether err means that the database is away, busy
+// or full: the same call may succeed later.
+func databaseUnavailable(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || sqliteUnavailable(err) || sqlserver.Unavailable(err)
+}
+
+// lastOfEach returns platforms without those that a later one with the same
+// ExternalID replaces.
+func lastOfEach(platforms []platform) []platform {
+	last := make(map[int32]int, len(platforms))
+	for i, p := range platforms {
+		last[p.ExternalID] = i
+	}
+	if len(last) == len(platforms) {
+		return platforms
+	}
+	kept := make([]platform, 0, len(last))
+	for i, p := range platforms {
+		if last[p.ExternalID] == i {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// scanPlatforms reads rows of external id and name to the end, and closes them.
+func scanPlatforms(rows *sql.Rows) ([]platform, error) {
+	defer rows.Close()
+	var platforms []platform
+	for rows.Next() {
+		var p platform
+		if err := rows.Scan(&p.ExternalID, &p.Name); err != nil {
+			return nil, fmt.Errorf("list platforms: %w", err)
+		}
+		platforms = append(platforms, p)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list platforms: %w", err)
+	}
+	return platforms, nil
+}
+
+// scanPlatform reads the row of a platform, its name, or returns errPlatformNotFound.
+func scanPlatform(row *sql.Row, externalID int32) (platform, error) {
+	p := platform{ExternalID: externalID}
+	err := row.Scan(&p.Name)
+	if errors.Is(err, sql.ErrNoRows) {
+		return platform{}, errPlatformNotFound
+	}
+	if err != nil {
+		return platform{}, fmt.Errorf("get platform %d: %w", externalID, err)
+	}
+	return p, nil
+}
+
+// scanCommands reads rows of id, how to and command line to the end, and closes
+// them.
+func scanCommands(rows *sql.Rows, platformID int32) ([]command, error) {
+	defer rows.Close()
+	var commands []command
+	for rows.Next() {
+		c := command{PlatformID: platformID}
+		if err := rows.Scan(&c.ID, &c.HowTo, &c.CommandLine); err != nil {
+			return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
+		}
+		commands = append(commands, c)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
+	}
+	return commands, nil
+}
+
+// scanCommand reads the row of a command, its how to and command line, or
+// returns errCommandNotFound.
+func scanCommand(row *sql.Row, platformID, commandID int32) (command, error) {
+	c := command{ID: commandID, PlatformID: platformID}
+	err := row.Scan(&c.HowTo, &c.CommandLine)
+	if errors.Is(err, sql.ErrNoRows) {
+		return command{}, errCommandNotFound
+	}
+	if err != nil {
+		return command{}, fmt.Errorf("get command %d of platform %d: %w", commandID, platformID, err)
+	}
+	return c, nil
+}
+
+// scanCreated reads the row of c's new id. Without a row, c's platform is not there:
+// errPlatformNotFound.
+func scanCreated(row *sql.Row, c command) (command, error) {
+	err := row.Scan(&c.ID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return command{}, errPlatformNotFound
+	}
+	if err != nil {
+		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
+	}
+	return c, nil
 }

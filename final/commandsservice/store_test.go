@@ -4,9 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,6 +26,43 @@ func TestSQLiteInMemory(t *testing.T) {
 func TestSQLiteFile(t *testing.T) {
 	testStore(t, func(t testing.TB) commandStore {
 		return openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "a file?, 100%.db"))
+	})
+
+	t.Run("several processes share a file", func(t *testing.T) {
+		url := "sqlite:" + filepath.Join(t.TempDir(), "commands.db")
+		stores := make([]commandStore, 4) // each with connections of its own, as in another process
+		for i := range stores {
+			var err error
+			stores[i], err = openStore(url)
+			require.NoError(t, err)
+			defer stores[i].close()
+		}
+		log, _ := captureLog()
+		inParallel(t, len(stores), func(i int) error { return setUp(t.Context(), stores[i], patience, log) })
+		var total atomic.Int32
+		inParallel(t, len(stores), func(i int) error {
+			for batch := range slices.Chunk(numbered(1, 1000), 50) {
+				stored, err := stores[i].upsertPlatforms(t.Context(), batch)
+				if err != nil {
+					return err
+				}
+				total.Add(int32(stored))
+				_, err = stores[i].createCommand(t.Context(), command{HowTo: "h", CommandLine: "c", PlatformID: 1})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		assert.EqualValues(t, 1000, total.Load())
+		for _, store := range stores {
+			platforms, err := store.platforms(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, numbered(1, 1000), platforms)
+			commands, err := store.commands(t.Context(), 1)
+			require.NoError(t, err)
+			assert.Len(t, commands, 80)
+		}
 	})
 
 	t.Run("what was stored outlives Close", func(t *testing.T) {
@@ -71,18 +111,46 @@ func TestForeignDatabase(t *testing.T) {
 		requireForeign(t, file)
 	})
 
-	t.Run("a file without a mark is known by its table", func(t *testing.T) {
-		file := filepath.Join(t.TempDir(), "x.db")
-		store := openTestStore(t, "sqlite:"+file)
-		known := platform{ExternalID: 4, Name: "x"}
-		addPlatforms(t, store, known)
-		_, err := store.(*sqliteStore).db.Exec(`PRAGMA application_id = 0`)
-		require.NoError(t, err)
-		require.NoError(t, store.close())
-		found, err := openTestStore(t, "sqlite:"+file).platform(t.Context(), 4)
-		require.NoError(t, err)
-		assert.Equal(t, known, found)
-	})
+	// As the releases before this one created it, with and without a mark.
+	const oldSchema = `
+		CREATE TABLE platforms (
+			id          INTEGER PRIMARY KEY AUTOINCREMENT,
+			external_id INTEGER NOT NULL UNIQUE,
+			name        TEXT NOT NULL
+		);
+		CREATE TABLE commands (
+			id           INTEGER PRIMARY KEY AUTOINCREMENT,
+			how_to       TEXT NOT NULL,
+			command_line TEXT NOT NULL,
+			platform_id  INTEGER NOT NULL REFERENCES platforms (id)
+		);
+		CREATE INDEX commands_platform ON commands (platform_id);
+		INSERT INTO platforms (external_id, name) VALUES (9, 'nine'), (4, 'four');
+		INSERT INTO commands (id, how_to, command_line, platform_id) VALUES (7, 'h', 'c', 2);`
+	for what, mark := range map[string]string{
+		"without a mark":       "",
+		"of chapters 02 to 07": fmt.Sprintf(`PRAGMA application_id = %d; PRAGMA journal_mode = WAL`, sqliteApplicationID),
+	} {
+		t.Run("a file "+what+" is taken over, with all that it holds", func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "x.db")
+			db, err := sql.Open("sqlite3", file)
+			require.NoError(t, err)
+			_, err = db.Exec(oldSchema + mark)
+			require.NoError(t, err)
+			require.NoError(t, db.Close())
+
+			store := openTestStore(t, "sqlite:"+file)
+			platforms, err := store.platforms(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, []platform{{ExternalID: 4, Name: "four"}, {ExternalID: 9, Name: "nine"}}, platforms)
+			kept := command{ID: 7, HowTo: "h", CommandLine: "c", PlatformID: 4}
+			next := createCommand(t, store, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
+			assert.EqualValues(t, 8, next.ID, "ids go on where they were")
+			commands, err := store.commands(t.Context(), 4)
+			require.NoError(t, err)
+			assert.Equal(t, []command{kept, next}, commands)
+		})
+	}
 }
 
 // requireForeign requires file to be refused, and not changed.
@@ -100,7 +168,8 @@ func requireForeign(t *testing.T, file string) {
 }
 
 func TestOpenStore(t *testing.T) {
-	for _, url := range []string{"", "sqlite", "sqlite:", "mysql://host/db", "platforms.db"} {
+	for _, url := range []string{"", "sqlite", "sqlite:", "mysql://sa:secret@host/", "platforms.db",
+		"sqlserver://sa:secret@host", "sqlserver://sa:secret%@host?database=x", "Server=host;User Id=sa;Password=secret"} {
 		t.Run("refuses "+url, func(t *testing.T) {
 			_, err := openStore(url)
 			require.ErrorContains(t, err, "COMMANDS_DATABASE_URL")
@@ -167,6 +236,108 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		assert.Len(t, platforms, 1)
 	})
 
+	t.Run("upsertPlatforms stores what is new, renames what is known, and counts both", func(t *testing.T) {
+		store := open(t)
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "first"}, platform{ExternalID: 5, Name: "same"}, platform{ExternalID: 6, Name: "Case"})
+		created := createCommand(t, store, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
+		stored, err := store.upsertPlatforms(t.Context(), []platform{
+			{ExternalID: 4, Name: "second"}, {ExternalID: 5, Name: "same"}, {ExternalID: 6, Name: "case "}, {ExternalID: 7, Name: "new"}})
+		require.NoError(t, err)
+		assert.Equal(t, 3, stored)
+		platforms, err := store.platforms(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []platform{{ExternalID: 4, Name: "second"}, {ExternalID: 5, Name: "same"},
+			{ExternalID: 6, Name: "case "}, {ExternalID: 7, Name: "new"}}, platforms)
+		commands, err := store.commands(t.Context(), 4)
+		require.NoError(t, err)
+		assert.Equal(t, []command{created}, commands, "a platform keeps its commands")
+
+		stored, err = store.upsertPlatforms(t.Context(), platforms)
+		require.NoError(t, err)
+		assert.Zero(t, stored, "again")
+		stored, err = store.upsertPlatforms(t.Context(), nil)
+		require.NoError(t, err)
+		assert.Zero(t, stored, "none")
+	})
+
+	t.Run("upsertPlatforms takes the last of several with one id", func(t *testing.T) {
+		store := open(t)
+		stored, err := store.upsertPlatforms(t.Context(), []platform{
+			{ExternalID: 4, Name: "a"}, {ExternalID: 5, Name: "x"}, {ExternalID: 4, Name: "b"}})
+		require.NoError(t, err)
+		assert.Equal(t, 2, stored)
+		platforms, err := store.platforms(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []platform{{ExternalID: 4, Name: "b"}, {ExternalID: 5, Name: "x"}}, platforms)
+	})
+
+	t.Run("upsertPlatforms takes more than fit into one statement", func(t *testing.T) {
+		store := open(t)
+		many := numbered(1, 2345)
+		stored, err := store.upsertPlatforms(t.Context(), many)
+		require.NoError(t, err)
+		assert.Equal(t, len(many), stored)
+		platforms, err := store.platforms(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, many, platforms)
+	})
+
+	t.Run("upsertPlatforms and addPlatform of the same platforms by many, in any order, store each once", func(t *testing.T) {
+		store := open(t)
+		var total atomic.Int32
+		inParallel(t, 8, func(i int) error {
+			platforms := numbered(1, 300)
+			if i%2 == 1 {
+				slices.Reverse(platforms)
+			}
+			added, err := store.addPlatform(t.Context(), platforms[i])
+			if err != nil {
+				return err
+			}
+			if added {
+				total.Add(1)
+			}
+			stored, err := store.upsertPlatforms(t.Context(), platforms)
+			total.Add(int32(stored))
+			return err
+		})
+		assert.EqualValues(t, 300, total.Load())
+		platforms, err := store.platforms(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, numbered(1, 300), platforms)
+	})
+
+	t.Run("upsertPlatforms stores all or none, whenever it is cancelled", func(t *testing.T) {
+		store := open(t)
+		for round := range 40 {
+			batch := numbered(int32(round*1000+1), 1000)
+			ctx, cancel := context.WithCancel(t.Context())
+			result := make(chan error, 1)
+			go func() {
+				_, err := store.upsertPlatforms(ctx, batch)
+				result <- err
+			}()
+			for range round * 100 {
+				runtime.Gosched() // later in each round
+			}
+			cancel()
+			err := receive(t, "the end of upsertPlatforms", result)
+			platforms, listErr := store.platforms(t.Context())
+			require.NoError(t, listErr)
+			count := 0
+			for _, p := range platforms {
+				if p.ExternalID >= batch[0].ExternalID {
+					count++
+				}
+			}
+			if err == nil {
+				assert.Equal(t, len(batch), count)
+			} else {
+				assert.Contains(t, []int{0, len(batch)}, count, err) // the end of Commit may have been cut off
+			}
+		}
+	})
+
 	t.Run("a platform's id is its ExternalID everywhere", func(t *testing.T) {
 		store := open(t)
 		// Descending and with gaps: the store's own ids, 1 2 3 4, are other
@@ -206,6 +377,50 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		assert.Equal(t, []command{first, second}, commands)
 	})
 
+	t.Run("platforms after an id are listed in order, up to a limit", func(t *testing.T) {
+		store := open(t)
+		all := []platform{{ExternalID: 3, Name: "c"}, {ExternalID: 7, Name: "b"}, {ExternalID: math.MaxInt32, Name: "a"}}
+		addPlatforms(t, store, all[2], all[0], all[1])
+		for _, row := range []struct {
+			after     int32
+			limit     int
+			platforms []platform
+		}{
+			{0, 10, all}, {0, 3, all}, {0, 2, all[:2]}, {3, 1, all[1:2]}, {4, 9, all[1:]},
+			{math.MaxInt32, 1, nil}, {math.MinInt32, 1, all[:1]},
+		} {
+			platforms, err := store.platformsAfter(t.Context(), row.after, row.limit)
+			require.NoError(t, err)
+			assert.Equal(t, row.platforms, platforms, "%d after %d", row.limit, row.after)
+		}
+	})
+
+	t.Run("commands after an id are listed in order, up to a limit, those of one platform", func(t *testing.T) {
+		store := open(t)
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"}, platform{ExternalID: 5, Name: "y"}, platform{ExternalID: 6, Name: "z"})
+		var all []command
+		for range 5 {
+			all = append(all, createCommand(t, store, command{HowTo: "h", CommandLine: "c", PlatformID: 4}))
+			createCommand(t, store, command{HowTo: "other", CommandLine: "other", PlatformID: 5})
+		}
+		for _, row := range []struct {
+			platform, after int32
+			limit           int
+			commands        []command
+		}{
+			{4, 0, 10, all}, {4, 0, 5, all}, {4, 0, 2, all[:2]}, {4, all[1].ID, 2, all[2:4]}, {4, all[3].ID, 9, all[4:]},
+			{4, all[4].ID, 1, nil}, {4, math.MaxInt32, 1, nil}, {4, math.MinInt32, 1, all[:1]}, {6, 0, 1, nil},
+		} {
+			commands, err := store.commandsAfter(t.Context(), row.platform, row.after, row.limit)
+			require.NoError(t, err)
+			assert.Equal(t, row.commands, commands, "%d of %d after %d", row.limit, row.platform, row.after)
+		}
+		for _, id := range []int32{7, 0, -1, math.MaxInt32, math.MinInt32} {
+			_, err := store.commandsAfter(t.Context(), id, 0, 1)
+			assert.ErrorIs(t, err, errPlatformNotFound)
+		}
+	})
+
 	t.Run("an unknown platform is not one without commands", func(t *testing.T) {
 		store := open(t)
 		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
@@ -242,9 +457,16 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		for what, text := range oddTexts() {
 			id++
 			addPlatforms(t, store, platform{ExternalID: id, Name: text})
-			platform, err := store.platform(t.Context(), id)
+			_, err := store.upsertPlatforms(t.Context(), []platform{{ExternalID: id + 1000, Name: text}, {ExternalID: id + 2000, Name: text}})
 			require.NoError(t, err)
-			assert.True(t, platform.Name == text, "name: %s", what)
+			for _, id := range []int32{id, id + 1000, id + 2000} {
+				platform, err := store.platform(t.Context(), id)
+				require.NoError(t, err)
+				assert.True(t, platform.Name == text, "name: %s", what)
+			}
+			stored, err := store.upsertPlatforms(t.Context(), []platform{{ExternalID: id, Name: text}})
+			require.NoError(t, err)
+			assert.Zero(t, stored, "the same name: %s", what)
 
 			created := createCommand(t, store, command{HowTo: text, CommandLine: text, PlatformID: id})
 			command, err := store.command(t.Context(), id, created.ID)
@@ -330,13 +552,26 @@ func storeCalls(store commandStore) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"migrate":   store.migrate,
 		"platforms": func(ctx context.Context) error { _, err := store.platforms(ctx); return err },
-		"platform":  func(ctx context.Context) error { _, err := store.platform(ctx, 4); return err },
+		"platformsAfter": func(ctx context.Context) error {
+			_, err := store.platformsAfter(ctx, 0, 1)
+			return err
+		},
+		"platform": func(ctx context.Context) error { _, err := store.platform(ctx, 4); return err },
 		"addPlatform": func(ctx context.Context) error {
 			_, err := store.addPlatform(ctx, platform{ExternalID: 5, Name: "y"})
 			return err
 		},
+		"upsertPlatforms": func(ctx context.Context) error {
+			_, err := store.upsertPlatforms(ctx, []platform{{ExternalID: 6, Name: "z"}})
+			return err
+		},
+		"ping":     store.ping,
 		"commands": func(ctx context.Context) error { _, err := store.commands(ctx, 4); return err },
-		"command":  func(ctx context.Context) error { _, err := store.command(ctx, 4, 1); return err },
+		"commandsAfter": func(ctx context.Context) error {
+			_, err := store.commandsAfter(ctx, 4, 0, 1)
+			return err
+		},
+		"command": func(ctx context.Context) error { _, err := store.command(ctx, 4, 1); return err },
 		"createCommand": func(ctx context.Context) error {
 			_, err := store.createCommand(ctx, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
 			return err
@@ -351,6 +586,16 @@ func addPlatforms(t testing.TB, store commandStore, platforms ...platform) {
 		require.NoError(t, err)
 		require.True(t, added)
 	}
+}
+
+// numbered returns platforms with consecutive ids.
+func numbered(first int32, count int) []platform {
+	platforms := make([]platform, count)
+	for i := range platforms {
+		id := first + int32(i)
+		platforms[i] = platform{ExternalID: id, Name: fmt.Sprint("platform ", id)}
+	}
+	return platforms
 }
 
 func createCommand(t testing.TB, store commandStore, c command) command {

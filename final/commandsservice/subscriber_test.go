@@ -2,38 +2,56 @@ package commandsservice
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
-	"sync/atomic"
+	"strings"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/bus"
 )
 
 // listener is a subscriber that a test runs.
 type listener struct {
-	bodies    chan string // what came
-	connected chan int    // 1, 2, … as often as it connected
-	log       *logCapture
-	stop      context.CancelFunc // ends Run
-	stopped   chan struct{}      // closed when Run has returned
+	bodies     chan string // what came
+	connected  chan int    // 1, 2, … as often as it connected
+	consumed   *prometheus.CounterVec
+	subscriber *rabbitMQSubscriber
+	log        *logCapture
+	stop       context.CancelFunc // ends Run
+	stopped    chan struct{}      // closed when Run has returned
 }
 
-// startListener runs a subscriber until the test ends, or stop is called.
-func startListener(t *testing.T, url, exchange string) *listener {
+// startListener runs a subscriber until the test ends, or stop is called. Its
+// queue is named after the exchange. A nil handle handles everything.
+func startListener(t *testing.T, url, exchange string, handle handler) *listener {
 	t.Helper()
 	log, logged := captureLog()
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &listener{bodies: make(chan string, 1000), connected: make(chan int, 100), log: logged,
+	consumed := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "events_consumed_total"}, []string{"result"})
+	l := &listener{bodies: make(chan string, 10_000), connected: make(chan int, 100), consumed: consumed, log: logged,
 		stop: cancel, stopped: make(chan struct{})}
+	l.subscriber = NewRabbitMQSubscriber(Config{RabbitMQURL: url, Exchange: exchange, Queue: exchange, Prefetch: 100,
+		RetryDelays: []time.Duration{50 * time.Millisecond}}, prometheus.NewRegistry(), consumed, log).(*rabbitMQSubscriber)
 	go func() {
 		defer close(l.stopped)
 		connections := 0
-		NewRabbitMQSubscriber(url, exchange, log).Run(ctx,
-			func(_ context.Context, body []byte) { l.bodies <- string(body) },
-			func() { connections++; l.connected <- connections })
+		l.subscriber.Run(ctx, func(ctx context.Context, batch []bus.Message) (errs []error) {
+			if handle != nil {
+				errs = handle(ctx, batch)
+			}
+			for _, m := range batch {
+				l.bodies <- string(m.Body)
+			}
+			return errs
+		}, func() { connections++; l.connected <- connections })
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -42,205 +60,236 @@ func startListener(t *testing.T, url, exchange string) *listener {
 	return l
 }
 
+// newQueueBroker is newTestBroker for a test that starts a listener: the queues
+// go with the test.
+func newQueueBroker(t *testing.T) *testBroker {
+	t.Helper()
+	b := newTestBroker(t)
+	t.Cleanup(func() {
+		for _, queue := range []string{"", ".dead", ".retry.50ms"} {
+			_, err := b.channel.QueueDelete(b.exchange+queue, false, false, false)
+			assert.NoError(t, err)
+		}
+	})
+	return b
+}
+
+// deadLetter waits for a dead letter and removes it.
+func (b *testBroker) deadLetter(t *testing.T) amqp.Delivery {
+	t.Helper()
+	var letter amqp.Delivery
+	eventually(t, "a dead letter", func() bool {
+		var ok bool
+		var err error
+		letter, ok, err = b.channel.Get(b.exchange+".dead", true)
+		require.NoError(t, err)
+		return ok
+	})
+	return letter
+}
+
+// fail returns a handler to which every event is an error.
+func fail(err error) handler {
+	return func(_ context.Context, batch []bus.Message) []error {
+		errs := make([]error, len(batch))
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
+}
+
 func TestSubscriber(t *testing.T) {
-	t.Run("hands over every event, in order", func(t *testing.T) {
-		broker := newTestBroker(t)
-		l := startListener(t, broker.url, broker.exchange)
+	t.Run("keeps what is published while it is away", func(t *testing.T) {
+		broker := newQueueBroker(t)
+		l := startListener(t, broker.url, broker.exchange, nil)
 		receive(t, "a connection", l.connected)
-		for i := range 200 {
-			require.True(t, broker.publish(t, fmt.Sprint(i)))
-		}
-		for i := range 200 {
-			require.Equal(t, fmt.Sprint(i), receive(t, "an event", l.bodies))
-		}
-	})
-
-	t.Run("each of two gets every event", func(t *testing.T) {
-		broker := newTestBroker(t)
-		one, two := startListener(t, broker.url, broker.exchange), startListener(t, broker.url, broker.exchange)
-		receive(t, "a connection", one.connected)
-		receive(t, "a connection", two.connected)
-		for _, body := range []string{"a", "b"} {
-			broker.publish(t, body)
-			assert.Equal(t, body, receive(t, "an event", one.bodies))
-			assert.Equal(t, body, receive(t, "an event", two.bodies))
-		}
-	})
-
-	t.Run("shares the exchange with the .NET services, whoever declares it first", func(t *testing.T) {
-		broker := newTestBroker(t)
-		broker.declare(t)
-		l := startListener(t, broker.url, broker.exchange)
-		receive(t, "a connection", l.connected)
-		broker.declare(t) // another kind of exchange would be a 406 now
-		broker.publish(t, "x")
-		assert.Equal(t, "x", receive(t, "an event", l.bodies))
-	})
-
-	t.Run("asks for the exchange and the queue of the contract", func(t *testing.T) {
-		broker := newTestBroker(t)
-		proxy, url := newBrokerProxy(t, broker.url)
-		proxy.restore()
-		receive(t, "a connection", startListener(t, url, broker.exchange).connected)
-
-		// Each begins with the numbers of an AMQP class and method. A text is
-		// preceded by its length. Bits are counted from the lowest.
-		sent := proxy.recorded()
-		assert.Contains(t, sent, "\x00\x28\x00\x0a"+"\x00\x00"+withLength(broker.exchange)+withLength("fanout")+
-			"\x00", "exchange.declare: a fanout, and no bit: not durable, not auto-delete")
-		assert.Contains(t, sent, "\x00\x32\x00\x0a"+"\x00\x00"+"\x00"+
-			"\x0c", "queue.declare: no name, and the bits exclusive and auto-delete, not durable")
-		consume := "\x00\x3c\x00\x14" + "\x00\x00" + "\x07amq.gen"
-		assert.NotContains(t, sent, consume, "a queue's name has a random part")
-		assert.Regexp(t, `(?s)\x00\x3c\x00\x14\x00\x00.amq\.gen-[^\x00]+?ctag-[^\x00]+?\x06\x00\x00\x00\x00`, sent,
-			"basic.consume: the broker's name for the queue, and the bits no-ack and exclusive")
+		l.stop()
+		receive(t, "the end of Run", l.stopped)
+		require.True(t, broker.publish(t, "x"), "taken by the queue")
+		assert.Equal(t, "x", receive(t, "the event", startListener(t, broker.url, broker.exchange, nil).bodies))
 	})
 
 	t.Run("starts without a broker, and connects when it comes", func(t *testing.T) {
-		broker := newTestBroker(t)
+		broker := newQueueBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
-		l := startListener(t, url, broker.exchange)
+		l := startListener(t, url, broker.exchange, nil)
 		eventually(t, "two attempts", func() bool { return len(l.log.lines("subscriber not connected, retrying")) >= 2 })
 		assert.Empty(t, l.connected)
+		assert.Zero(t, testutil.ToFloat64(l.subscriber.metrics.connected))
 
 		proxy.restore()
 		receive(t, "a connection", l.connected)
+		assert.Equal(t, 1.0, testutil.ToFloat64(l.subscriber.metrics.connected))
 		broker.publish(t, "x")
 		assert.Equal(t, "x", receive(t, "an event", l.bodies))
 	})
 
-	t.Run("connects again when the connection is lost, and says so", func(t *testing.T) {
-		broker := newTestBroker(t)
+	t.Run("connects again when the connection is lost, and misses nothing", func(t *testing.T) {
+		noGoroutineLeft(t)
+		broker := newQueueBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
 		proxy.restore()
-		l := startListener(t, url, broker.exchange)
+		l := startListener(t, url, broker.exchange, nil)
 		for connection := range 3 {
 			require.Equal(t, connection+1, receive(t, "a connection", l.connected))
-			require.True(t, broker.publish(t, fmt.Sprint(connection)))
-			require.Equal(t, fmt.Sprint(connection), receive(t, "an event", l.bodies))
 			proxy.cut()
 			eventually(t, "the loss in the log", func() bool { return len(l.log.lines("connection lost")) > connection })
+			require.True(t, broker.publish(t, fmt.Sprint(connection)))
 			proxy.restore()
+			for receive(t, "an event", l.bodies) != fmt.Sprint(connection) { // an event may come twice
+			}
 		}
-		receive(t, "a connection", l.connected)
 	})
 
-	t.Run("subscribes again when somebody deletes its queue", func(t *testing.T) {
-		broker := newTestBroker(t)
+	t.Run("gets a batch again when the connection is lost under way", func(t *testing.T) {
+		broker := newQueueBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
 		proxy.restore()
-		l := startListener(t, url, broker.exchange)
+		began, goOn := make(chan struct{}, 10), make(chan struct{})
+		l := startListener(t, url, broker.exchange, func(context.Context, []bus.Message) []error {
+			began <- struct{}{}
+			<-goOn
+			return nil
+		})
 		receive(t, "a connection", l.connected)
-
-		// The broker lets nobody but an operator do that. This is what it says
-		// to the consumer then: basic.cancel, in a frame of channel 1.
-		tag := regexp.MustCompile(`ctag-[!-~]+`).FindString(proxy.recorded())
-		require.NotEmpty(t, tag)
-		method := "\x00\x3c\x00\x1e" + withLength(tag) + "\x01"
-		proxy.say(t, "\x01"+"\x00\x01"+"\x00\x00\x00"+withLength(method)+"\xce")
-
-		assert.Equal(t, 2, receive(t, "another connection", l.connected))
 		require.True(t, broker.publish(t, "x"))
-		assert.Equal(t, "x", receive(t, "an event", l.bodies))
+		receive(t, "the batch", began)
+		proxy.cut()
+		close(goOn)
+		proxy.restore()
+		assert.Equal(t, "x", receive(t, "the event", l.bodies))
+		assert.Equal(t, "x", receive(t, "the event again", l.bodies))
 	})
 
-	t.Run("binds its queue again when the exchange was deleted", func(t *testing.T) {
-		broker := newTestBroker(t)
-		l := startListener(t, broker.url, broker.exchange)
+	t.Run("declares again what was deleted", func(t *testing.T) {
+		broker := newQueueBroker(t)
+		l := startListener(t, broker.url, broker.exchange, nil)
 		receive(t, "a connection", l.connected)
+		for _, queue := range []string{"", ".dead", ".retry.50ms"} {
+			_, err := broker.channel.QueueDelete(broker.exchange+queue, false, false, false)
+			require.NoError(t, err)
+		}
 		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
-		broker.declare(t) // as the next publisher does
+		broker.declare(t) // as the publisher does
 		eventually(t, "an event that a queue takes", func() bool { return broker.publish(t, "x") })
 		assert.Equal(t, "x", receive(t, "an event", l.bodies))
+		eventually(t, "the other queues", func() bool {
+			connection, err := bus.Dial(t.Context(), broker.url, bus.BrokerTimeout)
+			require.NoError(t, err)
+			defer connection.Close()
+			channel, err := connection.Channel()
+			require.NoError(t, err)
+			_, dead := channel.QueueDeclarePassive(broker.exchange+".dead", true, false, false, false, nil)
+			return dead == nil
+		})
 	})
 
-	t.Run("declares the exchange again when it was deleted", func(t *testing.T) {
+	t.Run("a queue with other arguments is an error that says what to do", func(t *testing.T) {
 		broker := newTestBroker(t)
-		l := startListener(t, broker.url, broker.exchange)
-		receive(t, "a connection", l.connected)
-		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
-		assert.Equal(t, 2, receive(t, "another connection", l.connected))
-		require.True(t, broker.publish(t, "x"))
-		assert.Equal(t, "x", receive(t, "an event", l.bodies))
-	})
-
-	t.Run("a body that makes no sense does not stop the next", func(t *testing.T) {
-		broker := newTestBroker(t)
-		store := memoryStore(t)
-		log, logged := captureLog()
-		connected := make(chan struct{}, 1)
-		ctx, cancel := context.WithCancel(t.Context())
-		stopped := make(chan struct{})
-		go func() {
-			defer close(stopped)
-			NewRabbitMQSubscriber(broker.url, broker.exchange, log).Run(ctx,
-				(&eventProcessor{store: store, log: log}).process, func() { connected <- struct{}{} })
-		}()
-		defer func() { cancel(); receive(t, "the end of Run", stopped) }()
-		receive(t, "a connection", connected)
-		for _, body := range []string{"", "{", "\x00\xff", recordedEvent} {
-			require.True(t, broker.publish(t, body))
-		}
-		eventually(t, "the platform", func() bool { return len(logged.lines("platform received by event")) == 1 })
-		assert.Len(t, logged.lines("event dropped"), 3)
-		requirePlatforms(t, store, 1)
+		broker.declare(t)
+		_, err := broker.channel.QueueDeclare(broker.exchange, true, false, false, false, nil) // a classic queue
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			_, _ = broker.channel.QueueDelete(broker.exchange, false, false, false)
+			_, _ = broker.channel.QueueDelete(broker.exchange+".dead", false, false, false)
+		})
+		l := startListener(t, broker.url, broker.exchange, nil)
+		eventually(t, "the error", func() bool { return len(l.log.lines("COMMANDS_QUEUE")) > 0 })
 	})
 }
 
-// withLength returns a text of up to 255 bytes as AMQP has it.
-func withLength(text string) string { return string([]byte{byte(len(text))}) + text }
-
-func TestSubscriberStop(t *testing.T) {
-	t.Run("leaves no goroutine and no queue", func(t *testing.T) {
-		noGoroutineLeft(t)
-		broker := newTestBroker(t)
-		l := startListener(t, broker.url, broker.exchange)
+func TestSubscriberFailures(t *testing.T) {
+	t.Run("a dead letter is the original, and says why", func(t *testing.T) {
+		broker := newQueueBroker(t)
+		l := startListener(t, broker.url, broker.exchange, fail(errors.New("the store refuses it")))
 		receive(t, "a connection", l.connected)
-		require.True(t, broker.publish(t, "x"), "taken by the queue")
-		l.stop()
-		receive(t, "the end of Run", l.stopped)
-		eventually(t, "no queue that takes an event", func() bool { return !broker.publish(t, "x") })
+		original := amqp.Publishing{ContentType: "application/json", MessageId: "the-id", Type: "t", AppId: "a", Timestamp: time.Unix(1_700_000_000, 0),
+			Headers: amqp.Table{"traceparent": "00-x"}, Body: []byte("x")}
+		require.NoError(t, broker.channel.Publish(broker.exchange, "", false, false, original))
+		letter := broker.deadLetter(t)
+		assert.Equal(t, "x", string(letter.Body))
+		assert.Equal(t, []any{"application/json", "the-id", "t", "a", uint8(amqp.Persistent), int64(1_700_000_000)},
+			[]any{letter.ContentType, letter.MessageId, letter.Type, letter.AppId, letter.DeliveryMode, letter.Timestamp.Unix()})
+		assert.Equal(t, "00-x", letter.Headers["traceparent"])
+		assert.Equal(t, "the store refuses it", letter.Headers[bus.ErrorHeader])
+		assert.Equal(t, int32(2), letter.Headers[bus.AttemptsHeader])
+		eventually(t, "the counters", func() bool {
+			return testutil.ToFloat64(l.consumed.WithLabelValues("retried")) == 1 &&
+				testutil.ToFloat64(l.consumed.WithLabelValues("dead_lettered")) == 1
+		})
 	})
 
+	t.Run("the dead letters are counted", func(t *testing.T) {
+		broker := newQueueBroker(t)
+		l := startListener(t, broker.url, broker.exchange, fail(bus.ErrUnusable))
+		receive(t, "a connection", l.connected)
+		for range 3 {
+			require.True(t, broker.publish(t, "x"))
+		}
+		eventually(t, "the gauge", func() bool { return testutil.ToFloat64(l.subscriber.metrics.deadLetters) == 3 })
+	})
+
+	t.Run("a long and odd error fits a header", func(t *testing.T) {
+		broker := newQueueBroker(t)
+		l := startListener(t, broker.url, broker.exchange, fail(fmt.Errorf("%w: \xff%s", bus.ErrUnusable, strings.Repeat("é", 100_000))))
+		receive(t, "a connection", l.connected)
+		require.True(t, broker.publish(t, "x"))
+		reason := broker.deadLetter(t).Headers[bus.ErrorHeader].(string)
+		assert.Contains(t, reason, "unusable message: ?é")
+		assert.Less(t, len(reason), 2000)
+	})
+
+	t.Run("a message that its consumers die of becomes a dead letter", func(t *testing.T) {
+		broker := newQueueBroker(t)
+		l := startListener(t, broker.url, broker.exchange, nil)
+		receive(t, "a connection", l.connected)
+		l.stop()
+		receive(t, "the end of Run", l.stopped)
+		require.True(t, broker.publish(t, "poison"))
+		deliveries := 0
+		for ; deliveries <= 2*maxRedeliveries; deliveries++ { // a consumer that ends without an acknowledgement
+			d, ok, err := broker.channel.Get(broker.exchange, false)
+			require.NoError(t, err)
+			if !ok {
+				break
+			}
+			require.NoError(t, d.Nack(false, true))
+		}
+		assert.Equal(t, 1+maxRedeliveries, deliveries)
+		letter := broker.deadLetter(t)
+		assert.Equal(t, "poison", string(letter.Body))
+		death := letter.Headers["x-death"].([]any)[0].(amqp.Table)
+		assert.Equal(t, "delivery_limit", death["reason"])
+	})
+
+	t.Run("what it cannot move stays in the queue", func(t *testing.T) {
+		broker := newQueueBroker(t)
+		l := startListener(t, broker.url, broker.exchange, func(ctx context.Context, batch []bus.Message) []error {
+			_, err := broker.channel.QueueDelete(broker.exchange+".dead", false, false, false)
+			return []error{errors.Join(err, bus.ErrUnusable)}
+		})
+		receive(t, "a connection", l.connected)
+		require.True(t, broker.publish(t, "x"))
+		eventually(t, "two attempts", func() bool { return len(l.log.lines("there is no queue")) >= 2 })
+	})
+}
+
+func TestSubscriberStop(t *testing.T) {
 	t.Run("ends while there is no broker", func(t *testing.T) {
 		noGoroutineLeft(t)
-		l := startListener(t, "amqp://127.0.0.1:1/", "unused")
+		l := startListener(t, "amqp://127.0.0.1:1/", "unused", nil)
 		eventually(t, "an attempt", func() bool { return len(l.log.lines("subscriber not connected")) > 0 })
 		l.stop()
 		receive(t, "the end of Run", l.stopped)
 	})
-
-	t.Run("finishes the event in hand first", func(t *testing.T) {
-		broker := newTestBroker(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		log, _ := captureLog()
-		connected, began, goOn := make(chan struct{}, 1), make(chan struct{}, 2), make(chan struct{})
-		var finished atomic.Bool
-		finishedAtReturn := make(chan bool, 1)
-		go func() {
-			NewRabbitMQSubscriber(broker.url, broker.exchange, log).Run(ctx, func(ctx context.Context, _ []byte) {
-				began <- struct{}{}
-				<-goOn
-				finished.Store(ctx.Err() == nil) // it can still store something
-			}, func() { connected <- struct{}{} })
-			finishedAtReturn <- finished.Load()
-		}()
-		receive(t, "a connection", connected)
-		broker.publish(t, "x")
-		receive(t, "the event", began)
-		cancel()
-		broker.publish(t, "y") // a round trip: the time to do it wrong
-		close(goOn)
-		assert.True(t, receive(t, "the end of Run", finishedAtReturn))
-	})
 }
 
 func TestRunReceivesEvents(t *testing.T) {
-	broker := newTestBroker(t)
+	broker := newQueueBroker(t)
 	proxy, url := newBrokerProxy(t, broker.url)
 	cfg := testConfig(t)
-	cfg.RabbitMQURL, cfg.Exchange = url, broker.exchange
+	cfg.RabbitMQURL, cfg.Exchange, cfg.Queue = url, broker.exchange, broker.exchange
 	service := startService(t, cfg)
 
 	// No broker yet, and that harms nobody.
@@ -249,7 +298,9 @@ func TestRunReceivesEvents(t *testing.T) {
 
 	proxy.restore()
 	eventually(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
+	require.True(t, broker.publish(t, "no JSON"))
 	require.True(t, broker.publish(t, recordedEvent))
 	eventually(t, "the platform", func() bool { return len(service.log.lines("platform received by event")) == 1 })
 	requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
+	assert.Equal(t, "no JSON", string(broker.deadLetter(t).Body))
 }

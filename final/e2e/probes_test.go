@@ -10,9 +10,12 @@ func TestProbes(t *testing.T) {
 	s.platforms.start(t)
 	s.commands.start(t)
 	for _, service := range []*service{s.platforms, s.commands} {
-		t.Run(service.name+" is alive and ready", func(t *testing.T) {
+		t.Run(service.name+" is alive and becomes ready", func(t *testing.T) {
 			service.call(t, http.MethodGet, "/livez", "", http.StatusOK, nil)
-			service.call(t, http.MethodGet, "/readyz", "", http.StatusOK, nil)
+			eventually(t, "readiness, after the first backfill", func() bool {
+				status, _, err := service.send(http.MethodGet, "/readyz", "")
+				return err == nil && status == http.StatusOK
+			})
 		})
 	}
 }

@@ -6,6 +6,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 )
 
@@ -95,6 +97,8 @@ func local(t *testing.T, env ...string) *system {
 		t.Skip("stops and starts services: not done to those at PLATFORMS_URL")
 	}
 	addrs := freeAddrs(t, 3)
+	name := "e2e-" + rand.Text()
+	t.Cleanup(func() { deleteFromBroker(t, name) })
 	env = append([]string{
 		"PLATFORMS_HTTP_ADDR=" + addrs[0],
 		"PLATFORMS_GRPC_ADDR=" + addrs[2],
@@ -102,11 +106,29 @@ func local(t *testing.T, env ...string) *system {
 		"COMMANDS_HTTP_ADDR=" + addrs[1],
 		"COMMANDS_SERVICE_URL=http://" + addrs[1] + "/api/c/platforms",
 		"DATABASE_URL=sqlite::memory:",
-		"RABBITMQ_EXCHANGE=e2e-" + strings.ReplaceAll(t.Name(), "/", "-"), // apart from other tests
+		"RABBITMQ_EXCHANGE=" + name, // apart from other tests
+		"COMMANDS_QUEUE=" + name,
 	}, env...)
 	return &system{
 		platforms: newService(t, "platformservice", "http://"+addrs[0], env),
 		commands:  newService(t, "commandsservice", "http://"+addrs[1], env),
+	}
+}
+
+// deleteFromBroker deletes the exchange of this name and CommandsService's queues.
+func deleteFromBroker(t *testing.T, name string) {
+	if os.Getenv("RABBITMQ_URL") == "" {
+		return
+	}
+	connection, err := amqp.Dial(os.Getenv("RABBITMQ_URL"))
+	require.NoError(t, err)
+	defer connection.Close()
+	channel, err := connection.Channel()
+	require.NoError(t, err)
+	require.NoError(t, channel.ExchangeDelete(name, false, false))
+	for _, queue := range []string{"", ".dead", ".retry.1s", ".retry.10s", ".retry.1m0s"} {
+		_, err := channel.QueueDelete(name+queue, false, false, false)
+		require.NoError(t, err)
 	}
 }
 

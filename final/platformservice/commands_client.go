@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"microcomm/final/internal/requestid"
 )
 
 // commandsClient sends platforms to CommandsService over HTTP.
@@ -42,6 +44,7 @@ func (c *commandsClient) sendPlatform(ctx context.Context, p platform) error {
 		return fmt.Errorf("send platform: %w", err)
 	}
 	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set(requestid.Header, requestid.From(ctx)) // one id in the logs of both
 	response, err := c.http.Do(request)
 	if err != nil {
 		return fmt.Errorf("send platform: %w", err)

@@ -3,12 +3,17 @@ package platformservice
 import (
 	"errors"
 	"fmt"
+	"microcomm/final/internal/sqlserver"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"microcomm/final/internal/tlsconfig"
 )
 
 // Config holds the settings. ConfigFromEnv reads them from the environment.
@@ -23,9 +28,16 @@ type Config struct {
 	DatabaseWait time.Duration // how long to wait at start for a database that is not up
 
 	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; without a user it is guest
-	Exchange    string // the fanout exchange that events are published to
+	Exchange    string // the durable fanout exchange that events are published to
+	BindTrigger bool   // pass the events on to the exchange trigger, for .NET services
 
 	GRPCAddr string // where gRPC listens, host:port
+
+	SQLiteSynchronous string // FULL or NORMAL; see openSQLite
+	MaxInFlight       int    // REST requests that are handled at once; more get a 503
+
+	HTTPTLS tlsconfig.Files // HTTPS, when there is a certificate
+	GRPCTLS tlsconfig.Files // gRPC over TLS, the same; with a CA for clients that have a certificate of it
 }
 
 // ConfigFromEnv reads the settings with lookup, which is os.LookupEnv. The
@@ -43,12 +55,19 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		DatabaseWait: env.duration("DATABASE_WAIT", time.Minute),
 
 		RabbitMQURL: env.amqpURL("RABBITMQ_URL", "amqp://localhost:5672/"),
-		Exchange:    env.required("RABBITMQ_EXCHANGE", "trigger"),
+		Exchange:    env.required("RABBITMQ_EXCHANGE", "microcomm.platforms"),
+		BindTrigger: env.boolean("RABBITMQ_BIND_TRIGGER", false),
 
 		GRPCAddr: env.addr("PLATFORMS_GRPC_ADDR", "localhost:5001"),
+
+		SQLiteSynchronous: env.oneOf("SQLITE_SYNCHRONOUS", "FULL", "NORMAL"),
+		MaxInFlight:       env.positive("HTTP_MAX_IN_FLIGHT", 256),
+
+		HTTPTLS: env.serverTLS("PLATFORMS_TLS"),
+		GRPCTLS: env.serverTLS("PLATFORMS_GRPC_TLS"),
 	}
 	// Real data is not mixed with examples unless asked for.
-	cfg.Seed = env.boolean("SEED_DATA", !isSQLServer(cfg.DatabaseURL))
+	cfg.Seed = env.boolean("SEED_DATA", !sqlserver.IsURL(cfg.DatabaseURL))
 	return cfg, errors.Join(env.errs...)
 }
 
@@ -120,4 +139,34 @@ func (e *environment) required(name, fallback string) string {
 		e.errs = append(e.errs, fmt.Errorf("%s: must not be empty", name))
 	}
 	return value
+}
+
+// oneOf accepts the values; the first is the default.
+func (e *environment) oneOf(name string, values ...string) string {
+	value := e.text(name, values[0])
+	if !slices.Contains(values, value) {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is none of %s", name, value, strings.Join(values, ", ")))
+	}
+	return value
+}
+
+// positive accepts integers from 1 to 1,000,000.
+func (e *environment) positive(name string, fallback int) int {
+	text := e.text(name, strconv.Itoa(fallback))
+	value, err := strconv.Atoi(text)
+	if err != nil || value < 1 || value > 1_000_000 {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is not an integer from 1 to 1000000", name, text))
+	}
+	return value
+}
+
+// serverTLS reads prefix_CERT_FILE, prefix_KEY_FILE and prefix_CLIENT_CA_FILE.
+func (e *environment) serverTLS(prefix string) tlsconfig.Files {
+	files := tlsconfig.Files{
+		Cert: e.text(prefix+"_CERT_FILE", ""), Key: e.text(prefix+"_KEY_FILE", ""), CA: e.text(prefix+"_CLIENT_CA_FILE", ""),
+	}
+	if _, err := files.Server(); err != nil {
+		e.errs = append(e.errs, fmt.Errorf("%s_CERT_FILE, %s_KEY_FILE, %s_CLIENT_CA_FILE: %w", prefix, prefix, prefix, err))
+	}
+	return files
 }

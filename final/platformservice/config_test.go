@@ -29,7 +29,9 @@ func TestConfigFromEnv(t *testing.T) {
 			CommandsServiceURL:     "http://localhost:6000/api/c/platforms",
 			CommandsServiceTimeout: 2 * time.Second,
 			RabbitMQURL:            "amqp://localhost:5672/",
-			Exchange:               "trigger",
+			MaxInFlight:            256,
+			SQLiteSynchronous:      "FULL",
+			Exchange:               "microcomm.platforms",
 		}, cfg)
 	})
 
@@ -44,6 +46,9 @@ func TestConfigFromEnv(t *testing.T) {
 			"COMMANDS_SERVICE_TIMEOUT": "500ms",
 			"RABBITMQ_URL":             "amqps://user:password@broker/vhost",
 			"RABBITMQ_EXCHANGE":        "other",
+			"HTTP_MAX_IN_FLIGHT":       "20",
+			"SQLITE_SYNCHRONOUS":       "NORMAL",
+			"RABBITMQ_BIND_TRIGGER":    "true",
 		})
 		require.NoError(t, err)
 		assert.Equal(t, Config{
@@ -56,6 +61,9 @@ func TestConfigFromEnv(t *testing.T) {
 			CommandsServiceTimeout: 500 * time.Millisecond,
 			RabbitMQURL:            "amqps://user:password@broker/vhost",
 			Exchange:               "other",
+			MaxInFlight:            20,
+			SQLiteSynchronous:      "NORMAL",
+			BindTrigger:            true,
 		}, cfg)
 	})
 
@@ -89,7 +97,9 @@ func TestConfigFromEnv(t *testing.T) {
 		"DATABASE_WAIT":            {"", "1", "0s", "-1m"},
 		"COMMANDS_SERVICE_TIMEOUT": {"", "2", "0s", "-2s"},
 		"COMMANDS_SERVICE_URL":     {"localhost:6000", "/api/c/platforms", "ftp://u:s3cret@host/", "http://", "http://u:s3cret@host:x/"},
+		"HTTP_MAX_IN_FLIGHT":       {"", "0", "-1", "x", "1.5", "1000001"},
 		"RABBITMQ_EXCHANGE":        {""},
+		"SQLITE_SYNCHRONOUS":       {"", "OFF", "full"},
 		"RABBITMQ_URL":             {"", "localhost:5672", "http://u:s3cret@host/", "amqp://u:s3cret@host:x/", "amqp://u:s3cret%@host/"},
 	} {
 		for _, value := range values {

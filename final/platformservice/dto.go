@@ -13,6 +13,8 @@ type platformRead struct {
 	Cost      string `json:"cost"`
 }
 
+func (p platformRead) id() int32 { return p.ID }
+
 func toPlatformRead(p platform) platformRead {
 	return platformRead{ID: p.ID, Name: p.Name, Publisher: p.Publisher, Cost: p.Cost}
 }

@@ -2,9 +2,15 @@ package platformservice
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -79,6 +85,185 @@ func TestGetAllPlatforms(t *testing.T) {
 	})
 }
 
+// streamPlatforms calls the method with the generated client and returns what came
+// before its end.
+func streamPlatforms(t testing.TB, addr string, after, pageSize int32) ([]*proto.GrpcPlatformModel, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	stream, err := proto.NewGrpcPlatformClient(dialGRPC(t, addr)).StreamPlatforms(ctx,
+		&proto.StreamPlatformsRequest{AfterId: after, PageSize: pageSize})
+	require.NoError(t, err)
+	var models []*proto.GrpcPlatformModel
+	for {
+		model, err := stream.Recv()
+		if err == io.EOF {
+			return models, nil
+		}
+		if err != nil {
+			return models, err
+		}
+		models = append(models, model)
+	}
+}
+
+// pagesStore is a store that notes the sizes of the pages that are read. Before
+// it reads one it calls before.
+type pagesStore struct {
+	platformStore
+	before func(page int) error
+
+	mu    sync.Mutex
+	sizes []int
+}
+
+func (s *pagesStore) platformsAfter(ctx context.Context, id int32, limit int) ([]platform, error) {
+	s.mu.Lock()
+	page := len(s.sizes)
+	s.sizes = append(s.sizes, limit)
+	s.mu.Unlock()
+	if s.before != nil {
+		if err := s.before(page); err != nil {
+			return nil, err
+		}
+	}
+	return s.platformStore.platformsAfter(ctx, id, limit)
+}
+
+// pages returns the limit of each page that was read.
+func (s *pagesStore) pages() []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.sizes)
+}
+
+// storeOf returns a store of so many platforms, with the ids from 1 on.
+func storeOf(t testing.TB, count int) *pagesStore {
+	t.Helper()
+	store := memoryStore(t)
+	platforms := make([]platform, count)
+	for i := range platforms {
+		platforms[i] = platform{Name: fmt.Sprint("platform ", i+1), Publisher: "p", Cost: "1"}
+	}
+	require.NoError(t, store.createIfEmpty(t.Context(), platforms))
+	return &pagesStore{platformStore: store}
+}
+
+func TestStreamPlatforms(t *testing.T) {
+	for _, row := range []struct {
+		what                   string
+		after, size            int32
+		count, first, pageSize int
+	}{
+		{"every platform", 0, 0, 2500, 1, defaultPageSize},
+		{"every platform, in the smallest pages", 0, 1, 2500, 1, 1},
+		{"every platform, in pages that just fit", 0, 500, 2500, 1, 500},
+		{"every platform, in one page at most", 0, math.MaxInt32, 2500, 1, maxPageSize},
+		{"those after an id", 2000, 300, 500, 2001, 300},
+		{"those after an id that nobody has", -7, -1, 2500, 1, defaultPageSize},
+		{"none after the last", 2500, 10, 0, 0, 10},
+		{"none after any", math.MaxInt32, 10, 0, 0, 10},
+	} {
+		t.Run("returns "+row.what, func(t *testing.T) {
+			store := storeOf(t, 2500)
+			_, addr, _ := serveGRPC(t, store)
+			got, err := streamPlatforms(t, addr, row.after, row.size)
+			require.NoError(t, err)
+			require.Len(t, got, row.count)
+			for i, model := range got {
+				require.EqualValues(t, row.first+i, model.GetPlatformId())
+				require.Equal(t, fmt.Sprint("platform ", row.first+i), model.GetName())
+				require.Equal(t, "p", model.GetPublisher())
+			}
+			for _, size := range store.pages() {
+				require.Equal(t, row.pageSize, size)
+			}
+		})
+	}
+
+	t.Run("leaves out ids that nobody has", func(t *testing.T) {
+		store := storeOf(t, 10)
+		_, err := store.platformStore.(*sqliteStore).db.Exec(`DELETE FROM platforms WHERE id IN (1, 4, 5, 10)`)
+		require.NoError(t, err)
+		_, addr, _ := serveGRPC(t, store)
+		got, err := streamPlatforms(t, addr, 0, 2)
+		require.NoError(t, err)
+		var ids []int32
+		for _, model := range got {
+			ids = append(ids, model.GetPlatformId())
+		}
+		assert.Equal(t, []int32{2, 3, 6, 7, 8, 9}, ids)
+	})
+
+	t.Run("is Unavailable after what was sent when the store fails, and only the log says why", func(t *testing.T) {
+		store := storeOf(t, 100)
+		store.before = func(page int) error {
+			if page == 2 {
+				return errors.New("no disk")
+			}
+			return nil
+		}
+		_, addr, logged := serveGRPC(t, store)
+		got, err := streamPlatforms(t, addr, 0, 10)
+		require.Equal(t, codes.Unavailable, status.Code(err))
+		assert.Equal(t, "the platforms cannot be read now", status.Convert(err).Message())
+		assert.Len(t, got, 20)
+		assert.Len(t, logged.lines("no disk"), 1)
+	})
+
+	t.Run("waits for a client that does not receive, and reads no further", func(t *testing.T) {
+		noGoroutineLeft(t)
+		store := storeOf(t, 20_000) // more than fits into the windows of flow control
+		store.before = func(int) error { return nil }
+		server, addr, _ := serveGRPC(t, store)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		connection := dialGRPC(t, addr)
+		stream, err := proto.NewGrpcPlatformClient(connection).StreamPlatforms(ctx, &proto.StreamPlatformsRequest{PageSize: 100})
+		require.NoError(t, err)
+		_, err = stream.Recv()
+		require.NoError(t, err)
+		previous := -1
+		eventually(t, "a server that waits", func() bool { // no page between two looks
+			read := len(store.pages())
+			waits := read == previous
+			previous = read
+			return waits
+		})
+		assert.Less(t, previous, 100)
+
+		cancel() // and the server is free again
+		require.NoError(t, connection.Close())
+		server.stop()
+	})
+
+	t.Run("ends when the service stops, and can be resumed", func(t *testing.T) {
+		noGoroutineLeft(t)
+		stopping := make(chan struct{})
+		store := storeOf(t, 100)
+		store.before = func(page int) error {
+			if page == 3 {
+				close(stopping)
+			}
+			return nil
+		}
+		log, _ := captureLog()
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		server := startGRPC(listener, &grpcAPI{store: store, log: log, stopping: stopping})
+		t.Cleanup(server.stop)
+		first, err := streamPlatforms(t, listener.Addr().String(), 0, 10)
+		require.Equal(t, codes.Unavailable, status.Code(err))
+		require.NotEmpty(t, first)
+		require.Less(t, len(first), 100)
+
+		_, addr, _ := serveGRPC(t, store.platformStore)
+		rest, err := streamPlatforms(t, addr, first[len(first)-1].GetPlatformId(), 10)
+		require.NoError(t, err)
+		assert.Len(t, append(first, rest...), 100)
+	})
+}
+
 // rawCodec sends and receives the bytes of a message as they are.
 type rawCodec struct{}
 
@@ -106,6 +291,28 @@ func TestGRPCOnTheWire(t *testing.T) {
 	// string field 2 and string field 3.
 	assert.Equal(t, "\x0a\x16"+"\x08\x01"+"\x12\x07Dot Net"+"\x1a\x09Microsoft"+
 		"\x0a\x0d"+"\x08\x02"+"\x12\x06é😀"+"\x1a\x01\x00", string(response))
+
+	// StreamPlatforms: a message for each. Field 1, varint: afterId; field 2: pageSize.
+	for call, want := range map[string][]string{
+		"":                 {"\x08\x01" + "\x12\x07Dot Net" + "\x1a\x09Microsoft", "\x08\x02" + "\x12\x06é😀" + "\x1a\x01\x00"},
+		"\x08\x01\x10\x05": {"\x08\x02" + "\x12\x06é😀" + "\x1a\x01\x00"},
+		"\x08\x02":         nil,
+	} {
+		stream, err := dialGRPC(t, addr).NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, "/GrpcPlatform/StreamPlatforms", grpc.ForceCodec(rawCodec{}))
+		require.NoError(t, err)
+		request := []byte(call)
+		require.NoError(t, stream.SendMsg(&request))
+		require.NoError(t, stream.CloseSend())
+		var got []string
+		for err == nil {
+			var message []byte
+			if err = stream.RecvMsg(&message); err == nil {
+				got = append(got, string(message))
+			}
+		}
+		require.ErrorIs(t, err, io.EOF)
+		assert.Equal(t, want, got)
+	}
 }
 
 func TestProtoFile(t *testing.T) {

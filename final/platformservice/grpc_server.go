@@ -7,7 +7,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 
+	"microcomm/final/internal/tlsconfig"
 	"microcomm/final/proto"
 )
 
@@ -18,12 +21,15 @@ type grpcServer struct {
 	failed chan error // receives an error when serving ends before stop is called
 }
 
-// startGRPC serves api on listener, which it closes in the end. There is no TLS:
-// HTTP/2 in plain text, for use inside the cluster.
-func startGRPC(listener net.Listener, api *grpcAPI) *grpcServer {
+// startGRPC serves api on listener, which it closes in the end. Without security
+// it is HTTP/2 in plain text, for use inside the cluster.
+func startGRPC(listener net.Listener, api *grpcAPI, security ...grpc.ServerOption) *grpcServer {
 	s := &grpcServer{
-		// A connection that says nothing delays the stop for this long.
-		server: grpc.NewServer(grpc.ConnectionTimeout(requestTimeout)),
+		server: grpc.NewServer(append(security,
+			// A connection that says nothing delays the stop for this long.
+			grpc.ConnectionTimeout(requestTimeout),
+			// A client that is gone without a word holds its streams for this long.
+			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: requestTimeout}))...),
 		failed: make(chan error, 1),
 	}
 	proto.RegisterGrpcPlatformServer(s.server, api)
@@ -42,4 +48,13 @@ func (s *grpcServer) stop() {
 	defer cutOff.Stop()
 	s.server.GracefulStop()
 	s.serve.Wait()
+}
+
+// grpcSecurity returns the options for TLS, or none without a certificate.
+func grpcSecurity(files tlsconfig.Files) ([]grpc.ServerOption, error) {
+	config, err := files.Server()
+	if err != nil || config == nil {
+		return nil, err
+	}
+	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(config))}, nil
 }

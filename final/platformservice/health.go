@@ -7,10 +7,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"microcomm/final/internal/telemetry"
 )
 
-// pingTimeout bounds the database query of a readiness probe.
-const pingTimeout = time.Second
+// checkTimeout bounds each check of a readiness probe.
+const checkTimeout = time.Second
 
 // health responds to the two probes that a cluster sends to a process:
 //
@@ -19,12 +21,20 @@ const pingTimeout = time.Second
 //
 // A database that is away is no reason to restart: alive, not ready.
 type health struct {
-	ping  func(context.Context) error // queries the database
-	state atomic.Value                // string: starting, ready or stopping
+	checks []check
+	state  atomic.Value // string: starting, ready or stopping
 }
 
-func newHealth(ping func(context.Context) error) *health {
-	h := &health{ping: ping}
+// check is one thing that the service depends on.
+type check struct {
+	name     string
+	failing  string // what the probe's response says when it fails; the cause is in the log
+	optional bool   // reported, but the service is ready without it
+	run      func(context.Context) error
+}
+
+func newHealth(checks ...check) *health {
+	h := &health{checks: checks}
 	h.state.Store("starting")
 	return h
 }
@@ -41,7 +51,9 @@ func (h *health) handler(api http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var err error
-		if probe, ok := probes[strings.TrimSuffix(r.URL.Path, "/")]; ok {
+		path := strings.TrimSuffix(r.URL.Path, "/")
+		if probe, ok := probes[path]; ok {
+			telemetry.SetRoute(r.Context(), path)
 			err = probe.handle(w, r)
 		} else if h.state.Load() == "starting" {
 			err = unavailable(w, "the service is starting")
@@ -58,16 +70,41 @@ func (h *health) live(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]string{"status": "alive"})
 }
 
+// readiness is the response of /readyz.
+type readiness struct {
+	Status string                 `json:"status"` // ready, starting, unavailable or stopping
+	Checks map[string]checkResult `json:"checks"`
+}
+
+type checkResult struct {
+	Status string `json:"status"` // ok or failing
+	Detail string `json:"detail,omitempty"`
+}
+
 func (h *health) ready(w http.ResponseWriter, r *http.Request) error {
-	if state := h.state.Load(); state != "ready" {
-		return unavailable(w, "the service is "+state.(string))
+	response := readiness{Status: h.state.Load().(string), Checks: map[string]checkResult{}}
+	for _, c := range h.checks {
+		result := checkResult{Status: "ok"}
+		if err := c.attempt(r.Context()); err != nil {
+			result = checkResult{Status: "failing", Detail: c.failing}
+			if response.Status == "ready" && !c.optional {
+				response.Status = "unavailable"
+			}
+		}
+		response.Checks[c.name] = result
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), pingTimeout)
+	status := http.StatusOK
+	if response.Status != "ready" {
+		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "1")
+	}
+	return writeJSON(w, status, response)
+}
+
+func (c check) attempt(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	if h.ping(ctx) != nil {
-		return unavailable(w, "the database does not respond")
-	}
-	return writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+	return c.run(ctx)
 }
 
 // unavailable returns a 503 that asks the client to retry after a second.

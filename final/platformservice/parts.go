@@ -2,16 +2,32 @@ package platformservice
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
+
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"microcomm/final/internal/bus"
+	"microcomm/final/internal/tlsconfig"
 )
 
 // Parts are what a process that runs several services hands over to this one.
 // The service makes what is nil itself, from its Config.
 type Parts struct {
-	HTTPListener net.Listener // instead of Config.HTTPAddr
-	GRPCListener net.Listener // instead of Config.GRPCAddr
-	Publisher    Publisher    // instead of RabbitMQ at Config.RabbitMQURL
+	HTTPListener net.Listener  // instead of Config.HTTPAddr
+	GRPCListener net.Listener  // instead of Config.GRPCAddr
+	Publisher    bus.Publisher // instead of RabbitMQ at Config.RabbitMQURL
+
+	Tracers trace.TracerProvider // instead of none: spans go nowhere
+}
+
+func (p Parts) tracer() trace.Tracer {
+	if p.Tracers == nil {
+		return noop.NewTracerProvider().Tracer("")
+	}
+	return p.Tracers.Tracer("microcomm/final/platformservice")
 }
 
 // Run is RunWith without any parts: for a process that is this service alone.
@@ -19,10 +35,18 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	return RunWith(ctx, cfg, Parts{}, log)
 }
 
-// listenOn returns listener or, when it is nil, a new one on addr.
-func listenOn(listener net.Listener, addr string) (net.Listener, error) {
+// listenOn returns listener or, when it is nil, a new one on addr, which speaks
+// TLS when files has a certificate.
+func listenOn(listener net.Listener, addr string, files tlsconfig.Files) (net.Listener, error) {
 	if listener != nil {
 		return listener, nil
 	}
-	return net.Listen("tcp", addr)
+	config, err := files.Server()
+	if err != nil {
+		return nil, err
+	}
+	if config == nil {
+		return net.Listen("tcp", addr)
+	}
+	return tls.Listen("tcp", addr, config)
 }

@@ -12,27 +12,27 @@ import (
 
 // restAPI handles the HTTP requests of clients.
 type restAPI struct {
-	store     platformStore
-	commands  *commandsClient // nil: CommandsService is not notified
-	publisher Publisher       // nil: no event is published
-	log       *slog.Logger
+	store    platformStore
+	wake     func()          // called when there is a new event in the outbox; nil: nobody waits for one
+	commands *commandsClient // nil: CommandsService is not notified
+	log      *slog.Logger
+	inFlight keysInFlight
 }
 
 // handler returns the routes.
 func (a *restAPI) handler() http.Handler {
 	routes := newRouter(a.fail)
-	routes.handle("/api/platforms", methods{http.MethodGet: a.list, http.MethodPost: a.create})
-	routes.handle("/api/platforms/{id}", methods{http.MethodGet: a.get})
+	routes.handle("/api/platforms", methods{http.MethodGet: a.list, http.MethodPost: timed(a.create)})
+	routes.handle("/api/platforms/{id}", methods{http.MethodGet: timed(a.get)})
 	routes.handle("/protos/platforms.proto", methods{http.MethodGet: a.protoFile})
 	return routes
 }
 
 func (a *restAPI) list(w http.ResponseWriter, r *http.Request) error {
-	platforms, err := a.store.platforms(r.Context())
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, toPlatformReads(platforms))
+	return writeList(w, r, func(ctx context.Context, after int32, limit int) ([]platformRead, error) {
+		platforms, err := a.store.platformsAfter(ctx, after, limit)
+		return toPlatformReads(platforms), err
+	})
 }
 
 func (a *restAPI) get(w http.ResponseWriter, r *http.Request) error {
@@ -48,6 +48,16 @@ func (a *restAPI) get(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
+	key, err := idempotencyKey(r)
+	if err != nil {
+		return err
+	}
+	if key != "" {
+		if !a.inFlight.begin(key) {
+			return newProblem(http.StatusConflict, "the first request with this "+idempotencyHeader+" is still being handled")
+		}
+		defer a.inFlight.end(key)
+	}
 	var body platformCreate
 	if err := readJSON(w, r, &body); err != nil {
 		return err
@@ -56,18 +66,32 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
 	// finished, not left half done.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTimeout)
 	defer cancel()
-	created, err := a.store.createPlatform(ctx, body.toPlatform())
+	created, replayed, err := a.save(ctx, key, body.toPlatform())
 	if err != nil {
 		return err
 	}
-	a.log.Info("platform created", "id", created.ID, "name", created.Name)
-
-	// The platform is stored: whatever happens now, the response is a 201.
-	a.notifyCommands(ctx, created)
-	a.publish(ctx, created)
-
+	if replayed {
+		w.Header().Set(replayedHeader, "true")
+	} else {
+		a.log.InfoContext(ctx, "platform created", "id", created.ID, "name", created.Name)
+		a.notifyCommands(ctx, created) // whatever comes of it, the response is a 201: the platform is stored
+	}
 	w.Header().Set("Location", fmt.Sprintf("/api/platforms/%d", created.ID))
 	return writeJSON(w, http.StatusCreated, toPlatformRead(created))
+}
+
+// save stores p with its event, and with key unless that is empty. The relay
+// publishes the event: this does not wait for the bus.
+func (a *restAPI) save(ctx context.Context, key string, p platform) (created platform, replayed bool, err error) {
+	if key == "" {
+		created, err = a.store.createPlatform(ctx, p)
+	} else {
+		created, replayed, err = a.store.createPlatformOnce(ctx, key, p)
+	}
+	if err == nil && !replayed && a.wake != nil {
+		a.wake()
+	}
+	return created, replayed, err
 }
 
 // notifyCommands sends the platform to CommandsService and waits for the response.
@@ -76,26 +100,10 @@ func (a *restAPI) notifyCommands(ctx context.Context, p platform) {
 		return
 	}
 	if err := a.commands.sendPlatform(ctx, p); err != nil {
-		a.log.Warn("CommandsService not notified", "id", p.ID, "error", err)
+		a.log.WarnContext(ctx, "CommandsService not notified", "id", p.ID, "error", err)
 		return
 	}
-	a.log.Info("CommandsService notified", "id", p.ID)
-}
-
-// publish sends the event to the bus. It does not wait for any subscriber.
-func (a *restAPI) publish(ctx context.Context, p platform) {
-	if a.publisher == nil {
-		return
-	}
-	body, err := encodePlatformPublished(p)
-	if err == nil {
-		err = a.publisher.Publish(ctx, body)
-	}
-	if err != nil {
-		a.log.Warn("event not published", "id", p.ID, "error", err)
-		return
-	}
-	a.log.Info("event published", "id", p.ID)
+	a.log.InfoContext(ctx, "CommandsService notified", "id", p.ID)
 }
 
 // protoFile returns the gRPC contract, for clients that generate their own code.
@@ -116,16 +124,21 @@ func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &p):
 	case errors.As(err, &fields):
 		p = invalid(fields)
+	case errors.Is(err, errKeyReused):
+		p = newProblem(http.StatusUnprocessableEntity, errKeyReused.Error())
 	case errors.Is(err, errNotFound):
 		p = notFound(r, "platform", "id")
 	case errors.Is(r.Context().Err(), context.Canceled):
-		log.Debug("client disconnected")
+		log.DebugContext(r.Context(), "client disconnected")
 		return // nobody is there to read a response
+	case errors.Is(err, errCutOff):
+		log.WarnContext(r.Context(), "list not completed")
+		return
 	case databaseUnavailable(err):
-		log.Warn("database unavailable")
+		log.WarnContext(r.Context(), "database unavailable")
 		p = unavailable(w, "the database is unavailable; retry later")
 	default:
-		log.Error("request failed")
+		log.ErrorContext(r.Context(), "request failed")
 		p = newProblem(http.StatusInternalServerError, "internal error; the service's log has the cause")
 	}
 	writeProblem(w, p)

@@ -42,6 +42,15 @@ func TestList(t *testing.T) {
 		assert.Equal(t, `[{"id":1,"name":"b","publisher":"Microsoft","cost":"Free"},`+
 			`{"id":2,"name":"a","publisher":"Microsoft","cost":"Free"}]`+"\n", a.body)
 	})
+
+	t.Run("returns a page, and where the next one is", func(t *testing.T) {
+		a := send(t, "GET", url+"/api/platforms?limit=1", "")
+		requireJSON(t, a, http.StatusOK, `[{"id":1,"name":"b","publisher":"Microsoft","cost":"Free"}]`)
+		assert.Equal(t, `</api/platforms?limit=1&after=1>; rel="next"`, a.header.Get("Link"))
+		a = send(t, "GET", url+"/api/platforms?limit=1&after=1", "")
+		requireJSON(t, a, http.StatusOK, `[{"id":2,"name":"a","publisher":"Microsoft","cost":"Free"}]`)
+		assert.Empty(t, a.header.Get("Link"))
+	})
 }
 
 func TestGet(t *testing.T) {

@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+
+	"microcomm/final/internal/requestid"
+	"microcomm/final/internal/telemetry"
+	"microcomm/final/internal/tlsconfig"
 )
 
 // RunWith runs the service with parts of its caller's, until ctx ends, and then
@@ -13,29 +17,36 @@ import (
 // Each start is followed by the defer that stops it, so that things stop in
 // the reverse order: first new requests, then what requests need.
 func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
-	store, err := openStore(cfg.DatabaseURL)
+	store, err := openStore(cfg.DatabaseURL, cfg.SQLiteSynchronous)
 	if err != nil {
 		return err
 	}
 	defer store.close()
 
+	registry := telemetry.NewRegistry()
+	registry.MustRegister(store.collectors()...)
+	registry.MustRegister(newOutboxCollector(store))
+	tracer := parts.tracer()
+	metrics := telemetry.NewHTTP(registry, tracer)
+
 	publisher := parts.Publisher
 	if publisher == nil {
-		publisher = NewRabbitMQPublisher(cfg.RabbitMQURL, cfg.Exchange, log)
+		publisher = NewRabbitMQPublisher(cfg, registry, log)
 	}
 	defer publisher.Close()
 
-	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr)
+	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr, cfg.HTTPTLS)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (PLATFORMS_HTTP_ADDR): %w", err)
 	}
-	api := &restAPI{store: store, publisher: publisher, log: log}
+	relay := newRelay(store, publisher, newRelayMetrics(registry), log)
+	api := &restAPI{store: store, wake: relay.wake, log: log}
 	if cfg.CommandsServiceURL != "" {
 		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
 		defer api.commands.close()
 	}
-	health := newHealth(store.ping)
-	web := startHTTP(listener, health.handler(api.handler()))
+	health := newHealth(check{name: "database", failing: "the database does not respond", run: store.ping})
+	web := startHTTP(listener, requestid.Handler(metrics.Handler(health.handler(limitInFlight(cfg.MaxInFlight, api.handler())))))
 	defer web.stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
 
@@ -46,11 +57,18 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 		return err
 	}
 
-	grpcListener, err := listenOn(parts.GRPCListener, cfg.GRPCAddr)
+	relay.start()
+	defer relay.stop()
+
+	security, err := grpcSecurity(cfg.GRPCTLS)
+	if err != nil {
+		return err
+	}
+	grpcListener, err := listenOn(parts.GRPCListener, cfg.GRPCAddr, tlsconfig.Files{})
 	if err != nil {
 		return fmt.Errorf("listen for gRPC (PLATFORMS_GRPC_ADDR): %w", err)
 	}
-	rpc := startGRPC(grpcListener, &grpcAPI{store: store, log: log})
+	rpc := startGRPC(grpcListener, &grpcAPI{store: store, log: log, stopping: ctx.Done()}, security...)
 	defer stopBoth(web, rpc)
 	log.Info("listening for gRPC", "addr", grpcListener.Addr())
 

@@ -28,6 +28,7 @@ func testConfig(t *testing.T) Config {
 		CommandsServiceTimeout: patience,
 		RabbitMQURL:            "amqp://127.0.0.1:1/",
 		Exchange:               "unused",
+		MaxInFlight:            100,
 	}
 }
 
@@ -131,6 +132,29 @@ func TestRun(t *testing.T) {
 		again := startService(t, cfg)
 		again.waitReady(t)
 		assert.Contains(t, send(t, "GET", again.url+"/api/platforms/1", "").body, `"name":"x"`)
+	})
+
+	t.Run("with all the requests that it may have, it refuses more, and is alive and ready", func(t *testing.T) {
+		cfg := testConfig(t)
+		cfg.MaxInFlight = 1
+		service := startService(t, cfg)
+		service.waitReady(t)
+		conn, err := net.Dial("tcp", service.addr)
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = fmt.Fprintf(conn, "POST /api/platforms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
+			"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(body))
+		require.NoError(t, err)
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		require.NoError(t, err)
+		require.Contains(t, line, "100 Continue", "the service waits for the body")
+
+		requireProblem(t, send(t, "GET", service.url+"/api/platforms", ""), http.StatusServiceUnavailable)
+		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/livez", "").status)
+		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
+		_, err = io.WriteString(conn, body)
+		require.NoError(t, err)
+		service.waitReady(t)
 	})
 
 	t.Run("stopped while it starts, it ends without an error", func(t *testing.T) {

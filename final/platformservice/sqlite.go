@@ -1,6 +1,7 @@
 package platformservice
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // sqliteApplicationID marks a database file as PlatformService's: "mcPl". See
@@ -21,40 +24,56 @@ var errForeignDatabase = errors.New("DATABASE_URL: the file is not a database of
 
 // sqliteStore keeps platforms in SQLite.
 type sqliteStore struct {
-	db *sql.DB
+	db     *sql.DB // for reading
+	writes *sql.DB // of the writer: one connection. In memory it is db
+	writer *sqliteWriter
+	sqliteStatements
 }
 
-// openSQLite opens a file, or ":memory:".
-func openSQLite(file string) (*sqliteStore, error) {
+// sqliteReaders is how many idle connections are kept for reading.
+const sqliteReaders = 16
+
+// openSQLite opens a file, or ":memory:". With the synchronous mode FULL, what
+// is committed outlives a power cut; with NORMAL the last commits may not.
+func openSQLite(file, synchronous string) (*sqliteStore, error) {
 	if file == "" {
 		return nil, errors.New("DATABASE_URL: sqlite: needs a file name, or :memory:")
 	}
-	// A writer waits for another one (busy_timeout, in milliseconds), from the
-	// begin of its transaction on (txlock). What is committed outlives a power
-	// cut (synchronous): go-sqlite3's own default does not sync each commit.
-	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() + "?_busy_timeout=5000&_txlock=immediate&_synchronous=FULL"
+	// A writer waits for one of another process (busy_timeout, in milliseconds),
+	// from the begin of its transaction on (txlock).
+	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() + "?_busy_timeout=5000&_txlock=immediate&_stmt_cache_size=32&_synchronous=" + cmp.Or(synchronous, "FULL")
 	if file == ":memory:" {
-		dsn = file
+		dsn = "file::memory:?_stmt_cache_size=32"
 	}
 	db, err := sql.Open("sqlite3", dsn)
 	if err != nil {
 		return nil, fmt.Errorf("open sqlite: %w", err)
 	}
+	writes := db
 	if file == ":memory:" {
 		// Each connection to :memory: opens another, empty database. So there is
 		// exactly one connection, and it is never closed.
 		db.SetMaxOpenConns(1)
 		db.SetConnMaxLifetime(0)
 		db.SetConnMaxIdleTime(0)
+	} else {
+		db.SetMaxIdleConns(sqliteReaders)
+		if writes, err = sql.Open("sqlite3", dsn); err != nil {
+			return nil, errors.Join(fmt.Errorf("open sqlite: %w", err), db.Close())
+		}
+		writes.SetMaxOpenConns(1)
 	}
-	return &sqliteStore{db: db}, nil
+	return &sqliteStore{db: db, writes: writes, writer: startSQLiteWriter(writes)}, nil
 }
 
 func (s *sqliteStore) migrate(ctx context.Context) error {
 	if err := s.claim(ctx); err != nil {
 		return err
 	}
-	return runMigrations(ctx, s.db, goose.DialectSQLite3, "migrations/sqlite")
+	if err := runMigrations(ctx, s.db, goose.DialectSQLite3, "migrations/sqlite"); err != nil {
+		return err
+	}
+	return s.prepare(ctx, s.db, s.writes)
 }
 
 // claim marks an empty database as PlatformService's. It leaves every other
@@ -102,43 +121,80 @@ func (s *sqliteStore) platforms(ctx context.Context) ([]platform, error) {
 }
 
 func (s *sqliteStore) platform(ctx context.Context, id int32) (platform, error) {
-	row := s.db.QueryRowContext(ctx, `SELECT id, name, publisher, cost FROM platforms WHERE id = ?`, id)
-	return scanPlatform(row, id)
+	return scanPlatform(s.selectPlatform.QueryRowContext(ctx, id), id)
 }
 
-func (s *sqliteStore) createPlatform(ctx context.Context, p platform) (platform, error) {
-	row := s.db.QueryRowContext(ctx,
-		`INSERT INTO platforms (name, publisher, cost) VALUES (?, ?, ?) RETURNING id`, p.Name, p.Publisher, p.Cost)
-	if err := row.Scan(&p.ID); err != nil {
+func (s *sqliteStore) createPlatform(ctx context.Context, p platform) (created platform, err error) {
+	err = s.writer.write(ctx, func(tx *sql.Tx) (err error) {
+		created, err = s.insert(ctx, tx, p) // not p itself: this may be called again
+		return err
+	})
+	if err != nil {
 		return platform{}, fmt.Errorf("create platform: %w", err)
 	}
-	return p, nil
+	return created, nil
+}
+
+func (s *sqliteStore) createPlatformOnce(ctx context.Context, key string, p platform) (created platform, replayed bool, err error) {
+	var known []byte // the fingerprint that is stored with key
+	err = s.writer.write(ctx, func(tx *sql.Tx) error {
+		created, replayed = p, true
+		err := tx.QueryRow(`SELECT fingerprint, platform_id FROM idempotency_keys WHERE key = ?`, key).Scan(&known, &created.ID)
+		if !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		replayed = false
+		if created, err = s.insert(ctx, tx, p); err != nil {
+			return err
+		}
+		_, err = tx.Exec(`INSERT INTO idempotency_keys (key, fingerprint, platform_id) VALUES (?, ?, ?)`, key, fingerprint(p), created.ID)
+		return err
+	})
+	if err == nil && replayed {
+		err = checkFingerprint(known, p)
+	}
+	if err != nil {
+		return platform{}, false, fmt.Errorf("create platform: %w", err)
+	}
+	return created, replayed, nil
 }
 
 func (s *sqliteStore) createIfEmpty(ctx context.Context, platforms []platform) error {
-	tx, err := s.db.BeginTx(ctx, nil) // takes the write lock at once (_txlock)
+	err := s.writer.write(ctx, func(tx *sql.Tx) error {
+		var filled bool
+		if err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM platforms)`).Scan(&filled); err != nil || filled {
+			return err
+		}
+		for _, p := range platforms {
+			if _, err := s.insert(ctx, tx, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("create if empty: %w", err)
 	}
-	defer tx.Rollback() // does nothing after Commit
-	var count int
-	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM platforms`).Scan(&count); err != nil {
-		return fmt.Errorf("create if empty: %w", err)
-	}
-	if count > 0 {
-		return nil
-	}
-	for _, p := range platforms {
-		_, err := tx.ExecContext(ctx,
-			`INSERT INTO platforms (name, publisher, cost) VALUES (?, ?, ?)`, p.Name, p.Publisher, p.Cost)
-		if err != nil {
-			return fmt.Errorf("create if empty: %w", err)
-		}
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("create if empty: %w", err)
-	}
 	return nil
+}
+
+// insert stores p and its event. ctx is that of the request, for its trace.
+func (s *sqliteStore) insert(ctx context.Context, tx *sql.Tx, p platform) (platform, error) {
+	result, err := tx.Stmt(s.insertPlatform).Exec(p.Name, p.Publisher, p.Cost)
+	if err != nil {
+		return platform{}, err
+	}
+	id, err := result.LastInsertId()
+	if err != nil {
+		return platform{}, err
+	}
+	p.ID = int32(id)
+	event, err := newEvent(ctx, p)
+	if err != nil {
+		return platform{}, err
+	}
+	_, err = tx.Stmt(s.insertEvent).Exec(event.ID, event.Type, event.Body, event.Headers["traceparent"], event.Headers["tracestate"])
+	return p, err
 }
 
 func (s *sqliteStore) ping(ctx context.Context) error {
@@ -149,7 +205,17 @@ func (s *sqliteStore) ping(ctx context.Context) error {
 	return nil
 }
 
-func (s *sqliteStore) close() error { return s.db.Close() }
+func (s *sqliteStore) collectors() []prometheus.Collector {
+	if s.writes == s.db {
+		return []prometheus.Collector{collectors.NewDBStatsCollector(s.db, "platforms")}
+	}
+	return []prometheus.Collector{collectors.NewDBStatsCollector(s.db, "platforms"), collectors.NewDBStatsCollector(s.writes, "platforms writer")}
+}
+
+func (s *sqliteStore) close() error {
+	s.writer.close()
+	return errors.Join(s.writes.Close(), s.db.Close()) // closing twice what is the same does nothing
+}
 
 // sqliteUnavailable reports whether err is one that a later call may not get:
 // the file is locked by another process, or the disk is full or fails.

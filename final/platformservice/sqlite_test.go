@@ -16,9 +16,7 @@ import (
 func TestLockedDatabase(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "platforms.db")
 	store := openTestStore(t, "sqlite:"+file)
-	db := store.(*sqliteStore).db
-	db.SetMaxOpenConns(1) // so that the setting is that of every call
-	_, err := db.Exec(`PRAGMA busy_timeout = 1`)
+	_, err := store.(*sqliteStore).writes.Exec(`PRAGMA busy_timeout = 1`)
 	require.NoError(t, err)
 	log, logged := captureLog()
 	url := serve(t, (&restAPI{store: store, log: log}).handler())

@@ -3,137 +3,36 @@ package platformservice
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"slices"
-	"strings"
-	"time"
+	"microcomm/final/internal/sqlserver"
 
-	mssql "github.com/microsoft/go-mssqldb"
-	"github.com/microsoft/go-mssqldb/msdsn"
 	"github.com/pressly/goose/v3"
-)
-
-// maxConnections is how many connections are opened, and kept while idle. By
-// default database/sql keeps two: under load it would close the others after
-// each request and log in again, which takes far longer than the request.
-const maxConnections = 32
-
-// maxIdleTime is how long an idle connection is kept.
-const maxIdleTime = 5 * time.Minute
-
-// unlockTimeout bounds the release of the migration lock. After that the
-// connection is closed, and SQL Server releases the lock itself.
-const unlockTimeout = 2 * time.Second
-
-// Error numbers of SQL Server, from
-// https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-events-and-errors
-const (
-	sqlServerDatabaseExists     = 1801
-	sqlServerCannotOpenDatabase = 4060 // it is missing, or this login has no access
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // sqlServerStore keeps platforms in SQL Server.
 type sqlServerStore struct {
-	db     *sql.DB
-	config msdsn.Config
-}
-
-// isSQLServer reports whether url is a sqlserver:// URL or an ADO.NET connection
-// string: one that names a server, under any of the keys for it.
-func isSQLServer(url string) bool {
-	if strings.HasPrefix(url, "sqlserver://") {
-		return true
-	}
-	firstKey, _, found := strings.Cut(url, "=")
-	if !found || strings.Contains(firstKey, ":") {
-		return false // no key has a colon: it is some other URL
-	}
-	config, _ := msdsn.Parse(url) // its error is that of openSQLServer
-	_, ok := config.Parameters[msdsn.Server]
-	return ok
+	db *sqlserver.DB
 }
 
 func openSQLServer(url string) (*sqlServerStore, error) {
-	config, err := msdsn.Parse(url)
+	db, err := sqlserver.Open(url)
 	if err != nil {
-		return nil, errors.New("DATABASE_URL: not a SQL Server URL or connection string that can be read")
+		return nil, fmt.Errorf("DATABASE_URL: %w", err)
 	}
-	if config.Database == "" {
-		return nil, errors.New("DATABASE_URL: the SQL Server database is not named (database=… or Initial Catalog=…)")
-	}
-	db := sql.OpenDB(newSQLServerConnector(config))
-	db.SetMaxOpenConns(maxConnections)
-	db.SetMaxIdleConns(maxConnections)
-	db.SetConnMaxIdleTime(maxIdleTime)
-	return &sqlServerStore{db: db, config: config}, nil
+	return &sqlServerStore{db: db}, nil
 }
 
 func (s *sqlServerStore) migrate(ctx context.Context) error {
-	if err := s.createDatabase(ctx); err != nil {
+	if err := s.db.Create(ctx); err != nil {
 		return err
 	}
-	return runMigrations(ctx, s.db, goose.DialectMSSQL, "migrations/sqlserver", goose.WithSessionLocker(appLock{}))
-}
-
-// createDatabase creates the database if it is missing. It does so through
-// master, which needs a login that may. A login that may not finds a database
-// that was created for it.
-func (s *sqlServerStore) createDatabase(ctx context.Context) error {
-	err := s.db.PingContext(ctx)
-	if err == nil {
-		return nil
-	}
-	if !isSQLServerError(err, sqlServerCannotOpenDatabase) {
-		return fmt.Errorf("database %s: %w", s.config.Database, err)
-	}
-	config := s.config
-	config.Database = "master"
-	master := sql.OpenDB(newSQLServerConnector(config))
-	defer master.Close()
-	// A name cannot be a parameter of CREATE DATABASE; QUOTENAME makes it one identifier.
-	_, err = master.ExecContext(ctx, `
-		IF DB_ID(@name) IS NULL
-		BEGIN
-			DECLARE @create nvarchar(300) = N'CREATE DATABASE ' + QUOTENAME(@name);
-			EXEC (@create);
-		END`, sql.Named("name", s.config.Database))
-	if err != nil && !isSQLServerError(err, sqlServerDatabaseExists) { // another replica has created it
-		return fmt.Errorf("create database %s: %w", s.config.Database, err)
-	}
-	return nil
-}
-
-// appLock lets one process at a time migrate. The lock belongs to the session:
-// SQL Server releases it when the process dies.
-type appLock struct{}
-
-func (appLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
-	_, err := conn.ExecContext(ctx, `
-		DECLARE @result int;
-		EXEC @result = sp_getapplock @Resource = N'microcomm migrations', @LockMode = 'Exclusive',
-			@LockOwner = 'Session', @LockTimeout = 10000;
-		IF @result < 0 THROW 50000, N'another process holds the migration lock', 1;`)
-	if err != nil {
-		return fmt.Errorf("lock migrations: %w", err)
-	}
-	return nil
-}
-
-// SessionUnlock gets a context without a deadline from goose.
-func (appLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
-	ctx, cancel := context.WithTimeout(ctx, unlockTimeout)
-	defer cancel()
-	_, err := conn.ExecContext(ctx, `
-		EXEC sp_releaseapplock @Resource = N'microcomm migrations', @LockOwner = 'Session';`)
-	if err != nil {
-		return fmt.Errorf("unlock migrations: %w", err)
-	}
-	return nil
+	return runMigrations(ctx, s.db.DB, goose.DialectMSSQL, "migrations/sqlserver", goose.WithSessionLocker(sqlserver.MigrationLock{}))
 }
 
 func (s *sqlServerStore) platforms(ctx context.Context) (platforms []platform, err error) {
-	err = s.read(ctx, func() error {
+	err = s.db.Read(ctx, func() error {
 		rows, err := s.db.QueryContext(ctx, `SELECT Id, Name, Publisher, Cost FROM dbo.Platforms ORDER BY Id`)
 		if err != nil {
 			return fmt.Errorf("list platforms: %w", err)
@@ -145,7 +44,7 @@ func (s *sqlServerStore) platforms(ctx context.Context) (platforms []platform, e
 }
 
 func (s *sqlServerStore) platform(ctx context.Context, id int32) (found platform, err error) {
-	err = s.read(ctx, func() error {
+	err = s.db.Read(ctx, func() error {
 		row := s.db.QueryRowContext(ctx,
 			`SELECT Id, Name, Publisher, Cost FROM dbo.Platforms WHERE Id = @id`, sql.Named("id", id))
 		found, err = scanPlatform(row, id)
@@ -155,47 +54,7 @@ func (s *sqlServerStore) platform(ctx context.Context, id int32) (found platform
 }
 
 func (s *sqlServerStore) ping(ctx context.Context) error {
-	return s.read(ctx, func() error { return s.db.PingContext(ctx) })
-}
-
-// read calls do, which changes nothing in the database, and once more if it
-// loses its connection. database/sql retries only what it could not send.
-func (s *sqlServerStore) read(ctx context.Context, do func() error) error {
-	err := do()
-	if s.closeLost(err) && ctx.Err() == nil {
-		err = do()
-	}
-	return err
-}
-
-// closeLost reports whether err is the loss of a connection. If so, it closes the
-// idle ones: after a restart of the server they are all dead.
-func (s *sqlServerStore) closeLost(err error) bool {
-	if !errors.Is(err, errConnectionLost) {
-		return false
-	}
-	s.db.SetMaxIdleConns(0)
-	s.db.SetMaxIdleConns(maxConnections)
-	return true
-}
-
-// sqlServerInsert has typed parameters: a Go string arrives as nvarchar, as the
-// columns are, so no text is lost to a code page. The driver has no
-// LastInsertId; the statement itself returns the new id.
-const sqlServerInsert = `
-	INSERT INTO dbo.Platforms (Name, Publisher, Cost) OUTPUT inserted.Id VALUES (@name, @publisher, @cost)`
-
-func sqlServerValues(p platform) []any {
-	return []any{sql.Named("name", p.Name), sql.Named("publisher", p.Publisher), sql.Named("cost", p.Cost)}
-}
-
-func (s *sqlServerStore) createPlatform(ctx context.Context, p platform) (platform, error) {
-	err := s.db.QueryRowContext(ctx, sqlServerInsert, sqlServerValues(p)...).Scan(&p.ID)
-	if err != nil {
-		s.closeLost(err) // but no retry: the row may have been stored
-		return platform{}, fmt.Errorf("create platform: %w", err)
-	}
-	return p, nil
+	return s.db.Read(ctx, func() error { return s.db.PingContext(ctx) })
 }
 
 func (s *sqlServerStore) createIfEmpty(ctx context.Context, platforms []platform) error {
@@ -214,7 +73,7 @@ func (s *sqlServerStore) createIfEmpty(ctx context.Context, platforms []platform
 		return nil
 	}
 	for _, p := range platforms {
-		if _, err := tx.ExecContext(ctx, sqlServerInsert, sqlServerValues(p)...); err != nil {
+		if _, err := insertSQLServer(ctx, tx, p); err != nil {
 			return fmt.Errorf("create if empty: %w", err)
 		}
 	}
@@ -224,43 +83,8 @@ func (s *sqlServerStore) createIfEmpty(ctx context.Context, platforms []platform
 	return nil
 }
 
+func (s *sqlServerStore) collectors() []prometheus.Collector {
+	return []prometheus.Collector{collectors.NewDBStatsCollector(s.db.DB, "platforms")}
+}
+
 func (s *sqlServerStore) close() error { return s.db.Close() }
-
-// isSQLServerError reports whether err has one of numbers. SQL Server can send
-// several errors for one request: for a missing database it sends 4060 and then
-// 18456, login failed. The driver shows the last.
-func isSQLServerError(err error, numbers ...int32) bool {
-	return slices.ContainsFunc(sqlServerErrors(err), func(e mssql.Error) bool {
-		return slices.Contains(numbers, e.Number)
-	})
-}
-
-// sqlServerErrors returns the errors that SQL Server sent.
-func sqlServerErrors(err error) []mssql.Error {
-	var last mssql.Error
-	if !errors.As(err, &last) {
-		return nil
-	}
-	return append(last.All, last)
-}
-
-// sqlServerUnavailable reports whether err means that the database cannot serve now, and
-// that the same request may succeed later. A login that fails is among these:
-// after the start, the settings are known to be right.
-func sqlServerUnavailable(err error) bool {
-	if errors.Is(err, errNoConnection) || errors.Is(err, errConnectionLost) || errors.Is(err, context.DeadlineExceeded) {
-		return true
-	}
-	// From severity 17 on the request is not at fault: out of memory, locks or
-	// disk space (701, 1101, 1105, 1204, 8645, 9002 and others), or worse. See
-	// https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-error-severities
-	isSevere := func(e mssql.Error) bool { return e.Class >= 17 }
-	return slices.ContainsFunc(sqlServerErrors(err), isSevere) || isSQLServerError(err,
-		1205, // deadlock victim
-		1222, // lock request timed out
-		3960, // update conflict under snapshot isolation
-		6005, // shutdown in progress
-		// Azure SQL is busy or moves the database. From the errors that .NET retries:
-		// https://learn.microsoft.com/dotnet/api/microsoft.data.sqlclient.sqlconfigurableretryfactory.baselinetransienterrors
-		10928, 10929, 40143, 40197, 40501, 40540, 40613, 49918, 49919, 49920)
-}

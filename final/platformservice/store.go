@@ -5,7 +5,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"microcomm/final/internal/sqlserver"
 	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // errNotFound is returned for a platform that the store does not have.
@@ -22,21 +25,34 @@ type platformStore interface {
 	migrate(ctx context.Context) error
 	// platforms returns all platforms in id order.
 	platforms(ctx context.Context) ([]platform, error)
+	// platformsAfter returns platforms with greater ids than id, in id order and
+	// at most limit.
+	platformsAfter(ctx context.Context, id int32, limit int) ([]platform, error)
 	// platform returns one platform, or errNotFound.
 	platform(ctx context.Context, id int32) (platform, error)
 	// createPlatform stores p under a new id, and returns it with that id. The
 	// ID of p is ignored.
 	createPlatform(ctx context.Context, p platform) (platform, error)
+	// createPlatformOnce does the same, and stores the idempotency key with it. A
+	// key that is stored already creates nothing: when it came with an equal p
+	// the platform is replayed as it was created then; otherwise the error is
+	// errKeyReused.
+	createPlatformOnce(ctx context.Context, key string, p platform) (created platform, replayed bool, err error)
 	// createIfEmpty stores the platforms, all or none, if there is none yet. Of
 	// several concurrent callers one stores them.
 	createIfEmpty(ctx context.Context, platforms []platform) error
 	// ping returns an error when the tables cannot be queried.
 	ping(ctx context.Context) error
+	// collectors returns the metrics of the connection pools, go_sql_*.
+	collectors() []prometheus.Collector
 	// close waits for running calls and closes the connections.
 	close() error
+
+	outboxStore
 }
 
 // openStore returns the store that url names. It connects to nothing yet.
+// sqliteSynchronous is FULL or NORMAL, for a SQLite file; see openSQLite.
 //
 //	sqlite::memory:      a database of this process alone, gone with it
 //	sqlite:FILE          a SQLite file
@@ -45,11 +61,11 @@ type platformStore interface {
 //
 // The last is an ADO.NET connection string. No error shows the url: it may hold
 // a password.
-func openStore(url string) (platformStore, error) {
+func openStore(url, sqliteSynchronous string) (platformStore, error) {
 	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
-		return openSQLite(file)
+		return openSQLite(file, sqliteSynchronous)
 	}
-	if isSQLServer(url) {
+	if sqlserver.IsURL(url) {
 		return openSQLServer(url)
 	}
 	return nil, errors.New("DATABASE_URL: neither sqlite:…, sqlserver://… nor Server=…;…")
@@ -58,7 +74,7 @@ func openStore(url string) (platformStore, error) {
 // databaseUnavailable reports whether err means that the database is away, busy
 // or full: the same call may succeed later.
 func databaseUnavailable(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || sqliteUnavailable(err) || sqlServerUnavailable(err)
+	return errors.Is(err, context.DeadlineExceeded) || sqliteUnavailable(err) || sqlserver.Unavailable(err)
 }
 
 // scanPlatforms reads rows of id, name, publisher and cost to the end, and

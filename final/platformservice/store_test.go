@@ -16,6 +16,10 @@ import (
 
 // testStore is the contract of every platformStore. open returns a new, empty one.
 func testStore(t *testing.T, open func(t testing.TB) platformStore) {
+	t.Run("outbox", func(t *testing.T) { testOutbox(t, open) })
+	t.Run("lease", func(t *testing.T) { testLease(t, open) })
+	t.Run("idempotency keys", func(t *testing.T) { testIdempotencyKeys(t, open) })
+
 	t.Run("a new store is empty", func(t *testing.T) {
 		platforms, err := open(t).platforms(t.Context())
 		require.NoError(t, err)
@@ -36,6 +40,26 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, created, platforms)
+	})
+
+	t.Run("a page has the platforms after an id, in id order", func(t *testing.T) {
+		store := open(t)
+		var created []platform
+		for _, name := range []string{"c", "a", "b", "d"} {
+			created = append(created, createPlatform(t, store, name))
+		}
+		for _, row := range []struct {
+			after int32
+			limit int
+			want  []platform
+		}{
+			{0, 10, created}, {-1, 4, created}, {0, 2, created[:2]}, {created[1].ID, 1, created[2:3]},
+			{created[1].ID, 2, created[2:]}, {created[3].ID, 1, nil}, {math.MaxInt32, 1, nil},
+		} {
+			page, err := store.platformsAfter(t.Context(), row.after, row.limit)
+			require.NoError(t, err)
+			assert.Equal(t, row.want, page, "%d after %d", row.limit, row.after)
+		}
 	})
 
 	t.Run("an id that nobody has is errNotFound", func(t *testing.T) {
@@ -90,15 +114,20 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		cancel()
 		_, err := store.platforms(ctx)
 		assert.ErrorIs(t, err, context.Canceled)
+		_, err = store.platformsAfter(ctx, 0, 1)
+		assert.ErrorIs(t, err, context.Canceled)
 		_, err = store.platform(ctx, known.ID)
 		assert.ErrorIs(t, err, context.Canceled)
 		_, err = store.createPlatform(ctx, platform{Name: "y", Publisher: "p", Cost: "1"})
+		assert.ErrorIs(t, err, context.Canceled)
+		_, _, err = store.createPlatformOnce(ctx, "key", platform{Name: "y", Publisher: "p", Cost: "1"})
 		assert.ErrorIs(t, err, context.Canceled)
 		assert.ErrorIs(t, store.createIfEmpty(ctx, nil), context.Canceled)
 
 		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, []platform{known}, platforms)
+		assert.Len(t, pending(t, store), 1)
 	})
 
 	t.Run("nothing is lost when many write and read at once", func(t *testing.T) {
@@ -127,6 +156,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		}
 		assert.Len(t, platforms, writers*each)
 		assert.Len(t, names, writers*each)
+		assert.Len(t, pending(t, store), writers*each)
 	})
 
 	t.Run("after Close every call is an error", func(t *testing.T) {
@@ -187,11 +217,14 @@ func TestSQLiteFile(t *testing.T) {
 }
 
 func TestSQLiteCommitIsSynced(t *testing.T) {
-	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db")).(*sqliteStore)
-	var mode int
-	require.NoError(t, store.db.QueryRow(`PRAGMA synchronous`).Scan(&mode))
-	const full = 2 // https://www.sqlite.org/pragma.html#pragma_synchronous
-	assert.Equal(t, full, mode, "what got a 201 outlives a power cut")
+	for setting, want := range map[string]int{"": 2, "FULL": 2, "NORMAL": 1} { // https://www.sqlite.org/pragma.html#pragma_synchronous
+		store, err := openSQLite(filepath.Join(t.TempDir(), "x.db"), setting)
+		require.NoError(t, err)
+		defer store.close()
+		var mode int
+		require.NoError(t, store.writes.QueryRow(`PRAGMA synchronous`).Scan(&mode))
+		assert.Equal(t, want, mode, "with FULL, what got a 201 outlives a power cut")
+	}
 }
 
 // TestForeignDatabase: a file that is not the service's own is left as it is.
@@ -236,7 +269,7 @@ func requireForeign(t *testing.T, file string) {
 	t.Helper()
 	before, err := os.ReadFile(file)
 	require.NoError(t, err)
-	store, err := openStore("sqlite:" + file)
+	store, err := openStore("sqlite:"+file, "FULL")
 	require.NoError(t, err)
 	defer store.close()
 	require.ErrorIs(t, store.migrate(t.Context()), errForeignDatabase)
@@ -248,13 +281,13 @@ func requireForeign(t *testing.T, file string) {
 func TestOpenStore(t *testing.T) {
 	for _, url := range []string{"", "sqlite", "sqlite:", "platforms.db", "mysql://host/db"} {
 		t.Run("refuses "+url, func(t *testing.T) {
-			_, err := openStore(url)
+			_, err := openStore(url, "FULL")
 			require.ErrorContains(t, err, "DATABASE_URL")
 		})
 	}
 
 	t.Run("a folder that is not there is an error of migrate", func(t *testing.T) {
-		store, err := openStore("sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"))
+		store, err := openStore("sqlite:"+filepath.Join(t.TempDir(), "missing", "x.db"), "FULL")
 		require.NoError(t, err)
 		defer store.close()
 		assert.Error(t, store.migrate(t.Context()))
@@ -270,7 +303,7 @@ func memoryStore(t testing.TB) platformStore {
 // openStore returns the store that url names, ready for use.
 func openTestStore(t testing.TB, url string) platformStore {
 	t.Helper()
-	store, err := openStore(url)
+	store, err := openStore(url, "FULL")
 	require.NoError(t, err)
 	t.Cleanup(func() { store.close() })
 	require.NoError(t, store.migrate(t.Context()))

@@ -61,6 +61,58 @@ func (*GetAllRequest) Descriptor() ([]byte, []int) {
 	return file_platforms_proto_rawDescGZIP(), []int{0}
 }
 
+type StreamPlatformsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AfterId       int32                  `protobuf:"varint,1,opt,name=afterId,proto3" json:"afterId,omitempty"`   // only platforms with greater ids; to resume, the last id that arrived
+	PageSize      int32                  `protobuf:"varint,2,opt,name=pageSize,proto3" json:"pageSize,omitempty"` // how many the server reads at a time; 0: as it thinks best
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamPlatformsRequest) Reset() {
+	*x = StreamPlatformsRequest{}
+	mi := &file_platforms_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamPlatformsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamPlatformsRequest) ProtoMessage() {}
+
+func (x *StreamPlatformsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_platforms_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamPlatformsRequest.ProtoReflect.Descriptor instead.
+func (*StreamPlatformsRequest) Descriptor() ([]byte, []int) {
+	return file_platforms_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *StreamPlatformsRequest) GetAfterId() int32 {
+	if x != nil {
+		return x.AfterId
+	}
+	return 0
+}
+
+func (x *StreamPlatformsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
 type GrpcPlatformModel struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	PlatformId    int32                  `protobuf:"varint,1,opt,name=platformId,proto3" json:"platformId,omitempty"`
@@ -72,7 +124,7 @@ type GrpcPlatformModel struct {
 
 func (x *GrpcPlatformModel) Reset() {
 	*x = GrpcPlatformModel{}
-	mi := &file_platforms_proto_msgTypes[1]
+	mi := &file_platforms_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -84,7 +136,7 @@ func (x *GrpcPlatformModel) String() string {
 func (*GrpcPlatformModel) ProtoMessage() {}
 
 func (x *GrpcPlatformModel) ProtoReflect() protoreflect.Message {
-	mi := &file_platforms_proto_msgTypes[1]
+	mi := &file_platforms_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -97,7 +149,7 @@ func (x *GrpcPlatformModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrpcPlatformModel.ProtoReflect.Descriptor instead.
 func (*GrpcPlatformModel) Descriptor() ([]byte, []int) {
-	return file_platforms_proto_rawDescGZIP(), []int{1}
+	return file_platforms_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *GrpcPlatformModel) GetPlatformId() int32 {
@@ -130,7 +182,7 @@ type PlatformResponse struct {
 
 func (x *PlatformResponse) Reset() {
 	*x = PlatformResponse{}
-	mi := &file_platforms_proto_msgTypes[2]
+	mi := &file_platforms_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -142,7 +194,7 @@ func (x *PlatformResponse) String() string {
 func (*PlatformResponse) ProtoMessage() {}
 
 func (x *PlatformResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_platforms_proto_msgTypes[2]
+	mi := &file_platforms_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -155,7 +207,7 @@ func (x *PlatformResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlatformResponse.ProtoReflect.Descriptor instead.
 func (*PlatformResponse) Descriptor() ([]byte, []int) {
-	return file_platforms_proto_rawDescGZIP(), []int{2}
+	return file_platforms_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *PlatformResponse) GetPlatform() []*GrpcPlatformModel {
@@ -170,7 +222,10 @@ var File_platforms_proto protoreflect.FileDescriptor
 const file_platforms_proto_rawDesc = "" +
 	"\n" +
 	"\x0fplatforms.proto\"\x0f\n" +
-	"\rGetAllRequest\"e\n" +
+	"\rGetAllRequest\"N\n" +
+	"\x16StreamPlatformsRequest\x12\x18\n" +
+	"\aafterId\x18\x01 \x01(\x05R\aafterId\x12\x1a\n" +
+	"\bpageSize\x18\x02 \x01(\x05R\bpageSize\"e\n" +
 	"\x11GrpcPlatformModel\x12\x1e\n" +
 	"\n" +
 	"platformId\x18\x01 \x01(\x05R\n" +
@@ -178,9 +233,10 @@ const file_platforms_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
 	"\tpublisher\x18\x03 \x01(\tR\tpublisher\"B\n" +
 	"\x10PlatformResponse\x12.\n" +
-	"\bplatform\x18\x01 \x03(\v2\x12.GrpcPlatformModelR\bplatform2D\n" +
+	"\bplatform\x18\x01 \x03(\v2\x12.GrpcPlatformModelR\bplatform2\x86\x01\n" +
 	"\fGrpcPlatform\x124\n" +
-	"\x0fGetAllPlatforms\x12\x0e.GetAllRequest\x1a\x11.PlatformResponseb\x06proto3"
+	"\x0fGetAllPlatforms\x12\x0e.GetAllRequest\x1a\x11.PlatformResponse\x12@\n" +
+	"\x0fStreamPlatforms\x12\x17.StreamPlatformsRequest\x1a\x12.GrpcPlatformModel0\x01b\x06proto3"
 
 var (
 	file_platforms_proto_rawDescOnce sync.Once
@@ -194,18 +250,21 @@ func file_platforms_proto_rawDescGZIP() []byte {
 	return file_platforms_proto_rawDescData
 }
 
-var file_platforms_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_platforms_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_platforms_proto_goTypes = []any{
-	(*GetAllRequest)(nil),     // 0: GetAllRequest
-	(*GrpcPlatformModel)(nil), // 1: GrpcPlatformModel
-	(*PlatformResponse)(nil),  // 2: PlatformResponse
+	(*GetAllRequest)(nil),          // 0: GetAllRequest
+	(*StreamPlatformsRequest)(nil), // 1: StreamPlatformsRequest
+	(*GrpcPlatformModel)(nil),      // 2: GrpcPlatformModel
+	(*PlatformResponse)(nil),       // 3: PlatformResponse
 }
 var file_platforms_proto_depIdxs = []int32{
-	1, // 0: PlatformResponse.platform:type_name -> GrpcPlatformModel
+	2, // 0: PlatformResponse.platform:type_name -> GrpcPlatformModel
 	0, // 1: GrpcPlatform.GetAllPlatforms:input_type -> GetAllRequest
-	2, // 2: GrpcPlatform.GetAllPlatforms:output_type -> PlatformResponse
-	2, // [2:3] is the sub-list for method output_type
-	1, // [1:2] is the sub-list for method input_type
+	1, // 2: GrpcPlatform.StreamPlatforms:input_type -> StreamPlatformsRequest
+	3, // 3: GrpcPlatform.GetAllPlatforms:output_type -> PlatformResponse
+	2, // 4: GrpcPlatform.StreamPlatforms:output_type -> GrpcPlatformModel
+	3, // [3:5] is the sub-list for method output_type
+	1, // [1:3] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
 	1, // [1:1] is the sub-list for extension extendee
 	0, // [0:1] is the sub-list for field type_name
@@ -222,7 +281,7 @@ func file_platforms_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_platforms_proto_rawDesc), len(file_platforms_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

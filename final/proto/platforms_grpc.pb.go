@@ -24,6 +24,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	GrpcPlatform_GetAllPlatforms_FullMethodName = "/GrpcPlatform/GetAllPlatforms"
+	GrpcPlatform_StreamPlatforms_FullMethodName = "/GrpcPlatform/StreamPlatforms"
 )
 
 // GrpcPlatformClient is the client API for GrpcPlatform service.
@@ -32,6 +33,10 @@ const (
 type GrpcPlatformClient interface {
 	// GetAllPlatforms returns every platform, in one message.
 	GetAllPlatforms(ctx context.Context, in *GetAllRequest, opts ...grpc.CallOption) (*PlatformResponse, error)
+	// StreamPlatforms returns the platforms one by one in id order, however many
+	// there are. Stored while it runs, one with a smaller id than the last that was
+	// sent may be missing: its event reports it.
+	StreamPlatforms(ctx context.Context, in *StreamPlatformsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GrpcPlatformModel], error)
 }
 
 type grpcPlatformClient struct {
@@ -52,12 +57,35 @@ func (c *grpcPlatformClient) GetAllPlatforms(ctx context.Context, in *GetAllRequ
 	return out, nil
 }
 
+func (c *grpcPlatformClient) StreamPlatforms(ctx context.Context, in *StreamPlatformsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GrpcPlatformModel], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &GrpcPlatform_ServiceDesc.Streams[0], GrpcPlatform_StreamPlatforms_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[StreamPlatformsRequest, GrpcPlatformModel]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type GrpcPlatform_StreamPlatformsClient = grpc.ServerStreamingClient[GrpcPlatformModel]
+
 // GrpcPlatformServer is the server API for GrpcPlatform service.
 // All implementations must embed UnimplementedGrpcPlatformServer
 // for forward compatibility.
 type GrpcPlatformServer interface {
 	// GetAllPlatforms returns every platform, in one message.
 	GetAllPlatforms(context.Context, *GetAllRequest) (*PlatformResponse, error)
+	// StreamPlatforms returns the platforms one by one in id order, however many
+	// there are. Stored while it runs, one with a smaller id than the last that was
+	// sent may be missing: its event reports it.
+	StreamPlatforms(*StreamPlatformsRequest, grpc.ServerStreamingServer[GrpcPlatformModel]) error
 	mustEmbedUnimplementedGrpcPlatformServer()
 }
 
@@ -70,6 +98,9 @@ type UnimplementedGrpcPlatformServer struct{}
 
 func (UnimplementedGrpcPlatformServer) GetAllPlatforms(context.Context, *GetAllRequest) (*PlatformResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetAllPlatforms not implemented")
+}
+func (UnimplementedGrpcPlatformServer) StreamPlatforms(*StreamPlatformsRequest, grpc.ServerStreamingServer[GrpcPlatformModel]) error {
+	return status.Error(codes.Unimplemented, "method StreamPlatforms not implemented")
 }
 func (UnimplementedGrpcPlatformServer) mustEmbedUnimplementedGrpcPlatformServer() {}
 func (UnimplementedGrpcPlatformServer) testEmbeddedByValue()                      {}
@@ -110,6 +141,17 @@ func _GrpcPlatform_GetAllPlatforms_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _GrpcPlatform_StreamPlatforms_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(StreamPlatformsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(GrpcPlatformServer).StreamPlatforms(m, &grpc.GenericServerStream[StreamPlatformsRequest, GrpcPlatformModel]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type GrpcPlatform_StreamPlatformsServer = grpc.ServerStreamingServer[GrpcPlatformModel]
+
 // GrpcPlatform_ServiceDesc is the grpc.ServiceDesc for GrpcPlatform service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -122,6 +164,12 @@ var GrpcPlatform_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _GrpcPlatform_GetAllPlatforms_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "StreamPlatforms",
+			Handler:       _GrpcPlatform_StreamPlatforms_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "platforms.proto",
 }

@@ -6,13 +6,19 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"time"
 )
+
+// writeTimeout bounds the time that a client takes for its next piece of a
+// response. It is longer than a service's own, so that the service decides.
+const writeTimeout = 45 * time.Second
 
 // newGateway returns what the Ingress is in a cluster: one address for both
 // services, which are told apart by the path. The arguments are host:port.
 func newGateway(platformsAddr, commandsAddr string, log *slog.Logger) http.Handler {
 	platforms, commands := newProxy(platformsAddr, log), newProxy(commandsAddr, log)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w = lasting{w}
 		switch {
 		case hasPathPrefix(r.URL.Path, "/api/platforms"):
 			platforms.ServeHTTP(w, r)
@@ -30,6 +36,18 @@ func hasPathPrefix(path, prefix string) bool {
 	rest, ok := strings.CutPrefix(path, prefix)
 	return ok && (rest == "" || strings.HasPrefix(rest, "/"))
 }
+
+// lasting moves the time limit with each piece that is written: a long list is
+// not cut off while it arrives.
+type lasting struct{ http.ResponseWriter }
+
+func (w lasting) Write(piece []byte) (int, error) {
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(writeTimeout))
+	return w.ResponseWriter.Write(piece)
+}
+
+// Unwrap is for http.ResponseController.
+func (w lasting) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func newProxy(addr string, log *slog.Logger) http.Handler {
 	return &httputil.ReverseProxy{

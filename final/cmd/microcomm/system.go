@@ -12,6 +12,8 @@ import (
 
 	"microcomm/final/commandsservice"
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/settings"
+	"microcomm/final/internal/tlsconfig"
 	"microcomm/final/platformservice"
 )
 
@@ -20,14 +22,13 @@ import (
 // by gRPC over loopback, on a free port, and by events over a bus, here in memory.
 func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logger) error {
 	lookup = without(lookup, "RABBITMQ_URL") // whatever it is: the bus is in memory
-	platforms, err := platformservice.ConfigFromEnv(lookup)
-	if err != nil {
-		return err
+	platforms, platformsErr := platformservice.ConfigFromEnv(lookup)
+	commands, commandsErr := commandsservice.ConfigFromEnv(lookup)
+	if err := errors.Join(platformsErr, commandsErr); err != nil {
+		return fmt.Errorf("%w: %w", settings.ErrWrong, err)
 	}
-	commands, err := commandsservice.ConfigFromEnv(lookup)
-	if err != nil {
-		return err
-	}
+	platforms.GRPCTLS, commands.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{} // nothing leaves the process
+	log.Info("configured", "platforms", settings.Masked(platforms), "commands", settings.Masked(commands))
 	gatewayAddr := "localhost:8080"
 	if addr, ok := lookup("GATEWAY_ADDR"); ok {
 		gatewayAddr = addr
@@ -49,7 +50,7 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 	commands.GRPCTarget = listeners[1].Addr().String()
 	memory := &bus.Memory{}
 	platformsParts := platformservice.Parts{HTTPListener: listeners[0], GRPCListener: listeners[1], Publisher: memory}
-	commandsParts := commandsservice.Parts{HTTPListener: listeners[2], Subscriber: memory}
+	commandsParts := commandsservice.Parts{HTTPListener: listeners[2], Subscriber: memory.Subscriber(commands.Queue)}
 
 	// The services outlive ctx, for as long as the gateway has requests for them.
 	servicesCtx, stopServices := context.WithCancel(context.WithoutCancel(ctx))
@@ -73,7 +74,7 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 		Handler:           newGateway(listeners[0].Addr().String(), listeners[2].Addr().String(), gatewayLog),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       15 * time.Second,
-		WriteTimeout:      45 * time.Second, // longer than a service's own, so that the service decides
+		WriteTimeout:      writeTimeout,
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(gatewayLog.Handler(), slog.LevelWarn),
 	}

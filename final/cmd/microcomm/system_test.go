@@ -95,7 +95,7 @@ func TestPlatformCreatedAtTheGatewayReachesCommandsService(t *testing.T) {
 		status, _, err := get(fmt.Sprintf("%s/api/c/platforms/%d/commands", url, created.ID))
 		return err == nil && status == http.StatusOK
 	}, 30*time.Second, 10*time.Millisecond)
-	require.Eventually(t, func() bool { return strings.Contains(log.String(), "platform received by event") },
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "received by event") },
 		30*time.Second, 10*time.Millisecond, "it came by the bus")
 	require.NotContains(t, log.String(), "platform received by HTTP")
 }

@@ -1,35 +1,48 @@
 // Command platformservice runs PlatformService. It is configured by environment
-// variables (platformservice/config.go) and stops on SIGINT or SIGTERM.
+// variables (platformservice/config.go) and stops on SIGINT or SIGTERM. Its exit
+// status is 2 when a setting is wrong, and 1 when it fails.
 package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
+	"microcomm/final/internal/settings"
+	"microcomm/final/internal/telemetry"
 	"microcomm/final/platformservice"
 )
 
 // version is set when the binary is built: -ldflags "-X main.version=1.2.3".
 var version = "development"
 
-func main() {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	if err := run(log); err != nil {
-		log.Error("platformservice ended", "error", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(run()) }
 
-func run(log *slog.Logger) error {
+// run returns the exit status.
+func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	log.Info("starting", "version", version)
-	cfg, err := platformservice.ConfigFromEnv(os.LookupEnv)
-	if err != nil {
-		return err
+	lookup, fileErr := settings.WithFiles(os.LookupEnv)
+	log, logErr := telemetry.NewLogger(os.Stderr, lookup)
+	exporter, traceErr := telemetry.ExporterFromEnv(lookup)
+	cfg, cfgErr := platformservice.ConfigFromEnv(lookup)
+	if err := errors.Join(fileErr, logErr, traceErr, cfgErr); err != nil {
+		slog.New(slog.NewTextHandler(os.Stderr, nil)).Error("wrong settings", "error", err)
+		return 2
 	}
-	return platformservice.Run(ctx, cfg, log)
+	log.Info("starting", "version", version, "config", settings.Masked(cfg))
+	tracers, stopTracing, err := exporter.Start(ctx, "platformservice", version, log)
+	if err != nil {
+		log.Error("platformservice ended", "error", err)
+		return 1
+	}
+	defer stopTracing()
+	if err := platformservice.RunWith(ctx, cfg, platformservice.Parts{Tracers: tracers}, log); err != nil {
+		log.Error("platformservice ended", "error", err)
+		return 1
+	}
+	return 0
 }

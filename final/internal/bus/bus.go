@@ -1,3 +1,5 @@
+// Package bus carries events from the service that publishes them to those that
+// subscribe: over RabbitMQ, or in memory within one process.
 package bus
 
 import (
@@ -42,9 +44,19 @@ type Subscriber interface {
 	// after a growing delay, a bounded number of times, and then put with the
 	// dead letters. Messages behind it do not wait for it.
 	//
+	// A handle that does not return within StopGrace after ctx has ended finds its
+	// own context ended, and its messages with an error are delivered again, as
+	// are those of a subscriber that dies.
+	//
 	// onConnect is called whenever the subscriber has connected.
 	Run(ctx context.Context, handle func(ctx context.Context, batch []Message) []error, onConnect func())
 }
 
 // ErrUnusable marks the error of a message that no repetition makes usable.
 var ErrUnusable = errors.New("unusable message")
+
+// RetryDelays returns the delays before a message is delivered again, unless set
+// otherwise: one for each attempt after the first.
+func RetryDelays() []time.Duration {
+	return []time.Duration{time.Second, 10 * time.Second, time.Minute}
+}

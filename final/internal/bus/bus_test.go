@@ -2,6 +2,8 @@ package bus_test
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -9,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"microcomm/final/commandsservice"
@@ -19,10 +24,24 @@ import (
 // Both buses have to keep the same contract: what a service may rely on with
 // one it may rely on with the other.
 
+// testedBus is a bus that nobody else uses.
+type testedBus struct {
+	publisher   bus.Publisher
+	subscriber  func(queue string) bus.Subscriber
+	deadLetters func(t *testing.T, queue string) []bus.DeadLetter
+}
+
+// retryDelays are those of the tested buses.
+func retryDelays() []time.Duration {
+	return []time.Duration{50 * time.Millisecond, 100 * time.Millisecond}
+}
+
 func TestMemory(t *testing.T) {
-	testBus(t, func(*testing.T) (platformservice.Publisher, commandsservice.Subscriber) {
-		memory := &bus.Memory{}
-		return memory, memory
+	testBus(t, func(*testing.T) testedBus {
+		memory := &bus.Memory{RetryDelays: retryDelays()}
+		return testedBus{memory, memory.Subscriber, func(_ *testing.T, queue string) []bus.DeadLetter {
+			return memory.DeadLetters(queue)
+		}}
 	})
 }
 
@@ -31,92 +50,331 @@ func TestRabbitMQ(t *testing.T) {
 	if url == "" {
 		t.Skip("RABBITMQ_URL is not set: go tool lab test starts a broker")
 	}
-	testBus(t, func(t *testing.T) (platformservice.Publisher, commandsservice.Subscriber) {
-		exchange := fmt.Sprintf("bus-%d", time.Now().UnixNano())
+	testBus(t, func(t *testing.T) testedBus {
+		prefix := "bus-" + rand.Text() + "."
 		log := slog.New(slog.DiscardHandler)
-		publisher := platformservice.NewRabbitMQPublisher(url, exchange, log)
+		connection, err := bus.Dial(context.Background(), url, bus.BrokerTimeout)
+		require.NoError(t, err)
+		t.Cleanup(func() { connection.Close() })
+		channel, err := connection.Channel()
+		require.NoError(t, err)
+		publisher := platformservice.NewRabbitMQPublisher(
+			platformservice.Config{RabbitMQURL: url, Exchange: prefix + "exchange"}, prometheus.NewRegistry(), log)
+		t.Cleanup(func() { assert.NoError(t, channel.ExchangeDelete(prefix+"exchange", false, false)) })
 		t.Cleanup(publisher.Close)
-		return publisher, commandsservice.NewRabbitMQSubscriber(url, exchange, log)
+		return testedBus{
+			publisher,
+			func(queue string) bus.Subscriber {
+				queue = prefix + queue
+				t.Cleanup(func() {
+					for _, name := range []string{queue, queue + ".dead", queue + ".retry.50ms", queue + ".retry.100ms"} {
+						_, err := channel.QueueDelete(name, false, false, false)
+						assert.NoError(t, err)
+					}
+				})
+				consumed := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "consumed"}, []string{"result"})
+				return commandsservice.NewRabbitMQSubscriber(commandsservice.Config{RabbitMQURL: url, Exchange: prefix + "exchange",
+					Queue: queue, Prefetch: 200, RetryDelays: retryDelays()}, prometheus.NewRegistry(), consumed, log)
+			},
+			func(t *testing.T, queue string) []bus.DeadLetter {
+				return deadLetters(t, channel, prefix+queue+".dead")
+			},
+		}
 	})
 }
 
-func testBus(t *testing.T, open func(*testing.T) (platformservice.Publisher, commandsservice.Subscriber)) {
-	t.Run("every subscriber gets every event in order", func(t *testing.T) {
-		publisher, subscriber := open(t)
-		first, second := listen(t, subscriber), listen(t, subscriber)
-		for n := range 100 {
-			publish(t, publisher, fmt.Sprint(n))
+// deadLetters takes the messages out of a queue.
+func deadLetters(t *testing.T, channel *amqp.Channel, queue string) []bus.DeadLetter {
+	t.Helper()
+	var letters []bus.DeadLetter
+	for {
+		d, ok, err := channel.Get(queue, true)
+		require.NoError(t, err)
+		if !ok {
+			return letters
 		}
-		for n := range 100 {
-			require.Equal(t, fmt.Sprint(n), first.next(t))
-			require.Equal(t, fmt.Sprint(n), second.next(t))
+		letter := bus.DeadLetter{Message: bus.Message{ID: d.MessageId, Type: d.Type, Time: d.Timestamp, Body: d.Body}}
+		letter.Reason, _ = d.Headers[bus.ErrorHeader].(string)
+		letter.Message.Headers = map[string]string{"traceparent": fmt.Sprint(d.Headers["traceparent"])}
+		letters = append(letters, letter)
+	}
+}
+
+func testBus(t *testing.T, open func(*testing.T) testedBus) {
+	t.Run("every queue gets every message, as it is and in order", func(t *testing.T) {
+		b := open(t)
+		first, second := b.listen(t, "first", nil), b.listen(t, "second", nil)
+		published := messages(3000)
+		b.publish(t, published...)
+		for _, m := range published {
+			require.Equal(t, m, first.next(t))
+			require.Equal(t, m, second.next(t))
 		}
 	})
 
-	t.Run("an event that nobody listens to is no error and is not kept", func(t *testing.T) {
-		publisher, subscriber := open(t)
-		publish(t, publisher, "before")
-		listener := listen(t, subscriber)
-		publish(t, publisher, "after")
-		require.Equal(t, "after", listener.next(t))
-	})
-
-	t.Run("one that stops listening does not hold up the others", func(t *testing.T) {
-		publisher, subscriber := open(t)
-		stays, goes := listen(t, subscriber), listen(t, subscriber)
-		goes.stop()
-		publish(t, publisher, "x")
-		require.Equal(t, "x", stays.next(t))
-		require.Empty(t, goes.bodies)
-	})
-
-	t.Run("the event in hand is finished before Run returns", func(t *testing.T) {
-		publisher, subscriber := open(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		connected := make(chan struct{})
-		started, finish, finished := make(chan struct{}), make(chan struct{}), false
-		var run sync.WaitGroup
-		run.Go(func() {
-			subscriber.Run(ctx, func(ctx context.Context, _ []byte) {
-				close(started)
-				<-finish
-				finished = ctx.Err() == nil
-			}, func() { close(connected) })
+	t.Run("messages that wait come in batches", func(t *testing.T) {
+		b := open(t)
+		first, goOn := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		largest := 0
+		l := b.listen(t, "queue", func(_ context.Context, batch []bus.Message) []error {
+			once.Do(func() { close(first); <-goOn })
+			largest = max(largest, len(batch))
+			return nil
 		})
-		wait(t, connected)
-		publish(t, publisher, "x")
+		b.publish(t, messages(1000)...)
+		wait(t, first)
+		close(goOn)
+		for range 1000 {
+			l.next(t)
+		}
+		l.stop()
+		require.Greater(t, largest, 10)
+	})
+
+	t.Run("the subscribers of a queue share its messages", func(t *testing.T) {
+		b := open(t)
+		goOn := make(chan struct{})
+		waits := func(context.Context, []bus.Message) []error { <-goOn; return nil }
+		one, two := b.listen(t, "queue", waits), b.listen(t, "queue", waits)
+		published := messages(1000)
+		b.publish(t, published...)
+		close(goOn)
+		var got []bus.Message
+		for len(got) < len(published) {
+			select {
+			case m := <-one.handled:
+				got = append(got, m)
+			case m := <-two.handled:
+				got = append(got, m)
+			case <-time.After(patience):
+				require.FailNow(t, "messages are missing", "%d came", len(got))
+			}
+		}
+		require.ElementsMatch(t, published, got)
+	})
+
+	t.Run("a queue keeps messages while nobody listens", func(t *testing.T) {
+		b := open(t)
+		b.listen(t, "queue", nil).stop()
+		published := messages(10)
+		b.publish(t, published...)
+		l := b.listen(t, "queue", nil)
+		for _, m := range published {
+			require.Equal(t, m, l.next(t))
+		}
+	})
+
+	t.Run("a message that is not handled comes again, and then is a dead letter", func(t *testing.T) {
+		b := open(t)
+		attempts := make(chan string, 10_000)
+		l := b.listen(t, "queue", func(_ context.Context, batch []bus.Message) []error {
+			errs := make([]error, len(batch))
+			for i, m := range batch {
+				attempts <- string(m.Body)
+				if string(m.Body) == "500" {
+					errs[i] = errors.New("the store refuses it")
+				}
+			}
+			return errs
+		})
+		published := messages(1000)
+		b.publish(t, published...)
+		for i, m := range published { // those behind it have not waited
+			if i != 500 {
+				require.Equal(t, m, l.next(t))
+			}
+		}
+		letter := b.deadLetter(t, "queue")
+		assert.Equal(t, published[500], letter.Message)
+		assert.Equal(t, "the store refuses it", letter.Reason)
+		l.stop()
+		close(attempts)
+		times := map[string]int{}
+		for body := range attempts {
+			times[body]++
+		}
+		assert.Equal(t, 1+len(retryDelays()), times["500"])
+		assert.Equal(t, 1, times["501"])
+	})
+
+	t.Run("a message that can be handled later is", func(t *testing.T) {
+		b := open(t)
+		attempts := 0
+		l := b.listen(t, "queue", func(_ context.Context, batch []bus.Message) []error {
+			if attempts++; attempts == 1 {
+				return []error{errors.New("not now")}
+			}
+			return nil
+		})
+		published := messages(1)
+		b.publish(t, published...)
+		require.Equal(t, published[0], l.next(t))
+		require.Empty(t, b.deadLetters(t, "queue"))
+	})
+
+	t.Run("an unusable message is a dead letter at once", func(t *testing.T) {
+		b := open(t)
+		attempts := make(chan struct{}, 10)
+		l := b.listen(t, "queue", func(_ context.Context, batch []bus.Message) []error {
+			attempts <- struct{}{}
+			return []error{fmt.Errorf("%w: no JSON", bus.ErrUnusable)}
+		})
+		published := messages(1)
+		b.publish(t, published...)
+		letter := b.deadLetter(t, "queue")
+		l.stop()
+		assert.Equal(t, published[0], letter.Message)
+		assert.Equal(t, "unusable message: no JSON", letter.Reason)
+		assert.Len(t, attempts, 1)
+	})
+
+	t.Run("the batch in hand is finished before Run returns", func(t *testing.T) {
+		b := open(t)
+		started, finish := make(chan struct{}), make(chan struct{})
+		l := b.listen(t, "queue", func(ctx context.Context, _ []bus.Message) []error {
+			close(started)
+			<-finish
+			assert.NoError(t, ctx.Err(), "the handler's context outlives that of Run")
+			return nil
+		})
+		b.publish(t, messages(1)...)
 		wait(t, started)
-		cancel()
+		l.cancel()
 		close(finish)
-		run.Wait()
-		require.True(t, finished, "the handler's context outlives that of Run")
+		l.stop()
+		require.Len(t, l.handled, 1)
+
+		again := b.listen(t, "queue", nil)
+		next := messages(1)
+		b.publish(t, next...)
+		require.Equal(t, next[0], again.next(t), "the first one is done")
+	})
+
+	t.Run("another subscriber gets what one leaves unfinished", func(t *testing.T) {
+		t.Parallel() // it takes the time that a subscriber has to finish
+		b := open(t)
+		started := make(chan struct{})
+		stuck := b.listen(t, "queue", func(ctx context.Context, batch []bus.Message) []error {
+			close(started)
+			<-ctx.Done()
+			errs := make([]error, len(batch))
+			errs[len(errs)-1] = ctx.Err()
+			return errs
+		})
+		published := messages(1)
+		b.publish(t, published...)
+		wait(t, started)
+		stuck.stop()
+		require.Equal(t, published[0], b.listen(t, "queue", nil).next(t))
+		require.Empty(t, b.deadLetters(t, "queue"))
+	})
+
+	t.Run("a message that no queue takes is an error", func(t *testing.T) {
+		b := open(t)
+		require.Eventually(t, func() bool {
+			confirmed, err := b.publisher.Publish(t.Context(), messages(3))
+			require.Zero(t, confirmed)
+			return errors.Is(err, bus.ErrNoQueue)
+		}, patience, 10*time.Millisecond)
+		l := b.listen(t, "queue", nil)
+		published := messages(3)
+		confirmed, err := b.publisher.Publish(t.Context(), published)
+		require.NoError(t, err)
+		require.Equal(t, 3, confirmed)
+		require.Equal(t, published[0], l.next(t))
+	})
+
+	t.Run("an ended context is an error, and does no harm to the next message", func(t *testing.T) {
+		b := open(t)
+		l := b.listen(t, "queue", nil)
+		b.publish(t, messages(1)...)
+		l.next(t)
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		confirmed, err := b.publisher.Publish(ended, messages(1))
+		require.ErrorIs(t, err, context.Canceled)
+		require.Zero(t, confirmed)
+		next := messages(1)
+		b.publish(t, next...)
+		require.Equal(t, next[0], l.next(t))
+	})
+
+	t.Run("no messages are no error", func(t *testing.T) {
+		confirmed, err := open(t).publisher.Publish(t.Context(), nil)
+		require.NoError(t, err)
+		require.Zero(t, confirmed)
 	})
 
 	t.Run("the publisher may use the body again", func(t *testing.T) {
-		publisher, subscriber := open(t)
-		listener := listen(t, subscriber)
-		body := []byte("first")
-		publishBytes(t, publisher, body)
-		copy(body, "XXXXX")
-		require.Equal(t, "first", listener.next(t))
+		b := open(t)
+		l := b.listen(t, "queue", nil)
+		m := messages(1)[0]
+		m.Body = []byte("first")
+		b.publish(t, m)
+		copy(m.Body, "XXXXX")
+		require.Equal(t, "first", string(l.next(t).Body))
 	})
 }
 
-// listener collects what a subscriber receives.
-type listener struct {
-	bodies chan string
-	stop   func()
+// TestMemoryIsBounded: a queue that nobody empties does not fill the memory.
+func TestMemoryIsBounded(t *testing.T) {
+	memory := &bus.Memory{}
+	memory.Subscriber("queue")
+	total := 0
+	for range 1000 {
+		confirmed, err := memory.Publish(t.Context(), messages(1000))
+		total += confirmed
+		if err != nil {
+			require.Zero(t, confirmed)
+			require.GreaterOrEqual(t, total, 1000)
+			return
+		}
+	}
+	require.Fail(t, "it has taken a million messages")
 }
 
-// listen subscribes, and returns once events would come.
-func listen(t *testing.T, subscriber commandsservice.Subscriber) *listener {
+// messages returns n different messages, whose bodies are 0, 1, …
+func messages(n int) []bus.Message {
+	all := make([]bus.Message, n)
+	for i := range all {
+		all[i] = bus.Message{ID: rand.Text(), Type: "Platform_Published", Time: time.Unix(1_700_000_000, 0), Body: fmt.Append(nil, i),
+			Headers: map[string]string{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}
+	}
+	return all
+}
+
+// patience bounds how long a test waits for what must happen.
+const patience = 30 * time.Second
+
+// listener collects what a subscriber handles.
+type listener struct {
+	handled chan bus.Message // without an error
+	cancel  context.CancelFunc
+	stop    func() // and waits
+}
+
+// listen subscribes, and returns once the queue is there. A nil handle handles
+// everything.
+func (b testedBus) listen(t *testing.T, queue string, handle func(context.Context, []bus.Message) []error) *listener {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &listener{bodies: make(chan string, 1000)}
+	l := &listener{handled: make(chan bus.Message, 10_000), cancel: cancel}
 	connected := make(chan struct{})
 	var run sync.WaitGroup
+	subscriber := b.subscriber(queue)
 	run.Go(func() {
-		subscriber.Run(ctx, func(_ context.Context, body []byte) { l.bodies <- string(body) }, func() { close(connected) })
+		subscriber.Run(ctx, func(ctx context.Context, batch []bus.Message) (errs []error) {
+			if handle != nil {
+				errs = handle(ctx, batch)
+			}
+			for i, m := range batch {
+				if errs == nil || errs[i] == nil {
+					l.handled <- m
+				}
+			}
+			return errs
+		}, func() { close(connected) })
 	})
 	l.stop = func() { cancel(); run.Wait() }
 	t.Cleanup(l.stop)
@@ -124,34 +382,50 @@ func listen(t *testing.T, subscriber commandsservice.Subscriber) *listener {
 	return l
 }
 
-func (l *listener) next(t *testing.T) string {
+func (l *listener) next(t *testing.T) bus.Message {
 	t.Helper()
 	select {
-	case body := <-l.bodies:
-		return body
-	case <-time.After(30 * time.Second):
-		require.FailNow(t, "no event came")
-		return ""
+	case m := <-l.handled:
+		m.Time = m.Time.Local()
+		return m
+	case <-time.After(patience):
+		require.FailNow(t, "no message came")
+		return bus.Message{}
 	}
 }
 
-func publish(t *testing.T, publisher platformservice.Publisher, body string) {
+// publish publishes all messages, once the publisher is connected.
+func (b testedBus) publish(t *testing.T, messages ...bus.Message) {
 	t.Helper()
-	publishBytes(t, publisher, []byte(body))
+	require.Eventually(t, func() bool {
+		confirmed, err := b.publisher.Publish(t.Context(), messages)
+		if err != nil {
+			require.Zero(t, confirmed, err)
+			return false
+		}
+		require.Equal(t, len(messages), confirmed)
+		return true
+	}, patience, 10*time.Millisecond)
 }
 
-// publishBytes tries until the publisher is connected.
-func publishBytes(t *testing.T, publisher platformservice.Publisher, body []byte) {
+// deadLetter waits for the one dead letter of a queue.
+func (b testedBus) deadLetter(t *testing.T, queue string) bus.DeadLetter {
 	t.Helper()
-	require.Eventually(t, func() bool { return publisher.Publish(t.Context(), body) == nil },
-		30*time.Second, 10*time.Millisecond)
+	var letters []bus.DeadLetter
+	require.Eventually(t, func() bool {
+		letters = append(letters, b.deadLetters(t, queue)...)
+		return len(letters) > 0
+	}, patience, 10*time.Millisecond)
+	require.Len(t, letters, 1)
+	letters[0].Message.Time = letters[0].Message.Time.Local()
+	return letters[0]
 }
 
 func wait(t *testing.T, done <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-done:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		require.FailNow(t, "timed out")
 	}
 }

@@ -1,86 +1,196 @@
-// Package bus carries events between services that run in one process.
 package bus
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"slices"
 	"sync"
+	"time"
 )
 
-// Memory is a bus in memory. It does what a fanout exchange does: every
-// subscriber gets every event that is published while it listens, in order. It
-// implements platformservice.Publisher and commandsservice.Subscriber.
+const (
+	memoryBatch = 256     // messages that are handled together, at most
+	memoryLimit = 100_000 // messages that wait in a queue, and the dead letters that it keeps
+)
+
+// errFull is returned by Publish while a queue is full.
+var errFull = errors.New("a queue of the bus in memory is full")
+
+// Memory is a bus in memory, for services that run in one process. It does what
+// RabbitMQ does for them: each queue gets every message, and those who subscribe
+// to one queue share its messages.
 //
-// The zero value is ready to use. Events wait in memory, without a bound, for
-// a subscriber that is slow; what waits is gone with the process.
+// The zero value is ready to use. What it cannot promise: messages, retries
+// and dead letters are gone with the process, confirmed or not. What
+// waits in a queue is bounded: Publish refuses more, and of the dead letters
+// the latest are kept.
 type Memory struct {
+	RetryDelays []time.Duration // see RetryDelays, which nil stands for
+
 	mu     sync.Mutex
-	queues []*queue // one for each subscriber
+	queues map[string]*memoryQueue
 }
 
-// queue holds what one subscriber has not handled yet.
-type queue struct {
-	bodies [][]byte
-	more   chan struct{} // has a value when bodies may have grown
+// DeadLetter is a message that could not be handled, and why.
+type DeadLetter struct {
+	Message Message
+	Reason  string
 }
 
-// Publish gives a copy of body to every subscriber. It does not wait for them.
-// The error is that of ctx, when that has ended.
-func (m *Memory) Publish(ctx context.Context, body []byte) error {
+// memoryQueue holds what was not handled yet. The bus's lock guards it.
+type memoryQueue struct {
+	ready   []memoryEntry
+	delayed int        // messages that come back to ready later
+	grown   *sync.Cond // ready has grown, or somebody stops
+	dead    []DeadLetter
+}
+
+type memoryEntry struct {
+	message  Message
+	attempts int // that have failed
+}
+
+// Publish implements Publisher.
+func (m *Memory) Publish(ctx context.Context, messages []Message) (int, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return 0, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if len(messages) > 0 && len(m.queues) == 0 {
+		return 0, ErrNoQueue
+	}
 	for _, q := range m.queues {
-		q.bodies = append(q.bodies, slices.Clone(body))
-		select {
-		case q.more <- struct{}{}:
-		default: // it has been told
+		if len(q.ready)+q.delayed+len(messages) > memoryLimit {
+			return 0, errFull
 		}
 	}
-	return nil
+	for _, q := range m.queues {
+		for _, message := range messages {
+			message.Body = slices.Clone(message.Body)
+			message.Headers = maps.Clone(message.Headers)
+			q.ready = append(q.ready, memoryEntry{message: message})
+		}
+		q.grown.Broadcast()
+	}
+	return len(messages), nil
 }
 
 // Close does nothing: there is no connection to end.
 func (m *Memory) Close() {}
 
-// Run hands the body of each event to handle, one after the other, until ctx
-// ends; the event in hand is finished first. OnConnect, unless nil, is called
-// once events begin to come.
-func (m *Memory) Run(ctx context.Context, handle func(context.Context, []byte), onConnect func()) {
-	q := &queue{more: make(chan struct{}, 1)}
+// Subscriber returns a subscriber to the queue of this name. The queue takes
+// messages from now on, whether somebody runs the subscriber or not.
+func (m *Memory) Subscriber(queue string) Subscriber {
 	m.mu.Lock()
-	m.queues = append(m.queues, q)
-	m.mu.Unlock()
-	defer func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.queues = slices.DeleteFunc(m.queues, func(other *queue) bool { return other == q })
-	}()
-	if onConnect != nil {
-		onConnect()
+	defer m.mu.Unlock()
+	q := m.queues[queue]
+	if q == nil {
+		q = &memoryQueue{grown: sync.NewCond(&m.mu)}
+		if m.queues == nil {
+			m.queues = map[string]*memoryQueue{}
+		}
+		m.queues[queue] = q
 	}
+	return &memorySubscriber{bus: m, queue: q}
+}
+
+// DeadLetters returns the dead letters of a queue, the latest last.
+func (m *Memory) DeadLetters(queue string) []DeadLetter {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if q := m.queues[queue]; q != nil {
+		return slices.Clone(q.dead)
+	}
+	return nil
+}
+
+type memorySubscriber struct {
+	bus   *Memory
+	queue *memoryQueue
+}
+
+// Run implements Subscriber.
+func (s *memorySubscriber) Run(ctx context.Context, handle func(context.Context, []Message) []error, onConnect func()) {
+	handling, cancel := WithGrace(ctx)
+	defer cancel()
+	wakeUp := context.AfterFunc(ctx, func() {
+		s.bus.mu.Lock()
+		defer s.bus.mu.Unlock()
+		s.queue.grown.Broadcast()
+	})
+	defer wakeUp()
+	onConnect()
 	for {
-		select {
-		case <-ctx.Done():
+		entries := s.take(ctx)
+		if entries == nil {
 			return
-		case <-q.more:
 		}
-		for _, body := range m.take(q) {
-			if ctx.Err() != nil {
-				return
-			}
-			handle(context.WithoutCancel(ctx), body)
+		batch := make([]Message, len(entries))
+		for i, entry := range entries {
+			batch[i] = entry.message
 		}
+		s.settle(entries, handle(handling, batch), handling.Err() != nil)
 	}
 }
 
-// take empties the queue.
-func (m *Memory) take(q *queue) [][]byte {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	bodies := q.bodies
-	q.bodies = nil
-	return bodies
+// take waits for messages and takes them from the queue. It returns nil when
+// ctx has ended.
+func (s *memorySubscriber) take(ctx context.Context) []memoryEntry {
+	s.bus.mu.Lock()
+	defer s.bus.mu.Unlock()
+	q := s.queue
+	for len(q.ready) == 0 && ctx.Err() == nil {
+		q.grown.Wait()
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	n := min(len(q.ready), memoryBatch)
+	entries := slices.Clone(q.ready[:n])
+	clear(q.ready[:n]) // for the garbage collector
+	q.ready = q.ready[n:]
+	return entries
+}
+
+// settle does with each message what its error demands. Those that were
+// interrupted go back to the head of the queue.
+func (s *memorySubscriber) settle(entries []memoryEntry, errs []error, interrupted bool) {
+	if errs == nil {
+		return
+	}
+	delays := s.bus.RetryDelays
+	if delays == nil {
+		delays = RetryDelays()
+	}
+	s.bus.mu.Lock()
+	defer s.bus.mu.Unlock()
+	q := s.queue
+	var back []memoryEntry
+	for i, err := range errs {
+		entry := entries[i]
+		switch {
+		case err == nil:
+		case interrupted:
+			back = append(back, entry)
+		case errors.Is(err, ErrUnusable) || entry.attempts == len(delays):
+			q.dead = append(q.dead, DeadLetter{entry.message, err.Error()})
+			q.dead = q.dead[max(0, len(q.dead)-memoryLimit):]
+		default:
+			q.delayed++
+			time.AfterFunc(delays[entry.attempts], func() {
+				s.bus.mu.Lock()
+				defer s.bus.mu.Unlock()
+				entry.attempts++
+				q.delayed--
+				q.ready = append(q.ready, entry)
+				q.grown.Broadcast()
+			})
+		}
+	}
+	if back != nil {
+		q.ready = append(back, q.ready...)
+		q.grown.Broadcast()
+	}
 }

@@ -1,4 +1,4 @@
-package platformservice
+package sqlserver
 
 import (
 	"context"
@@ -25,18 +25,18 @@ var (
 	errConnectionLost = errors.New("connection to SQL Server lost") // the request may have been executed
 )
 
-// sqlServerConnector makes connections whose calls end when their context does.
+// connector makes connections whose calls end when their context does.
 // With the driver's own a silent server holds up the caller:
 //   - A login respects the context while it dials, and then only in part.
 //   - When the context of a request ends, the driver cancels the request at the
 //     server, and waits 5 s for the server to confirm that.
-type sqlServerConnector struct {
+type connector struct {
 	config       msdsn.Config
 	loginTimeout time.Duration
 }
 
-func newSQLServerConnector(config msdsn.Config) *sqlServerConnector {
-	c := &sqlServerConnector{config: config, loginTimeout: loginTimeout}
+func newConnector(config msdsn.Config) *connector {
+	c := &connector{config: config, loginTimeout: loginTimeout}
 	if config.ConnTimeout > 0 {
 		c.loginTimeout = config.ConnTimeout
 	}
@@ -46,13 +46,13 @@ func newSQLServerConnector(config msdsn.Config) *sqlServerConnector {
 
 // Connect dials and logs in. When ctx ends the connection is closed, and with
 // that the login ends.
-func (c *sqlServerConnector) Connect(ctx context.Context) (driver.Conn, error) {
+func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.loginTimeout)
 	defer cancel()
 	dialer := &loginDialer{login: ctx, host: c.config.Host, dialer: net.Dialer{KeepAlive: c.config.KeepAlive}}
-	connector := mssql.NewConnectorConfig(c.config)
-	connector.Dialer = dialer
-	conn, err := connector.Connect(ctx)
+	driverConnector := mssql.NewConnectorConfig(c.config)
+	driverConnector.Dialer = dialer
+	conn, err := driverConnector.Connect(ctx)
 	if err == nil && !dialer.keep() {
 		conn.Close()
 		err = ctx.Err()
@@ -60,11 +60,11 @@ func (c *sqlServerConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoConnection, withContextError(ctx, err))
 	}
-	return &sqlServerConn{Conn: conn.(*mssql.Conn), tcp: dialer.conn}, nil
+	return &connection{Conn: conn.(*mssql.Conn), tcp: dialer.conn}, nil
 }
 
 // Driver returns the driver's Driver.
-func (c *sqlServerConnector) Driver() driver.Driver { return &mssql.Driver{} }
+func (c *connector) Driver() driver.Driver { return &mssql.Driver{} }
 
 // loginDialer dials for one login. The driver may dial again, for a failover
 // partner or a redirect: the last connection is the one that it uses.
@@ -90,9 +90,9 @@ func (d *loginDialer) DialContext(ctx context.Context, network, addr string) (ne
 // driver would do so without a context.
 func (d *loginDialer) HostName() string { return d.host }
 
-// sqlServerConn is a connection of the driver. Here and in its statements, rows
+// connection is a connection of the driver. Here and in its statements, rows
 // and transactions, each method that waits for the server is watched.
-type sqlServerConn struct {
+type connection struct {
 	*mssql.Conn
 	tcp net.Conn
 	cut bool // a context ended during a call: what the server sends next may belong to that call
@@ -100,7 +100,7 @@ type sqlServerConn struct {
 
 // watch begins a call: cancelTimeout after the end of ctx, reading and writing
 // fail. The call ends with end, which completes its error.
-func (c *sqlServerConn) watch(ctx context.Context) (end func(error) error) {
+func (c *connection) watch(ctx context.Context) (end func(error) error) {
 	stop := context.AfterFunc(ctx, func() { c.tcp.SetDeadline(time.Now().Add(cancelTimeout)) })
 	return func(err error) error {
 		c.cut = !stop() || c.cut
@@ -109,7 +109,7 @@ func (c *sqlServerConn) watch(ctx context.Context) (end func(error) error) {
 }
 
 // explain adds to err that ctx has ended, or that the connection is lost.
-func (c *sqlServerConn) explain(ctx context.Context, err error) error {
+func (c *connection) explain(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() == nil && !c.Conn.IsValid() {
 		return fmt.Errorf("%w: %w", errConnectionLost, err)
 	}
@@ -125,42 +125,42 @@ func withContextError(ctx context.Context, err error) error {
 }
 
 // IsValid tells database/sql whether to keep the connection.
-func (c *sqlServerConn) IsValid() bool { return !c.cut && c.Conn.IsValid() }
+func (c *connection) IsValid() bool { return !c.cut && c.Conn.IsValid() }
 
-func (c *sqlServerConn) Ping(ctx context.Context) error {
+func (c *connection) Ping(ctx context.Context) error {
 	end := c.watch(ctx)
 	return end(c.Conn.Ping(ctx))
 }
 
-func (c *sqlServerConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+func (c *connection) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	stmt, err := c.Conn.PrepareContext(ctx, query) // sends nothing
 	if err != nil {
 		return nil, err
 	}
-	return sqlServerStmt{stmt.(*mssql.Stmt), c}, nil
+	return statement{stmt.(*mssql.Stmt), c}, nil
 }
 
-func (c *sqlServerConn) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx, error) {
+func (c *connection) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx, error) {
 	end := c.watch(ctx)
 	if _, err := c.Conn.BeginTx(ctx, options); err != nil {
 		return nil, end(err)
 	}
-	return sqlServerTx{c, ctx}, end(nil)
+	return transaction{c, ctx}, end(nil)
 }
 
-// sqlServerTx is a transaction, with the context of BeginTx: Commit and
+// transaction is a transaction, with the context of BeginTx: Commit and
 // Rollback get none.
-type sqlServerTx struct {
-	conn *sqlServerConn
+type transaction struct {
+	conn *connection
 	ctx  context.Context
 }
 
-func (t sqlServerTx) Commit() error {
+func (t transaction) Commit() error {
 	end := t.conn.watch(t.ctx)
 	return end(t.conn.Conn.Commit())
 }
 
-func (t sqlServerTx) Rollback() error {
+func (t transaction) Rollback() error {
 	if t.ctx.Err() != nil {
 		return driver.ErrBadConn // database/sql closes the connection, and SQL Server rolls back
 	}
@@ -168,36 +168,36 @@ func (t sqlServerTx) Rollback() error {
 	return end(t.conn.Conn.Rollback())
 }
 
-type sqlServerStmt struct {
+type statement struct {
 	*mssql.Stmt
-	conn *sqlServerConn
+	conn *connection
 }
 
-func (s sqlServerStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+func (s statement) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
 	end := s.conn.watch(ctx)
 	result, err := s.Stmt.ExecContext(ctx, args)
 	return result, end(err)
 }
 
-func (s sqlServerStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+func (s statement) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	end := s.conn.watch(ctx)
 	rows, err := s.Stmt.QueryContext(ctx, args)
 	if err != nil {
 		return nil, end(err)
 	}
-	return &sqlServerRows{rows.(*mssql.Rows), s.conn, ctx, end}, nil
+	return &resultRows{rows.(*mssql.Rows), s.conn, ctx, end}, nil
 }
 
-// sqlServerRows are rows that are being received. The call that QueryContext
+// resultRows are rows that are being received. The call that QueryContext
 // began ends with Close.
-type sqlServerRows struct {
+type resultRows struct {
 	*mssql.Rows
-	conn *sqlServerConn
+	conn *connection
 	ctx  context.Context
 	end  func(error) error
 }
 
-func (r *sqlServerRows) Next(row []driver.Value) error {
+func (r *resultRows) Next(row []driver.Value) error {
 	err := r.Rows.Next(row)
 	if err == io.EOF { // the end of the rows
 		return err
@@ -208,7 +208,7 @@ func (r *sqlServerRows) Next(row []driver.Value) error {
 // Close reads the response to its end. QueryRow closes the rows after the first,
 // and the driver's Close would then cancel a statement whose response is not
 // complete, and lose an error that comes last.
-func (r *sqlServerRows) Close() error {
+func (r *resultRows) Close() error {
 	row := make([]driver.Value, len(r.Columns()))
 	var err error
 	for err == nil {

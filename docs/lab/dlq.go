@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+func dlqVerb() verb {
+	return verb{
+		name:    "dlq",
+		args:    "list|show|replay|drop [ID]",
+		summary: "shows the events that final could not handle, and replays them",
+		about: `  go tool lab dlq list          lists the dead letters of CommandsService
+  go tool lab dlq show ID       shows one, with its headers and its body
+  go tool lab dlq replay ID     puts it back into the service's queue; all: every one
+  go tool lab dlq drop ID       deletes it
+
+The broker is the one at RABBITMQ_URL (amqp://localhost:5672/), the service's queue
+COMMANDS_QUEUE (commands.platforms). This is cmd/dlq in final.`,
+		run: func(ctx context.Context, l *lab, args []string) error {
+			command := exec.CommandContext(ctx, "go", append([]string{"run", "./cmd/dlq"}, args...)...)
+			command.Dir = filepath.Join(l.root, "final")
+			command.Env = append(os.Environ(), "GOWORK=off")
+			command.Stdout, command.Stderr = l.out, l.err
+			if command.Run() != nil {
+				return errReported
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"os"
+	"strings"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/bus"
+)
+
+// rig is a service's queue and its dead letters on a real broker.
+type rig struct {
+	url, queue string
+	channel    *amqp.Channel
+}
+
+// newRig returns a rig with these dead letters, each with its body as its id.
+func newRig(t *testing.T, letters ...string) rig {
+	t.Helper()
+	r := rig{url: os.Getenv("RABBITMQ_URL"), queue: "dlq-" + rand.Text()}
+	if r.url == "" {
+		t.Skip("RABBITMQ_URL is not set: go tool lab test starts a broker")
+	}
+	connection, err := bus.Dial(context.Background(), r.url, bus.BrokerTimeout)
+	require.NoError(t, err)
+	t.Cleanup(func() { connection.Close() })
+	r.channel, err = connection.Channel()
+	require.NoError(t, err)
+	require.NoError(t, r.channel.Confirm(false))
+	for _, queue := range []string{r.queue, r.queue + ".dead"} {
+		_, err := r.channel.QueueDeclare(queue, true, false, false, false, amqp.Table{"x-queue-type": "quorum"})
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			_, err := r.channel.QueueDelete(queue, false, false, false)
+			assert.NoError(t, err)
+		})
+	}
+	for _, body := range letters {
+		confirmation, err := r.channel.PublishWithDeferredConfirm("", r.queue+".dead", false, false, amqp.Publishing{
+			MessageId: body, Type: "Platform_Published", ContentType: "application/json", Body: []byte(body),
+			Headers: amqp.Table{"traceparent": "00-x", bus.ErrorHeader: "no\nJSON", bus.AttemptsHeader: int32(4)}})
+		require.NoError(t, err)
+		require.True(t, confirmation.Wait())
+	}
+	return r
+}
+
+// dlq runs the command and returns what it printed.
+func (r rig) dlq(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out strings.Builder
+	err := run(t.Context(), args, func(name string) (string, bool) {
+		value, ok := map[string]string{"RABBITMQ_URL": r.url, "COMMANDS_QUEUE": r.queue}[name]
+		return value, ok
+	}, &out)
+	return out.String(), err
+}
+
+// dead returns the ids that are listed.
+func (r rig) dead(t *testing.T) []string {
+	t.Helper()
+	out, err := r.dlq(t, "list")
+	require.NoError(t, err)
+	var ids []string
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	for _, line := range lines[1 : len(lines)-1] {
+		ids = append(ids, strings.Fields(line)[0])
+	}
+	return ids
+}
+
+func TestDeadLetters(t *testing.T) {
+	t.Run("are listed in order, as often as one likes", func(t *testing.T) {
+		r := newRig(t, "a", "b", "c")
+		for range 3 {
+			require.Equal(t, []string{"a", "b", "c"}, r.dead(t))
+		}
+		out, err := r.dlq(t, "list")
+		require.NoError(t, err)
+		assert.Contains(t, out, `"no\nJSON"`)
+		assert.Contains(t, out, "3 dead letters of "+r.queue)
+	})
+
+	t.Run("are shown whole", func(t *testing.T) {
+		r := newRig(t, "a", "b")
+		out, err := r.dlq(t, "show", "b")
+		require.NoError(t, err)
+		for _, part := range []string{"id: b\n", "type: Platform_Published\n", "header traceparent: 00-x\n", "header x-attempts: 4\n", "\n\nb\n"} {
+			assert.Contains(t, out, part)
+		}
+		require.Equal(t, []string{"a", "b"}, r.dead(t))
+	})
+
+	t.Run("are replayed as they were", func(t *testing.T) {
+		r := newRig(t, "a", "b", "c")
+		_, err := r.dlq(t, "replay", "b")
+		require.NoError(t, err)
+		require.Equal(t, []string{"a", "c"}, r.dead(t))
+		d, ok, err := r.channel.Get(r.queue, true)
+		require.NoError(t, err)
+		require.True(t, ok)
+		assert.Equal(t, "b", string(d.Body))
+		assert.Equal(t, []any{"b", "Platform_Published", "application/json", uint8(amqp.Persistent)},
+			[]any{d.MessageId, d.Type, d.ContentType, d.DeliveryMode})
+		assert.Equal(t, "00-x", d.Headers["traceparent"])
+		assert.NotContains(t, d.Headers, bus.AttemptsHeader, "they are counted from the start")
+		assert.NotContains(t, d.Headers, bus.ErrorHeader)
+
+		out, err := r.dlq(t, "replay", "all")
+		require.NoError(t, err)
+		assert.Equal(t, "2 replayed\n", out)
+		require.Empty(t, r.dead(t))
+	})
+
+	t.Run("stay when the service's queue is away", func(t *testing.T) {
+		r := newRig(t, "a")
+		_, err := r.channel.QueueDelete(r.queue, false, false, false)
+		require.NoError(t, err)
+		_, err = r.dlq(t, "replay", "a")
+		require.ErrorContains(t, err, "no queue "+r.queue)
+		require.Equal(t, []string{"a"}, r.dead(t))
+	})
+
+	t.Run("are dropped one by one", func(t *testing.T) {
+		r := newRig(t, "a", "b")
+		_, err := r.dlq(t, "drop", "a")
+		require.NoError(t, err)
+		require.Equal(t, []string{"b"}, r.dead(t))
+		_, err = r.dlq(t, "drop", "a")
+		require.ErrorContains(t, err, "no dead letter a")
+	})
+
+	t.Run("need a command", func(t *testing.T) {
+		for _, args := range [][]string{nil, {"lst"}, {"show"}, {"drop"}, {"list", "x"}, {"drop", "all"}} {
+			_, err := rig{}.dlq(t, args...)
+			require.ErrorContains(t, err, "usage")
+		}
+	})
+}

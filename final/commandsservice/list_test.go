@@ -1,0 +1,219 @@
+package commandsservice
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// number is an item of the lists here: 1, 2, 3 …
+type number int32
+
+func (n number) id() int32 { return int32(n) }
+
+// numbers reads the list of 1 to last.
+func numbers(last int32) readItems[number] {
+	return func(_ context.Context, after int32, limit int) ([]number, error) {
+		items := []number{}
+		for after < last && len(items) < limit {
+			after++
+			items = append(items, number(after))
+		}
+		return items, nil
+	}
+}
+
+// listHandler handles GET /list.
+func listHandler(read readItems[number]) (http.Handler, *logCapture) {
+	log, logged := captureLog()
+	routes := newRouter((&restAPI{log: log}).fail)
+	routes.handle("/list", methods{http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
+		return writeList(w, r, read)
+	}})
+	return routes, logged
+}
+
+func serveList(t testing.TB, read readItems[number]) (url string, logged *logCapture) {
+	t.Helper()
+	handler, logged := listHandler(read)
+	return serve(t, handler) + "/list", logged
+}
+
+// getBroken returns what arrives of a response that breaks off.
+func getBroken(t testing.TB, url string) string {
+	t.Helper()
+	transport := &http.Transport{DisableKeepAlives: true}
+	response, err := (&http.Client{Transport: transport}).Do(newRequest(t, "GET", url, nil))
+	require.NoError(t, err)
+	defer response.Body.Close()
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	body, err := io.ReadAll(response.Body)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	return string(body)
+}
+
+func TestListWhole(t *testing.T) {
+	for _, length := range []int32{0, 1, 2, chunkLength - 1, chunkLength, chunkLength + 1, 3 * chunkLength, 3*chunkLength + 1} {
+		t.Run(fmt.Sprintf("of %d has the bytes of encoding/json, and is read in chunks", length), func(t *testing.T) {
+			url, _ := serveList(t, func(ctx context.Context, after int32, limit int) ([]number, error) {
+				assert.LessOrEqual(t, limit, chunkLength+1)
+				return numbers(length)(ctx, after, limit)
+			})
+			all, _ := numbers(length)(t.Context(), 0, math.MaxInt32)
+			var expected bytes.Buffer
+			require.NoError(t, json.NewEncoder(&expected).Encode(all))
+			r := send(t, "GET", url, "")
+			assert.Equal(t, http.StatusOK, r.status)
+			assert.Equal(t, "application/json", r.header.Get("Content-Type"))
+			assert.Equal(t, expected.String(), r.body)
+			assert.Empty(t, r.header.Get("Link"))
+		})
+	}
+
+	t.Run("asked for with HEAD is not read to its end", func(t *testing.T) {
+		url, _ := serveList(t, numbers(math.MaxInt32))
+		r := send(t, "HEAD", url, "")
+		assert.Equal(t, http.StatusOK, r.status)
+		assert.Equal(t, "application/json", r.header.Get("Content-Type"))
+	})
+}
+
+func TestListPage(t *testing.T) {
+	url, _ := serveList(t, numbers(1002))
+	for _, row := range []struct{ query, body, next string }{
+		{"limit=1", `[1]`, "limit=1&after=1"},
+		{"limit=3&after=0", `[1,2,3]`, "limit=3&after=3"},
+		{"after=7&limit=2", `[8,9]`, "limit=2&after=9"},
+		{"limit=2&after=1000", `[1001,1002]`, ""},
+		{"limit=2&after=999", `[1000,1001]`, "limit=2&after=1001"},
+		{"limit=1000&after=1001", `[1002]`, ""},
+		{"limit=1&after=1002", `[]`, ""},
+		{"limit=1&after=2147483647", `[]`, ""},
+		{"limit=1&other=%20", `[1]`, "limit=1&after=1"},
+		{"limit=%31", `[1]`, "limit=1&after=1"},
+	} {
+		t.Run(row.query, func(t *testing.T) {
+			r := send(t, "GET", url+"?"+row.query, "")
+			requireJSON(t, r, http.StatusOK, row.body)
+			var link string
+			if row.next != "" {
+				link = `</list?` + row.next + `>; rel="next"`
+			}
+			assert.Equal(t, link, r.header.Get("Link"))
+			head := send(t, "HEAD", url+"/?"+row.query, "")
+			assert.Equal(t, link, head.header.Get("Link"), "a trailing slash and HEAD change nothing")
+		})
+	}
+
+	t.Run("the longest page", func(t *testing.T) {
+		r := send(t, "GET", url+"?limit=1000", "")
+		assert.Equal(t, 999, strings.Count(r.body, ","))
+		assert.Equal(t, `</list?limit=1000&after=1000>; rel="next"`, r.header.Get("Link"))
+	})
+}
+
+func TestListQueryRefused(t *testing.T) {
+	url, _ := serveList(t, numbers(5))
+	for _, row := range []struct {
+		query  string
+		fields []string
+	}{
+		{"limit", []string{"limit"}},
+		{"limit=", []string{"limit"}},
+		{"limit=0", []string{"limit"}},
+		{"limit=-1", []string{"limit"}},
+		{"limit=1001", []string{"limit"}},
+		{"limit=99999999999999999999", []string{"limit"}},
+		{"limit=x", []string{"limit"}},
+		{"limit=1.0", []string{"limit"}},
+		{"limit=1e1", []string{"limit"}},
+		{"limit=0x1", []string{"limit"}},
+		{"limit=+1", []string{"limit"}}, // a + is a blank here
+		{"limit=1%20", []string{"limit"}},
+		{"limit=%D9%A1", []string{"limit"}},
+		{"limit=1&limit=2", []string{"limit"}},
+		{"limit=1&after=", []string{"after"}},
+		{"limit=1&after=x", []string{"after"}},
+		{"limit=1&after=-1", []string{"after"}},
+		{"limit=1&after=2147483648", []string{"after"}},
+		{"limit=1&after=1&after=1", []string{"after"}},
+		{"limit=x&after=x", []string{"limit", "after"}},
+		{"after=1", []string{"after"}},
+		{"limit=%", nil},
+		{"limit=1;after=1", nil},
+	} {
+		t.Run(row.query, func(t *testing.T) {
+			requireProblem(t, send(t, "GET", url+"?"+row.query, ""), http.StatusBadRequest, row.fields...)
+		})
+	}
+}
+
+// TestListCutOff: a list that cannot be completed does not look complete.
+func TestListCutOff(t *testing.T) {
+	failAfter := func(last int32) readItems[number] {
+		return func(ctx context.Context, after int32, limit int) ([]number, error) {
+			if after >= last {
+				return nil, errors.New("disk on fire")
+			}
+			return numbers(math.MaxInt32)(ctx, after, limit)
+		}
+	}
+
+	t.Run("a failure at the start is a problem", func(t *testing.T) {
+		url, _ := serveList(t, failAfter(0))
+		requireProblem(t, send(t, "GET", url, ""), http.StatusInternalServerError)
+		requireProblem(t, send(t, "GET", url+"?limit=1", ""), http.StatusInternalServerError)
+	})
+
+	t.Run("a failure in the middle breaks the connection, and is logged once", func(t *testing.T) {
+		url, logged := serveList(t, failAfter(100*chunkLength))
+		body := getBroken(t, url)
+		assert.Contains(t, body, fmt.Sprint(chunkLength))
+		assert.NotContains(t, body, "]")
+		assert.NotContains(t, body, "disk")
+		require.Len(t, logged.lines(""), 1)
+		assert.Len(t, logged.lines("disk on fire"), 1)
+	})
+
+	t.Run("a client that disconnects ends it, and is no error", func(t *testing.T) {
+		noGoroutineLeft(t)
+		url, logged := serveList(t, numbers(math.MaxInt32))
+		transport := &http.Transport{DisableKeepAlives: true}
+		response, err := (&http.Client{Transport: transport}).Do(newRequest(t, "GET", url, nil))
+		require.NoError(t, err)
+		_, err = io.ReadFull(response.Body, make([]byte, 100_000))
+		require.NoError(t, err)
+		response.Body.Close()
+		eventually(t, "the end of the list", func() bool { return len(logged.lines("client disconnected")) == 1 })
+		assert.Len(t, logged.lines("level=DEBUG"), 1)
+		assert.Len(t, logged.lines(""), 1)
+	})
+}
+
+// TestListTakesTime: the server's write timeout is for a response as a whole. A
+// list that goes on arriving is not cut off by it.
+func TestListTakesTime(t *testing.T) {
+	const writeTimeout = 100 * time.Millisecond
+	handler, _ := listHandler(func(ctx context.Context, after int32, limit int) ([]number, error) {
+		<-time.After(writeTimeout / 2)
+		return numbers(5*chunkLength)(ctx, after, limit)
+	})
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.WriteTimeout = writeTimeout
+	server.Start()
+	defer server.Close()
+	r := send(t, "GET", server.URL+"/list", "")
+	assert.True(t, strings.HasSuffix(r.body, fmt.Sprintf(",%d]\n", 5*chunkLength)))
+}

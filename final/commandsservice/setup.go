@@ -1,0 +1,42 @@
+package commandsservice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// setUpTimeout bounds one attempt to set up the store.
+const setUpTimeout = 30 * time.Second
+
+// setUp makes the store ready for requests. When the database is not up yet it
+// retries until it succeeds, ctx ends or wait has passed. The error is then that
+// of the last attempt which was not cut short.
+func setUp(ctx context.Context, store commandStore, wait time.Duration, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	var pause backoff
+	var last error
+	for {
+		err := setUpOnce(ctx, store)
+		if err == nil || errors.Is(err, errForeignDatabase) {
+			return err
+		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
+		if pause.wait(ctx) != nil {
+			return fmt.Errorf("database not ready within %s (COMMANDS_DATABASE_WAIT): %w", wait, last)
+		}
+		log.Warn("database not ready, retrying", "error", last)
+	}
+}
+
+// setUpOnce is one attempt.
+func setUpOnce(ctx context.Context, store commandStore) error {
+	ctx, cancel := context.WithTimeout(ctx, setUpTimeout)
+	defer cancel()
+	return store.migrate(ctx)
+}

@@ -1,0 +1,156 @@
+package commandsservice
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// lateDatabase returns the URL of a SQLite file in a folder that is not there
+// until come is called: a database that is not up yet.
+func lateDatabase(t testing.TB) (databaseURL string, come func()) {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "later")
+	return "sqlite:" + filepath.Join(folder, "commands.db"), func() { require.NoError(t, os.Mkdir(folder, 0o700)) }
+}
+
+// startSetUp calls setUp on a new store.
+func startSetUp(t testing.TB, ctx context.Context, databaseURL string, wait time.Duration) (store commandStore, logged *logCapture, result <-chan error) {
+	t.Helper()
+	store, err := openStore(databaseURL)
+	require.NoError(t, err)
+	log, logged := captureLog()
+	ctx, cancel := context.WithCancel(ctx)
+	done, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		done <- setUp(ctx, store, wait, log)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		receive(t, "the end of setUp", ended)
+		store.close()
+	})
+	return store, logged, done
+}
+
+// failingStore is a store whose migrate is replaced.
+type failingStore struct {
+	commandStore
+	migration func(context.Context) error
+}
+
+func (s failingStore) migrate(ctx context.Context) error { return s.migration(ctx) }
+
+func TestSetUp(t *testing.T) {
+	t.Run("is safe when several start at once", func(t *testing.T) {
+		url := "sqlite:" + filepath.Join(t.TempDir(), "commands.db")
+		var results []<-chan error
+		var store commandStore
+		for range 6 {
+			var result <-chan error
+			store, _, result = startSetUp(t, t.Context(), url, patience)
+			results = append(results, result)
+		}
+		for _, result := range results {
+			require.NoError(t, receive(t, "the result", result))
+		}
+		requirePlatforms(t, store, 0)
+	})
+
+	t.Run("retries until the database comes, and logs each attempt", func(t *testing.T) {
+		url, come := lateDatabase(t)
+		store, logged, result := startSetUp(t, t.Context(), url, patience)
+		eventually(t, "two attempts in the log", func() bool { return len(logged.lines("database not ready")) >= 2 })
+		assert.Contains(t, logged.lines("")[0], "unable to open database file")
+		assert.Empty(t, result)
+		come()
+		require.NoError(t, receive(t, "the result", result))
+		requirePlatforms(t, store, 0)
+	})
+
+	t.Run("gives up with the reason and the setting", func(t *testing.T) {
+		url, _ := lateDatabase(t)
+		_, _, result := startSetUp(t, t.Context(), url, 10*time.Millisecond)
+		err := receive(t, "the result", result)
+		require.ErrorContains(t, err, "COMMANDS_DATABASE_WAIT")
+		assert.ErrorContains(t, err, "10ms")
+		assert.ErrorContains(t, err, "unable to open database file")
+	})
+
+	t.Run("gives up with the reason, not with the timeout", func(t *testing.T) {
+		attempts := 0
+		store := failingStore{memoryStore(t), func(ctx context.Context) error {
+			if attempts++; attempts == 1 {
+				return errors.New("login failed")
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}}
+		log, _ := captureLog()
+		err := setUp(t.Context(), store, 2*firstPause, log)
+		require.ErrorContains(t, err, "COMMANDS_DATABASE_WAIT")
+		assert.ErrorContains(t, err, "login failed")
+	})
+
+	t.Run("does not retry with a file that is not the service's", func(t *testing.T) {
+		attempts := 0
+		store := failingStore{memoryStore(t), func(context.Context) error { attempts++; return errForeignDatabase }}
+		log, _ := captureLog()
+		require.ErrorIs(t, setUp(t.Context(), store, patience, log), errForeignDatabase)
+		assert.Equal(t, 1, attempts)
+	})
+
+	t.Run("ends with its context", func(t *testing.T) {
+		url, _ := lateDatabase(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		_, logged, result := startSetUp(t, ctx, url, time.Hour)
+		eventually(t, "an attempt", func() bool { return len(logged.lines("database not ready")) > 0 })
+		cancel()
+		assert.Error(t, receive(t, "the result", result))
+	})
+}
+
+// TestRunWaitsForTheDatabase: meanwhile the service is alive, and not ready.
+func TestRunWaitsForTheDatabase(t *testing.T) {
+	t.Run("until it comes", func(t *testing.T) {
+		cfg := testConfig(t)
+		var come func()
+		cfg.DatabaseURL, come = lateDatabase(t)
+		service := startService(t, cfg)
+		eventually(t, "an attempt", func() bool { return len(service.log.lines("database not ready")) > 0 })
+		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/livez", "").status)
+		assert.Equal(t, http.StatusServiceUnavailable, send(t, "GET", service.url+"/readyz", "").status)
+		requireProblem(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusServiceUnavailable)
+
+		come()
+		service.waitReady(t)
+		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
+	})
+
+	t.Run("until COMMANDS_DATABASE_WAIT has passed, which is an error", func(t *testing.T) {
+		noGoroutineLeft(t)
+		cfg := testConfig(t)
+		cfg.DatabaseURL, _ = lateDatabase(t)
+		cfg.DatabaseWait = 10 * time.Millisecond
+		log, _ := captureLog()
+		require.ErrorContains(t, Run(t.Context(), cfg, log), "COMMANDS_DATABASE_WAIT")
+	})
+
+	t.Run("until it is stopped, which is no error", func(t *testing.T) {
+		noGoroutineLeft(t)
+		cfg := testConfig(t)
+		cfg.DatabaseURL, _ = lateDatabase(t)
+		service := startService(t, cfg)
+		eventually(t, "an attempt", func() bool { return len(service.log.lines("database not ready")) > 0 })
+		service.stop()
+		require.NoError(t, receive(t, "the end of Run", service.stopped))
+	})
+}

@@ -1,0 +1,239 @@
+package commandsservice
+
+import (
+	"context"
+	"database/sql"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"unicode/utf16"
+
+	"github.com/pressly/goose/v3"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"microcomm/final/internal/sqlserver"
+)
+
+// sqlServerStore keeps platforms and commands in SQL Server.
+type sqlServerStore struct {
+	db *sqlserver.DB
+}
+
+func openSQLServer(url string) (*sqlServerStore, error) {
+	db, err := sqlserver.Open(url)
+	if err != nil {
+		return nil, fmt.Errorf("COMMANDS_DATABASE_URL: %w", err)
+	}
+	return &sqlServerStore{db: db}, nil
+}
+
+func (s *sqlServerStore) migrate(ctx context.Context) error {
+	if err := s.db.Create(ctx); err != nil {
+		return err
+	}
+	// PlatformService has a table of this name too, in a database of its own.
+	var foreign bool
+	err := s.db.QueryRowContext(ctx, `SELECT CAST(IIF(OBJECT_ID(N'dbo.Platforms') IS NOT NULL
+		AND COL_LENGTH(N'dbo.Platforms', N'ExternalId') IS NULL, 1, 0) AS bit)`).Scan(&foreign)
+	if err != nil {
+		return fmt.Errorf("look for another service's tables: %w", err)
+	}
+	if foreign {
+		return errForeignDatabase
+	}
+	return runMigrations(ctx, s.db.DB, goose.DialectMSSQL, "migrations/sqlserver", goose.WithSessionLocker(sqlserver.MigrationLock{}))
+}
+
+func (s *sqlServerStore) platforms(ctx context.Context) (platforms []platform, err error) {
+	err = s.db.Read(ctx, func() error {
+		rows, err := s.db.QueryContext(ctx, `SELECT ExternalId, Name FROM dbo.Platforms ORDER BY ExternalId`)
+		if err != nil {
+			return fmt.Errorf("list platforms: %w", err)
+		}
+		platforms, err = scanPlatforms(rows)
+		return err
+	})
+	return platforms, err
+}
+
+func (s *sqlServerStore) platform(ctx context.Context, externalID int32) (found platform, err error) {
+	err = s.db.Read(ctx, func() error {
+		row := s.db.QueryRowContext(ctx, `SELECT Name FROM dbo.Platforms WHERE ExternalId = @id`, sql.Named("id", externalID))
+		found, err = scanPlatform(row, externalID)
+		return err
+	})
+	return found, err
+}
+
+// addPlatform locks the place of the ExternalId until the row is there, so that
+// of several callers one inserts it. See upsertPlatforms for the hints.
+func (s *sqlServerStore) addPlatform(ctx context.Context, p platform) (bool, error) {
+	var count int64
+	err := s.db.Write(func() error {
+		result, err := s.db.ExecContext(ctx, `
+			INSERT dbo.Platforms (ExternalId, Name)
+			SELECT @id, @name
+			WHERE NOT EXISTS (SELECT 1 FROM dbo.Platforms WITH (UPDLOCK, SERIALIZABLE) WHERE ExternalId = @id)`,
+			sql.Named("id", p.ExternalID), sql.Named("name", p.Name))
+		if err != nil {
+			return fmt.Errorf("add platform %d: %w", p.ExternalID, err)
+		}
+		count, err = result.RowsAffected()
+		return err
+	})
+	return count == 1, err
+}
+
+// sqlServerUpsert is an UPDATE of what is there and an INSERT of what is not.
+// MERGE in one statement is no safer: without hints it too lets two sessions
+// insert the same key.
+//
+//   - The application lock lets one upsert at a time run, from whichever replica:
+//     two that lock the same rows in another order would be a deadlock.
+//     https://learn.microsoft.com/sql/relational-databases/system-stored-procedures/sp-getapplock-transact-sql
+//   - UPDLOCK and SERIALIZABLE keep a row that is not there from being inserted
+//     by others (addPlatform) between the look and the INSERT.
+//     https://learn.microsoft.com/sql/t-sql/queries/hints-transact-sql-table
+//   - The rows come as one JSON parameter: the text of the statement, and so its
+//     plan, is the same for any number of them. A name is the hexadecimal form of its
+//     UTF-16 bytes, which no rule of JSON, a code page or NUL can change.
+//     https://learn.microsoft.com/sql/t-sql/functions/openjson-transact-sql
+//     https://learn.microsoft.com/sql/t-sql/functions/cast-and-convert-transact-sql#binary-styles
+//   - Names are compared byte by byte. DATALENGTH, because = ignores blanks at the end.
+const sqlServerUpsert = `
+	SET NOCOUNT ON;
+	DECLARE @result int, @stored int;
+	EXEC @result = sp_getapplock @Resource = N'microcomm upsert', @LockMode = 'Exclusive',
+		@LockOwner = 'Transaction', @LockTimeout = 10000;
+	IF @result < 0
+	BEGIN
+		RAISERROR (N'another upsert takes too long', 17, 1); -- severity 17: a later call may succeed
+		RETURN;
+	END;
+
+	DECLARE @rows TABLE (ExternalId int NOT NULL PRIMARY KEY, Name nvarchar(max) NOT NULL);
+	INSERT @rows (ExternalId, Name)
+	SELECT ExternalId, CAST(CONVERT(varbinary(max), Name, 2) AS nvarchar(max))
+	FROM OPENJSON(@json) WITH (ExternalId int '$.id', Name varchar(max) '$.name');
+
+	UPDATE p SET Name = r.Name
+	FROM dbo.Platforms AS p WITH (UPDLOCK, SERIALIZABLE) JOIN @rows AS r ON r.ExternalId = p.ExternalId
+	WHERE DATALENGTH(p.Name) <> DATALENGTH(r.Name) OR p.Name <> r.Name COLLATE Latin1_General_100_BIN2;
+	SET @stored = @@ROWCOUNT;
+
+	INSERT dbo.Platforms (ExternalId, Name)
+	SELECT r.ExternalId, r.Name
+	FROM @rows AS r
+	WHERE NOT EXISTS (SELECT 1 FROM dbo.Platforms AS p WITH (UPDLOCK, SERIALIZABLE) WHERE p.ExternalId = r.ExternalId);
+	SELECT @stored + @@ROWCOUNT;`
+
+func (s *sqlServerStore) upsertPlatforms(ctx context.Context, platforms []platform) (stored int, err error) {
+	rows, err := upsertJSON(lastOfEach(platforms))
+	if err != nil {
+		return 0, err
+	}
+	err = s.db.Write(func() error {
+		tx, err := s.db.BeginTx(ctx, nil)
+		if err != nil {
+			return fmt.Errorf("upsert platforms: %w", err)
+		}
+		defer tx.Rollback() // does nothing after Commit
+		if err := tx.QueryRowContext(ctx, sqlServerUpsert, sql.Named("json", rows)).Scan(&stored); err != nil {
+			return fmt.Errorf("upsert platforms: %w", err)
+		}
+		if err := tx.Commit(); err != nil {
+			return fmt.Errorf("upsert platforms: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return stored, nil
+}
+
+// upsertJSON returns the parameter of sqlServerUpsert.
+func upsertJSON(platforms []platform) (string, error) {
+	type row struct {
+		ID   int32  `json:"id"`
+		Name string `json:"name"`
+	}
+	rows := make([]row, 0, len(platforms))
+	for _, p := range platforms {
+		var name []byte
+		for _, unit := range utf16.Encode([]rune(p.Name)) {
+			name = binary.LittleEndian.AppendUint16(name, unit)
+		}
+		rows = append(rows, row{p.ExternalID, hex.EncodeToString(name)})
+	}
+	text, err := json.Marshal(rows)
+	return string(text), err
+}
+
+func (s *sqlServerStore) commands(ctx context.Context, platformID int32) (commands []command, err error) {
+	if _, err := s.platform(ctx, platformID); err != nil {
+		return nil, err
+	}
+	err = s.db.Read(ctx, func() error {
+		rows, err := s.db.QueryContext(ctx, `
+			SELECT c.Id, c.HowTo, c.CommandLine
+			FROM dbo.Commands AS c JOIN dbo.Platforms AS p ON p.Id = c.PlatformId
+			WHERE p.ExternalId = @platform ORDER BY c.Id`, sql.Named("platform", platformID))
+		if err != nil {
+			return fmt.Errorf("list commands of platform %d: %w", platformID, err)
+		}
+		commands, err = scanCommands(rows, platformID)
+		return err
+	})
+	return commands, err
+}
+
+func (s *sqlServerStore) command(ctx context.Context, platformID, commandID int32) (found command, err error) {
+	if _, err := s.platform(ctx, platformID); err != nil {
+		return command{}, err
+	}
+	err = s.db.Read(ctx, func() error {
+		row := s.db.QueryRowContext(ctx, `
+			SELECT c.HowTo, c.CommandLine
+			FROM dbo.Commands AS c JOIN dbo.Platforms AS p ON p.Id = c.PlatformId
+			WHERE p.ExternalId = @platform AND c.Id = @command`,
+			sql.Named("platform", platformID), sql.Named("command", commandID))
+		found, err = scanCommand(row, platformID, commandID)
+		return err
+	})
+	return found, err
+}
+
+// createCommand inserts and selects in one statement, which returns the new id:
+// the driver has no LastInsertId.
+func (s *sqlServerStore) createCommand(ctx context.Context, c command) (created command, err error) {
+	err = s.db.Write(func() error {
+		row := s.db.QueryRowContext(ctx, `
+			INSERT dbo.Commands (HowTo, CommandLine, PlatformId) OUTPUT inserted.Id
+			SELECT @howTo, @commandLine, Id FROM dbo.Platforms WHERE ExternalId = @platform`,
+			sql.Named("howTo", c.HowTo), sql.Named("commandLine", c.CommandLine), sql.Named("platform", c.PlatformID))
+		created, err = scanCreated(row, c)
+		return err
+	})
+	return created, err
+}
+
+// ping finds a database that does not respond, and one whose tables are gone.
+func (s *sqlServerStore) ping(ctx context.Context) error {
+	return s.db.Read(ctx, func() error {
+		var any bool
+		err := s.db.QueryRowContext(ctx, `SELECT CAST(IIF(EXISTS (SELECT 1 FROM dbo.Platforms), 1, 0) AS bit)`).Scan(&any)
+		if err != nil {
+			return fmt.Errorf("query platforms: %w", err)
+		}
+		return nil
+	})
+}
+
+func (s *sqlServerStore) collectors() []prometheus.Collector {
+	return []prometheus.Collector{collectors.NewDBStatsCollector(s.db.DB, "commands")}
+}
+
+func (s *sqlServerStore) close() error { return s.db.Close() }

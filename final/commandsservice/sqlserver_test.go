@@ -1,0 +1,87 @@
+package commandsservice
+
+import (
+	"crypto/rand"
+	"database/sql"
+	"net/url"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestSQLServer(t *testing.T) {
+	sqlServerURL(t) // or skip all of it
+
+	testStore(t, func(t testing.TB) commandStore { return openTestStore(t, sqlServerURL(t)) })
+
+	t.Run("migrate creates the database, once, however many do so at a time", func(t *testing.T) {
+		url := sqlServerURL(t)
+		stores := make([]commandStore, 6)
+		for i := range stores {
+			var err error
+			stores[i], err = openStore(url)
+			require.NoError(t, err)
+			defer stores[i].close()
+		}
+		log, _ := captureLog()
+		inParallel(t, len(stores), func(i int) error { return setUp(t.Context(), stores[i], patience, log) })
+		require.NoError(t, stores[0].migrate(t.Context()), "and once more")
+		inParallel(t, len(stores), func(i int) error {
+			_, err := stores[i].upsertPlatforms(t.Context(), numbered(1, 2000))
+			return err
+		})
+		platforms, err := stores[0].platforms(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, numbered(1, 2000), platforms)
+	})
+
+	t.Run("PlatformService's database is refused", func(t *testing.T) {
+		store, err := openSQLServer(sqlServerURL(t))
+		require.NoError(t, err)
+		defer store.close()
+		require.NoError(t, store.db.Create(t.Context()))
+		_, err = store.db.Exec(`CREATE TABLE dbo.Platforms (Id int NOT NULL, Name nvarchar(max) NOT NULL, Publisher nvarchar(max) NOT NULL)`)
+		require.NoError(t, err)
+		require.ErrorIs(t, store.migrate(t.Context()), errForeignDatabase)
+	})
+}
+
+// TestUpsertJSON: the parameter is ASCII, whatever the names are.
+func TestUpsertJSON(t *testing.T) {
+	text, err := upsertJSON([]platform{{ExternalID: 4, Name: "a\x00\""}, {ExternalID: 5, Name: "é😀"}})
+	require.NoError(t, err)
+	assert.Equal(t, `[{"id":4,"name":"610000002200"},{"id":5,"name":"e9003dd800de"}]`, text)
+}
+
+// sqlServerURL returns the URL of a database on the server that SQLSERVER_URL
+// names. The database is not there yet; it is dropped when the test ends.
+func sqlServerURL(t testing.TB) string {
+	t.Helper()
+	server := os.Getenv("SQLSERVER_URL")
+	if server == "" {
+		t.Skip("SQLSERVER_URL is not set: it names a server, sqlserver://sa:PASSWORD@localhost:1433")
+	}
+	u, err := url.Parse(server)
+	require.NoError(t, err)
+	name := "microcomm test " + rand.Text()
+	query := u.Query()
+	query.Set("database", "master")
+	u.RawQuery = query.Encode()
+	master, err := sql.Open("sqlserver", u.String())
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		defer master.Close()
+		_, err := master.Exec(`
+			IF DB_ID(N'` + name + `') IS NOT NULL
+			BEGIN
+				ALTER DATABASE [` + name + `] SET SINGLE_USER WITH ROLLBACK IMMEDIATE;
+				DROP DATABASE [` + name + `];
+			END`)
+		assert.NoError(t, err)
+	})
+	query.Set("database", name)
+	u.RawQuery = query.Encode()
+	return u.String()
+}

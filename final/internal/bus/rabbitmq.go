@@ -1,0 +1,140 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// BrokerTimeout bounds each step of a connection to the broker but the
+// handshake: connect, write, close. RabbitMQ takes 3 seconds to refuse a wrong
+// password, on purpose.
+const (
+	BrokerTimeout    = 3 * time.Second
+	handshakeTimeout = 5 * time.Second
+)
+
+// Headers that say what became of a message that could not be handled.
+const (
+	ErrorHeader    = "x-error"    // why it is with the dead letters
+	AttemptsHeader = "x-attempts" // how often it was handled, and delivered again later
+)
+
+// DeadQueue returns the name of the queue that holds the dead letters of queue.
+func DeadQueue(queue string) string { return queue + ".dead" }
+
+// DeclareExchange creates the durable fanout exchange if it does not exist.
+// Whoever starts first does it, with the same arguments: the broker refuses others.
+func DeclareExchange(channel *amqp.Channel, name string) error {
+	const durable, autoDelete, internal, noWait = true, false, false, false
+	err := channel.ExchangeDeclare(name, amqp.ExchangeFanout, durable, autoDelete, internal, noWait, nil)
+	return Explain(err, "declare exchange "+name, "choose another name (RABBITMQ_EXCHANGE) or delete that exchange")
+}
+
+// Explain wraps what the broker says about a declaration. When something of
+// that name exists with other arguments, the error says what to do.
+func Explain(err error, doing, advice string) error {
+	var refused *amqp.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &refused) && refused.Code == amqp.PreconditionFailed:
+		return fmt.Errorf("%s: it exists with other arguments: %s: %w", doing, advice, err)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// Resend returns the message of a delivery for being published again: as it
+// was, without the headers that say what became of it, and with those in added.
+func Resend(d amqp.Delivery, added amqp.Table) amqp.Publishing {
+	headers := maps.Clone(d.Headers)
+	maps.DeleteFunc(headers, func(name string, _ any) bool {
+		return name == ErrorHeader || name == AttemptsHeader || name == "x-delivery-count" || name == "x-death" ||
+			strings.HasPrefix(name, "x-first-death-") || strings.HasPrefix(name, "x-last-death-")
+	})
+	if headers == nil {
+		headers = amqp.Table{}
+	}
+	maps.Copy(headers, added)
+	return amqp.Publishing{ // but Expiration and UserId, which bind the publisher
+		Headers:         headers,
+		ContentType:     d.ContentType,
+		ContentEncoding: d.ContentEncoding,
+		DeliveryMode:    amqp.Persistent,
+		Priority:        d.Priority,
+		CorrelationId:   d.CorrelationId,
+		ReplyTo:         d.ReplyTo,
+		MessageId:       d.MessageId,
+		Timestamp:       d.Timestamp,
+		Type:            d.Type,
+		AppId:           d.AppId,
+		Body:            d.Body,
+	}
+}
+
+// Dial connects to url. When ctx ends, the connection has linger left, in which
+// to finish and close. A broker that stops responding is detected by its missing
+// heartbeats, after some 15 seconds.
+func Dial(ctx context.Context, url string, linger time.Duration) (*amqp.Connection, error) {
+	var conn *brokerConn
+	connection, err := amqp.DialConfig(url, amqp.Config{
+		Locale: "en_US",
+		Dial: func(network, address string) (net.Conn, error) {
+			tcp, err := (&net.Dialer{Timeout: BrokerTimeout}).DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			// For the handshake. The library clears the deadline afterwards.
+			if err := tcp.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+				return nil, err
+			}
+			conn = &brokerConn{Conn: tcp}
+			conn.release = context.AfterFunc(ctx, func() { _ = tcp.SetDeadline(time.Now().Add(linger)) })
+			return conn, nil
+		},
+	})
+	if err != nil && conn != nil && conn.timedOut.Load() { // the library would say "password not allowed"
+		return nil, fmt.Errorf("connect to broker: handshake timed out after %s", handshakeTimeout)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("connect to broker: %w", err)
+	}
+	return connection, nil
+}
+
+// brokerConn is a connection whose every write has a deadline: the library's
+// calls take a context and ignore it, so a broker that stops reading would
+// block them for ever.
+type brokerConn struct {
+	net.Conn
+	release  func() bool // forgets the context
+	timedOut atomic.Bool
+}
+
+func (c *brokerConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.timedOut.Store(true)
+	}
+	return n, err
+}
+
+func (c *brokerConn) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(BrokerTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *brokerConn) Close() error {
+	c.release()
+	return c.Conn.Close()
+}

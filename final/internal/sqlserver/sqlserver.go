@@ -1,0 +1,196 @@
+// Package sqlserver opens SQL Server databases as every service needs them:
+// created if missing, with calls that end with their context, a bounded pool, and
+// errors that say whether a retry may help.
+package sqlserver
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	mssql "github.com/microsoft/go-mssqldb"
+	"github.com/microsoft/go-mssqldb/msdsn"
+)
+
+// maxConnections is how many connections are opened, and kept while idle. By
+// default database/sql keeps two: under load it would close the others after
+// each request and log in again, which takes far longer than the request.
+const maxConnections = 32
+
+// maxIdleTime is how long an idle connection is kept.
+const maxIdleTime = 5 * time.Minute
+
+// unlockTimeout bounds the release of the migration lock. After that the
+// connection is closed, and SQL Server releases the lock itself.
+const unlockTimeout = 2 * time.Second
+
+// Error numbers of SQL Server, from
+// https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-events-and-errors
+const (
+	databaseExists     = 1801
+	cannotOpenDatabase = 4060 // it is missing, or this login has no access
+	duplicateKey       = 2627 // of a constraint
+	duplicateIndexKey  = 2601
+)
+
+// DB is a database on a SQL Server.
+type DB struct {
+	*sql.DB
+	config msdsn.Config
+}
+
+// IsURL reports whether url is a sqlserver:// URL or an ADO.NET connection
+// string: one that names a server, under any of the keys for it.
+func IsURL(url string) bool {
+	if strings.HasPrefix(url, "sqlserver://") {
+		return true
+	}
+	firstKey, _, found := strings.Cut(url, "=")
+	if !found || strings.Contains(firstKey, ":") {
+		return false // no key has a colon: it is some other URL
+	}
+	config, _ := msdsn.Parse(url) // its error is that of Open
+	_, ok := config.Parameters[msdsn.Server]
+	return ok
+}
+
+// Open returns the database that url names. It connects to nothing yet. The
+// error does not show the url, which may hold a password.
+func Open(url string) (*DB, error) {
+	config, err := msdsn.Parse(url)
+	if err != nil {
+		return nil, errors.New("not a SQL Server URL or connection string that can be read")
+	}
+	if config.Database == "" {
+		return nil, errors.New("the SQL Server database is not named (database=… or Initial Catalog=…)")
+	}
+	db := sql.OpenDB(newConnector(config))
+	db.SetMaxOpenConns(maxConnections)
+	db.SetMaxIdleConns(maxConnections)
+	db.SetConnMaxIdleTime(maxIdleTime)
+	return &DB{DB: db, config: config}, nil
+}
+
+// Create creates the database if it is missing. It does so through master,
+// which needs a login that may. A login that may not finds a database that was
+// created for it.
+func (db *DB) Create(ctx context.Context) error {
+	err := db.PingContext(ctx)
+	if err == nil {
+		return nil
+	}
+	if !isError(err, cannotOpenDatabase) {
+		return fmt.Errorf("database %s: %w", db.config.Database, err)
+	}
+	config := db.config
+	config.Database = "master"
+	master := sql.OpenDB(newConnector(config))
+	defer master.Close()
+	// A name cannot be a parameter of CREATE DATABASE; QUOTENAME makes it one identifier.
+	_, err = master.ExecContext(ctx, `
+		IF DB_ID(@name) IS NULL
+		BEGIN
+			DECLARE @create nvarchar(300) = N'CREATE DATABASE ' + QUOTENAME(@name);
+			EXEC (@create);
+		END`, sql.Named("name", db.config.Database))
+	if err != nil && !isError(err, databaseExists) { // another replica has created it
+		return fmt.Errorf("create database %s: %w", db.config.Database, err)
+	}
+	return nil
+}
+
+// MigrationLock lets one process at a time migrate: it is goose's SessionLocker.
+// The lock belongs to the session: SQL Server releases it when the process dies.
+type MigrationLock struct{}
+
+// SessionLock waits 10 s for the lock.
+func (MigrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, `
+		DECLARE @result int;
+		EXEC @result = sp_getapplock @Resource = N'microcomm migrations', @LockMode = 'Exclusive',
+			@LockOwner = 'Session', @LockTimeout = 10000;
+		IF @result < 0 THROW 50000, N'another process holds the migration lock', 1;`)
+	if err != nil {
+		return fmt.Errorf("lock migrations: %w", err)
+	}
+	return nil
+}
+
+// SessionUnlock gets a context without a deadline from goose.
+func (MigrationLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, unlockTimeout)
+	defer cancel()
+	_, err := conn.ExecContext(ctx, `
+		EXEC sp_releaseapplock @Resource = N'microcomm migrations', @LockOwner = 'Session';`)
+	if err != nil {
+		return fmt.Errorf("unlock migrations: %w", err)
+	}
+	return nil
+}
+
+// Read calls do, which changes nothing in the database, and once more if it
+// loses its connection. database/sql retries only what it could not send.
+func (db *DB) Read(ctx context.Context, do func() error) error {
+	err := db.Write(do)
+	if errors.Is(err, errConnectionLost) && ctx.Err() == nil {
+		err = do()
+	}
+	return err
+}
+
+// Write calls do once: what lost its connection may have been stored. Then it
+// closes the idle connections: after a restart of the server they are all dead.
+func (db *DB) Write(do func() error) error {
+	err := do()
+	if errors.Is(err, errConnectionLost) {
+		db.SetMaxIdleConns(0)
+		db.SetMaxIdleConns(maxConnections)
+	}
+	return err
+}
+
+// Duplicate reports whether a key or a unique index has refused a row.
+func Duplicate(err error) bool { return isError(err, duplicateKey, duplicateIndexKey) }
+
+// isError reports whether err has one of numbers. SQL Server can send several
+// errors for one request: for a missing database it sends 4060 and then 18456,
+// login failed. The driver shows the last.
+func isError(err error, numbers ...int32) bool {
+	return slices.ContainsFunc(sentErrors(err), func(e mssql.Error) bool {
+		return slices.Contains(numbers, e.Number)
+	})
+}
+
+// sentErrors returns the errors that SQL Server sent.
+func sentErrors(err error) []mssql.Error {
+	var last mssql.Error
+	if !errors.As(err, &last) {
+		return nil
+	}
+	return append(last.All, last)
+}
+
+// Unavailable reports whether err means that the database cannot serve now, and
+// that the same request may succeed later. A login that fails is among these:
+// after the start, the settings are known to be right.
+func Unavailable(err error) bool {
+	if errors.Is(err, errNoConnection) || errors.Is(err, errConnectionLost) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	// From severity 17 on the request is not at fault: out of memory, locks or
+	// disk space (701, 1101, 1105, 1204, 8645, 9002 and others), or worse. See
+	// https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-error-severities
+	isSevere := func(e mssql.Error) bool { return e.Class >= 17 }
+	return slices.ContainsFunc(sentErrors(err), isSevere) || isError(err,
+		1205, // deadlock victim
+		1222, // lock request timed out
+		3960, // update conflict under snapshot isolation
+		6005, // shutdown in progress
+		// Azure SQL is busy or moves the database. From the errors that .NET retries:
+		// https://learn.microsoft.com/dotnet/api/microsoft.data.sqlclient.sqlconfigurableretryfactory.baselinetransienterrors
+		10928, 10929, 40143, 40197, 40501, 40540, 40613, 49918, 49919, 49920)
+}

@@ -1,0 +1,102 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+)
+
+// flushTimeout bounds how long the spans that are left hold up the stop.
+const flushTimeout = 3 * time.Second
+
+// Exporter says where spans go.
+type Exporter struct {
+	protocol string // grpc or http/protobuf; empty: nowhere
+}
+
+// ExporterFromEnv reads the OTEL_* variables that choose an exporter, as
+// https://opentelemetry.io/docs/specs/otel/protocol/exporter/ names them.
+// Without an endpoint there is none. The exporter and the SDK read the others
+// themselves (headers, certificate, sampler, resource attributes).
+func ExporterFromEnv(lookup func(string) (string, bool)) (Exporter, error) {
+	text := func(names ...string) string {
+		for _, name := range names {
+			if value, _ := lookup(name); value != "" {
+				return value
+			}
+		}
+		return ""
+	}
+	endpoint := text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+	if endpoint == "" || text("OTEL_SDK_DISABLED") == "true" || text("OTEL_TRACES_EXPORTER") == "none" {
+		return Exporter{}, nil
+	}
+	var errs []error
+	if u, err := url.Parse(endpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		errs = append(errs, errors.New("OTEL_EXPORTER_OTLP_ENDPOINT: not a URL such as http://localhost:4318"))
+	}
+	protocol := text("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+	if protocol == "" {
+		protocol = "http/protobuf"
+	}
+	if protocol != "grpc" && protocol != "http/protobuf" {
+		errs = append(errs, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL: %q is neither grpc nor http/protobuf", protocol))
+	}
+	return Exporter{protocol: protocol}, errors.Join(errs...)
+}
+
+// Start returns a provider of tracers whose spans are sent in the background,
+// under the name service unless OTEL_SERVICE_NAME says otherwise. stop sends
+// the spans that are left; it takes no longer than a few seconds.
+func (e Exporter) Start(ctx context.Context, service, version string, log *slog.Logger) (provider trace.TracerProvider, stop func(), err error) {
+	if e.protocol == "" {
+		return noop.NewTracerProvider(), func() {}, nil
+	}
+	var exporter sdktrace.SpanExporter
+	if e.protocol == "grpc" {
+		exporter, err = otlptracegrpc.New(ctx)
+	} else {
+		exporter, err = otlptracehttp.New(ctx)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("start the exporter of traces: %w", err)
+	}
+	described, err := resource.New(ctx, resource.WithAttributes(
+		attribute.String("service.name", service), attribute.String("service.version", version)), resource.WithFromEnv())
+	if err != nil {
+		return nil, nil, fmt.Errorf("read OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	}
+	sdk := sdktrace.NewTracerProvider(sdktrace.WithBatcher(loggedExporter{exporter, log}), sdktrace.WithResource(described))
+	return sdk, func() {
+		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+		defer cancel()
+		if err := sdk.Shutdown(ctx); err != nil {
+			log.Warn("spans not sent at stop", "error", err)
+		}
+	}, nil
+}
+
+// loggedExporter logs an error instead of giving it to OpenTelemetry's global
+// error handler.
+type loggedExporter struct {
+	sdktrace.SpanExporter
+	log *slog.Logger
+}
+
+func (e loggedExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	if err := e.SpanExporter.ExportSpans(ctx, spans); err != nil {
+		e.log.Warn("spans not sent", "count", len(spans), "error", err)
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package platformservice
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"time"
+)
+
+// How long a lease lasts, and how often its holder renews it and others ask for
+// it: when the holder dies, another has it after leaseTTL + leaseInterval at most.
+const (
+	leaseTTL      = 3 * time.Second
+	leaseInterval = time.Second
+	// leaseMargin is how much earlier than the database the holder takes its lease
+	// for expired: for clocks that do not run equally fast, and for what it takes to
+	// stop.
+	leaseMargin = 500 * time.Millisecond
+)
+
+// lease lets one process at a time do something, of all that use a database.
+//
+// The clocks of the processes may differ. Whether the lease has expired is
+// decided by the database, with its clock, when another asks for it. The holder
+// does not compare its clock with the database's: it counts leaseTTL from the
+// moment before it asked, by its monotonic clock, so it stops first.
+type lease struct {
+	store outboxStore
+	owner string // this process
+	log   *slog.Logger
+
+	failing bool // the last attempt to acquire was an error, which is in the log
+}
+
+func newLease(store outboxStore, log *slog.Logger) *lease {
+	return &lease{store: store, owner: rand.Text(), log: log}
+}
+
+// run calls work whenever it gets the lease, until ctx ends. It waits for work,
+// which has to return soon after ctx or held has ended. Held is not ended by
+// ctx: work may finish what it has begun.
+func (l *lease) run(ctx context.Context, work func(ctx, held context.Context)) {
+	for {
+		until, ok, _ := l.acquire(ctx)
+		if ok {
+			l.hold(ctx, until, work)
+		}
+		if pauseFor(ctx, leaseInterval) != nil {
+			return
+		}
+	}
+}
+
+// acquire asks for the lease, or renews it. Until is when it expires. The error
+// has been logged.
+func (l *lease) acquire(ctx context.Context) (until time.Time, ok bool, err error) {
+	until = time.Now().Add(leaseTTL - leaseMargin)
+	attempt, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	ok, err = l.store.acquireLease(attempt, l.owner, leaseTTL)
+	if err != nil && !l.failing && ctx.Err() == nil {
+		l.log.Warn("lease not acquired, retrying", "error", err)
+	}
+	l.failing = err != nil
+	return until, ok, err
+}
+
+// hold calls work, and renews the lease until work has returned.
+func (l *lease) hold(ctx context.Context, until time.Time, work func(ctx, held context.Context)) {
+	held, lose := context.WithCancel(context.WithoutCancel(ctx))
+	defer lose()
+	expiry := time.AfterFunc(time.Until(until), lose)
+	defer expiry.Stop()
+	worked := make(chan struct{})
+	go func() {
+		defer close(worked)
+		work(ctx, held)
+	}()
+	renewal := time.NewTicker(leaseInterval)
+	defer renewal.Stop()
+	for {
+		select {
+		case <-renewal.C:
+			until, ok, err := l.acquire(held)
+			if ok {
+				expiry.Reset(time.Until(until))
+			} else if err == nil { // another has it: the database's clock was changed
+				lose()
+			}
+		case <-held.Done():
+			l.log.Warn("lease lost")
+			<-worked
+			return
+		case <-worked:
+			l.release(held)
+			return
+		}
+	}
+}
+
+// release lets another process have the lease at once.
+func (l *lease) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, leaseInterval)
+	defer cancel()
+	if err := l.store.releaseLease(ctx, l.owner); err != nil {
+		l.log.Warn("lease not released", "error", err)
+	}
+}

@@ -1,0 +1,351 @@
+package platformservice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/bus"
+)
+
+// testPublisher is a bus whose failures a test decides. It keeps what it has
+// confirmed.
+type testPublisher struct {
+	publish func(ctx context.Context, messages []bus.Message) (confirmed int, err error) // nil: all are confirmed
+
+	mu        sync.Mutex
+	confirmed []bus.Message
+}
+
+func (p *testPublisher) Publish(ctx context.Context, messages []bus.Message) (int, error) {
+	n, err := len(messages), error(nil)
+	if p.publish != nil {
+		n, err = p.publish(ctx, messages)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.confirmed = append(p.confirmed, messages[:n]...)
+	return n, err
+}
+
+func (p *testPublisher) Close() {}
+
+// bodies returns the bodies of the messages that were confirmed.
+func (p *testPublisher) bodies() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	bodies := make([]string, len(p.confirmed))
+	for i, m := range p.confirmed {
+		bodies[i] = string(m.Body)
+	}
+	return bodies
+}
+
+// waitAll returns when all events of store have been confirmed and marked.
+func (p *testPublisher) waitAll(t *testing.T, store platformStore) {
+	t.Helper()
+	eventually(t, "all events to be published", func() bool { return len(pending(t, store)) == 0 })
+}
+
+// startTestRelay runs a relay until the test ends.
+func startTestRelay(t *testing.T, store outboxStore, publisher bus.Publisher) *relay {
+	t.Helper()
+	log, _ := captureLog()
+	return startLoggingRelay(t, store, publisher, newRelayMetrics(prometheus.NewRegistry()), log)
+}
+
+func fileStores(t *testing.T, count int) []platformStore {
+	t.Helper()
+	url := "sqlite:" + filepath.Join(t.TempDir(), "platforms.db")
+	stores := make([]platformStore, count)
+	for i := range stores {
+		stores[i] = openTestStore(t, url)
+	}
+	return stores
+}
+
+func TestRelay(t *testing.T) {
+	t.Run("publishes everything once, in order", func(t *testing.T) {
+		store, publisher := fileStores(t, 1)[0], &testPublisher{}
+		createPlatform(t, store, "before it starts")
+		relay := startTestRelay(t, store, publisher)
+		for n := range 3 * relayBatch {
+			createPlatform(t, store, fmt.Sprint(n))
+			relay.wake()
+		}
+		publisher.waitAll(t, store)
+		requireInOrder(t, store, publisher)
+	})
+
+	t.Run("a message is the event as it was stored", func(t *testing.T) {
+		store, publisher := memoryStore(t), &testPublisher{}
+		createPlatform(t, store, "x")
+		want := pending(t, store)[0].message
+		startTestRelay(t, store, publisher)
+		publisher.waitAll(t, store)
+		assert.Equal(t, []bus.Message{want}, publisher.confirmed)
+	})
+
+	t.Run("while the bus fails nothing is lost, and what it has confirmed is not sent again", func(t *testing.T) {
+		for what, failure := range map[string]error{"away": errors.New("away"), "no queue": bus.ErrNoQueue} {
+			t.Run(what, func(t *testing.T) {
+				store := memoryStore(t)
+				calls := 0
+				publisher := &testPublisher{publish: func(_ context.Context, messages []bus.Message) (int, error) {
+					if calls++; calls <= 4 { // confirms none, one, two, three
+						return min(calls-1, len(messages)), failure
+					}
+					return len(messages), nil
+				}}
+				for n := range 20 {
+					createPlatform(t, store, fmt.Sprint(n))
+				}
+				registry := prometheus.NewRegistry()
+				log, logged := captureLog()
+				startLoggingRelay(t, store, publisher, newRelayMetrics(registry), log)
+				publisher.waitAll(t, store)
+				requireInOrder(t, store, publisher)
+				result := map[bool]string{true: "returned", false: "failed"}[failure == bus.ErrNoQueue]
+				assert.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(metricsText("confirmed", 20, result, 20+19+17+14)),
+					"outbox_published_events_total"))
+				assert.Len(t, logged.lines("events not published"), 1, "once, not at each attempt")
+				assert.Len(t, logged.lines("events are published again"), 1)
+			})
+		}
+	})
+
+	t.Run("with many writers and a bus that fails at times nothing is lost", func(t *testing.T) {
+		store := fileStores(t, 1)[0]
+		calls := 0
+		publisher := &testPublisher{publish: func(_ context.Context, messages []bus.Message) (int, error) {
+			if calls++; calls%3 == 0 {
+				return len(messages) / 2, errors.New("away")
+			}
+			return len(messages), nil
+		}}
+		relay := startTestRelay(t, store, publisher)
+		const writers, each = 8, 50
+		inParallel(t, writers, func(i int) error {
+			for n := range each {
+				if _, err := store.createPlatform(t.Context(), platform{Name: fmt.Sprint(i, "/", n), Publisher: "p", Cost: "1"}); err != nil {
+					return err
+				}
+				relay.wake()
+			}
+			return nil
+		})
+		publisher.waitAll(t, store)
+		requireInOrder(t, store, publisher)
+	})
+
+	t.Run("an event that was stored and not published when the process died is published by the next", func(t *testing.T) {
+		url := "sqlite:" + filepath.Join(t.TempDir(), "platforms.db")
+		store := openTestStore(t, url)
+		dying := startTestRelay(t, store, &testPublisher{publish: func(context.Context, []bus.Message) (int, error) {
+			return 0, errors.New("away")
+		}})
+		createPlatform(t, store, "x")
+		dying.stop()
+		require.NoError(t, store.close())
+
+		store = openTestStore(t, url)
+		publisher := &testPublisher{}
+		startTestRelay(t, store, publisher)
+		publisher.waitAll(t, store)
+		requireInOrder(t, store, publisher)
+	})
+
+	t.Run("stop marks what has been confirmed", func(t *testing.T) {
+		store, publisher := memoryStore(t), &testPublisher{}
+		createPlatform(t, store, "x")
+		relay := startTestRelay(t, store, publisher)
+		eventually(t, "the event", func() bool { return len(publisher.bodies()) == 1 })
+		relay.stop()
+		assert.Empty(t, pending(t, store))
+	})
+
+	t.Run("deletes what it no longer needs", func(t *testing.T) {
+		store := memoryStore(t)
+		createPlatform(t, store, "x")
+		execSQL(t, store, `UPDATE outbox SET published_at = created_at - 7200000`, "")
+		startTestRelay(t, store, &testPublisher{})
+		eventually(t, "an empty outbox", func() bool { return countRows(t, store, "outbox") == 0 })
+	})
+}
+
+func TestRelaysOfTwoReplicas(t *testing.T) {
+	t.Run("one publishes at a time, and the other when it stops", func(t *testing.T) {
+		stores := fileStores(t, 2)
+		var publishing sync.Mutex
+		publisher := &testPublisher{publish: func(_ context.Context, messages []bus.Message) (int, error) {
+			if !publishing.TryLock() {
+				t.Error("two publish at the same time")
+				return 0, errors.New("another publishes")
+			}
+			defer publishing.Unlock()
+			return len(messages), nil
+		}}
+		relays := []*relay{startTestRelay(t, stores[0], publisher), startTestRelay(t, stores[1], publisher)}
+		create := func(n int) {
+			inParallel(t, 2, func(i int) error {
+				for range n {
+					createPlatform(t, stores[i], "x")
+					relays[i].wake()
+				}
+				return nil
+			})
+		}
+		create(100)
+		publisher.waitAll(t, stores[0])
+		relays[0].stop()
+		create(10)
+		publisher.waitAll(t, stores[0])
+		requireInOrder(t, stores[0], publisher)
+	})
+
+	t.Run("when the one that publishes dies, another takes over", func(t *testing.T) {
+		assert.Less(t, leaseTTL+leaseInterval, 5*time.Second, "which takes that long at most")
+		store, publisher := memoryStore(t), &testPublisher{}
+		createPlatform(t, store, "x")
+		held, err := store.acquireLease(t.Context(), "one that has died", leaseTTL)
+		require.NoError(t, err)
+		require.True(t, held)
+		startTestRelay(t, store, publisher)
+		publisher.waitAll(t, store)
+		requireInOrder(t, store, publisher)
+	})
+
+	t.Run("one that has lost its lease stops publishing", func(t *testing.T) {
+		for what, lose := range map[string]func(t *testing.T, store platformStore){
+			"to another": func(t *testing.T, store platformStore) {
+				execSQL(t, store, fmt.Sprintf(`UPDATE relay_lease SET owner = 'another', expires_at = %s + 50000`, sqliteNow), "")
+			},
+			"because the database is away": func(t *testing.T, store platformStore) {
+				_, err := store.(*sqliteStore).writes.Exec(`PRAGMA busy_timeout = 1`)
+				require.NoError(t, err)
+				conn, err := store.(*sqliteStore).db.Conn(t.Context())
+				require.NoError(t, err)
+				t.Cleanup(func() { conn.Close() })
+				_, err = conn.ExecContext(t.Context(), `BEGIN IMMEDIATE`)
+				require.NoError(t, err)
+			},
+		} {
+			t.Run(what, func(t *testing.T) {
+				store := fileStores(t, 1)[0]
+				publishing, stopped := make(chan struct{}), make(chan struct{})
+				var once sync.Once
+				publisher := &testPublisher{publish: func(ctx context.Context, _ []bus.Message) (int, error) {
+					once.Do(func() { close(publishing) })
+					<-ctx.Done()
+					if errors.Is(ctx.Err(), context.Canceled) { // not because the time for the batch is over
+						close(stopped)
+					}
+					return 0, ctx.Err()
+				}}
+				createPlatform(t, store, "x")
+				log, logged := captureLog()
+				relay := startLoggingRelay(t, store, publisher, newRelayMetrics(prometheus.NewRegistry()), log)
+				receive(t, "a call of Publish", publishing)
+				lose(t, store)
+				receive(t, "the end of that call", stopped)
+				relay.stop()
+				assert.Len(t, logged.lines("lease lost"), 1)
+			})
+		}
+	})
+}
+
+func TestPostDoesNotWaitForTheBus(t *testing.T) {
+	store := memoryStore(t)
+	publishing, release := make(chan struct{}, 1), make(chan struct{})
+	publisher := &testPublisher{publish: func(_ context.Context, messages []bus.Message) (int, error) {
+		select {
+		case publishing <- struct{}{}:
+		default:
+		}
+		<-release
+		return len(messages), nil
+	}}
+	relay := startTestRelay(t, store, publisher)
+	defer close(release)
+	log, _ := captureLog()
+	url := serve(t, (&restAPI{store: store, wake: relay.wake, log: log}).handler())
+	const body = `{"name":"x","publisher":"p","cost":"1"}`
+	require.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/platforms", body).status)
+	receive(t, "a call of Publish", publishing)
+	require.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/platforms", body).status)
+	assert.Empty(t, publisher.bodies())
+}
+
+func TestOutboxMetrics(t *testing.T) {
+	store := memoryStore(t)
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(newOutboxCollector(store))
+	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP outbox_oldest_event_age_seconds Age of the first event that waits; 0 without one.
+# TYPE outbox_oldest_event_age_seconds gauge
+outbox_oldest_event_age_seconds 0
+# HELP outbox_pending_events Events that wait to be published.
+# TYPE outbox_pending_events gauge
+outbox_pending_events 0
+`)))
+	createPlatform(t, store, "x")
+	createPlatform(t, store, "y")
+	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP outbox_pending_events Events that wait to be published.
+# TYPE outbox_pending_events gauge
+outbox_pending_events 2
+`), "outbox_pending_events"))
+
+	require.NoError(t, store.close())
+	count, err := testutil.GatherAndCount(registry)
+	require.NoError(t, err, "the other metrics are still there when the database is away")
+	assert.Zero(t, count)
+}
+
+// startLoggingRelay runs a relay until the test ends.
+func startLoggingRelay(t *testing.T, store outboxStore, publisher bus.Publisher, metrics *relayMetrics, log *slog.Logger) *relay {
+	t.Helper()
+	r := newRelay(store, publisher, metrics, log)
+	r.start()
+	t.Cleanup(r.stop)
+	return r
+}
+
+// requireInOrder requires that each platform of store was published once, in
+// the order of ids.
+func requireInOrder(t *testing.T, store platformStore, publisher *testPublisher) {
+	t.Helper()
+	platforms, err := store.platforms(t.Context())
+	require.NoError(t, err)
+	want := make([]string, len(platforms))
+	for i, p := range platforms {
+		body, err := encodePlatformPublished(p)
+		require.NoError(t, err)
+		want[i] = string(body)
+	}
+	require.Equal(t, want, publisher.bodies())
+}
+
+// metricsText returns outbox_published_events_total with these values.
+func metricsText(result string, value int, other string, otherValue int) string {
+	values := map[string]int{result: value, other: otherValue}
+	text := "# HELP outbox_published_events_total Events sent to the bus, by what became of them. Those that were not confirmed are sent again.\n" +
+		"# TYPE outbox_published_events_total counter\n"
+	for _, result := range []string{"confirmed", "failed", "returned"} {
+		text += fmt.Sprintf("outbox_published_events_total{result=%q} %d\n", result, values[result])
+	}
+	return text
+}

@@ -1,0 +1,61 @@
+package platformservice
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/requestid"
+)
+
+// idHandler adds the id that a log line's context carries.
+type idHandler struct{ slog.Handler }
+
+func (h idHandler) Handle(ctx context.Context, record slog.Record) error {
+	record.AddAttrs(slog.String("request_id", requestid.From(ctx)))
+	return h.Handler.Handle(ctx, record)
+}
+
+func (h idHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return idHandler{h.Handler.WithAttrs(attrs)}
+}
+
+func TestRequestID(t *testing.T) {
+	log, logged := captureLog()
+	store := memoryStore(t)
+	health := newHealth(check{name: "database", run: store.ping})
+	api := &restAPI{store: store, commands: newCommandsClient("http://127.0.0.1:1/", patience), log: slog.New(idHandler{log.Handler()})}
+	url := serve(t, requestid.Handler(health.handler(limitInFlight(1, api.handler()))))
+
+	t.Run("is in a problem, also while the service is starting", func(t *testing.T) {
+		r := send(t, "GET", url+"/api/platforms", "", requestid.Header, "a b")
+		assert.Equal(t, "a b", requireProblem(t, r, http.StatusServiceUnavailable).Instance)
+	})
+
+	health.set("ready")
+	for path, status := range map[string]int{"/nothing": 404, "/api/platforms/5": 404, "/api/platforms/x": 400} {
+		t.Run("is in the problem for "+path, func(t *testing.T) {
+			r := send(t, "GET", url+path, "")
+			id := r.header.Get(requestid.Header)
+			require.NotEmpty(t, id)
+			assert.Contains(t, r.body, `"instance":"`+id+`"`)
+			assert.Equal(t, status, r.status)
+		})
+	}
+
+	t.Run("is in every line of the log", func(t *testing.T) {
+		r := send(t, "POST", url+"/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`, requestid.Header, "my-id")
+		require.Equal(t, http.StatusCreated, r.status)
+		assert.Equal(t, "my-id", r.header.Get(requestid.Header))
+		require.NoError(t, store.close())
+		requireProblem(t, send(t, "GET", url+"/api/platforms", "", requestid.Header, "my-id"), http.StatusInternalServerError)
+		assert.NotEmpty(t, logged.lines("platform created"))
+		assert.NotEmpty(t, logged.lines("not notified"))
+		assert.NotEmpty(t, logged.lines("request failed"))
+		assert.Equal(t, logged.lines(""), logged.lines("request_id=my-id"))
+	})
+}
