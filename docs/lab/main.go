@@ -27,6 +27,7 @@ func verbs() []verb {
 		deployVerb(),
 		undeployVerb(),
 		checkVerb(),
+		benchVerb(),
 	}
 }
 
