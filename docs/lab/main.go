@@ -29,6 +29,7 @@ func verbs() []verb {
 		checkVerb(),
 		drillVerb(),
 		dlqVerb(),
+		benchVerb(),
 	}
 }
 

@@ -1,0 +1,331 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	_ "github.com/mattn/go-sqlite3" // the driver "sqlite3"
+	amqp "github.com/rabbitmq/amqp091-go"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"microcomm/final/proto"
+)
+
+// A floor is the least that a path needs, written by hand with the bare
+// libraries: no validation, no limits, no metrics, no retries.
+
+// serveFloor runs a floor until ctx ends: http FILE MODE, consume FILE, or
+// backfill FROM TO.
+func serveFloor(ctx context.Context, args []string) error {
+	switch {
+	case len(args) == 3 && args[0] == "http":
+		return httpFloor(ctx, args[1], args[2])
+	case len(args) == 2 && args[0] == "consume":
+		return consumeFloor(ctx, args[1])
+	case len(args) == 3 && args[0] == "backfill":
+		return backfillFloor(ctx, args[1], args[2])
+	}
+	return fmt.Errorf("unknown floor %v", args)
+}
+
+func openFloor(file, synchronous string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite3", "file:"+file+"?_busy_timeout=10000&_txlock=immediate&_journal_mode=WAL&_synchronous="+synchronous)
+	if err != nil {
+		return nil, err
+	}
+	_, err = db.Exec(`
+		CREATE TABLE IF NOT EXISTS platforms (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, publisher TEXT NOT NULL, cost TEXT NOT NULL);
+		CREATE TABLE IF NOT EXISTS outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, message_id TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
+			body BLOB NOT NULL, traceparent TEXT NOT NULL, tracestate TEXT NOT NULL, created_at INTEGER NOT NULL, published_at INTEGER);
+		CREATE INDEX IF NOT EXISTS outbox_pending ON outbox (id) WHERE published_at IS NULL`)
+	return db, err
+}
+
+type row struct {
+	ID        int32  `json:"id"`
+	Name      string `json:"name"`
+	Publisher string `json:"publisher"`
+	Cost      string `json:"cost"`
+}
+
+// httpFloor is PlatformService's REST API as net/http and database/sql have it.
+func httpFloor(ctx context.Context, file, synchronous string) error {
+	db, err := openFloor(file, synchronous)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	byID, err := db.Prepare(`SELECT id, name, publisher, cost FROM platforms WHERE id = ?`)
+	if err != nil {
+		return err
+	}
+	insert, err := db.Prepare(`INSERT INTO platforms (name, publisher, cost) VALUES (?, ?, ?) RETURNING id`)
+	if err != nil {
+		return err
+	}
+	event, err := db.Prepare(`INSERT INTO outbox (message_id, type, body, traceparent, tracestate, created_at) VALUES (?, 'Platform_Published', ?, '', '', ?)`)
+	if err != nil {
+		return err
+	}
+	create := func(r *http.Request) (p row, err error) {
+		if err := json.NewDecoder(r.Body).Decode(&p); err != nil {
+			return p, err
+		}
+		tx, err := db.BeginTx(r.Context(), nil)
+		if err != nil {
+			return p, err
+		}
+		defer tx.Rollback()
+		if err := tx.StmtContext(r.Context(), insert).QueryRow(p.Name, p.Publisher, p.Cost).Scan(&p.ID); err != nil {
+			return p, err
+		}
+		body, err := json.Marshal(map[string]any{"Id": p.ID, "Name": p.Name, "Event": "Platform_Published"})
+		if err != nil {
+			return p, err
+		}
+		if _, err := tx.StmtContext(r.Context(), event).Exec(rand.Text(), body, time.Now().UnixMilli()); err != nil {
+			return p, err
+		}
+		return p, tx.Commit()
+	}
+	list := func(w http.ResponseWriter, r *http.Request) error {
+		rows, err := db.QueryContext(r.Context(), `SELECT id, name, publisher, cost FROM platforms ORDER BY id`)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		encoder, separator := json.NewEncoder(w), "["
+		for rows.Next() {
+			var p row
+			if err := rows.Scan(&p.ID, &p.Name, &p.Publisher, &p.Cost); err != nil {
+				return err
+			}
+			fmt.Fprint(w, separator)
+			separator = ","
+			if err := encoder.Encode(p); err != nil {
+				return err
+			}
+		}
+		fmt.Fprint(w, "]")
+		return rows.Err()
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /api/platforms", func(w http.ResponseWriter, r *http.Request) {
+		p, err := create(r)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusCreated)
+		_ = json.NewEncoder(w).Encode(p)
+	})
+	mux.HandleFunc("GET /api/platforms/{id}", func(w http.ResponseWriter, r *http.Request) {
+		id, _ := strconv.Atoi(r.PathValue("id"))
+		var p row
+		if err := byID.QueryRowContext(r.Context(), id).Scan(&p.ID, &p.Name, &p.Publisher, &p.Cost); err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(p)
+	})
+	mux.HandleFunc("GET /api/platforms", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if err := list(w, r); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	})
+	return listenAndServe(ctx, mux)
+}
+
+func listenAndServe(ctx context.Context, handler http.Handler) error {
+	server := &http.Server{Addr: os.Getenv("FLOOR_ADDR"), Handler: handler}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// batch is how many rows the floors insert in one transaction, and prefetch.
+const batch = 256
+
+// consumeFloor consumes the queue with read-ahead: what has arrived goes into
+// one transaction, and then one ack.
+func consumeFloor(ctx context.Context, file string) error {
+	db, err := openCommands(file)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	connection, err := amqp.Dial(os.Getenv("RABBITMQ_URL"))
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	channel, err := connection.Channel()
+	if err != nil {
+		return err
+	}
+	if err := channel.Qos(batch, 0, false); err != nil {
+		return err
+	}
+	deliveries, err := channel.Consume(os.Getenv("COMMANDS_QUEUE"), "", false, false, false, false, nil)
+	if err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		var arrived []amqp.Delivery
+		select {
+		case <-ctx.Done():
+			return nil
+		case d, ok := <-deliveries:
+			if !ok {
+				return errors.New("deliveries ended")
+			}
+			arrived = append(arrived, d)
+		}
+		for waiting := true; waiting && len(arrived) < batch; {
+			select {
+			case d := <-deliveries:
+				arrived = append(arrived, d)
+			default:
+				waiting = false
+			}
+		}
+		var rows []row
+		for _, d := range arrived {
+			var event struct {
+				ID   int32 `json:"Id"`
+				Name string
+			}
+			if err := json.Unmarshal(d.Body, &event); err != nil {
+				return err
+			}
+			rows = append(rows, row{ID: event.ID, Name: event.Name})
+		}
+		if err := insertRows(ctx, db, rows); err != nil {
+			return err
+		}
+		if err := arrived[len(arrived)-1].Ack(true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func openCommands(file string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite3", "file:"+file+"?_busy_timeout=10000&_txlock=immediate&_journal_mode=WAL&_synchronous=FULL")
+	if err != nil {
+		return nil, err
+	}
+	_, err = db.Exec(`CREATE TABLE IF NOT EXISTS platforms (id INTEGER PRIMARY KEY AUTOINCREMENT, external_id INTEGER NOT NULL UNIQUE, name TEXT NOT NULL)`)
+	return db, err
+}
+
+// insertRows inserts rows with one statement and one commit.
+func insertRows(ctx context.Context, db *sql.DB, rows []row) error {
+	values := make([]any, 0, 2*len(rows))
+	for _, r := range rows {
+		values = append(values, r.ID, r.Name)
+	}
+	_, err := db.ExecContext(ctx, `INSERT INTO platforms (external_id, name) VALUES `+
+		strings.TrimSuffix(strings.Repeat("(?, ?),", len(rows)), ",")+
+		` ON CONFLICT (external_id) DO UPDATE SET name = excluded.name`, values...)
+	return err
+}
+
+// backfillFloor streams all platforms of one file into another over gRPC, in
+// one process, and ends.
+func backfillFloor(ctx context.Context, from, to string) error {
+	source, err := openFloor(from, "NORMAL")
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	target, err := openCommands(to)
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	server := grpc.NewServer()
+	proto.RegisterGrpcPlatformServer(server, &streamFloor{db: source})
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	defer func() { server.Stop(); <-served }()
+	connection, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	stream, err := proto.NewGrpcPlatformClient(connection).StreamPlatforms(ctx, &proto.StreamPlatformsRequest{})
+	if err != nil {
+		return err
+	}
+	var rows []row
+	for {
+		p, err := stream.Recv()
+		if err == nil {
+			rows = append(rows, row{ID: p.GetPlatformId(), Name: p.GetName()})
+		}
+		if len(rows) == 1000 || err != nil && len(rows) > 0 {
+			if err := insertRows(ctx, target, rows); err != nil {
+				return err
+			}
+			rows = rows[:0]
+		}
+		if err != nil {
+			return ignoreEOF(err)
+		}
+	}
+}
+
+// streamFloor sends every platform with one query.
+type streamFloor struct {
+	proto.UnimplementedGrpcPlatformServer
+	db *sql.DB
+}
+
+// StreamPlatforms implements the call of platforms.proto.
+func (s *streamFloor) StreamPlatforms(_ *proto.StreamPlatformsRequest, stream grpc.ServerStreamingServer[proto.GrpcPlatformModel]) error {
+	rows, err := s.db.QueryContext(stream.Context(), `SELECT id, name, publisher FROM platforms ORDER BY id`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var p proto.GrpcPlatformModel
+		if err := rows.Scan(&p.PlatformId, &p.Name, &p.Publisher); err != nil {
+			return err
+		}
+		if err := stream.Send(&p); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func ignoreEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
