@@ -33,6 +33,9 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 	if addr, ok := lookup("GATEWAY_ADDR"); ok {
 		gatewayAddr = addr
 	}
+	if _, port, err := net.SplitHostPort(gatewayAddr); err != nil || port == "" { // it would be a random port
+		return fmt.Errorf("%w: GATEWAY_ADDR: %q is not an address such as localhost:8080", settings.ErrWrong, gatewayAddr)
+	}
 	front, err := net.Listen("tcp", gatewayAddr)
 	if err != nil {
 		return fmt.Errorf("listen for the gateway (GATEWAY_ADDR): %w", err)

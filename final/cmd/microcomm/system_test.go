@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"microcomm/final/internal/settings"
 	"net"
 	"net/http"
 	"strings"
@@ -139,4 +140,12 @@ func TestTakenPortIsAClearError(t *testing.T) {
 	defer listener.Close()
 	err = run(t.Context(), env(map[string]string{"GATEWAY_ADDR": listener.Addr().String()}), slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, err, "GATEWAY_ADDR")
+}
+
+func TestAddressWithoutPortIsAClearError(t *testing.T) {
+	for _, addr := range []string{"", ":", "localhost"} {
+		err := run(t.Context(), env(map[string]string{"GATEWAY_ADDR": addr}), slog.New(slog.DiscardHandler))
+		require.ErrorIs(t, err, settings.ErrWrong, addr)
+		require.ErrorContains(t, err, "GATEWAY_ADDR", addr)
+	}
 }
