@@ -247,7 +247,10 @@ func measureReadable(ctx context.Context, b *bench) ([]result, error) {
 	for range b.rounds {
 		for side, measure := range []func() (time.Duration, error){latency, floorLatency} {
 			var all []time.Duration
+			calm := time.NewTicker(20 * time.Millisecond) // low load: fifty events a second
+			defer calm.Stop()
 			for range b.scale(20_000) / 100 {
+				<-calm.C
 				d, err := measure()
 				if err != nil {
 					return nil, err
