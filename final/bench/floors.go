@@ -161,8 +161,12 @@ func listenAndServe(ctx context.Context, handler http.Handler) error {
 	return nil
 }
 
-// batch is how many rows the floors insert in one transaction, and prefetch.
-const batch = 256
+// The prefetch and the batch are those of the service: what has arrived goes
+// into one transaction while the next batch is on its way.
+const (
+	prefetch = 512
+	batch    = prefetch / 2
+)
 
 // consumeFloor consumes the queue with read-ahead: what has arrived goes into
 // one transaction, and then one ack.
@@ -181,19 +185,26 @@ func consumeFloor(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	if err := channel.Qos(batch, 0, false); err != nil {
+	if err := channel.Qos(prefetch, 0, false); err != nil {
 		return err
 	}
 	deliveries, err := channel.Consume(os.Getenv("COMMANDS_QUEUE"), "", false, false, false, false, nil)
 	if err != nil {
 		return err
 	}
+	ahead := make(chan amqp.Delivery, prefetch)
+	go func() { // ends with the connection
+		defer close(ahead)
+		for d := range deliveries {
+			ahead <- d
+		}
+	}()
 	for ctx.Err() == nil {
 		var arrived []amqp.Delivery
 		select {
 		case <-ctx.Done():
 			return nil
-		case d, ok := <-deliveries:
+		case d, ok := <-ahead:
 			if !ok {
 				return errors.New("deliveries ended")
 			}
@@ -201,7 +212,10 @@ func consumeFloor(ctx context.Context, file string) error {
 		}
 		for waiting := true; waiting && len(arrived) < batch; {
 			select {
-			case d := <-deliveries:
+			case d, ok := <-ahead:
+				if !ok {
+					return errors.New("deliveries ended")
+				}
 				arrived = append(arrived, d)
 			default:
 				waiting = false
