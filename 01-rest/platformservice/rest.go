@@ -47,8 +47,9 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &body); err != nil {
 		return err
 	}
-	// From here on a client that disconnects no longer cancels the work: it is
-	// finished, not left half done.
+	// From here on a client that disconnects no longer cancels the work: a
+	// platform that is stored and a client that does not know it would be the
+	// result. The time limit starts again, since the old one goes with the client.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTimeout)
 	defer cancel()
 	created, err := a.store.createPlatform(ctx, body.toPlatform())
@@ -62,14 +63,14 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
 }
 
 // fail writes the response for err. This is the one table from errors to status
-// codes. An error that is not the client's is internal: it is logged, and the
-// client does not see it.
+// codes. Any other error is internal: it is logged, and the client gets a 500
+// that does not show it.
 func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 	log := a.log.With("method", r.Method, "path", r.URL.Path, "error", err)
 	var p *problem
 	var fields fieldErrors
 	switch {
-	case errors.As(err, &p):
+	case errors.As(err, &p): // it is one already
 	case errors.As(err, &fields):
 		p = invalid(fields)
 	case errors.Is(err, errNotFound):

@@ -16,7 +16,7 @@ var errNotFound = errors.New("not found")
 // wrapped with what was being done.
 type platformStore interface {
 	// migrate creates the tables that are missing. It is called before anything
-	// else. A database that holds something else is errForeignDatabase.
+	// else. It returns errForeignDatabase when the database holds something else.
 	migrate(ctx context.Context) error
 	// platforms returns all platforms in id order.
 	platforms(ctx context.Context) ([]platform, error)

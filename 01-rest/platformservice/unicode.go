@@ -7,7 +7,7 @@ import (
 
 // isUnicode reports whether encoding/json decodes text without changing it:
 // it silently replaces bytes that are not UTF-8, and \u escapes that are half
-// of a surrogate pair, by U+FFFD (RFC 8259, section 8.2).
+// of a surrogate pair, with U+FFFD (RFC 8259, section 8.2).
 func isUnicode(text []byte) bool {
 	if !utf8.Valid(text) {
 		return false
@@ -16,26 +16,29 @@ func isUnicode(text []byte) bool {
 		if text[i] != '\\' {
 			continue
 		}
-		high := surrogate(text[i:])
+		first := surrogate(text[i:])
 		switch {
-		case high == 0:
-			i++ // the escaped character does not start another escape
-		case high < 0xDC00 && surrogate(text[i+6:]) >= 0xDC00:
-			i += 11
-		default:
+		case first == 0: // another escape, such as \n or \\
+			i++ // the escaped character does not start an escape itself
+		case first < 0xDC00 && surrogate(text[i+escapeLength:]) >= 0xDC00: // a high and a low one
+			i += 2*escapeLength - 1 // the loop adds one
+		default: // half of a pair
 			return false
 		}
 	}
 	return true
 }
 
+// escapeLength is the length of \uXXXX.
+const escapeLength = 6
+
 // surrogate returns the value of the \uD800 … \uDFFF escape that text begins
 // with, or 0 when it begins with anything else.
 func surrogate(text []byte) uint64 {
-	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
+	if len(text) < escapeLength || text[0] != '\\' || text[1] != 'u' {
 		return 0
 	}
-	value, err := strconv.ParseUint(string(text[2:6]), 16, 16)
+	value, err := strconv.ParseUint(string(text[2:escapeLength]), 16, 16)
 	if err != nil || value < 0xD800 || value > 0xDFFF {
 		return 0
 	}

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// stopTimeout bounds the requests in flight when the service stops. Only one
-// whose client sends slowly can take longer: it is cut off.
+// stopTimeout is how long stop waits for requests in flight. Only one whose
+// client sends slowly can take longer: it is cut off.
 const stopTimeout = requestTimeout + 2*time.Second
 
 // httpServer is a running HTTP server.
@@ -21,7 +21,7 @@ type httpServer struct {
 	failed chan error // receives an error when serving ends before stop is called
 }
 
-// startHTTP serves handler on listener, which it closes in the end.
+// startHTTP serves handler on listener, and closes it when serving ends.
 func startHTTP(listener net.Listener, handler http.Handler) *httpServer {
 	s := &httpServer{
 		server: &http.Server{

@@ -10,8 +10,8 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// sqliteSchema creates the tables. platforms.id is internal to this database;
-// what others call a platform's id is external_id.
+// sqliteSchema creates the tables, as the .NET service has them: platforms.id is
+// internal to this database, and what others call a platform's id is external_id.
 const sqliteSchema = `
 CREATE TABLE IF NOT EXISTS platforms (
 	id          INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -43,9 +43,10 @@ func openSQLite(file string) (*sqliteStore, error) {
 	if file == "" {
 		return nil, errors.New("COMMANDS_DATABASE_URL: sqlite: needs a file name, or :memory:")
 	}
-	// A writer waits for another one (busy_timeout, in milliseconds), from the
-	// begin of its transaction on (txlock). What is committed outlives a power
-	// cut (synchronous): go-sqlite3's own default does not sync each commit.
+	// A writer takes the lock when its transaction begins (txlock), and waits up
+	// to 5 s for another writer (busy_timeout). What is committed outlives a power
+	// cut (synchronous): go-sqlite3's own default does not sync each commit. A
+	// command needs its platform (foreign_keys): SQLite checks that only on request.
 	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() +
 		"?_busy_timeout=5000&_txlock=immediate&_synchronous=FULL&_foreign_keys=on"
 	if file == ":memory:" {
@@ -57,10 +58,8 @@ func openSQLite(file string) (*sqliteStore, error) {
 	}
 	if file == ":memory:" {
 		// Each connection to :memory: opens another, empty database. So there is
-		// exactly one connection, and it is never closed.
+		// exactly one connection, which database/sql keeps open.
 		db.SetMaxOpenConns(1)
-		db.SetConnMaxLifetime(0)
-		db.SetConnMaxIdleTime(0)
 	}
 	return &sqliteStore{db: db}, nil
 }
@@ -75,8 +74,8 @@ func (s *sqliteStore) migrate(ctx context.Context) error {
 	return nil
 }
 
-// claim marks an empty database as CommandsService's. It leaves every other
-// database as it is, and returns errForeignDatabase for it.
+// claim marks the database as CommandsService's when it is empty, or already
+// CommandsService's. Otherwise it changes nothing and returns errForeignDatabase.
 func (s *sqliteStore) claim(ctx context.Context) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	var sqliteErr sqlite3.Error
@@ -94,8 +93,9 @@ func (s *sqliteStore) claim(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read application id: %w", err)
 	}
-	// A file of a release that did not mark it is known by its table.
-	if id != sqliteApplicationID && (id != 0 || tables > 0 && columns == 0) {
+	empty := id == 0 && tables == 0
+	unmarked := id == 0 && columns > 0 // made before files were marked, and known by its table
+	if id != sqliteApplicationID && !empty && !unmarked {
 		return errForeignDatabase
 	}
 	if _, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d`, sqliteApplicationID)); err != nil {
@@ -104,7 +104,8 @@ func (s *sqliteStore) claim(ctx context.Context) error {
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("set application id: %w", err)
 	}
-	// Write-ahead log: readers do not wait for a writer. The file remembers it.
+	// Write-ahead log: readers do not wait for a writer. The setting is stored in
+	// the file.
 	if _, err := s.db.ExecContext(ctx, `PRAGMA journal_mode = WAL`); err != nil {
 		return fmt.Errorf("set journal mode: %w", err)
 	}

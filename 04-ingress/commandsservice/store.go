@@ -17,7 +17,7 @@ var errCommandNotFound = errors.New("command not found")
 // can also return the driver's error, wrapped with what was being done.
 type commandStore interface {
 	// migrate creates the tables that are missing. It is called before anything
-	// else. A database that holds something else is errForeignDatabase.
+	// else. It returns errForeignDatabase when the database holds something else.
 	migrate(ctx context.Context) error
 	// platforms returns all platforms in ExternalID order.
 	platforms(ctx context.Context) ([]platform, error)

@@ -19,7 +19,7 @@ type Config struct {
 	CommandsServiceTimeout time.Duration // for one such call
 }
 
-// ConfigFromEnv reads the settings with lookup, which is os.LookupEnv. The
+// ConfigFromEnv reads the settings with lookup, os.LookupEnv except in tests. The
 // defaults are for development on one's own machine. The error names every
 // variable that is wrong.
 func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
@@ -67,12 +67,12 @@ func (e *environment) boolean(name string, fallback bool) bool {
 	return value
 }
 
-// httpURL accepts an empty text too. The error does not show the value, which
+// httpURL accepts an empty value too. The error does not show the value, which
 // may hold a password.
 func (e *environment) httpURL(name, fallback string) string {
 	value := e.text(name, fallback)
 	u, err := url.Parse(value)
-	if value != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+	if value != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
 		e.errs = append(e.errs, fmt.Errorf("%s: not a URL such as %s", name, fallback))
 	}
 	return value

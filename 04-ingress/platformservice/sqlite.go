@@ -35,8 +35,8 @@ func openSQLite(file string) (*sqliteStore, error) {
 	if file == "" {
 		return nil, errors.New("DATABASE_URL: sqlite: needs a file name, or :memory:")
 	}
-	// A writer waits for another one (busy_timeout, in milliseconds), from the
-	// begin of its transaction on (txlock). What is committed outlives a power
+	// A writer takes the lock when its transaction begins (txlock), and waits up
+	// to 5 s for another writer (busy_timeout). What is committed outlives a power
 	// cut (synchronous): go-sqlite3's own default does not sync each commit.
 	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() + "?_busy_timeout=5000&_txlock=immediate&_synchronous=FULL"
 	if file == ":memory:" {
@@ -48,10 +48,8 @@ func openSQLite(file string) (*sqliteStore, error) {
 	}
 	if file == ":memory:" {
 		// Each connection to :memory: opens another, empty database. So there is
-		// exactly one connection, and it is never closed.
+		// exactly one connection, which database/sql keeps open.
 		db.SetMaxOpenConns(1)
-		db.SetConnMaxLifetime(0)
-		db.SetConnMaxIdleTime(0)
 	}
 	return &sqliteStore{db: db}, nil
 }
@@ -66,8 +64,8 @@ func (s *sqliteStore) migrate(ctx context.Context) error {
 	return nil
 }
 
-// claim marks an empty database as PlatformService's. It leaves every other
-// database as it is, and returns errForeignDatabase for it.
+// claim marks the database as PlatformService's when it is empty, or already
+// PlatformService's. Otherwise it changes nothing and returns errForeignDatabase.
 func (s *sqliteStore) claim(ctx context.Context) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	var sqliteErr sqlite3.Error
@@ -85,8 +83,9 @@ func (s *sqliteStore) claim(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read application id: %w", err)
 	}
-	// A file of a release that did not mark it is known by its table.
-	if id != sqliteApplicationID && (id != 0 || tables > 0 && columns == 0) {
+	empty := id == 0 && tables == 0
+	unmarked := id == 0 && columns > 0 // made before files were marked, and known by its table
+	if id != sqliteApplicationID && !empty && !unmarked {
 		return errForeignDatabase
 	}
 	if _, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d`, sqliteApplicationID)); err != nil {
@@ -95,7 +94,8 @@ func (s *sqliteStore) claim(ctx context.Context) error {
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("set application id: %w", err)
 	}
-	// Write-ahead log: readers do not wait for a writer. The file remembers it.
+	// Write-ahead log: readers do not wait for a writer. The setting is stored in
+	// the file.
 	if _, err := s.db.ExecContext(ctx, `PRAGMA journal_mode = WAL`); err != nil {
 		return fmt.Errorf("set journal mode: %w", err)
 	}
@@ -125,7 +125,7 @@ func (s *sqliteStore) createPlatform(ctx context.Context, p platform) (platform,
 }
 
 func (s *sqliteStore) createIfEmpty(ctx context.Context, platforms []platform) error {
-	tx, err := s.db.BeginTx(ctx, nil) // takes the write lock at once (_txlock)
+	tx, err := s.db.BeginTx(ctx, nil) // takes the write lock of a file at once (_txlock)
 	if err != nil {
 		return fmt.Errorf("create if empty: %w", err)
 	}

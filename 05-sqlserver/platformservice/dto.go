@@ -1,7 +1,7 @@
 package platformservice
 
-// The types here are the service's external contract. A platform never leaves
-// the service itself, so its fields can change without a client noticing.
+// The types here are the service's external contract. The model, platform, is
+// never sent to a client, so its fields can change without a client noticing.
 
 // platformRead is a platform in a response.
 type platformRead struct {

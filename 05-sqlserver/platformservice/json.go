@@ -14,14 +14,14 @@ import (
 // maxBody is the size of the largest body that is read, in bytes.
 const maxBody = 1 << 20
 
-// requestBody is a struct that a body is decoded into.
+// requestBody is implemented by the structs that a body is decoded into.
 type requestBody interface {
 	validate() error // returns fieldErrors
 }
 
 // readJSON decodes the request's body into body, a pointer to a struct, and
 // validates it. Field names are matched without regard to case, and unknown
-// ones ignored. An error is a problem (415, 413 or 400) or fieldErrors.
+// ones are ignored. It returns a problem (415, 413 or 400) or fieldErrors.
 func readJSON(w http.ResponseWriter, r *http.Request, body requestBody) error {
 	text, err := readBody(w, r)
 	if err != nil {
@@ -65,8 +65,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// isJSON reports whether contentType means JSON in UTF-8. It accepts what
-// ASP.NET Core does.
+// isJSON reports whether contentType means JSON in UTF-8. It accepts what the
+// .NET services accept, so that their clients can stay.
 func isJSON(contentType string) bool {
 	mediaType, params, err := mime.ParseMediaType(contentType)
 	if err != nil {

@@ -81,9 +81,9 @@ func (m methods) allowed() string {
 	return strings.Join(names, ", ")
 }
 
-// pathID returns the id that the path has at {name}. Text that is not an
-// integer is fieldErrors. An integer out of range becomes 0, which no store
-// has: a 404.
+// pathID returns the id that the path has at {name}. For text that is not an
+// integer it returns fieldErrors. For an integer out of range it returns 0, an
+// id that never exists: the store does not find it, and the response is a 404.
 func pathID(r *http.Request, name string) (int32, error) {
 	id, err := strconv.ParseInt(mux.Vars(r)[name], 10, 32)
 	if errors.Is(err, strconv.ErrSyntax) {

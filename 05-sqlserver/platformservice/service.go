@@ -8,10 +8,10 @@ import (
 )
 
 // Run runs the service until ctx ends, and then returns nil. It returns an
-// error when the service cannot start or cannot go on.
+// error when the service cannot start or cannot continue.
 //
-// Each start is followed by the defer that stops it, so that things stop in
-// the reverse order: first new requests, then what requests need.
+// Each start is followed by the defer that stops it. So things stop in the
+// reverse order: the HTTP server first, then the store that its requests use.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	store, err := openStore(cfg.DatabaseURL)
 	if err != nil {

@@ -17,7 +17,7 @@ type Config struct {
 	Exchange    string // the fanout exchange that events come from
 }
 
-// ConfigFromEnv reads the settings with lookup, which is os.LookupEnv. The
+// ConfigFromEnv reads the settings with lookup, os.LookupEnv except in tests. The
 // defaults are for development on one's own machine. The error names every
 // variable that is wrong.
 func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {

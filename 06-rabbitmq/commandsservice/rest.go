@@ -42,7 +42,7 @@ func (a *restAPI) receivePlatform(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	a.log.Info("platform received by HTTP", "id", body.ID, "name", body.Name, "new", added)
-	stored, err := a.store.platform(r.Context(), body.ID) // a known one keeps its name
+	stored, err := a.store.platform(r.Context(), body.ID) // a known one may have another name
 	if err != nil {
 		return err
 	}
@@ -96,14 +96,14 @@ func (a *restAPI) createCommand(w http.ResponseWriter, r *http.Request) error {
 }
 
 // fail writes the response for err. This is the one table from errors to status
-// codes. An error that is not the client's is internal: it is logged, and the
-// client does not see it.
+// codes. Any other error is internal: it is logged, and the client gets a 500
+// that does not show it.
 func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 	log := a.log.With("method", r.Method, "path", r.URL.Path, "error", err)
 	var p *problem
 	var fields fieldErrors
 	switch {
-	case errors.As(err, &p):
+	case errors.As(err, &p): // it is one already
 	case errors.As(err, &fields):
 		p = invalid(fields)
 	case errors.Is(err, errPlatformNotFound):

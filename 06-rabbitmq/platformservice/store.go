@@ -17,8 +17,8 @@ var errNotFound = errors.New("not found")
 type platformStore interface {
 	// migrate creates the database if it is missing, and brings it to the newest
 	// schema. Several processes may do so at the same time. It is called until
-	// it succeeds, before anything else. A database that holds something else is
-	// errForeignDatabase.
+	// it succeeds, before anything else. It returns errForeignDatabase when the
+	// database holds something else.
 	migrate(ctx context.Context) error
 	// platforms returns all platforms in id order.
 	platforms(ctx context.Context) ([]platform, error)

@@ -3,7 +3,7 @@
 // start with service.go.
 package commandsservice
 
-// The most characters (Unicode code points) that a field may have.
+// The maximum number of characters (Unicode code points) in a field.
 const (
 	maxName        = 500
 	maxHowTo       = 2000
@@ -31,7 +31,7 @@ type command struct {
 	ID          int32 // assigned by the store, 1 or more
 	HowTo       string
 	CommandLine string
-	PlatformID  int32 // the platform's ExternalID
+	PlatformID  int32 // the platform's ExternalID; the database translates it
 }
 
 // validate returns fieldErrors when a field breaks a rule of the model. The ids

@@ -24,7 +24,7 @@ func newCommandsClient(url string, timeout time.Duration) *commandsClient {
 	return &commandsClient{url: url, http: &http.Client{
 		Timeout:   timeout,
 		Transport: transport,
-		// A followed redirect would become a GET, and its 200 would look like success.
+		// Most redirects would turn the POST into a GET, whose 200 would look like success.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -47,7 +47,8 @@ func (c *commandsClient) sendPlatform(ctx context.Context, p platform) error {
 		return fmt.Errorf("send platform: %w", err)
 	}
 	defer response.Body.Close()
-	// A connection is reused only when its response has been read to the end.
+	// A connection is reused only when its response has been read to the end. One
+	// with more than 4 KiB to read is not worth it.
 	text, err := io.ReadAll(io.LimitReader(response.Body, 4096))
 	if err != nil {
 		return fmt.Errorf("send platform: read response: %w", err)

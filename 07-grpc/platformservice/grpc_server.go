@@ -18,7 +18,7 @@ type grpcServer struct {
 	failed chan error // receives an error when serving ends before stop is called
 }
 
-// startGRPC serves api on listener, which it closes in the end. There is no TLS:
+// startGRPC serves api on listener, and closes it when serving ends. There is no TLS:
 // HTTP/2 in plain text, for use inside the cluster.
 func startGRPC(listener net.Listener, api *grpcAPI) *grpcServer {
 	s := &grpcServer{

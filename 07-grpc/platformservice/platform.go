@@ -3,7 +3,7 @@
 // after it; start with service.go.
 package platformservice
 
-// maxText is the most characters (Unicode code points) that a field may have.
+// maxText is the maximum number of characters (Unicode code points) in a field.
 const maxText = 500
 
 // platform is one platform as the service keeps it: the model. What others see

@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// The types here are the service's external contract. A platform and a command
-// never leave the service themselves.
+// The types here are the service's external contract. The models, platform and
+// command, are never sent to a client.
 
 // platformRead is a platform in a response.
 type platformRead struct {
@@ -70,7 +70,7 @@ type commandCreate struct {
 	CommandLine string `json:"commandLine"`
 }
 
-func (c commandCreate) validate() error { return c.toCommand(0).validate() }
+func (c commandCreate) validate() error { return c.toCommand(0).validate() } // whichever platform
 
 func (c commandCreate) toCommand(platformID int32) command {
 	return command{HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: platformID}

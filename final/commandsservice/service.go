@@ -11,10 +11,10 @@ import (
 )
 
 // RunWith runs the service with parts of its caller's, until ctx ends, and then
-// returns nil. It returns an error when the service cannot start or cannot go on.
+// returns nil. It returns an error when the service cannot start or cannot continue.
 //
-// Each start is followed by the defer that stops it, so that things stop in
-// the reverse order: first new requests, then what requests need.
+// Each start is followed by the defer that stops it. So things stop in the
+// reverse order: the HTTP server first, then the store that its requests use.
 func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
 	store, err := openStore(cfg.DatabaseURL)
 	if err != nil {

@@ -24,8 +24,8 @@ var errCommandNotFound = errors.New("command not found")
 type commandStore interface {
 	// migrate creates the database if it is missing, and brings it to the newest
 	// schema. Several processes may do so at the same time. It is called until
-	// it succeeds, before anything else. A database that holds something else is
-	// errForeignDatabase.
+	// it succeeds, before anything else. It returns errForeignDatabase when the
+	// database holds something else.
 	migrate(ctx context.Context) error
 	// platforms returns all platforms in ExternalID order.
 	platforms(ctx context.Context) ([]platform, error)

@@ -52,10 +52,8 @@ func openSQLite(file, synchronous string) (*sqliteStore, error) {
 	writes := db
 	if file == ":memory:" {
 		// Each connection to :memory: opens another, empty database. So there is
-		// exactly one connection, and it is never closed.
+		// exactly one connection, which database/sql keeps open.
 		db.SetMaxOpenConns(1)
-		db.SetConnMaxLifetime(0)
-		db.SetConnMaxIdleTime(0)
 	} else {
 		db.SetMaxIdleConns(sqliteReaders)
 		if writes, err = sql.Open("sqlite3", dsn); err != nil {
@@ -76,8 +74,8 @@ func (s *sqliteStore) migrate(ctx context.Context) error {
 	return s.prepare(ctx, s.db, s.writes)
 }
 
-// claim marks an empty database as PlatformService's. It leaves every other
-// database as it is, and returns errForeignDatabase for it.
+// claim marks the database as PlatformService's when it is empty, or already
+// PlatformService's. Otherwise it changes nothing and returns errForeignDatabase.
 func (s *sqliteStore) claim(ctx context.Context) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	var sqliteErr sqlite3.Error
@@ -95,8 +93,9 @@ func (s *sqliteStore) claim(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read application id: %w", err)
 	}
-	// A file of a release that did not mark it is known by its table.
-	if id != sqliteApplicationID && (id != 0 || tables > 0 && columns == 0) {
+	empty := id == 0 && tables == 0
+	unmarked := id == 0 && columns > 0 // made before files were marked, and known by its table
+	if id != sqliteApplicationID && !empty && !unmarked {
 		return errForeignDatabase
 	}
 	if _, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d`, sqliteApplicationID)); err != nil {
@@ -105,7 +104,8 @@ func (s *sqliteStore) claim(ctx context.Context) error {
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("set application id: %w", err)
 	}
-	// Write-ahead log: readers do not wait for a writer. The file remembers it.
+	// Write-ahead log: readers do not wait for a writer. The setting is stored in
+	// the file.
 	if _, err := s.db.ExecContext(ctx, `PRAGMA journal_mode = WAL`); err != nil {
 		return fmt.Errorf("set journal mode: %w", err)
 	}
