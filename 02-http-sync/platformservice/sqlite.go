@@ -67,7 +67,9 @@ func (s *sqliteStore) migrate(ctx context.Context) error {
 // claim marks the database as PlatformService's when it is empty, or already
 // PlatformService's. Otherwise it changes nothing and returns errForeignDatabase.
 func (s *sqliteStore) claim(ctx context.Context) error {
-	tx, err := s.db.BeginTx(ctx, nil)
+	// Not with ctx: when that ends, database/sql closes the connection of a
+	// transaction, and a database in memory goes with it.
+	tx, err := s.db.BeginTx(context.WithoutCancel(ctx), nil)
 	var sqliteErr sqlite3.Error
 	if errors.As(err, &sqliteErr) && sqliteErr.Code == sqlite3.ErrNotADB {
 		return errForeignDatabase

@@ -242,6 +242,7 @@ func TestRunReceivesEvents(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.RabbitMQURL, cfg.Exchange = url, broker.exchange
 	service := startService(t, cfg)
+	service.waitReady(t)
 
 	// No broker yet, and that harms nobody.
 	eventually(t, "an attempt", func() bool { return len(service.log.lines("subscriber not connected")) > 0 })

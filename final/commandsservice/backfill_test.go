@@ -264,6 +264,7 @@ func TestRunBackfills(t *testing.T) {
 		cfg := testConfig(t)
 		cfg.GRPCTarget = proxy.addr
 		service := startService(t, cfg)
+		service.waitReady(t)
 		eventually(t, "an attempt", func() bool { return len(service.log.lines("backfill failed")) > 0 })
 		requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, "[]")
 
@@ -286,6 +287,7 @@ func TestRunBackfills(t *testing.T) {
 			return nil, nil
 		})
 		service := startService(t, cfg)
+		service.waitReady(t)
 		eventually(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
 		// The runs of the start, one or two, end before anything is missed.
 		eventually(t, "a run that succeeds", func() bool { return len(service.log.lines("backfill done")) > 0 })
@@ -304,6 +306,7 @@ func TestRunBackfills(t *testing.T) {
 		cfg.RabbitMQURL, cfg.Exchange, cfg.Queue = broker.url, broker.exchange, broker.exchange
 		cfg.GRPCTarget = startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"}, platform{ExternalID: 5, Name: "y"}))
 		service := startService(t, cfg)
+		service.waitReady(t)
 		eventually(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
 		eventually(t, "a run that succeeds", func() bool { return len(service.log.lines("backfill done")) > 0 })
 

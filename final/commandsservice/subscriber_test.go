@@ -291,10 +291,11 @@ func TestRunReceivesEvents(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.RabbitMQURL, cfg.Exchange, cfg.Queue = url, broker.exchange, broker.exchange
 	service := startService(t, cfg)
+	service.waitReady(t)
 
 	// No broker yet, and that harms nobody.
 	eventually(t, "an attempt", func() bool { return len(service.log.lines("subscriber not connected")) > 0 })
-	assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
+	eventually(t, "readiness", func() bool { return send(t, "GET", service.url+"/readyz", "").status == http.StatusOK })
 
 	proxy.restore()
 	eventually(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
