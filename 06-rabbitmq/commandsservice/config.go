@@ -13,7 +13,7 @@ type Config struct {
 	HTTPAddr    string // where the REST API listens, host:port
 	DatabaseURL string // see openStore
 
-	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; without a user it is guest
+	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; the default user is guest
 	Exchange    string // the fanout exchange that events come from
 }
 
@@ -55,7 +55,7 @@ func (e *environment) addr(name, fallback string) string {
 	return value
 }
 
-// amqpURL does not show the value in its error: it may hold a password.
+// amqpURL does not show the value in its error, because it may hold a password.
 func (e *environment) amqpURL(name, fallback string) string {
 	value := e.text(name, fallback)
 	if _, err := amqp.ParseURI(value); err != nil {

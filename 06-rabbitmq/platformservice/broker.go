@@ -12,9 +12,9 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// brokerTimeout bounds each step of a connection to the broker but the
-// handshake: connect, write, close. RabbitMQ takes 3 seconds to refuse a wrong
-// password, on purpose.
+// brokerTimeout bounds each step of a connection to the broker (connect, write,
+// close) except the handshake. That gets longer, because RabbitMQ deliberately
+// waits 3 seconds before it refuses a wrong password.
 const (
 	brokerTimeout    = 3 * time.Second
 	handshakeTimeout = 5 * time.Second
@@ -31,8 +31,9 @@ func declareExchange(channel *amqp.Channel, name string) error {
 }
 
 // dialBroker connects to url. When ctx ends, the connection has brokerTimeout
-// left. A broker that stops responding is detected by its missing heartbeats,
-// after some 15 seconds.
+// left, so that a broker that is silent does not delay the service's stop. While
+// connected, a silent broker is detected by its missing heartbeats: after 15
+// seconds, by the library's defaults.
 func dialBroker(ctx context.Context, url string) (*amqp.Connection, error) {
 	var conn *brokerConn
 	connection, err := amqp.DialConfig(url, amqp.Config{
@@ -44,6 +45,7 @@ func dialBroker(ctx context.Context, url string) (*amqp.Connection, error) {
 			}
 			// For the handshake. The library clears the deadline afterwards.
 			if err := tcp.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+				tcp.Close()
 				return nil, err
 			}
 			conn = &brokerConn{Conn: tcp}
@@ -51,7 +53,7 @@ func dialBroker(ctx context.Context, url string) (*amqp.Connection, error) {
 			return conn, nil
 		},
 	})
-	if err != nil && conn != nil && conn.timedOut.Load() { // the library would say "password not allowed"
+	if err != nil && conn != nil && conn.timedOut.Load() { // the library reports this as a wrong password
 		return nil, fmt.Errorf("connect to broker: handshake timed out after %s", handshakeTimeout)
 	}
 	if err != nil {
@@ -65,7 +67,7 @@ func dialBroker(ctx context.Context, url string) (*amqp.Connection, error) {
 // block them for ever.
 type brokerConn struct {
 	net.Conn
-	release  func() bool // forgets the context
+	release  func() bool // stops watching the context
 	timedOut atomic.Bool
 }
 

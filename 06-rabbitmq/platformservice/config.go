@@ -22,7 +22,7 @@ type Config struct {
 
 	DatabaseWait time.Duration // how long to wait at start for a database that is not up
 
-	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; without a user it is guest
+	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; the default user is guest
 	Exchange    string // the fanout exchange that events are published to
 }
 
@@ -101,7 +101,7 @@ func (e *environment) duration(name string, fallback time.Duration) time.Duratio
 	return value
 }
 
-// amqpURL does not show the value in its error: it may hold a password.
+// amqpURL does not show the value in its error, because it may hold a password.
 func (e *environment) amqpURL(name, fallback string) string {
 	value := e.text(name, fallback)
 	if _, err := amqp.ParseURI(value); err != nil {

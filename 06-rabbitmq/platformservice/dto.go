@@ -38,8 +38,8 @@ func (c platformCreate) toPlatform() platform {
 	return platform{Name: c.Name, Publisher: c.Publisher, Cost: c.Cost}
 }
 
-// platformPublished is the event that a platform was created. Its names are in
-// PascalCase because the .NET subscriber matches them by case.
+// platformPublished is the event that reports a new platform. Its names are in
+// PascalCase, as those of the .NET services, whose subscriber matches the case.
 type platformPublished struct {
 	ID    int32  `json:"Id"`
 	Name  string `json:"Name"`

@@ -14,14 +14,15 @@ import (
 // errNotConnected is returned by Publish while the broker cannot be reached.
 var errNotConnected = errors.New("not connected to the broker")
 
-// Publisher sends events to the bus. It is exported for final, where one
-// process holds several services and hands them a bus of its own.
+// Publisher sends events to the bus: whatever carries them, here RabbitMQ. It is
+// exported for the chapter final, where one process runs both services and hands
+// them a bus in memory.
 type Publisher interface {
 	// Publish sends one event to every subscriber that is connected now. It does
 	// not wait for a broker that is away: it returns an error at once, and the
 	// event is lost.
 	Publish(ctx context.Context, body []byte) error
-	// Close sends what is being published and closes the connection.
+	// Close closes the connection. What Publish has written before is sent.
 	Close()
 }
 
@@ -56,7 +57,9 @@ func (p *rabbitMQPublisher) Publish(ctx context.Context, body []byte) error {
 	if channel == nil {
 		return errNotConnected
 	}
-	err := channel.PublishWithContext(ctx, p.exchange, "", false, false, amqp.Publishing{
+	const routingKey, mandatory, immediate = "", false, false // a fanout exchange ignores the key
+	// The library ignores ctx here; the write deadline of brokerConn is what counts.
+	err := channel.PublishWithContext(ctx, p.exchange, routingKey, mandatory, immediate, amqp.Publishing{
 		ContentType: "application/json",
 		Body:        body,
 	})
@@ -72,11 +75,11 @@ func (p *rabbitMQPublisher) Close() {
 	p.done.Wait()
 }
 
-// run stays connected until ctx ends.
+// run reconnects until ctx ends.
 func (p *rabbitMQPublisher) run(ctx context.Context) {
 	var pause backoff
 	for {
-		err := p.connect(ctx, &pause)
+		err := p.stayConnected(ctx, &pause)
 		if ctx.Err() != nil {
 			return
 		}
@@ -87,8 +90,9 @@ func (p *rabbitMQPublisher) run(ctx context.Context) {
 	}
 }
 
-// connect connects, and returns when the connection is lost or ctx ends.
-func (p *rabbitMQPublisher) connect(ctx context.Context, pause *backoff) error {
+// stayConnected connects, and returns why it could not, or why the connection
+// ended. It resets pause once it is connected.
+func (p *rabbitMQPublisher) stayConnected(ctx context.Context, pause *backoff) error {
 	connection, err := dialBroker(ctx, p.url)
 	if err != nil {
 		return err
@@ -116,7 +120,7 @@ func (p *rabbitMQPublisher) connect(ctx context.Context, pause *backoff) error {
 			return fmt.Errorf("connection lost: %w", err)
 		case b, ok := <-blocked: // the broker is short of memory or disk, and has stopped reading
 			if !ok {
-				blocked = nil // the connection is lost: the next turn returns
+				blocked = nil // never ready again: the connection is lost, which lost reports
 			} else if b.Active {
 				p.setChannel(nil)
 				p.log.Warn("broker blocks publishers", "reason", b.Reason)

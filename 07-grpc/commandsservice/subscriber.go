@@ -12,11 +12,12 @@ import (
 
 // bindInterval is how often the subscriber binds its queue again: an exchange
 // that is deleted, and perhaps declared again, takes the binding with it, and
-// the broker does not tell.
+// the broker gives no notice.
 const bindInterval = 2 * time.Second
 
-// Subscriber receives events from the bus. It is exported for final, where one
-// process holds several services and hands them a bus of its own.
+// Subscriber receives events from the bus: whatever carries them, here RabbitMQ.
+// It is exported for the chapter final, where one process runs both services and
+// hands them a bus in memory.
 type Subscriber interface {
 	// Run passes the body of each event to handle, one at a time in the order of
 	// arrival, until ctx ends; an event that is being handled is finished first.
@@ -82,21 +83,23 @@ func (s *rabbitMQSubscriber) receive(ctx context.Context, handle func(context.Co
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-bindAgain.C:
-			if err := s.bind(channel, queue); err != nil { // the exchange is gone
+			// An error closes the channel. When it is that the exchange does not
+			// exist, the next connection declares it.
+			if err := s.bind(channel, queue); err != nil {
 				return err
 			}
 		case delivery, ok := <-deliveries:
 			if !ok {
 				return closeReason(lost)
 			}
-			handle(context.WithoutCancel(ctx), delivery.Body)
+			handle(context.WithoutCancel(ctx), delivery.Body) // finished even when ctx ends
 		}
 	}
 }
 
 // consume declares the exchange and a queue, binds them, and starts to consume.
 // The broker names the queue, reserves it for this connection and deletes it
-// with the connection: what is published afterwards is lost for us.
+// with the connection: what is published afterwards is lost to us.
 func (s *rabbitMQSubscriber) consume(channel *amqp.Channel) (string, <-chan amqp.Delivery, error) {
 	if err := declareExchange(channel, s.exchange); err != nil {
 		return "", nil, err
@@ -117,15 +120,17 @@ func (s *rabbitMQSubscriber) consume(channel *amqp.Channel) (string, <-chan amqp
 	return queue.Name, deliveries, nil
 }
 
-// bind binds the queue to the exchange. Doing so again changes nothing.
+// bind binds the queue to the exchange. Binding again is harmless, and restores a
+// binding that was lost.
 func (s *rabbitMQSubscriber) bind(channel *amqp.Channel, queue string) error {
-	if err := channel.QueueBind(queue, "", s.exchange, false, nil); err != nil {
+	const routingKey, noWait = "", false
+	if err := channel.QueueBind(queue, routingKey, s.exchange, noWait, nil); err != nil {
 		return fmt.Errorf("bind queue to exchange %s: %w", s.exchange, err)
 	}
 	return nil
 }
 
-// closeReason returns why there are no more deliveries: the channel was closed
+// closeReason returns why there are no more deliveries: the connection was lost
 // or, when it was not, the queue was deleted.
 func closeReason(lost <-chan *amqp.Error) error {
 	select {

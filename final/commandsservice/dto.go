@@ -82,7 +82,7 @@ const maxEvent = 64 << 10
 // errOtherEvent is returned for an event that this service does not handle.
 var errOtherEvent = errors.New("not a Platform_Published event")
 
-// decodePlatformPublished decodes the event that a platform was created:
+// decodePlatformPublished decodes the event that reports a new platform:
 //
 //	{"Id":4,"Name":"x","Event":"Platform_Published"}
 //
@@ -97,15 +97,15 @@ func decodePlatformPublished(body []byte) (platform, error) {
 	}
 	var envelope struct{ Event string }
 	if err := json.Unmarshal(body, &envelope); err != nil {
-		return platform{}, fmt.Errorf("not a JSON event: %.200v", err) // it may quote a long number
+		return platform{}, fmt.Errorf("not a JSON event: %.200v", err) // it may quote a long value
 	}
-	if envelope.Event == "" { // the body null, for one
+	if envelope.Event == "" { // for example, the body null
 		return platform{}, errors.New("not an event: Event is missing")
 	}
 	if envelope.Event != "Platform_Published" {
 		return platform{}, fmt.Errorf("%w but %.40q", errOtherEvent, envelope.Event)
 	}
-	var event struct { // decoded second: another event's fields may have other types
+	var event struct { // only now: the fields of other events may have other types
 		ID   int32 `json:"Id"`
 		Name string
 	}

@@ -278,7 +278,7 @@ func (c *consumer) waitFor(published []*amqp.DeferredConfirmation) error {
 	}
 }
 
-// closeReason returns why there are no more deliveries: the channel was closed
+// closeReason returns why there are no more deliveries: the connection was lost
 // or, when it was not, the queue was deleted.
 func (c *consumer) closeReason() error {
 	select {

@@ -158,11 +158,11 @@ func (p *rabbitMQPublisher) Close() {
 	p.done.Wait()
 }
 
-// run stays connected until ctx ends.
+// run reconnects until ctx ends.
 func (p *rabbitMQPublisher) run(ctx context.Context) {
 	var pause backoff
 	for {
-		err := p.connect(ctx, &pause)
+		err := p.stayConnected(ctx, &pause)
 		if ctx.Err() != nil {
 			return
 		}
@@ -173,8 +173,9 @@ func (p *rabbitMQPublisher) run(ctx context.Context) {
 	}
 }
 
-// connect connects, and returns when the connection is lost or ctx ends.
-func (p *rabbitMQPublisher) connect(ctx context.Context, pause *backoff) error {
+// stayConnected connects, and returns why it could not, or why the connection
+// ended. It resets pause once it is connected.
+func (p *rabbitMQPublisher) stayConnected(ctx context.Context, pause *backoff) error {
 	connection, err := bus.Dial(ctx, p.url, bus.BrokerTimeout)
 	if err != nil {
 		return err
@@ -220,7 +221,7 @@ func (p *rabbitMQPublisher) connect(ctx context.Context, pause *backoff) error {
 			return err
 		case b, ok := <-blocked: // the broker is short of memory or disk, and has stopped reading
 			if !ok {
-				blocked = nil // the connection is lost: the next turn returns
+				blocked = nil // never ready again: the connection is lost, which lost reports
 			} else if b.Active {
 				p.setLink(nil)
 				p.log.Warn("broker blocks publishers", "reason", b.Reason)
