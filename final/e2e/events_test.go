@@ -72,7 +72,7 @@ func TestEventReachesCommandsService(t *testing.T) {
 	created := createPlatform(t, s, "Docker")
 	eventually(t, "the event has arrived", func() bool { return s.knows(created.ID) })
 	eventually(t, "the log says so", func() bool {
-		return strings.Contains(s.commands.logs.String(), "platform received by event")
+		return strings.Contains(s.commands.logs.String(), "received by event")
 	})
 }
 
