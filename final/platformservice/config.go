@@ -13,6 +13,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"microcomm/final/internal/bus"
 	"microcomm/final/internal/tlsconfig"
 )
 
@@ -38,6 +39,8 @@ type Config struct {
 
 	HTTPTLS tlsconfig.Files // HTTPS, when there is a certificate
 	GRPCTLS tlsconfig.Files // gRPC over TLS, the same; with a CA for clients that have a certificate of it
+
+	RabbitMQTLS tlsconfig.Files // for an amqps URL
 }
 
 // ConfigFromEnv reads the settings with lookup, os.LookupEnv except in tests. The
@@ -68,7 +71,9 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	}
 	// Real data is not mixed with examples unless asked for.
 	cfg.Seed = env.boolean("SEED_DATA", !sqlserver.IsURL(cfg.DatabaseURL))
-	return cfg, errors.Join(env.errs...)
+	var err error
+	cfg.RabbitMQTLS, err = bus.TLSFromEnv(lookup, cfg.RabbitMQURL)
+	return cfg, errors.Join(append(env.errs, err)...)
 }
 
 // environment reads variables, and collects what is wrong with them.

@@ -99,6 +99,7 @@ func TestConfigFromEnv(t *testing.T) {
 		"COMMANDS_SERVICE_URL":     {"localhost:6000", "/api/c/platforms", "ftp://u:s3cret@host/", "http://", "http://u:s3cret@host:x/"},
 		"HTTP_MAX_IN_FLIGHT":       {"", "0", "-1", "x", "1.5", "1000001"},
 		"RABBITMQ_EXCHANGE":        {""},
+		"RABBITMQ_TLS_CA_FILE":     {"missing.pem"},
 		"SQLITE_SYNCHRONOUS":       {"", "OFF", "full"},
 		"RABBITMQ_URL":             {"", "localhost:5672", "http://u:s3cret@host/", "amqp://u:s3cret@host:x/", "amqp://u:s3cret%@host/"},
 	} {

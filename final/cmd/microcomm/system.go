@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,7 +23,7 @@ import (
 // it fails. The services communicate as they would in processes of their own:
 // by gRPC over loopback, on a free port, and by events over a bus, here in memory.
 func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logger) error {
-	lookup = without(lookup, "RABBITMQ_URL") // whatever it is: the bus is in memory
+	lookup = without(lookup, "RABBITMQ_") // whatever they are: the bus is in memory
 	platforms, platformsErr := platformservice.ConfigFromEnv(lookup)
 	commands, commandsErr := commandsservice.ConfigFromEnv(lookup)
 	exporter, traceErr := telemetry.ExporterFromEnv(lookup)
@@ -113,10 +114,10 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 	return err
 }
 
-// without returns lookup with the variable name unset.
-func without(lookup func(string) (string, bool), name string) func(string) (string, bool) {
+// without returns lookup with the variables that begin with prefix unset.
+func without(lookup func(string) (string, bool), prefix string) func(string) (string, bool) {
 	return func(asked string) (string, bool) {
-		if asked == name {
+		if strings.HasPrefix(asked, prefix) {
 			return "", false
 		}
 		return lookup(asked)
