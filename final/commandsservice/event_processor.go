@@ -101,8 +101,12 @@ func (p *eventProcessor) logStored(storing context.Context, platforms []platform
 }
 
 // startSpan begins the span of a message, in the trace of the request that
-// created the platform.
+// created the platform. A message that is in no trace has none: without tracing
+// that is every message, and costs nothing.
 func (p *eventProcessor) startSpan(ctx context.Context, m bus.Message) trace.Span {
+	if m.Headers["traceparent"] == "" {
+		return trace.SpanFromContext(ctx)
+	}
 	ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier(m.Headers))
 	_, span := p.tracer.Start(ctx, "process Platform_Published", trace.WithSpanKind(trace.SpanKindConsumer))
 	if span.IsRecording() {

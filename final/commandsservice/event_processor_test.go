@@ -135,14 +135,14 @@ func TestEventProcessor(t *testing.T) {
 		recorder := tracetest.NewSpanRecorder()
 		p.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("")
 		const traceparent = "00-0af7651916cd43dd8448eb211c80319%d-b7ad6b7169203331-0%d"
-		var batch []bus.Message
+		batch := []bus.Message{{Body: []byte(recordedEvent)}} // in no trace
 		for i, sampled := range []int{0, 1, 1} {
 			batch = append(batch, bus.Message{Body: []byte(recordedEvent),
 				Headers: map[string]string{"traceparent": fmt.Sprintf(traceparent, i, sampled)}})
 		}
 		p.process(t.Context(), batch)
 		spans := recorder.Ended()
-		require.Len(t, spans, 3, "the first trace is not sampled")
+		require.Len(t, spans, 3, "neither of the first two is in a trace that is sampled")
 		store, first, second := spans[0], spans[1], spans[2]
 		for i, span := range []sdktrace.ReadOnlySpan{first, second} {
 			assert.Equal(t, "process Platform_Published", span.Name())
@@ -156,12 +156,19 @@ func TestEventProcessor(t *testing.T) {
 		assert.Equal(t, second.SpanContext(), store.Links()[0].SpanContext)
 	})
 
+	t.Run("without tracing nothing is spent on it", func(t *testing.T) {
+		p := newTestProcessor(t)
+		m := bus.Message{ID: "x", Headers: map[string]string{}}
+		assert.Zero(t, testing.AllocsPerRun(100, func() { endSpan(p.startSpan(t.Context(), m), nil) }))
+	})
+
 	t.Run("a failure is in the spans", func(t *testing.T) {
 		p := newTestProcessor(t)
 		recorder := tracetest.NewSpanRecorder()
 		p.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("")
 		require.NoError(t, p.store.close())
-		p.handle(t, recordedEvent)
+		p.process(t.Context(), []bus.Message{{Body: []byte(recordedEvent),
+			Headers: map[string]string{"traceparent": "00-0af7651916cd43dd8448eb211c803190-b7ad6b7169203331-01"}}})
 		for _, span := range recorder.Ended() {
 			assert.Equal(t, codes.Error, span.Status().Code, span.Name())
 		}

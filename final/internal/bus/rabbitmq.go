@@ -109,9 +109,9 @@ func clientTLS(url string, files tlsconfig.Files) (*tls.Config, error) {
 	return files.Client()
 }
 
-// Dial connects to url, with files for TLS. When ctx ends, the connection has linger left, in which
-// to finish and close. A broker that stops responding is detected by its missing
-// heartbeats, after some 15 seconds.
+// Dial connects to url, with files for TLS. When ctx ends, the connection has
+// linger left, in which to finish and close. A broker that stops responding is
+// detected by its missing heartbeats, after some 15 seconds.
 func Dial(ctx context.Context, url string, files tlsconfig.Files, linger time.Duration) (*amqp.Connection, error) {
 	security, err := clientTLS(url, files)
 	if err != nil {
