@@ -60,15 +60,18 @@ func issueCertificate(t *testing.T) certificate {
 	return c
 }
 
-// TestTLS runs the services with HTTPS and with mutual TLS between them.
+// TestTLS runs the services with HTTPS, also from one to the other, and with
+// gRPC over mutual TLS.
 func TestTLS(t *testing.T) {
 	files := issueCertificate(t)
 	certFile, keyFile, caFile := files.cert, files.key, files.ca
-	s := local(t, "RABBITMQ_URL=amqp://127.0.0.1:1/", "COMMANDS_SERVICE_URL=", "SEED_DATA=true",
+	s := local(t, "RABBITMQ_URL=amqp://127.0.0.1:1/", "SEED_DATA=true",
 		"PLATFORMS_TLS_CERT_FILE="+certFile, "PLATFORMS_TLS_KEY_FILE="+keyFile,
 		"COMMANDS_TLS_CERT_FILE="+certFile, "COMMANDS_TLS_KEY_FILE="+keyFile,
 		"PLATFORMS_GRPC_TLS_CERT_FILE="+certFile, "PLATFORMS_GRPC_TLS_KEY_FILE="+keyFile, "PLATFORMS_GRPC_TLS_CLIENT_CA_FILE="+caFile,
 		"COMMANDS_GRPC_TLS_CERT_FILE="+certFile, "COMMANDS_GRPC_TLS_KEY_FILE="+keyFile, "COMMANDS_GRPC_TLS_CA_FILE="+caFile)
+	s.platforms.env = append(s.platforms.env, "COMMANDS_SERVICE_TLS_CA_FILE="+caFile,
+		"COMMANDS_SERVICE_URL="+strings.Replace(s.commands.url, "http:", "https:", 1)+"/api/c/platforms")
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: files.roots}}}
 	t.Cleanup(client.CloseIdleConnections)
 	for _, service := range []*service{s.platforms, s.commands} {
@@ -91,4 +94,10 @@ func TestTLS(t *testing.T) {
 		response.Body.Close()
 		return response.StatusCode == http.StatusOK
 	})
+	response, err := client.Post(strings.Replace(s.platforms.url, "http:", "https:", 1)+"/api/platforms", "application/json",
+		strings.NewReader(`{"name": "Docker", "publisher": "e2e", "cost": "Free"}`))
+	require.NoError(t, err)
+	response.Body.Close()
+	require.Equal(t, http.StatusCreated, response.StatusCode)
+	require.Contains(t, s.platforms.logs.String(), `"CommandsService notified"`, "over HTTPS, before the response")
 }

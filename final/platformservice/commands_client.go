@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"microcomm/final/internal/requestid"
+	"microcomm/final/internal/tlsconfig"
 )
 
 // commandsClient sends platforms to CommandsService over HTTP.
@@ -36,6 +37,16 @@ func newCommandsClient(url string, timeout time.Duration) *commandsClient {
 		// Most redirects would turn the POST into a GET, whose 200 would look like success.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+}
+
+// useTLS makes the client connect to an https URL with files.
+func (c *commandsClient) useTLS(files tlsconfig.Files) error {
+	config, err := files.Client()
+	if err != nil {
+		return err
+	}
+	c.http.Transport.(*http.Transport).TLSClientConfig = config
+	return nil
 }
 
 // sendPlatform posts p and waits for the response. It returns an error when

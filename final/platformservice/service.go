@@ -44,6 +44,9 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	if cfg.CommandsServiceURL != "" {
 		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
 		api.commands.tracer = tracer
+		if err := api.commands.useTLS(cfg.CommandsServiceTLS); err != nil {
+			return err
+		}
 		defer api.commands.close()
 	}
 	health := newHealth(check{name: "database", failing: "the database does not respond", run: store.ping})
