@@ -146,3 +146,22 @@ func (b *syncBuffer) String() string {
 	defer b.lock.Unlock()
 	return b.buffer.String()
 }
+
+// TestRunApart: a stage that runs as one process also runs as its services.
+func TestRunApart(t *testing.T) {
+	l := workspace(t, map[string]string{
+		"final/go.mod":                      "module microcomm/final\n",
+		"final/cmd/microcomm/main.go":       "package main\n",
+		"final/cmd/commandsservice/main.go": "package main\n",
+	})
+	s := l.stages[len(l.stages)-1]
+	for apart, want := range map[bool]string{false: "microcomm", true: "commandsservice platformservice"} {
+		var binaries []string
+		for _, service := range servicesOf(s, apart) {
+			binaries = append(binaries, service.binary)
+		}
+		if got := strings.Join(binaries, " "); got != want {
+			t.Errorf("apart %t: %s, want %s", apart, got, want)
+		}
+	}
+}
