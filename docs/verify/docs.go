@@ -36,24 +36,24 @@ func (v *verifier) docs(ctx context.Context, files []string) error {
 	})
 }
 
-// inParallel does f for all names, a few at a time, and returns the first error.
-func inParallel(ctx context.Context, workers int, names []string, f func(ctx context.Context, name string) error) error {
+// inParallel does f for all items, a few at a time, and returns the first error.
+func inParallel[T any](ctx context.Context, workers int, items []T, f func(ctx context.Context, item T) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	queue := make(chan string)
+	queue := make(chan T)
 	var working sync.WaitGroup
 	for range workers {
 		working.Go(func() {
-			for name := range queue {
-				if err := f(ctx, name); err != nil {
-					cancel(fmt.Errorf("%s: %w", name, err))
+			for item := range queue {
+				if err := f(ctx, item); err != nil {
+					cancel(err)
 				}
 			}
 		})
 	}
-	for _, name := range names {
+	for _, item := range items {
 		select {
-		case queue <- name:
+		case queue <- item:
 		case <-ctx.Done():
 		}
 	}
