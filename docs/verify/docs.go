@@ -175,11 +175,15 @@ func (p *player) block(ctx context.Context, b *block) error {
 	if err != nil {
 		return err
 	}
+	input := ""
+	if b.cluster { // lab deploy asks
+		input = strings.Repeat("yes\n", 10)
+	}
 	deadline := time.Now().Add(p.limits.wait)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		printed, status, line, err := p.shell.run(ctx, p.limits.block, text)
+		printed, status, line, err := p.shell.run(ctx, p.limits.block, text, input)
 		printed = p.ports.output(printed)
 		if err != nil {
 			return fmt.Errorf("%w; it printed\n%s", err, printed)
