@@ -69,7 +69,7 @@ func (v *verifier) document(ctx context.Context, c *checkout, file string) error
 		return err
 	}
 	found := results{name: file}
-	found.check(file, c.checkLinks(d))
+	found.check("", c.checkLinks(d)) // it says itself where
 	var runs []*block
 	for _, b := range d.blocks {
 		switch {

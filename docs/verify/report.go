@@ -27,13 +27,16 @@ type results struct {
 	skipped []string // why
 }
 
-// check counts one thing; at is file:line or another place.
+// check counts one thing; at is file:line or another place, or empty.
 func (r *results) check(at string, err error) {
 	if err == nil {
 		r.passed++
 		return
 	}
-	r.failed = append(r.failed, at+": "+err.Error())
+	if at != "" {
+		at += ": "
+	}
+	r.failed = append(r.failed, at+err.Error())
 }
 
 func (r *results) skip(why string) { r.skipped = append(r.skipped, why) }

@@ -25,7 +25,7 @@ type limits struct {
 	stop  time.Duration // a background, from the interrupt to its end
 }
 
-var defaultLimits = limits{block: 5 * time.Minute, ready: 5 * time.Minute, wait: 10 * time.Second, stop: 15 * time.Second}
+var defaultLimits = limits{block: 5 * time.Minute, ready: 5 * time.Minute, wait: 30 * time.Second, stop: 15 * time.Second}
 
 // shell is one bash that runs blocks one after the other, as a terminal does:
 // folders and variables stay.
