@@ -41,6 +41,13 @@ func (r *results) check(at string, err error) {
 
 func (r *results) skip(why string) { r.skipped = append(r.skipped, why) }
 
+// note prints a line that is no finding.
+func (r *report) note(line string) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	fmt.Fprintln(r.out, "      ", line)
+}
+
 // add prints and counts the results about one file.
 func (r *report) add(found results) {
 	r.mutex.Lock()
