@@ -110,7 +110,8 @@ func (v *verifier) play(ctx context.Context, c *checkout, d *document, blocks []
 		return err
 	}
 	defer process.RemoveAll(dir)
-	p := &player{verifier: v, document: d, found: found, ports: ports{pool: &v.ports, temp: filepath.Join(dir, "tmp"), dir: filepath.Join(dir, "microcomm")}}
+	p := &player{verifier: v, document: d,
+		ports: ports{pool: &v.ports, temp: filepath.Join(dir, "tmp"), dir: filepath.Join(dir, "microcomm")}}
 	scripts := filepath.Join(dir, "scripts")
 	for _, folder := range []string{p.ports.temp, p.ports.dir, scripts} {
 		if err := os.Mkdir(folder, 0o755); err != nil {
@@ -161,7 +162,6 @@ func isLesson(path string) bool { return path[0] >= '0' && path[0] <= '9' }
 type player struct {
 	*verifier
 	document    *document
-	found       *results
 	ports       ports
 	env         []string
 	shell       *shell

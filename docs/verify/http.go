@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// http starts each stage that has a file in docs/requests, and sends the requests. Without files it also holds them against the stages' routes.
+// http starts each stage that has a file in docs/requests, and sends the requests.
+// Without files it also holds them against the stages' routes.
 func (v *verifier) http(ctx context.Context, files []string) error {
 	c, err := newCheckout(ctx, v.root)
 	if err != nil {

@@ -85,8 +85,8 @@ func startShell(dir, scripts string, env []string) (*shell, error) {
 // errStopped is wrapped when the shell cannot run another block.
 var errStopped = errors.New("the rest of the document was not run")
 
-// run runs a block, which reads input, and returns what it printed, with the exit status and the line
-// of the first command that failed.
+// run runs a block, which reads input, and returns what it printed, with the exit
+// status and the line of the first command that failed.
 func (s *shell) run(ctx context.Context, limit time.Duration, text, input string) (output string, status, line int, err error) {
 	s.count++
 	script := filepath.Join(s.scripts, fmt.Sprintf("block-%d", s.count))
