@@ -31,6 +31,7 @@ func verbs() []verb {
 		drillVerb(),
 		dlqVerb(),
 		benchVerb(),
+		verifyVerb(),
 	}
 }
 
