@@ -165,3 +165,19 @@ func TestRunApart(t *testing.T) {
 		}
 	}
 }
+
+func TestBrokerPort(t *testing.T) {
+	for given, want := range map[string]int{
+		"":                             5672,
+		"amqp://localhost/":            5672,
+		"amqp://guest@localhost:5700/": 5700,
+		"amqp://127.0.0.1:5701":        5701,
+		"amqp://broker:5672/":          0,
+		"amqps://localhost:5671/":      0,
+		"localhost:5672":               0,
+	} {
+		if got, err := brokerPort(given); got != want || (err == nil) != (want != 0) {
+			t.Errorf("brokerPort(%q) = %d, %v, want %d", given, got, err, want)
+		}
+	}
+}
