@@ -97,7 +97,7 @@ var (
 )
 
 // elsewhere are ports of things that the documents do not start.
-var elsewhere = []string{"1433", "5672", "15672"}
+var elsewhere = []string{"1433", "15672"}
 
 // commands returns the commands of a document as we run them.
 func (p *ports) commands(text string) (string, error) {
