@@ -14,7 +14,7 @@ import (
 	"microcomm/docs/internal/process"
 )
 
-// docs verifies Markdown files, two at a time.
+// docs verifies Markdown files, a few at a time.
 func (v *verifier) docs(ctx context.Context, files []string) error {
 	c, err := newCheckout(ctx, v.root)
 	if err != nil {
@@ -27,13 +27,18 @@ func (v *verifier) docs(ctx context.Context, files []string) error {
 			}
 		}
 	}
-	workers := 2
-	if os.Getenv("RABBITMQ_URL") != "" { // lab run brings none: one broker for all
-		workers = 1
-	}
-	return inParallel(ctx, workers, files, func(ctx context.Context, file string) error {
+	return inParallel(ctx, v.workers(), files, func(ctx context.Context, file string) error {
 		return v.document(ctx, c, file)
 	})
+}
+
+// workers is how many stages may run at a time: one when they would share a
+// broker, which lab run otherwise brings, or a cluster.
+func (v *verifier) workers() int {
+	if os.Getenv("RABBITMQ_URL") != "" || v.cluster {
+		return 1
+	}
+	return 2
 }
 
 // inParallel does f for all items, a few at a time, and returns the first error.
@@ -69,7 +74,7 @@ func (v *verifier) document(ctx context.Context, c *checkout, file string) error
 		return err
 	}
 	found := results{name: file}
-	found.check(file, c.checkLinks(d))
+	found.check("", c.checkLinks(d)) // it says itself where
 	var runs []*block
 	for _, b := range d.blocks {
 		switch {
@@ -132,7 +137,7 @@ func (v *verifier) play(ctx context.Context, c *checkout, d *document, blocks []
 			return ctx.Err()
 		}
 		if took := time.Since(start); took > 30*time.Second {
-			fmt.Fprintf(v.report.out, "       %s took %s\n", b.at(d), took.Round(time.Second))
+			v.report.note(fmt.Sprintf("%s took %s", b.at(d), took.Round(time.Second)))
 		}
 		found.check(b.at(d), err)
 		if errors.Is(err, errStopped) {
@@ -175,11 +180,15 @@ func (p *player) block(ctx context.Context, b *block) error {
 	if err != nil {
 		return err
 	}
+	input := ""
+	if b.cluster { // lab deploy asks
+		input = strings.Repeat("yes\n", 10)
+	}
 	deadline := time.Now().Add(p.limits.wait)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		printed, status, line, err := p.shell.run(ctx, p.limits.block, text)
+		printed, status, line, err := p.shell.run(ctx, p.limits.block, text, input)
 		printed = p.ports.output(printed)
 		if err != nil {
 			return fmt.Errorf("%w; it printed\n%s", err, printed)
@@ -284,6 +293,6 @@ func (p *player) writeUpdates() error {
 		}
 		source = source[:b.start] + indented.String() + source[b.end:]
 	}
-	fmt.Fprintf(p.report.out, "       %s rewritten\n", p.document.path)
+	p.report.note(p.document.path + " rewritten")
 	return os.WriteFile(filepath.Join(p.root, filepath.FromSlash(p.document.path)), []byte(source), 0o644)
 }

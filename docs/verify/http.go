@@ -11,8 +11,7 @@ import (
 	"time"
 )
 
-// http starts each stage that has a file in docs/requests, two at a time, and sends
-// the requests. Without files it also holds them against the stages' routes.
+// http starts each stage that has a file in docs/requests, and sends the requests. Without files it also holds them against the stages' routes.
 func (v *verifier) http(ctx context.Context, files []string) error {
 	c, err := newCheckout(ctx, v.root)
 	if err != nil {
@@ -46,7 +45,7 @@ func (v *verifier) http(ctx context.Context, files []string) error {
 			return err
 		}
 	}
-	return inParallel(ctx, 2, parsed, v.send)
+	return inParallel(ctx, v.workers(), parsed, v.send)
 }
 
 // send starts the stage of a file and sends its requests.

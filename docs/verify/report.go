@@ -27,16 +27,26 @@ type results struct {
 	skipped []string // why
 }
 
-// check counts one thing; at is file:line or another place.
+// check counts one thing; at is file:line or another place, or empty.
 func (r *results) check(at string, err error) {
 	if err == nil {
 		r.passed++
 		return
 	}
-	r.failed = append(r.failed, at+": "+err.Error())
+	if at != "" {
+		at += ": "
+	}
+	r.failed = append(r.failed, at+err.Error())
 }
 
 func (r *results) skip(why string) { r.skipped = append(r.skipped, why) }
+
+// note prints a line that is no finding.
+func (r *report) note(line string) {
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	fmt.Fprintln(r.out, "      ", line)
+}
 
 // add prints and counts the results about one file.
 func (r *report) add(found results) {

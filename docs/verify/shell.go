@@ -25,7 +25,7 @@ type limits struct {
 	stop  time.Duration // a background, from the interrupt to its end
 }
 
-var defaultLimits = limits{block: 5 * time.Minute, ready: 5 * time.Minute, wait: 10 * time.Second, stop: 15 * time.Second}
+var defaultLimits = limits{block: 5 * time.Minute, ready: 5 * time.Minute, wait: 30 * time.Second, stop: 15 * time.Second}
 
 // shell is one bash that runs blocks one after the other, as a terminal does:
 // folders and variables stay.
@@ -37,14 +37,13 @@ type shell struct {
 	count    int
 }
 
-// driver runs the files whose names it reads, and prints the status of each. The
-// status is that of the first command that failed: in a terminal one would have
-// seen it. LINE is where.
+// driver runs the files whose names it reads, and prints the status of each, that
+// of the first command that failed, and its line: in a terminal one would have seen it.
 const driver = `
 while IFS= read -r __block; do
   __failed=0 __line=0
   trap '__status=$?; [ $__failed = 0 ] && __failed=$__status __line=$LINENO' ERR
-  . "$__block" </dev/null >"$__block.out" 2>&1
+  . "$__block" <"$__block.in" >"$__block.out" 2>&1
   trap - ERR
   echo "$__failed $__line"
 done
@@ -86,13 +85,15 @@ func startShell(dir, scripts string, env []string) (*shell, error) {
 // errStopped is wrapped when the shell cannot run another block.
 var errStopped = errors.New("the rest of the document was not run")
 
-// run runs a block and returns what it printed, with the exit status and the line
+// run runs a block, which reads input, and returns what it printed, with the exit status and the line
 // of the first command that failed.
-func (s *shell) run(ctx context.Context, limit time.Duration, text string) (output string, status, line int, err error) {
+func (s *shell) run(ctx context.Context, limit time.Duration, text, input string) (output string, status, line int, err error) {
 	s.count++
 	script := filepath.Join(s.scripts, fmt.Sprintf("block-%d", s.count))
-	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
-		return "", 0, 0, err
+	for file, content := range map[string]string{script: text, script + ".in": input} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			return "", 0, 0, err
+		}
 	}
 	read := func() string {
 		printed, _ := os.ReadFile(script + ".out") // absent: nothing was printed
