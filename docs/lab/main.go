@@ -20,6 +20,7 @@ import (
 func verbs() []verb {
 	return []verb{
 		doctorVerb(),
+		tourVerb(),
 		runVerb(),
 		brokerVerb(),
 		testVerb(),
