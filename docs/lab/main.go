@@ -32,6 +32,7 @@ func verbs() []verb {
 		drillVerb(),
 		dlqVerb(),
 		benchVerb(),
+		offlineVerb(),
 		verifyVerb(),
 	}
 }
