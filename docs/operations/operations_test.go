@@ -218,6 +218,47 @@ func TestEachAlertHasItsRunbook(t *testing.T) {
 	}
 }
 
+// The threat model names files and tests that are there.
+func TestThreatModelNamesWhatIsThere(t *testing.T) {
+	files, tests := map[string]bool{}, map[string]bool{}
+	for _, dir := range []string{"final", "docs"} {
+		top := filepath.Join("..", "..")
+		err := filepath.WalkDir(filepath.Join(top, dir), func(path string, entry os.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			for name := filepath.ToSlash(strings.TrimPrefix(path, top)); name != ""; { // a path may leave out where it begins
+				_, name, _ = strings.Cut(name, "/")
+				files[name] = true
+			}
+			if strings.HasSuffix(path, "_test.go") {
+				for _, test := range submatches(regexp.MustCompile(`(?m)^func (Test\w+)`), string(read(t, path))) {
+					tests[test] = true
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := string(read(t, filepath.Join("..", "threat-model.md")))
+	named := submatches(regexp.MustCompile("`([\\w./-]+\\.(?:go|yml|sql))`"), text)
+	if len(named) < 10 {
+		t.Fatalf("got files %v, want more", named)
+	}
+	for _, name := range named {
+		if !files[name] {
+			t.Errorf("there is no file %s", name)
+		}
+	}
+	for _, name := range submatches(regexp.MustCompile(`\b(Test\w+)`), text) {
+		if !tests[name] {
+			t.Errorf("there is no test %s", name)
+		}
+	}
+}
+
 func read(t *testing.T, path string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(path)

@@ -13,6 +13,8 @@ USE platformsdb;
 GO
 IF USER_ID(N'platformservice') IS NULL
   CREATE USER platformservice FOR LOGIN platformservice;
+ELSE
+  ALTER USER platformservice WITH LOGIN = platformservice; -- a database restored from another server has that one's
 ALTER ROLE db_datareader ADD MEMBER platformservice;
 ALTER ROLE db_datawriter ADD MEMBER platformservice;
 ALTER ROLE db_ddladmin ADD MEMBER platformservice;
@@ -30,6 +32,8 @@ USE commandsdb;
 GO
 IF USER_ID(N'commandsservice') IS NULL
   CREATE USER commandsservice FOR LOGIN commandsservice;
+ELSE
+  ALTER USER commandsservice WITH LOGIN = commandsservice; -- a database restored from another server has that one's
 ALTER ROLE db_datareader ADD MEMBER commandsservice;
 ALTER ROLE db_datawriter ADD MEMBER commandsservice;
 ALTER ROLE db_ddladmin ADD MEMBER commandsservice;
