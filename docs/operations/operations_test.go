@@ -218,6 +218,29 @@ func TestEachAlertHasItsRunbook(t *testing.T) {
 	}
 }
 
+// What a runbook looks for in the log is what the services log.
+func TestRunbooksLookForWhatIsLogged(t *testing.T) {
+	var sources strings.Builder
+	err := filepath.WalkDir(filepath.Join("..", "..", "final"), func(path string, entry os.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
+			sources.Write(read(t, path))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	patterns := submatches(regexp.MustCompile(`grep (?:-E)?\s*"([^"]+)"`), string(read(t, filepath.Join("..", "operations.md"))))
+	if len(patterns) < 5 {
+		t.Fatalf("got %q, want more", patterns)
+	}
+	for _, text := range strings.Split(strings.Join(patterns, "|"), "|") {
+		if !strings.Contains(sources.String(), text) {
+			t.Errorf("no service logs %q", text)
+		}
+	}
+}
+
 // The threat model names files and tests that are there.
 func TestThreatModelNamesWhatIsThere(t *testing.T) {
 	files, tests := map[string]bool{}, map[string]bool{}
