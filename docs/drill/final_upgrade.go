@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// upgrade replaces chapter 07's services, which any service in .NET could stand
-// for, by final's: old and new run side by side on the same databases and the
-// same broker, under load. Then the old PlatformService comes back, on tables that
-// are newer than it.
+// upgrade replaces chapter 07's services, which stand for any older version and
+// for the services in .NET, by final's: old and new run side by side on the same
+// databases and the same broker, under load. Then the old PlatformService comes
+// back, on tables that are newer than it.
 func upgrade(ctx context.Context, r *run) error {
 	old, err := findStage(filepath.Dir(r.stage.dir), "07")
 	if err != nil {
