@@ -4,6 +4,7 @@ package platformservice
 
 import (
 	"database/sql"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"path/filepath"
@@ -76,11 +77,11 @@ func TestTheWebsiteIsKept(t *testing.T) {
 
 func TestAnOldDatabaseIsUpgraded(t *testing.T) {
 	cfg, _ := oldDatabase(t)
-	for range 2 { // the second start has nothing to upgrade
+	for i := range 2 { // the second start has nothing to upgrade
 		service, url := startUpgraded(t, cfg)
 		list := send(t, "GET", url, "").body
 		assert.Contains(t, list, `{"id":1,"name":"Redis","publisher":"Redis Ltd.","cost":"Free"},{"id":2,"name":"NATS","publisher":"Synadia","cost":"Free"}`)
-		created := send(t, "POST", url, withWebsite)
+		created := send(t, "POST", url, strings.Replace(withWebsite, "Go", fmt.Sprint("Go ", i), 1))
 		require.Equal(t, http.StatusCreated, created.status, created.body)
 		assert.Contains(t, created.body, "https://go.dev")
 		assert.NotContains(t, created.body, `"id":3,`, "3 was the id of a platform that was deleted")
