@@ -118,10 +118,10 @@ func TestACallThatIsNotMadeIsLogged(t *testing.T) {
 	require.Equal(t, http.StatusCreated, s.post())
 	for _, id := range []int{maxCallsInTest + 1, maxCallsInTest + 2} {
 		line := fmt.Sprintf(`level=WARN msg="CommandsService not notified" id=%d`, id)
-		assert.Len(t, s.service.log.lines(line), 1)
+		assert.Len(t, s.service.log.lines(line), 1, "lines like this in the log: %s", line)
 	}
 	s.drain(t)
-	assert.Len(t, s.service.log.lines(`msg="CommandsService notified"`), maxCallsInTest)
+	assert.Len(t, s.service.log.lines(`msg="CommandsService notified"`), maxCallsInTest, "the calls that were made")
 }
 
 // However a call ends, its place is free afterwards.

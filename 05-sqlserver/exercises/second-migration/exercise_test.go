@@ -83,7 +83,7 @@ func TestAnOldDatabaseIsUpgraded(t *testing.T) {
 		assert.Contains(t, list, `{"id":1,"name":"Redis","publisher":"Redis Ltd.","cost":"Free"},{"id":2,"name":"NATS","publisher":"Synadia","cost":"Free"}`)
 		created := send(t, "POST", url, strings.Replace(withWebsite, "Go", fmt.Sprint("Go ", i), 1))
 		require.Equal(t, http.StatusCreated, created.status, created.body)
-		assert.Contains(t, created.body, "https://go.dev")
+		assert.Contains(t, created.body, "https://go.dev", "the response to a POST with a website")
 		assert.NotContains(t, created.body, `"id":3,`, "3 was the id of a platform that was deleted")
 		service.stop()
 		receive(t, "the end of Run", service.stopped)
