@@ -30,6 +30,7 @@ func verbs() []verb {
 		drillVerb(),
 		dlqVerb(),
 		benchVerb(),
+		verifyVerb(),
 	}
 }
 

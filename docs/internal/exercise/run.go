@@ -1,0 +1,297 @@
+package exercise
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"microcomm/docs/internal/process"
+)
+
+// Options say how an exercise's tests are run.
+type Options struct {
+	Env     []string                    // nil: that of this process
+	Race    bool                        // with the race detector
+	Cluster bool                        // run the tests of cluster_test.go, not those of exercise_test.go
+	Still   func(elapsed time.Duration) // called every ten seconds
+
+	only     string   // one test, of all
+	packages []string // of the module: their own tests are run too, and vetted
+}
+
+// Result is how the tests ended.
+type Result struct {
+	Tests    []Test   // the exercise's, in the order of its file
+	Problems []string // why there is no result of a test: what does not compile, a panic
+	own      []string // the chapter's own tests that failed, with what they print
+}
+
+// Test is how one test ended.
+type Test struct {
+	Name    string
+	State   State
+	Message string // what it says of a failure, or why it was skipped
+	Output  string // all that it printed
+}
+
+// State is pass, fail or skip, or empty for a test without a result.
+type State string
+
+// Passed reports whether every test passed.
+func (r *Result) Passed() bool {
+	return len(r.Problems) == 0 && len(r.own) == 0 && !slices.ContainsFunc(r.Tests, func(t Test) bool { return t.State != "pass" })
+}
+
+// Test is the result of the test of that name.
+func (r *Result) Test(name string) Test {
+	for _, t := range r.Tests {
+		if t.Name == name {
+			return t
+		}
+	}
+	return Test{Name: name}
+}
+
+// Run runs the exercise's tests on the checkout as it is. They are laid into
+// their package by go test -overlay: no file is written into the checkout. An
+// error means that they could not be run.
+func (e *Exercise) Run(ctx context.Context, o Options) (*Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "microcomm-exercise-")
+	if err != nil {
+		return nil, err
+	}
+	defer process.RemoveAll(dir)
+	module := filepath.Join(e.root, e.module())
+	pkg := filepath.Join(module, e.pkg)
+	if info, err := os.Stat(pkg); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("%s: exercise_test.go is of package %s, and %s has no such folder", e, e.pkg, e.module())
+	}
+	laid := strings.ReplaceAll(e.Name, "-", "_")
+	replace := map[string]string{filepath.Join(pkg, "exercise_"+laid+"_test.go"): filepath.Join(e.Dir(), "exercise_test.go")}
+	if e.ClusterTests != nil {
+		replace[filepath.Join(pkg, "exercise_"+laid+"_cluster_test.go")] = filepath.Join(e.Dir(), "cluster_test.go")
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return nil, err
+	}
+	overlayFile := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
+		return nil, err
+	}
+	tests := e.Tests
+	if o.Cluster {
+		tests = e.ClusterTests
+	}
+	if o.only != "" {
+		tests = []string{o.only}
+	}
+	args := []string{"go", "test", "-overlay", overlayFile, "-tags=exercise", "-json", "-count=1", "-timeout=5m"}
+	if o.Race {
+		args = append(args, "-race")
+	}
+	if len(o.packages) == 0 {
+		args = append(args, "-run=^("+strings.Join(tests, "|")+")$", "./"+e.pkg)
+	} else {
+		args = append(args, "-vet=all", "-skip=^("+strings.Join(e.ClusterTests, "|")+")$", "-p=4")
+		args = append(args, o.packages...)
+	}
+	if o.Env == nil {
+		o.Env = os.Environ()
+	}
+	// What an interrupted compiler or test leaves in its temporary folder goes with it.
+	env := slices.Concat(o.Env, []string{
+		"GOWORK=off", "EXERCISE_STAGE=" + filepath.Join(e.root, e.Stage), "TMPDIR=" + dir, "TMP=" + dir, "TEMP=" + dir,
+	})
+	var out bytes.Buffer
+	ran := process.Run(ctx, process.Command{Args: args, Dir: module, Env: env, Stdout: &out, Stderr: &out, Still: o.Still})
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("test %s: %w", e, ctx.Err())
+	}
+	result := e.read(out.String(), tests)
+	if ran != nil && len(result.Problems) == 0 && !slices.ContainsFunc(result.Tests, func(t Test) bool { return t.State == "fail" }) && len(result.own) == 0 {
+		return nil, fmt.Errorf("test %s: %w\n%s", e, ran, process.LastLines(out.String(), 20))
+	}
+	return result, nil
+}
+
+// event is one line of `go test -json`; see `go doc test2json`.
+type event struct {
+	Action, Package, Test, Output, FailedBuild string
+}
+
+// read makes a Result of what go test -json prints.
+func (e *Exercise) read(stream string, tests []string) *Result {
+	states := map[string]State{}            // by package and test
+	output := map[string]*strings.Builder{} // by package and test; without a test: the package's own
+	write := func(key, text string) {
+		if output[key] == nil {
+			output[key] = &strings.Builder{}
+		}
+		output[key].WriteString(text)
+	}
+	key := func(pkg, test string) string { return strings.TrimSuffix(pkg+" "+test, " ") }
+	pkg := "microcomm/" + e.module() + "/" + e.pkg
+	isOwn := func(of, test string) bool { // one of the chapter's own
+		name, _, _ := strings.Cut(test, "/")
+		return test != "" && (of != pkg || !slices.Contains(tests, name))
+	}
+	result := &Result{}
+	broken := map[string]bool{} // packages without a result of their own
+	for line := range strings.Lines(stream) {
+		var ev event
+		if json.Unmarshal([]byte(line), &ev) != nil || ev.Action == "" {
+			write("", line)
+			continue
+		}
+		switch ev.Action {
+		case "build-output":
+			write("", ev.Output)
+		case "output":
+			write(key(ev.Package, ev.Test), ev.Output)
+			if top, _, sub := strings.Cut(ev.Test, "/"); sub {
+				write(key(ev.Package, top), ev.Output)
+			}
+		case "pass", "fail", "skip":
+			states[key(ev.Package, ev.Test)] = State(ev.Action)
+			switch {
+			case ev.Action != "fail":
+			case ev.Test == "" && ev.FailedBuild != "":
+				broken[ev.Package] = true
+			case isOwn(ev.Package, ev.Test):
+				result.own = append(result.own, strings.TrimSpace(ev.Package+" "+ev.Test)+"\n"+Message(output[key(ev.Package, ev.Test)].String()))
+			}
+		}
+	}
+	text := func(key string) string {
+		if output[key] == nil {
+			return ""
+		}
+		return output[key].String()
+	}
+	for _, name := range tests {
+		t := Test{Name: name, State: states[key(pkg, name)], Output: text(key(pkg, name))}
+		if t.State != "pass" {
+			t.Message = Message(t.Output)
+		}
+		result.Tests = append(result.Tests, t)
+	}
+	// Tests that ran when the program ended have no result, or one by the panic of another.
+	for _, name := range sortedKeys(output) {
+		if problem := crash(text(name)); problem != "" && !slices.Contains(result.Problems, problem) {
+			result.Problems = append(result.Problems, problem)
+		}
+	}
+	if len(broken) > 0 || text("") != "" && states[pkg] == "" {
+		result.Problems = append(result.Problems, e.compilerErrors(text(""))...)
+	}
+	for _, name := range sortedKeys(states) {
+		// TestMain failed, as that of e2e does when a service does not compile
+		if states[name] == "fail" && !strings.Contains(name, " ") && !broken[name] && !failedIn(states, name) && len(result.Problems) == 0 {
+			result.Problems = e.compilerErrors(text(name))
+		}
+	}
+	return result
+}
+
+func failedIn(states map[string]State, pkg string) bool {
+	for name, state := range states {
+		if state == "fail" && strings.HasPrefix(name, pkg+" ") {
+			return true
+		}
+	}
+	return false
+}
+
+func sortedKeys[V any](of map[string]V) []string {
+	var keys []string
+	for key := range of {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// crash returns what ended the test's program, if anything did.
+func crash(output string) string {
+	found := regexp.MustCompile(`(?m)^(panic: .*|fatal error: .*)$`).FindStringIndex(output)
+	if found == nil {
+		return ""
+	}
+	lines := []string{output[found[0]:found[1]]}
+	// where: the first lines of the trace in files of ours
+	for _, place := range regexp.MustCompile(`(?m)^\t(\S*(?:service|e2e|manifests|internal|console|cmd)/\S+\.go:\d+)`).FindAllStringSubmatch(output[found[1]:], 3) {
+		lines = append(lines, "  at "+place[1])
+	}
+	return strings.Join(lines, "\n")
+}
+
+// compilerErrors picks the errors of the compiler and of vet, with the files'
+// paths from the checkout's top. Without any it is all that was printed.
+func (e *Exercise) compilerErrors(text string) []string {
+	var found []string
+	for _, line := range regexp.MustCompile(`(?m)^(?:vet: )?(\S+\.go):(\d+(?::\d+)?: .*(?:\n\t.*)*)`).FindAllStringSubmatch(text, -1) {
+		file := filepath.ToSlash(line[1])
+		if inRoot, err := filepath.Rel(e.root, line[1]); filepath.IsAbs(line[1]) && err == nil {
+			file = filepath.ToSlash(inRoot)
+		} else if strings.HasPrefix(file, "..") { // printed in the folder of e2e
+			file = path.Join(e.module(), e.pkg, file)
+		} else if !filepath.IsAbs(line[1]) {
+			file = path.Join(e.module(), file)
+		}
+		if message := file + ":" + line[2]; !slices.Contains(found, message) {
+			found = append(found, message)
+		}
+	}
+	if len(found) == 0 && strings.TrimSpace(text) != "" {
+		return []string{process.LastLines(text, 20)}
+	}
+	return found
+}
+
+// Message is what a test says of its failure: what it logged, without the
+// services' logs and the frame that the testing package and testify put around it.
+func Message(output string) string {
+	var lines []string
+	section := ""
+	for line := range strings.Lines(output) {
+		line = strings.TrimRight(line, " \t\r\n")
+		if !strings.HasPrefix(line, "    ") {
+			if name, found := strings.CutPrefix(line, "WARNING: "); found {
+				lines = append(lines, strings.ToLower(name)+": two goroutines use the same memory without synchronization")
+			}
+			continue
+		}
+		line = line[4:]
+		trimmed := strings.TrimSpace(line)
+		if strings.HasPrefix(trimmed, "--- PASS") || strings.HasPrefix(trimmed, "--- SKIP") || trimmed == "" {
+			continue
+		}
+		if name, found := strings.CutPrefix(trimmed, "--- FAIL: "); found { // a subtest
+			name, _, _ = strings.Cut(name, " (")
+			lines = append(lines, name)
+			continue
+		}
+		if head := regexp.MustCompile(`^(Error Trace|Error|Test|Messages):(.*)$`).FindStringSubmatch(trimmed); head != nil && strings.HasPrefix(strings.TrimLeft(line, " "), "\t") {
+			section, trimmed = head[1], strings.TrimSpace(head[2])
+		} else if regexp.MustCompile(`^\S+\.go:\d+:`).MatchString(trimmed) {
+			section = ""
+		}
+		if section == "" {
+			lines = append(lines, line)
+		} else if section == "Error" || section == "Messages" {
+			lines = append(lines, "  "+trimmed)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
