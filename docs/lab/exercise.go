@@ -50,6 +50,37 @@ func (l *lab) exerciseEnv(ctx context.Context, exercises []*exercise.Exercise) (
 	return append(os.Environ(), "RABBITMQ_URL="+broker.URL), broker.Stop, nil
 }
 
+// checkExercise judges the learner's work once.
+func checkExercise(ctx context.Context, l *lab, options checkOptions, stage, name string) error {
+	e, err := l.findExercise(stage, name)
+	if err != nil {
+		return err
+	}
+	o := exercise.Options{Cluster: options.cluster}
+	var stop func()
+	if options.cluster {
+		if len(e.ClusterTests) == 0 {
+			return usageError(e.String() + " has no tests for a cluster; check it without --cluster")
+		}
+		k, err := currentCluster(ctx, options.namespace)
+		if err != nil {
+			return err
+		}
+		o.Env, stop = append(os.Environ(), "KUBE_CONTEXT="+k.context, "KUBE_NAMESPACE="+k.namespace), func() {}
+	} else if o.Env, stop, err = l.exerciseEnv(ctx, []*exercise.Exercise{e}); err != nil {
+		return err
+	}
+	defer stop()
+	passed, err := judge(ctx, l, e, o, options.verbose)
+	if err != nil {
+		return err
+	}
+	if !passed {
+		return errReported
+	}
+	return nil
+}
+
 // judge runs an exercise's tests on the learner's work and prints which items of
 // its acceptance hold.
 func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options, verbose bool) (passed bool, err error) {
@@ -94,6 +125,9 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 			}
 			shown[name] = true
 			message := t.Message
+			if lines := strings.Split(message, "\n"); len(lines) > 12 {
+				message = strings.Join(lines[:12], "\n") + "\n… (-v shows all of it)"
+			}
 			if verbose {
 				message = strings.TrimSpace(t.Output)
 			}
@@ -102,8 +136,19 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 			}
 		}
 	}
-	fmt.Fprintf(l.out, "\n%d of %d hold.\n", held, total)
-	return r.Passed(), nil
+	fmt.Fprintf(l.out, "\n%d of %d hold.", held, total)
+	switch {
+	case r.Passed():
+		fmt.Fprintf(l.out, " Passed. Compare: go tool lab solution %s\n", e)
+	default:
+		fmt.Fprintf(l.out, " The next hint: go tool lab hint %s\n", e)
+	}
+	return r.Passed(), l.note(e, func(p *progress) {
+		p.Checks++
+		if now := time.Now().UTC().Truncate(time.Second); r.Passed() && p.PassedAt == nil && !o.Cluster {
+			p.PassedAt = &now
+		}
+	})
 }
 
 // itemsOf returns the items of the acceptance that the tests which ran hold.

@@ -116,19 +116,9 @@ func (t *tester) close() {
 
 func (t *tester) test(ctx context.Context, s stage) error {
 	fmt.Fprintln(t.lab.out, colour(t.lab.out, "1", s.name))
-	env := os.Environ()
-	if s.needsBroker() && t.options.noBroker {
-		env = slices.DeleteFunc(env, func(setting string) bool { return strings.HasPrefix(setting, "RABBITMQ_URL=") })
-	} else if s.needsBroker() {
-		if t.broker == nil {
-			b, err := rabbitmq.Start(ctx, t.lab.out)
-			if err != nil {
-				return fmt.Errorf("%w\nTo skip the tests that need one: --no-broker", err)
-			}
-			t.broker = b
-			fmt.Fprintln(t.lab.out, "broker:", b.What)
-		}
-		env = append(env, "RABBITMQ_URL="+t.broker.URL)
+	env, err := t.env(ctx, s)
+	if err != nil {
+		return err
 	}
 	start := time.Now()
 	count, err := t.goTest(ctx, s, env)
@@ -155,6 +145,25 @@ func (t *tester) test(ctx context.Context, s stage) error {
 	}
 	t.rows = append(t.rows, row{s.name, count, time.Since(start).Seconds()})
 	return ctx.Err()
+}
+
+// env is the environment for the stage's tests, with a broker when they need one.
+func (t *tester) env(ctx context.Context, s stage) ([]string, error) {
+	env := os.Environ()
+	if s.needsBroker() && t.options.noBroker {
+		env = slices.DeleteFunc(env, func(setting string) bool { return strings.HasPrefix(setting, "RABBITMQ_URL=") })
+	} else if s.needsBroker() {
+		if t.broker == nil {
+			b, err := rabbitmq.Start(ctx, t.lab.out)
+			if err != nil {
+				return nil, fmt.Errorf("%w\nTo skip the tests that need one: --no-broker", err)
+			}
+			t.broker = b
+			fmt.Fprintln(t.lab.out, "broker:", b.What)
+		}
+		env = append(env, "RABBITMQ_URL="+t.broker.URL)
+	}
+	return env, nil
 }
 
 // goTest runs vet and the tests of one module. An error means that they could

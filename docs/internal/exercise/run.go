@@ -262,36 +262,40 @@ func (e *Exercise) compilerErrors(text string) []string {
 // Message is what a test says of its failure: what it logged, without the
 // services' logs and the frame that the testing package and testify put around it.
 func Message(output string) string {
-	var lines []string
+	var lines, details []string
+	// testify prints sections; its Messages are what the test says, and come first
 	section := ""
+	end := func() { lines, details, section = append(lines, details...), nil, "" }
 	for line := range strings.Lines(output) {
 		line = strings.TrimRight(line, " \t\r\n")
-		if !strings.HasPrefix(line, "    ") {
-			if name, found := strings.CutPrefix(line, "WARNING: "); found {
-				lines = append(lines, strings.ToLower(name)+": two goroutines use the same memory without synchronization")
-			}
-			continue
-		}
-		line = line[4:]
 		trimmed := strings.TrimSpace(line)
-		if strings.HasPrefix(trimmed, "--- PASS") || strings.HasPrefix(trimmed, "--- SKIP") || trimmed == "" {
+		head := regexp.MustCompile(`^ +\t(Error Trace|Error|Test|Messages): *\t?(.*)$`).FindStringSubmatch(line)
+		switch {
+		case strings.HasPrefix(line, "WARNING: DATA RACE"):
+			end()
+			lines = append(lines, "a data race: two goroutines use the same memory without synchronization; -v shows where")
 			continue
-		}
-		if name, found := strings.CutPrefix(trimmed, "--- FAIL: "); found { // a subtest
-			name, _, _ = strings.Cut(name, " (")
-			lines = append(lines, name)
+		case !strings.HasPrefix(line, "    ") || trimmed == "" || strings.HasPrefix(trimmed, "--- PASS") || strings.HasPrefix(trimmed, "--- SKIP"):
 			continue
+		case strings.HasPrefix(trimmed, "--- FAIL: "): // a subtest
+			end()
+			name, _, _ := strings.Cut(strings.TrimPrefix(trimmed, "--- FAIL: "), " (")
+			lines = append(lines, name+" failed")
+			continue
+		case regexp.MustCompile(`^\S+\.go:\d+:`).MatchString(trimmed):
+			end()
+		case head != nil:
+			section, line = head[1], strings.TrimSpace(head[2])
 		}
-		if head := regexp.MustCompile(`^(Error Trace|Error|Test|Messages):(.*)$`).FindStringSubmatch(trimmed); head != nil && strings.HasPrefix(strings.TrimLeft(line, " "), "\t") {
-			section, trimmed = head[1], strings.TrimSpace(head[2])
-		} else if regexp.MustCompile(`^\S+\.go:\d+:`).MatchString(trimmed) {
-			section = ""
-		}
-		if section == "" {
-			lines = append(lines, line)
-		} else if section == "Error" || section == "Messages" {
-			lines = append(lines, "  "+trimmed)
+		switch section {
+		case "":
+			lines = append(lines, strings.TrimPrefix(line, "    "))
+		case "Messages":
+			lines = append(lines, "  "+strings.TrimSpace(line))
+		case "Error":
+			details = append(details, "  "+strings.TrimSpace(line))
 		}
 	}
+	end()
 	return strings.Join(lines, "\n")
 }
