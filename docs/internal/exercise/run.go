@@ -159,11 +159,12 @@ func (e *Exercise) read(stream string, tests []string) *Result {
 			write("", ev.Output)
 		case "output":
 			write(key(ev.Package, ev.Test), ev.Output)
-			if top, _, sub := strings.Cut(ev.Test, "/"); sub {
-				write(key(ev.Package, top), ev.Output)
-			}
 		case "pass", "fail", "skip":
 			states[key(ev.Package, ev.Test)] = State(ev.Action)
+			top, sub, isSub := strings.Cut(ev.Test, "/")
+			if said := output[key(ev.Package, ev.Test)]; isSub && ev.Action == "fail" && said != nil && Message(said.String()) != "" {
+				write(key(ev.Package, top), "    "+sub+":\n"+said.String())
+			}
 			switch {
 			case ev.Action != "fail":
 			case ev.Test == "" && ev.FailedBuild != "":
@@ -275,12 +276,7 @@ func Message(output string) string {
 			end()
 			lines = append(lines, "a data race: two goroutines use the same memory without synchronization; -v shows where")
 			continue
-		case !strings.HasPrefix(line, "    ") || trimmed == "" || strings.HasPrefix(trimmed, "--- PASS") || strings.HasPrefix(trimmed, "--- SKIP"):
-			continue
-		case strings.HasPrefix(trimmed, "--- FAIL: "): // a subtest
-			end()
-			name, _, _ := strings.Cut(strings.TrimPrefix(trimmed, "--- FAIL: "), " (")
-			lines = append(lines, name+" failed")
+		case !strings.HasPrefix(line, "    ") || trimmed == "" || strings.HasPrefix(trimmed, "--- "):
 			continue
 		case regexp.MustCompile(`^\S+\.go:\d+:`).MatchString(trimmed):
 			end()
