@@ -1,5 +1,21 @@
-// Package exercise reads the exercises of the chapters and judges solutions of
-// them. docs/maintaining.md describes their files.
+// Package exercise reads the exercises of the chapters, and judges what solves
+// them. The files of an exercise, in STAGE/exercises/NAME:
+//
+//   - README.md: "# NAME: TITLE", "**Level:** easy, about 20 minutes", and sections, among
+//     them "## Acceptance": a list whose items name the tests that hold them.
+//   - exercise_test.go begins with "//go:build exercise", so that nothing but this package
+//     runs it. Its package clause says which folder of the stage it is laid over:
+//     platformservice, commandsservice, e2e…; package manifests is docs/manifests,
+//     for what is judged on manifests (EXERCISE_STAGE is the path of the stage).
+//     It compiles with the stage as it is, and each test fails there by itself. go mod tidy
+//     sees its imports: they must be among those of the stage.
+//   - cluster_test.go, if there is one, is another file of the same package and kind. Its tests
+//     run instead with lab check --cluster, on the kubectl context KUBE_CONTEXT and the
+//     namespace KUBE_NAMESPACE, to which the learner has deployed the stage.
+//   - hints.md: "## Hint 1", "## Hint 2"…
+//   - solution.patch: git diff, from the checkout's top, on the stage as it is.
+//   - mutants/TestXxx.what-went-wrong.patch: a mistake, on top of the solution, which
+//     TestXxx must reject.
 package exercise
 
 import (

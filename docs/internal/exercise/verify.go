@@ -138,7 +138,8 @@ func (v *verification) step(what string) {
 	fmt.Fprintf(v.out, "  … %s\n", what)
 }
 
-// run does all steps. An error means that they could not be done.
+// run does the steps, up to the first that fails. An error means that one could
+// not be done.
 func (v *verification) run(ctx context.Context) error {
 	v.checkText()
 	inCopy := *v.exercise
@@ -152,7 +153,10 @@ func (v *verification) run(ctx context.Context) error {
 	if len(mutants) == 0 {
 		v.fail("it has no mutants")
 	}
-	if err := v.untouched(ctx); err != nil {
+	if v.failed {
+		return nil
+	}
+	if err := v.untouched(ctx); err != nil || v.failed {
 		return err
 	}
 	defer v.copy.restore(context.WithoutCancel(ctx), v.copy.tree)
@@ -165,7 +169,7 @@ func (v *verification) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := v.solved(ctx, solved); err != nil {
+	if err := v.solved(ctx, solved); err != nil || v.failed {
 		return err
 	}
 	for _, m := range mutants {
