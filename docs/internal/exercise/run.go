@@ -24,6 +24,7 @@ type Options struct {
 	Still   func(elapsed time.Duration) // called every ten seconds
 
 	only     string   // one test, of all
+	noVet    bool     // without what go test vets by itself
 	packages []string // of the module: their own tests are run too, and vetted
 }
 
@@ -99,6 +100,9 @@ func (e *Exercise) Run(ctx context.Context, o Options) (*Result, error) {
 	args := []string{"go", "test", "-overlay", overlayFile, "-tags=exercise", "-json", "-count=1", "-timeout=5m"}
 	if o.Race {
 		args = append(args, "-race")
+	}
+	if o.noVet {
+		args = append(args, "-vet=off")
 	}
 	if len(o.packages) == 0 {
 		args = append(args, "-run=^("+strings.Join(tests, "|")+")$", "./"+e.pkg)

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"microcomm/docs/internal/process"
@@ -20,36 +21,81 @@ import (
 // itself; with the solution they pass, with the race detector and vet, and so do
 // the tests of the packages that the solution can affect; each mutant is rejected
 // by the test that its name says. What fails is printed, and is an error.
+//
+// Tests wait more than they compute. So exercises with a broker are verified
+// beside those without: two at a time, which share nothing.
 func Verify(ctx context.Context, root string, exercises []*Exercise, env []string, out io.Writer) error {
+	with, without := []*Exercise{}, []*Exercise{}
+	for _, e := range exercises {
+		if e.NeedsBroker() {
+			with = append(with, e)
+		} else {
+			without = append(without, e)
+		}
+	}
+	r := &run{root: root, env: env, out: out, total: len(exercises)}
+	errs := make([]error, 2)
+	var lanes sync.WaitGroup
+	for i, lane := range [][]*Exercise{with, without} {
+		if len(lane) > 0 {
+			lanes.Go(func() { errs[i] = r.verify(ctx, lane) })
+		}
+	}
+	lanes.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if len(r.failed) > 0 {
+		return fmt.Errorf("%d of %d exercises do not hold: %s", len(r.failed), r.total, strings.Join(r.failed, ", "))
+	}
+	fmt.Fprintf(out, "%d exercises hold\n", r.total)
+	return nil
+}
+
+// run is that of all verifications.
+type run struct {
+	root string
+	env  []string
+
+	lock        sync.Mutex // guards what follows
+	out         io.Writer
+	total, done int
+	failed      []string
+}
+
+// verify verifies exercises one after the other.
+func (r *run) verify(ctx context.Context, exercises []*Exercise) error {
 	dir, err := os.MkdirTemp("", "microcomm-verify-")
 	if err != nil {
 		return err
 	}
 	defer process.RemoveAll(dir)
-	c, err := copyCheckout(ctx, root, dir)
+	c, err := copyCheckout(ctx, r.root, dir)
 	if err != nil {
 		return fmt.Errorf("copy the checkout: %w", err)
 	}
-	failed := 0
-	for i, e := range exercises {
+	for _, e := range exercises {
 		start := time.Now()
-		fmt.Fprintf(out, "%d/%d %s\n", i+1, len(exercises), e)
-		v := &verification{copy: c, exercise: e, env: env, out: out}
-		if err := v.run(ctx); err != nil {
-			return err
+		v := &verification{run: r, copy: c, exercise: e}
+		if err := v.all(ctx); err != nil {
+			return fmt.Errorf("verify %s: %w", e, err)
 		}
-		result := "ok  "
-		if v.failed {
-			failed++
-			result = "FAIL"
-		}
-		fmt.Fprintf(out, "  %s %.1fs\n", result, time.Since(start).Seconds())
+		r.end(v, time.Since(start))
 	}
-	if failed > 0 {
-		return fmt.Errorf("%d of %d exercises do not hold", failed, len(exercises))
-	}
-	fmt.Fprintf(out, "%d exercises hold\n", len(exercises))
 	return nil
+}
+
+// end counts and prints the result of an exercise.
+func (r *run) end(v *verification, took time.Duration) {
+	r.lock.Lock()
+	defer r.lock.Unlock()
+	r.done++
+	result := "holds"
+	if v.failed {
+		r.failed = append(r.failed, v.exercise.String())
+		result = "does not hold"
+	}
+	fmt.Fprintf(r.out, "%s %s (%d of %d, %.0fs)\n", v.exercise, result, r.done, r.total, took.Seconds())
 }
 
 // checkoutCopy is a copy of the checkout, under a git of its own.
@@ -121,26 +167,27 @@ func git(ctx context.Context, dir string, args ...string) (string, error) {
 
 // verification is that of one exercise.
 type verification struct {
+	run      *run
 	copy     *checkoutCopy
 	exercise *Exercise
-	env      []string
-	out      io.Writer
 	failed   bool
 }
 
 func (v *verification) fail(format string, args ...any) {
 	v.failed = true
-	message := strings.ReplaceAll(strings.TrimSpace(fmt.Sprintf(format, args...)), "\n", "\n         ")
-	fmt.Fprintf(v.out, "  FAIL %s\n", message)
+	v.say("FAIL " + strings.ReplaceAll(strings.TrimSpace(fmt.Sprintf(format, args...)), "\n", "\n    "))
 }
 
-func (v *verification) step(what string) {
-	fmt.Fprintf(v.out, "  … %s\n", what)
+// say prints a line about the exercise.
+func (v *verification) say(what string) {
+	v.run.lock.Lock()
+	defer v.run.lock.Unlock()
+	fmt.Fprintf(v.run.out, "%s: %s\n", v.exercise, what)
 }
 
-// run does the steps, up to the first that fails. An error means that one could
+// all does the steps, up to the first that fails. An error means that one could
 // not be done.
-func (v *verification) run(ctx context.Context) error {
+func (v *verification) all(ctx context.Context) error {
 	v.checkText()
 	inCopy := *v.exercise
 	inCopy.root = v.copy.dir
@@ -160,7 +207,6 @@ func (v *verification) run(ctx context.Context) error {
 		return err
 	}
 	defer v.copy.restore(context.WithoutCancel(ctx), v.copy.tree)
-	v.step("the solution")
 	if err := v.copy.apply(ctx, v.exercise.Solution()); err != nil {
 		v.fail("solution.patch does not apply: %v", err)
 		return ctx.Err()
@@ -211,8 +257,8 @@ func (v *verification) checkText() {
 
 // untouched: each test fails by itself.
 func (v *verification) untouched(ctx context.Context) error {
-	v.step("the chapter as it is")
-	r, err := v.exercise.Run(ctx, Options{Env: v.env, Still: v.still})
+	v.say("the chapter as it is")
+	r, err := v.exercise.Run(ctx, Options{Env: v.run.env, Still: v.still, noVet: true})
 	if err != nil {
 		return err
 	}
@@ -256,8 +302,8 @@ func (v *verification) solved(ctx context.Context, tree string) error {
 
 // pass runs the exercise's tests with those of the packages.
 func (v *verification) pass(ctx context.Context, e *Exercise, packages []string) error {
-	v.step("with the solution, " + strings.Join(packages, " "))
-	r, err := e.Run(ctx, Options{Env: v.env, Race: true, Still: v.still, packages: packages})
+	v.say("with the solution, " + strings.Join(packages, " "))
+	r, err := e.Run(ctx, Options{Env: v.run.env, Race: true, Still: v.still, packages: packages})
 	if err != nil {
 		return err
 	}
@@ -277,9 +323,9 @@ func (v *verification) pass(ctx context.Context, e *Exercise, packages []string)
 
 // passOwn runs the tests of packages of the chapter, when it is not the chapter that judges.
 func (v *verification) passOwn(ctx context.Context, packages []string) error {
-	v.step("with the solution, " + strings.Join(packages, " "))
+	v.say("with the solution, " + strings.Join(packages, " "))
 	args := append([]string{"go", "test", "-race", "-vet=all", "-count=1"}, packages...)
-	env := append(slices.Clone(v.env), "GOWORK=off")
+	env := append(slices.Clone(v.run.env), "GOWORK=off")
 	out, err := process.Output(ctx, process.Command{Args: args, Dir: filepath.Join(v.copy.dir, v.exercise.Stage), Env: env, Still: v.still})
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -293,12 +339,12 @@ func (v *verification) passOwn(ctx context.Context, packages []string) error {
 // mutant: its test fails.
 func (v *verification) mutant(ctx context.Context, m mutant) error {
 	name := filepath.Base(m.file)
-	v.step(name)
+	v.say(name)
 	if err := v.copy.apply(ctx, m.file); err != nil {
 		v.fail("mutants/%s does not apply to the solution: %v", name, err)
 		return ctx.Err()
 	}
-	r, err := v.exercise.Run(ctx, Options{Env: v.env, Still: v.still, only: m.test})
+	r, err := v.exercise.Run(ctx, Options{Env: v.run.env, Still: v.still, only: m.test, noVet: true})
 	if err != nil {
 		return err
 	}
@@ -317,7 +363,7 @@ func (v *verification) affected(ctx context.Context, changed []string) ([]string
 	module := filepath.Join(v.copy.dir, v.exercise.Stage)
 	listed, err := process.Output(ctx, process.Command{
 		Args: []string{"go", "list", "-f", `{{.ImportPath}} {{join .Deps " "}}`, "./..."},
-		Dir:  module, Env: append(slices.Clone(v.env), "GOWORK=off"),
+		Dir:  module, Env: append(slices.Clone(v.run.env), "GOWORK=off"),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list the packages of %s: %w", v.exercise.Stage, err)
@@ -355,7 +401,9 @@ func (v *verification) affected(ctx context.Context, changed []string) ([]string
 }
 
 func (v *verification) still(elapsed time.Duration) {
-	fmt.Fprintf(v.out, "    compiling and testing (%s)\n", elapsed)
+	if elapsed%(30*time.Second) == 0 {
+		v.say(fmt.Sprintf("compiling and testing (%s)", elapsed))
+	}
 }
 
 func orNoResult(s State) string {

@@ -77,7 +77,7 @@ func TestVerifyBites(t *testing.T) {
 		},
 		"the solution does not solve it": {
 			map[string][2]string{add + "solution.patch": {"+\treturn a + b", "+\treturn max(a + b, 0)"}, add + "mutants/TestPositive.subtracts.patch": {"-\treturn a + b", "-\treturn max(a + b, 0)"}},
-			"with the solution, TestNegative does not pass (fail): both:\n         exercise_add_test.go:16: Sum(-1, -2) is 0",
+			"with the solution, TestNegative does not pass (fail): both:\n    exercise_add_test.go:16: Sum(-1, -2) is 0",
 		},
 		"the solution has a data race": {
 			map[string][2]string{add + "solution.patch": {"@@ -4,4 +4,4 @@\n // Sum adds a and b.\n func Sum(a, b int) int {\n-\treturn 0\n+\treturn a + b",
