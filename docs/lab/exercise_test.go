@@ -174,17 +174,18 @@ func savedBranch(t *testing.T, text string) string {
 
 func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 	l := exerciseStage(t)
-	original := content(t, l, sumFile)
+	original, hints := content(t, l, sumFile), content(t, l, "01-one/exercises/add/hints.md")
 	solveWith(t, l, "1 // staged")
 	if _, err := git(t.Context(), l.root, "add", "."); err != nil {
 		t.Fatal(err)
 	}
 	solveWith(t, l, "2 // not staged")
 	put(t, l, map[string]string{
-		"01-one/new/deep.go":       "package deep\n",
-		"01-one/data.db":           "ignored\n",
-		"01-one/exercises/x/notes": "of the learner\n",
-		"02-two/README.md":         "# Two, edited\n",
+		"01-one/new/deep.go":            "package deep\n",
+		"01-one/exercises/add/hints.md": "edited\n", // as the manifests that are to be mended
+		"01-one/data.db":                "ignored\n",
+		"01-one/exercises/x/notes":      "of the learner\n",
+		"02-two/README.md":              "# Two, edited\n",
 	})
 	if err := os.Remove(filepath.Join(l.root, "01-one", "README.md")); err != nil {
 		t.Fatal(err)
@@ -198,11 +199,12 @@ func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 	}
 	branch := savedBranch(t, said(l))
 	for path, want := range map[string]string{
-		sumFile:                    original,
-		"01-one/README.md":         "# One\n",
-		"01-one/data.db":           "ignored\n",
-		"01-one/exercises/x/notes": "of the learner\n",
-		"02-two/README.md":         "# Two, edited\n",
+		sumFile:                         original,
+		"01-one/exercises/add/hints.md": hints,
+		"01-one/README.md":              "# One\n",
+		"01-one/data.db":                "ignored\n",
+		"01-one/exercises/x/notes":      "of the learner\n",
+		"02-two/README.md":              "# Two, edited\n",
 	} {
 		if got := content(t, l, path); got != want {
 			t.Errorf("%s is %q, want %q", path, got, want)
@@ -217,7 +219,7 @@ func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 	if _, err := git(t.Context(), l.root, "restore", "--source="+branch, "--", "01-one"); err != nil {
 		t.Fatal(err)
 	}
-	if got := content(t, l, sumFile); !strings.Contains(got, "2 // not staged") {
+	if got := content(t, l, sumFile) + content(t, l, "01-one/exercises/add/hints.md"); !strings.Contains(got, "2 // not staged") || !strings.HasSuffix(got, "edited\n") {
 		t.Errorf("what is got back is %q", got)
 	}
 	if !l.stages[0].has("new/deep.go") || l.stages[0].has("README.md") {

@@ -19,10 +19,10 @@ func resetVerb() verb {
 		summary: "makes a chapter what it was, after saving your work on a branch",
 		about: `The chapter's files become those of the commit where your branch left the main branch of
 origin, also when you have committed since; without an origin, those of HEAD. New files
-are removed; ignored ones, and those in exercises/, stay. First the chapter as it is now,
-with new files, goes into a commit on a branch lab/NN-DATE; neither your own branch nor
-what you have staged is touched. It prints how to get the work back. If the chapter has
-not changed, it does nothing.`,
+are removed; ignored ones, and new ones in exercises/, stay. First the chapter as it is
+now, with new files, goes into a commit on a branch lab/NN-DATE; neither your own branch
+nor what you have staged is touched. It prints how to get the work back. If the chapter
+has not changed, it does nothing.`,
 	}
 	v.flags.StringVar(&to, "to", "", "make it that of the commit `REV` instead")
 	v.run = func(ctx context.Context, l *lab, args []string) error {
@@ -62,49 +62,35 @@ func reset(ctx context.Context, l *lab, s stage, to, patch string) error {
 		}
 	}
 	exercises := s.name + "/exercises"
-	pathspec := []string{"--", s.name, ":(exclude)" + exercises}
+	code := []string{"--", s.name, ":(exclude)" + exercises}
 	// saved: HEAD, with the stage as it is now
 	index := gitIndex{root: l.root, file: filepath.Join(dir, "saved")}
-	if _, err := index.git(ctx, "", "read-tree", "HEAD"); err != nil {
-		return err
-	}
-	if _, err := index.git(ctx, "", append([]string{"add", "--all"}, pathspec...)...); err != nil {
-		return err
-	}
-	saved, err := index.git(ctx, "", "write-tree")
+	saved, err := index.tree(ctx,
+		[]string{"read-tree", "HEAD"},
+		append([]string{"add", "--all"}, code...),
+		[]string{"add", "--update", "--", s.name}, // no new files in exercises/
+	)
 	if err != nil {
 		return err
 	}
 	// target: the same with the stage of the revision
-	target := gitIndex{root: l.root, file: filepath.Join(dir, "target")}
-	if _, err := target.git(ctx, "", "read-tree", saved); err != nil {
-		return err
-	}
-	if _, err := target.git(ctx, "", append([]string{"rm", "-r", "--cached", "--quiet", "--ignore-unmatch"}, pathspec...)...); err != nil {
-		return err
-	}
-	there, err := target.git(ctx, "", "ls-tree", "-r", "-z", "--full-tree", to, "--", s.name)
+	there, err := git(ctx, l.root, "ls-tree", "-r", "-z", "--full-tree", to, "--", s.name)
 	if err != nil {
 		return err
 	}
-	var entries strings.Builder
-	for entry := range strings.SplitSeq(strings.TrimRight(there, "\x00"), "\x00") {
-		if _, path, _ := strings.Cut(entry, "\t"); path != "" && !strings.HasPrefix(path, exercises+"/") {
-			entries.WriteString(entry + "\x00")
-		}
-	}
-	if entries.Len() == 0 {
+	if there == "" {
 		return fmt.Errorf("%s has no %s", to, s.name)
 	}
-	if _, err := target.git(ctx, entries.String(), "update-index", "-z", "--index-info"); err != nil {
-		return err
+	target := gitIndex{root: l.root, file: filepath.Join(dir, "target"), stdin: there}
+	steps := [][]string{
+		{"read-tree", saved},
+		append([]string{"rm", "-r", "--cached", "--quiet", "--ignore-unmatch"}, code...),
+		{"update-index", "-z", "--index-info"}, // reads there
 	}
 	if patch != "" {
-		if _, err := target.git(ctx, "", "apply", "--cached", patch); err != nil {
-			return err
-		}
+		steps = append(steps, []string{"apply", "--cached", patch})
 	}
-	wanted, err := target.git(ctx, "", "write-tree")
+	wanted, err := target.tree(ctx, steps...)
 	if err != nil {
 		return err
 	}
@@ -117,7 +103,7 @@ func reset(ctx context.Context, l *lab, s stage, to, patch string) error {
 		return fmt.Errorf("save your work, before anything was changed: %w", err)
 	}
 	// From the one to the other: it refuses to overwrite what is not in saved.
-	if _, err := index.git(ctx, "", "read-tree", "-m", "-u", saved, wanted); err != nil {
+	if _, err := index.git(ctx, "read-tree", "-m", "-u", saved, wanted); err != nil {
 		return err
 	}
 	described, err := git(ctx, l.root, "log", "-1", "--date=short", "--format=%h of %ad (%s)", to)
@@ -138,7 +124,7 @@ func reset(ctx context.Context, l *lab, s stage, to, patch string) error {
 // saveWork commits the tree on a new branch and returns the branch's name.
 func saveWork(ctx context.Context, l *lab, s stage, index gitIndex, tree string) (string, error) {
 	message := fmt.Sprintf("%s as it was before it was reset", s.name)
-	commit, err := index.git(ctx, "", "commit-tree", "-p", "HEAD", "-m", message, tree)
+	commit, err := index.git(ctx, "commit-tree", "-p", "HEAD", "-m", message, tree)
 	if err != nil {
 		return "", err
 	}
@@ -150,7 +136,7 @@ func saveWork(ctx context.Context, l *lab, s stage, index gitIndex, tree string)
 			branch = fmt.Sprintf("%s-%d", name, i)
 		}
 		// created only if it is new
-		_, err = index.git(ctx, "", "update-ref", "refs/heads/"+branch, commit, "")
+		_, err = index.git(ctx, "update-ref", "refs/heads/"+branch, commit, "")
 		if err == nil || i == 10 {
 			return branch, err
 		}
@@ -158,15 +144,26 @@ func saveWork(ctx context.Context, l *lab, s stage, index gitIndex, tree string)
 }
 
 // gitIndex runs git at the checkout's top with an index other than the user's.
-type gitIndex struct{ root, file string }
+type gitIndex struct{ root, file, stdin string }
 
 // git returns what git prints, without white space around it.
-func (g gitIndex) git(ctx context.Context, stdin string, args ...string) (string, error) {
+func (g gitIndex) git(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	// A commit needs an author, and not everybody has told git a name.
 	env := append(os.Environ(), "GIT_INDEX_FILE="+g.file,
 		"GIT_AUTHOR_NAME=lab", "GIT_AUTHOR_EMAIL=lab@localhost", "GIT_COMMITTER_NAME=lab", "GIT_COMMITTER_EMAIL=lab@localhost")
-	out, err := process.Output(ctx, process.Command{Args: append([]string{"git"}, args...), Dir: g.root, Env: env, Stdin: strings.NewReader(stdin)})
+	out, err := process.Output(ctx, process.Command{Args: append([]string{"git"}, args...), Dir: g.root, Env: env, Stdin: strings.NewReader(g.stdin)})
 	return strings.TrimSpace(out), err
+}
+
+// tree runs git several times, and returns the name of the tree that the index
+// then has.
+func (g gitIndex) tree(ctx context.Context, steps ...[]string) (string, error) {
+	for _, args := range steps {
+		if _, err := g.git(ctx, args...); err != nil {
+			return "", err
+		}
+	}
+	return g.git(ctx, "write-tree")
 }
