@@ -56,6 +56,9 @@ func checkExercise(ctx context.Context, l *lab, options checkOptions, stage, nam
 	if err != nil {
 		return err
 	}
+	if err := needCompiler(ctx); err != nil {
+		return err
+	}
 	o := exercise.Options{Cluster: options.cluster}
 	var stop func()
 	if options.cluster {

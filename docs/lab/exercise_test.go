@@ -63,7 +63,7 @@ func TestCheckSaysWhichItemsHold(t *testing.T) {
 		}},
 		{"max(a+b, 0)", true, []string{"ok   Two positive", "FAIL Negative", "1 of 2 hold."}},
 		{"c", true, []string{"FAIL 01-one/platformservice/sum.go:4:9: undefined: c\n", "?    Two positive", "0 of 2 hold."}},
-		{"a + [2]int{}[a+b]", true, []string{"FAIL panic: runtime error: index out of range [3] with length 2", "platformservice/sum.go:4\n", "?    Negative"}},
+		{"a + [2]int{}[a+b]", true, []string{"FAIL panic: runtime error: index out of range [3] with length 2", "\n         at 01-one/platformservice/sum.go:4\n", "?    Negative"}},
 		{"a + b", false, []string{"ok   Two positive", "ok   Negative", "2 of 2 hold. Passed."}},
 	} {
 		solveWith(t, l, test.result)

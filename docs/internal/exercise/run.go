@@ -97,7 +97,7 @@ func (e *Exercise) Run(ctx context.Context, o Options) (*Result, error) {
 	if o.only != "" {
 		tests = []string{o.only}
 	}
-	args := []string{"go", "test", "-overlay", overlayFile, "-tags=exercise", "-json", "-count=1", "-timeout=5m"}
+	args := []string{"go", "test", "-overlay", overlayFile, "-tags=exercise", "-json", "-count=1"}
 	if o.Race {
 		args = append(args, "-race")
 	}
@@ -105,7 +105,7 @@ func (e *Exercise) Run(ctx context.Context, o Options) (*Result, error) {
 		args = append(args, "-vet=off")
 	}
 	if len(o.packages) == 0 {
-		args = append(args, "-run=^("+strings.Join(tests, "|")+")$", "./"+e.pkg)
+		args = append(args, "-timeout=5m", "-run=^("+strings.Join(tests, "|")+")$", "./"+e.pkg)
 	} else {
 		args = append(args, "-vet=all", "-skip=^("+strings.Join(e.ClusterTests, "|")+")$", "-p=4")
 		args = append(args, o.packages...)
@@ -136,109 +136,86 @@ type event struct {
 
 // read makes a Result of what go test -json prints.
 func (e *Exercise) read(stream string, tests []string) *Result {
-	states := map[string]State{}            // by package and test
-	output := map[string]*strings.Builder{} // by package and test; without a test: the package's own
-	write := func(key, text string) {
-		if output[key] == nil {
-			output[key] = &strings.Builder{}
-		}
-		output[key].WriteString(text)
-	}
-	key := func(pkg, test string) string { return strings.TrimSuffix(pkg+" "+test, " ") }
-	pkg := "microcomm/" + e.module() + "/" + e.pkg
-	isOwn := func(of, test string) bool { // one of the chapter's own
-		name, _, _ := strings.Cut(test, "/")
-		return test != "" && (of != pkg || !slices.Contains(tests, name))
-	}
+	judge := "microcomm/" + e.module() + "/" + e.pkg
+	type id struct{ pkg, test string } // without a test: the package; without both: the compiler
+	output := map[id]string{}          // what it printed
+	states := map[id]State{}           // how it ended
+	blamed := map[string]bool{}        // packages that failed by a test, or did not compile
+	broken := false                    // some package did not compile
 	result := &Result{}
-	broken := map[string]bool{} // packages without a result of their own
 	for line := range strings.Lines(stream) {
 		var ev event
 		if json.Unmarshal([]byte(line), &ev) != nil || ev.Action == "" {
-			write("", line)
+			output[id{}] += line
 			continue
 		}
+		this := id{ev.Package, ev.Test}
+		top, sub, isSub := strings.Cut(ev.Test, "/")
 		switch ev.Action {
 		case "build-output":
-			write("", ev.Output)
+			output[id{}] += ev.Output
 		case "output":
-			write(key(ev.Package, ev.Test), ev.Output)
-		case "pass", "fail", "skip":
-			states[key(ev.Package, ev.Test)] = State(ev.Action)
-			top, sub, isSub := strings.Cut(ev.Test, "/")
-			if said := output[key(ev.Package, ev.Test)]; isSub && ev.Action == "fail" && said != nil && Message(said.String()) != "" {
-				write(key(ev.Package, top), "    "+sub+":\n"+said.String())
+			output[this] += ev.Output
+		case "pass", "skip":
+			states[this] = State(ev.Action)
+		case "fail":
+			states[this] = "fail"
+			blamed[ev.Package] = blamed[ev.Package] || ev.Test != "" || ev.FailedBuild != ""
+			broken = broken || ev.FailedBuild != ""
+			message := Message(output[this])
+			if isSub && message != "" {
+				output[id{ev.Package, top}] += "    " + sub + ":\n" + output[this]
 			}
-			switch {
-			case ev.Action != "fail":
-			case ev.Test == "" && ev.FailedBuild != "":
-				broken[ev.Package] = true
-			case isOwn(ev.Package, ev.Test):
-				result.own = append(result.own, strings.TrimSpace(ev.Package+" "+ev.Test)+"\n"+Message(output[key(ev.Package, ev.Test)].String()))
+			if ev.Test != "" && (ev.Package != judge || !slices.Contains(tests, top)) {
+				result.own = append(result.own, ev.Package+" "+ev.Test+"\n"+message)
 			}
 		}
-	}
-	text := func(key string) string {
-		if output[key] == nil {
-			return ""
-		}
-		return output[key].String()
 	}
 	for _, name := range tests {
-		t := Test{Name: name, State: states[key(pkg, name)], Output: text(key(pkg, name))}
+		this := id{judge, name}
+		t := Test{Name: name, State: states[this], Output: output[this]}
 		if t.State != "pass" {
 			t.Message = Message(t.Output)
 		}
 		result.Tests = append(result.Tests, t)
 	}
-	// Tests that ran when the program ended have no result, or one by the panic of another.
-	for _, name := range sortedKeys(output) {
-		if problem := crash(text(name)); problem != "" && !slices.Contains(result.Problems, problem) {
-			result.Problems = append(result.Problems, problem)
+	add := func(problems ...string) {
+		for _, problem := range problems {
+			if !slices.Contains(result.Problems, problem) {
+				result.Problems = append(result.Problems, problem)
+			}
 		}
 	}
-	if len(broken) > 0 || text("") != "" && states[pkg] == "" {
-		result.Problems = append(result.Problems, e.compilerErrors(text(""))...)
-	}
-	for _, name := range sortedKeys(states) {
-		// TestMain failed, as that of e2e does when a service does not compile
-		if states[name] == "fail" && !strings.Contains(name, " ") && !broken[name] && !failedIn(states, name) && len(result.Problems) == 0 {
-			result.Problems = e.compilerErrors(text(name))
+	for this, text := range output {
+		if this.pkg != "" {
+			add(e.crash(text)...)
 		}
 	}
+	for this, state := range states {
+		if this.test == "" && state == "fail" && !blamed[this.pkg] && len(result.Problems) == 0 {
+			// TestMain failed, as that of e2e does when a service does not compile
+			add(e.compilerErrors(output[this])...)
+		}
+	}
+	if broken || states[id{judge, ""}] == "" {
+		add(e.compilerErrors(output[id{}])...)
+	}
+	slices.Sort(result.Problems)
 	return result
 }
 
-func failedIn(states map[string]State, pkg string) bool {
-	for name, state := range states {
-		if state == "fail" && strings.HasPrefix(name, pkg+" ") {
-			return true
-		}
-	}
-	return false
-}
-
-func sortedKeys[V any](of map[string]V) []string {
-	var keys []string
-	for key := range of {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
 // crash returns what ended the test's program, if anything did.
-func crash(output string) string {
-	found := regexp.MustCompile(`(?m)^(panic: .*|fatal error: .*)$`).FindStringIndex(output)
+func (e *Exercise) crash(output string) []string {
+	found := regexp.MustCompile(`(?m)^(?:panic|fatal error): .*$`).FindStringIndex(output)
 	if found == nil {
-		return ""
+		return nil
 	}
-	lines := []string{output[found[0]:found[1]]}
-	// where: the first lines of the trace in files of ours
-	for _, place := range regexp.MustCompile(`(?m)^\t(\S*(?:service|e2e|manifests|internal|console|cmd)/\S+\.go:\d+)`).FindAllStringSubmatch(output[found[1]:], 3) {
-		lines = append(lines, "  at "+place[1])
+	problem := output[found[0]:found[1]]
+	places := regexp.MustCompile(`(?m)^\t` + regexp.QuoteMeta(filepath.ToSlash(e.root)) + `/(\S+:\d+)`)
+	for _, place := range places.FindAllStringSubmatch(output[found[1]:], 3) {
+		problem += "\n  at " + place[1]
 	}
-	return strings.Join(lines, "\n")
+	return []string{problem}
 }
 
 // compilerErrors picks the errors of the compiler and of vet, with the files'

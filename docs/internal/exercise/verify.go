@@ -1,9 +1,11 @@
 package exercise
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"go/format"
 	"io"
 	"os"
 	"path/filepath"
@@ -284,7 +286,9 @@ func (v *verification) solved(ctx context.Context, tree string) error {
 	if err != nil {
 		return err
 	}
-	packages, err := v.affected(ctx, strings.Split(strings.TrimRight(changed, "\x00"), "\x00"))
+	paths := strings.Split(strings.TrimRight(changed, "\x00"), "\x00")
+	v.checkFormat(paths)
+	packages, err := v.affected(ctx, paths)
 	if err != nil {
 		return err
 	}
@@ -298,6 +302,19 @@ func (v *verification) solved(ctx context.Context, tree string) error {
 		packages = append(packages, judge)
 	}
 	return v.pass(ctx, e, packages)
+}
+
+// checkFormat fails for a Go file that gofmt would change.
+func (v *verification) checkFormat(paths []string) {
+	for _, path := range paths {
+		source, err := os.ReadFile(filepath.Join(v.copy.dir, filepath.FromSlash(path)))
+		if !strings.HasSuffix(path, ".go") || err != nil { // deleted by the solution
+			continue
+		}
+		if formatted, err := format.Source(source); err == nil && !bytes.Equal(source, formatted) {
+			v.fail("with the solution, %s is not formatted: run gofmt", path)
+		}
+	}
 }
 
 // pass runs the exercise's tests with those of the packages.

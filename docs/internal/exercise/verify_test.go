@@ -88,6 +88,10 @@ func TestVerifyBites(t *testing.T) {
 			map[string][2]string{"01-one/platformservice/sum_test.go": {"got != 0", "got+Sum(1, 1) != 0"}},
 			"with the solution, a test of the chapter fails: microcomm/01-one/platformservice TestSumOfNothing",
 		},
+		"the solution is not formatted": {
+			map[string][2]string{add + "solution.patch": {"+\treturn a + b", "+\treturn a+b;"}},
+			"01-one/platformservice/sum.go is not formatted",
+		},
 		"vet finds fault with the solution": {
 			map[string][2]string{add + "solution.patch": {"+\treturn a + b", "+\ta = a; return a + b"}},
 			"self-assignment",
