@@ -1,6 +1,7 @@
 package exercise
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -60,5 +61,51 @@ func TestMessageOfAFailure(t *testing.T) {
 		"x_test.go:40: another\n    with a second line"
 	if got := Message(output); got != want {
 		t.Errorf("message:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+func TestClusterTestsRunOnlyWhenAsked(t *testing.T) {
+	root := checkout(t, map[string][2]string{"01-one/exercises/add/cluster_test.go": {"", `//go:build exercise
+
+package platformservice
+
+import (
+	"os"
+	"testing"
+)
+
+func TestOnCluster(t *testing.T) { t.Fatalf("the context is %s", os.Getenv("KUBE_CONTEXT")) }
+`}})
+	exercises, err := List(root, "01-one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		o    Options
+		want string
+	}{
+		{Options{}, "TestPositive TestNegative"},
+		{Options{Cluster: true, Env: append(os.Environ(), "KUBE_CONTEXT=kind-x")}, "TestOnCluster"},
+	} {
+		r, err := exercises[0].Run(t.Context(), test.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, problem := range r.Problems {
+			t.Error(problem)
+		}
+		var names []string
+		for _, ran := range r.Tests {
+			names = append(names, ran.Name)
+			if ran.State != "fail" {
+				t.Errorf("%s: %q", ran.Name, ran.State)
+			}
+		}
+		if got := strings.Join(names, " "); got != test.want {
+			t.Errorf("it runs %s, want %s", got, test.want)
+		}
+		if test.o.Cluster && !strings.Contains(r.Tests[0].Message, "kind-x") {
+			t.Errorf("message %q", r.Tests[0].Message)
+		}
 	}
 }
