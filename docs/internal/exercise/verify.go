@@ -379,7 +379,7 @@ func (v *verification) mutant(ctx context.Context, m mutant) error {
 func (v *verification) affected(ctx context.Context, changed []string) ([]string, error) {
 	module := filepath.Join(v.copy.dir, v.exercise.Stage)
 	listed, err := process.Output(ctx, process.Command{
-		Args: []string{"go", "list", "-f", `{{.ImportPath}} {{join .Deps " "}}`, "./..."},
+		Args: []string{"go", "list", "-f", `{{.ImportPath}} {{join .Deps " "}} {{join .TestImports " "}} {{join .XTestImports " "}}`, "./..."},
 		Dir:  module, Env: append(slices.Clone(v.run.env), "GOWORK=off"),
 	})
 	if err != nil {
