@@ -293,7 +293,11 @@ func (v *verification) solved(ctx context.Context, tree string) error {
 		return err
 	}
 	if e.ofManifests() {
-		if err := v.pass(ctx, e, []string{"./manifests"}); err != nil || len(packages) == 0 {
+		var judges []string // the rules for all manifests, when it changes some of the stage
+		if slices.ContainsFunc(paths, func(path string) bool { return !strings.HasPrefix(path, e.Stage+"/exercises/") }) {
+			judges = []string{"./manifests"}
+		}
+		if err := v.pass(ctx, e, judges); err != nil || len(packages) == 0 {
 			return err
 		}
 		return v.passOwn(ctx, packages)
@@ -317,9 +321,9 @@ func (v *verification) checkFormat(paths []string) {
 	}
 }
 
-// pass runs the exercise's tests with those of the packages.
+// pass runs the exercise's tests, with those of the packages if there are any.
 func (v *verification) pass(ctx context.Context, e *Exercise, packages []string) error {
-	v.say("with the solution, " + strings.Join(packages, " "))
+	v.say(strings.TrimSuffix("with the solution, "+strings.Join(packages, " "), ", "))
 	r, err := e.Run(ctx, Options{Env: v.run.env, Race: true, Still: v.still, packages: packages})
 	if err != nil {
 		return err
