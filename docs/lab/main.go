@@ -21,6 +21,7 @@ func verbs() []verb {
 	return []verb{
 		doctorVerb(),
 		runVerb(),
+		brokerVerb(),
 		testVerb(),
 		diffVerb(),
 		forwardVerb(),
@@ -30,6 +31,7 @@ func verbs() []verb {
 		drillVerb(),
 		dlqVerb(),
 		benchVerb(),
+		verifyVerb(),
 	}
 }
 
