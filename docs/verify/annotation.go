@@ -28,7 +28,7 @@ type annotation struct {
 	exit       int    // of a run block
 	eventually bool   // run again until the output is as shown
 	ready      string // of a background
-	replaces   bool
+	replaces   int    // how many backgrounds a background ends first
 	cluster    bool
 	reason     string // of a manual block
 	file       string // of a snippet
@@ -110,7 +110,13 @@ func parseAnnotation(info string) (annotation, error) {
 		case "ready":
 			a.ready = value
 		case "replaces":
-			a.replaces = true
+			a.replaces = 1
+			if value != "" {
+				var err error
+				if a.replaces, err = strconv.Atoi(value); err != nil {
+					return a, fmt.Errorf("replaces=%s is not a number", value)
+				}
+			}
 		case "reason":
 			a.reason = value
 		case "partial":

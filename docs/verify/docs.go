@@ -228,8 +228,8 @@ func (p *player) mismatch(b *block, printed string) error {
 }
 
 func (p *player) background(ctx context.Context, b *block) error {
-	if b.replaces {
-		p.stopBackgrounds(len(p.backgrounds) - 1)
+	if b.replaces > 0 {
+		p.stopBackgrounds(len(p.backgrounds) - b.replaces)
 	}
 	text, err := p.commands(b)
 	if err != nil {

@@ -25,6 +25,19 @@ sleep 60 & echo $! >>"$PIDS"
 wait
 '''
 
+'''sh background ready="third"
+sleep 60 & echo $! >>"$PIDS"
+echo third
+wait
+'''
+
+'''sh background replaces=2 ready="fourth"
+for pid in $(cat "$PIDS"); do
+  while grep -qs 'State:.[^Z]' /proc/$pid/status; do sleep 0.05; done
+done
+echo fourth
+'''
+
 '''sh run
 sleep 60 & echo $! >>"$PIDS"
 '''
@@ -36,8 +49,8 @@ sleep 60 & echo $! >>"$PIDS"
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(strings.Fields(string(text))); n != 3 {
-		t.Fatalf("%d processes were started, want 3", n)
+	if n := len(strings.Fields(string(text))); n != 4 {
+		t.Fatalf("%d processes were started, want 4", n)
 	}
 	for _, pid := range strings.Fields(string(text)) {
 		waitUntilGone(t, pid)

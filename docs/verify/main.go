@@ -10,7 +10,7 @@
 //	sh run                        no command may fail; exit=N: the first that fails must exit N;
 //	                              eventually: run again, for a while, until the output is as shown
 //	sh background ready="TEXT"    a second terminal, until the document ends; the next block waits for TEXT;
-//	                              replaces: the background started last ends first
+//	                              replaces: ends the background before it first; replaces=N: the last N
 //	sh manual reason="WHY"        not run
 //	sh cluster                    run only with --cluster; may stand beside run and background
 //	text output                   what the block before prints; a line … stands for any lines;
