@@ -47,10 +47,10 @@ func Verify(ctx context.Context, root string, exercises []*Exercise, env []strin
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	fmt.Fprintf(out, "\n%d passed, %d failed, 0 skipped\n", r.total-len(r.failed), len(r.failed))
 	if len(r.failed) > 0 {
 		return fmt.Errorf("%d of %d exercises do not hold: %s", len(r.failed), r.total, strings.Join(r.failed, ", "))
 	}
-	fmt.Fprintf(out, "%d exercises hold\n", r.total)
 	return nil
 }
 
