@@ -28,6 +28,7 @@ type Config struct {
 
 	GRPCTarget string // PlatformService's gRPC server, host:port
 
+	DrainTime            time.Duration // how long requests are still handled after the signal to stop
 	MaxInFlight          int           // REST requests that are handled at once; more get a 503
 	DatabaseWait         time.Duration // how long to wait at start for a database that is not up
 	BackfillReadyTimeout time.Duration // how long the service is unready for a first backfill that does not end
@@ -54,6 +55,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 
 		GRPCTarget: env.addr("PLATFORMS_GRPC_TARGET", "localhost:5001"),
 
+		DrainTime:            env.durationUpTo("DRAIN_TIME", 0, 30*time.Second),
 		MaxInFlight:          env.number("HTTP_MAX_IN_FLIGHT", 256, 1, 1_000_000),
 		DatabaseWait:         env.duration("COMMANDS_DATABASE_WAIT", time.Minute),
 		BackfillReadyTimeout: env.duration("BACKFILL_READY_TIMEOUT", 30*time.Second),
@@ -93,6 +95,16 @@ func (e *environment) duration(name string, fallback time.Duration) time.Duratio
 	value, err := time.ParseDuration(text)
 	if err != nil || value <= 0 {
 		e.errs = append(e.errs, fmt.Errorf("%s: %q is not a duration such as 2s", name, text))
+	}
+	return value
+}
+
+// durationUpTo accepts durations from 0 to most.
+func (e *environment) durationUpTo(name string, fallback, most time.Duration) time.Duration {
+	text := e.text(name, fallback.String())
+	value, err := time.ParseDuration(text)
+	if err != nil || value < 0 || value > most {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is not a duration from 0s to %s", name, text, most))
 	}
 	return value
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,6 +37,8 @@ type rabbitMQSubscriber struct {
 	delays   []time.Duration
 	metrics  *subscriberMetrics
 	log      *slog.Logger
+
+	connected atomic.Bool
 }
 
 // NewRabbitMQSubscriber returns a Subscriber. Consumed counts the events that
@@ -64,6 +67,17 @@ func (s *rabbitMQSubscriber) Run(ctx context.Context, handle handler, onConnect 
 		if pause.wait(ctx) != nil {
 			return
 		}
+	}
+}
+
+// Connected implements bus.Subscriber.
+func (s *rabbitMQSubscriber) Connected() bool { return s.connected.Load() }
+
+func (s *rabbitMQSubscriber) setConnected(connected bool) {
+	s.connected.Store(connected)
+	s.metrics.connected.Set(0)
+	if connected {
+		s.metrics.connected.Set(1)
 	}
 }
 
@@ -96,8 +110,8 @@ func (s *rabbitMQSubscriber) receive(ctx context.Context, handle handler, onConn
 	handling, cancelHandling := bus.WithGrace(ctx)
 	defer cancelHandling()
 
-	s.metrics.connected.Set(1)
-	defer s.metrics.connected.Set(0)
+	s.setConnected(true)
+	defer s.setConnected(false)
 	onConnect()
 	for {
 		select {

@@ -33,8 +33,9 @@ type Config struct {
 
 	GRPCAddr string // where gRPC listens, host:port
 
-	SQLiteSynchronous string // FULL or NORMAL; see openSQLite
-	MaxInFlight       int    // REST requests that are handled at once; more get a 503
+	SQLiteSynchronous string        // FULL or NORMAL; see openSQLite
+	DrainTime         time.Duration // how long requests are still handled after the signal to stop
+	MaxInFlight       int           // REST requests that are handled at once; more get a 503
 
 	HTTPTLS tlsconfig.Files // HTTPS, when there is a certificate
 	GRPCTLS tlsconfig.Files // gRPC over TLS, the same; with a CA for clients that have a certificate of it
@@ -61,6 +62,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		GRPCAddr: env.addr("PLATFORMS_GRPC_ADDR", "localhost:5001"),
 
 		SQLiteSynchronous: env.oneOf("SQLITE_SYNCHRONOUS", "FULL", "NORMAL"),
+		DrainTime:         env.durationUpTo("DRAIN_TIME", 0, 30*time.Second),
 		MaxInFlight:       env.positive("HTTP_MAX_IN_FLIGHT", 256),
 
 		HTTPTLS: env.serverTLS("PLATFORMS_TLS"),
@@ -120,6 +122,16 @@ func (e *environment) duration(name string, fallback time.Duration) time.Duratio
 	value, err := time.ParseDuration(text)
 	if err != nil || value <= 0 {
 		e.errs = append(e.errs, fmt.Errorf("%s: %q is not a duration such as 2s", name, text))
+	}
+	return value
+}
+
+// durationUpTo accepts durations from 0 to most.
+func (e *environment) durationUpTo(name string, fallback, most time.Duration) time.Duration {
+	text := e.text(name, fallback.String())
+	value, err := time.ParseDuration(text)
+	if err != nil || value < 0 || value > most {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is not a duration from 0s to %s", name, text, most))
 	}
 	return value
 }

@@ -47,6 +47,7 @@ func TestConfigFromEnv(t *testing.T) {
 			"RABBITMQ_URL":             "amqps://user:password@broker/vhost",
 			"RABBITMQ_EXCHANGE":        "other",
 			"HTTP_MAX_IN_FLIGHT":       "20",
+			"DRAIN_TIME":               "3s",
 			"SQLITE_SYNCHRONOUS":       "NORMAL",
 			"RABBITMQ_BIND_TRIGGER":    "true",
 		})
@@ -61,6 +62,7 @@ func TestConfigFromEnv(t *testing.T) {
 			CommandsServiceTimeout: 500 * time.Millisecond,
 			RabbitMQURL:            "amqps://user:password@broker/vhost",
 			Exchange:               "other",
+			DrainTime:              3 * time.Second,
 			MaxInFlight:            20,
 			SQLiteSynchronous:      "NORMAL",
 			BindTrigger:            true,
@@ -97,6 +99,7 @@ func TestConfigFromEnv(t *testing.T) {
 		"DATABASE_WAIT":            {"", "1", "0s", "-1m"},
 		"COMMANDS_SERVICE_TIMEOUT": {"", "2", "0s", "-2s"},
 		"COMMANDS_SERVICE_URL":     {"localhost:6000", "/api/c/platforms", "ftp://u:s3cret@host/", "http://", "http://u:s3cret@host:x/"},
+		"DRAIN_TIME":               {"", "-1s", "31s", "5", "soon"},
 		"HTTP_MAX_IN_FLIGHT":       {"", "0", "-1", "x", "1.5", "1000001"},
 		"RABBITMQ_EXCHANGE":        {""},
 		"SQLITE_SYNCHRONOUS":       {"", "OFF", "full"},

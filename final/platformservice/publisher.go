@@ -78,6 +78,13 @@ func (p *rabbitMQPublisher) Publish(ctx context.Context, messages []bus.Message)
 	return confirmed, nil
 }
 
+// Connected implements bus.Publisher.
+func (p *rabbitMQPublisher) Connected() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.link != nil
+}
+
 // publishTogether sends all messages, and then waits for what the broker says
 // to each, in order.
 func (p *rabbitMQPublisher) publishTogether(ctx context.Context, messages []bus.Message) (confirmed int, err error) {

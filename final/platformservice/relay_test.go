@@ -40,6 +40,8 @@ func (p *testPublisher) Publish(ctx context.Context, messages []bus.Message) (in
 	return n, err
 }
 
+func (p *testPublisher) Connected() bool { return true }
+
 func (p *testPublisher) Close() {}
 
 // bodies returns the bodies of the messages that were confirmed.

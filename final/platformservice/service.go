@@ -45,7 +45,9 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
 		defer api.commands.close()
 	}
-	health := newHealth(check{name: "database", failing: "the database does not respond", run: store.ping})
+	health := newHealth(
+		check{name: "database", failing: "the database does not respond", run: store.ping},
+		brokerCheck(publisher.Connected))
 	web := startHTTP(listener, requestid.Handler(metrics.Handler(health.handler(limitInFlight(cfg.MaxInFlight, api.handler())))))
 	defer web.stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
@@ -73,11 +75,11 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	log.Info("listening for gRPC", "addr", grpcListener.Addr())
 
 	health.set("ready")
-	defer health.set("stopping")
 	log.Info("ready")
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
+		health.drain(cfg.DrainTime)
 		return nil
 	case err := <-web.failed:
 		return err
