@@ -1,6 +1,6 @@
 # A thin face on the lab's tool; see: go tool lab help
 
-.PHONY: help run test doctor proto
+.PHONY: help run test verify doctor proto
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\): ## /  make \1	/p' Makefile
@@ -11,6 +11,9 @@ run: ## start the whole system (final) until Ctrl-C
 
 test: ## run every test, with a broker found or started first
 	@go tool lab test
+
+verify: ## run the documentation: its commands, snippets, links and requests
+	@go tool lab verify
 
 doctor: ## say what this machine lacks
 	@go tool lab doctor

@@ -15,14 +15,22 @@ import (
 )
 
 func doctorVerb() verb {
-	return verb{
+	var offline string
+	v := verb{
 		name:    "doctor",
 		summary: "reports what this machine has, what is missing and how to get it",
 		about: `Go, a C compiler and git are needed; a RabbitMQ is needed for stages 06 to final
 (lab starts or installs one itself where it can); the rest is optional. The exit
 status is 1 only when something needed is missing.`,
-		run: func(ctx context.Context, l *lab, _ []string) error { return doctor(ctx, l, usualPorts()) },
+		run: func(ctx context.Context, l *lab, _ []string) error {
+			if offline != "" {
+				return doctorOffline(ctx, l, offline)
+			}
+			return doctor(ctx, l, usualPorts())
+		},
 	}
+	v.flags.StringVar(&offline, "offline", "", "say whether this machine can do without a network, with what lab offline collected in `DIR`")
+	return v
 }
 
 // usualPort is a port that something of this repository listens on.

@@ -2,15 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
-	"time"
-
-	"microcomm/docs/internal/process"
 )
 
 func drillVerb() verb {
@@ -49,44 +41,7 @@ a failure, the services' logs.`,
 				return err
 			}
 		}
-		return drill(ctx, l, slices.Concat(given, args))
+		return runProgram(ctx, l, "drill", slices.Concat(given, args))
 	}
 	return v
-}
-
-// drill runs docs/drill, a program of its own so that this one stays quick to compile.
-func drill(ctx context.Context, l *lab, args []string) error {
-	if err := needCompiler(ctx); err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "microcomm-drill-program-")
-	if err != nil {
-		return err
-	}
-	defer process.RemoveAll(dir)
-	program := filepath.Join(dir, "drill.exe")
-	err = process.Run(ctx, process.Command{
-		Args: []string{"go", "build", "-buildvcs=false", "-o", program, "./drill"},
-		Dir:  filepath.Join(l.root, "docs"), Env: append(os.Environ(), "GOWORK=off"), Stdout: l.err, Stderr: l.err,
-		Still: func(elapsed time.Duration) {
-			fmt.Fprintf(l.err, "building the drills: %s (the first build compiles SQLite, which takes a minute or two)\n", elapsed)
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("build docs/drill: %w", err)
-	}
-	p, err := process.Start(process.Command{Args: append([]string{program}, args...), Stdout: l.out, Stderr: l.err})
-	if err != nil {
-		return err
-	}
-	defer p.Stop(15 * time.Second) // it has a system to end
-	err = p.Wait(ctx)
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() == 2 {
-		return usageError("see: go tool lab help drill")
-	}
-	if errors.As(err, &exit) {
-		return errReported
-	}
-	return err
 }

@@ -20,6 +20,7 @@ import (
 func verbs() []verb {
 	return []verb{
 		doctorVerb(),
+		tourVerb(),
 		runVerb(),
 		brokerVerb(),
 		testVerb(),
@@ -31,6 +32,8 @@ func verbs() []verb {
 		drillVerb(),
 		dlqVerb(),
 		benchVerb(),
+		offlineVerb(),
+		verifyVerb(),
 	}
 }
 

@@ -35,6 +35,8 @@ type Config struct {
 
 	HTTPTLS tlsconfig.Files // HTTPS, when there is a certificate
 	GRPCTLS tlsconfig.Files // gRPC over TLS, when there is a CA or a certificate
+
+	RabbitMQTLS tlsconfig.Files // for an amqps URL
 }
 
 // ConfigFromEnv reads the settings with lookup, os.LookupEnv except in tests. The
@@ -63,7 +65,9 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		HTTPTLS: env.serverTLS("COMMANDS_TLS"),
 		GRPCTLS: env.clientTLS("COMMANDS_GRPC_TLS"),
 	}
-	return cfg, errors.Join(env.errs...)
+	var err error
+	cfg.RabbitMQTLS, err = bus.TLSFromEnv(lookup, cfg.RabbitMQURL)
+	return cfg, errors.Join(append(env.errs, err)...)
 }
 
 // environment reads variables, and collects what is wrong with them.

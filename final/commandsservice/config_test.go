@@ -85,6 +85,7 @@ func TestConfigFromEnv(t *testing.T) {
 		"COMMANDS_HTTP_ADDR":    {"", ":", "localhost", "localhost:"},
 		"RABBITMQ_URL":          {"", "localhost:5672", "http://user:s3cret@host/", "amqp://user:s3cret@host:port/", "amqp://user:s3 cret@host/"},
 		"RABBITMQ_EXCHANGE":     {""},
+		"RABBITMQ_TLS_CA_FILE":  {"missing.pem"},
 		"COMMANDS_QUEUE":        {""},
 		"COMMANDS_PREFETCH":     {"", "0", "-1", "65536", "x"},
 		"COMMANDS_RETRY_DELAYS": {"1", "1s,,2s", "-1s", "1us", "x"},

@@ -28,6 +28,7 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	metrics := telemetry.NewHTTP(registry, tracer)
 	client := newPlatformsClient(cfg.GRPCTarget)
 	client.tls = cfg.GRPCTLS
+	client.tracer = tracer
 	backfill := newBackfill(client, store, cfg.BackfillReadyTimeout, newBackfillMetrics(registry), log)
 
 	eventMetrics := newEventMetrics(registry)

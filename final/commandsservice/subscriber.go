@@ -14,6 +14,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/tlsconfig"
 )
 
 const (
@@ -31,6 +32,7 @@ const (
 // once it is there: it may be delivered twice, and is never lost.
 type rabbitMQSubscriber struct {
 	url      string
+	tls      tlsconfig.Files
 	exchange string
 	queue    string
 	prefetch int
@@ -44,8 +46,8 @@ type rabbitMQSubscriber struct {
 // NewRabbitMQSubscriber returns a Subscriber. Consumed counts the events that
 // were not handled, as the results retried and dead_lettered.
 func NewRabbitMQSubscriber(cfg Config, registry prometheus.Registerer, consumed *prometheus.CounterVec, log *slog.Logger) bus.Subscriber {
-	return &rabbitMQSubscriber{url: cfg.RabbitMQURL, exchange: cfg.Exchange, queue: cfg.Queue,
-		prefetch: cfg.Prefetch, delays: cfg.RetryDelays, metrics: newSubscriberMetrics(registry, consumed), log: log}
+	return &rabbitMQSubscriber{url: cfg.RabbitMQURL, tls: cfg.RabbitMQTLS, exchange: cfg.Exchange,
+		queue: cfg.Queue, prefetch: cfg.Prefetch, delays: cfg.RetryDelays, metrics: newSubscriberMetrics(registry, consumed), log: log}
 }
 
 // handler is what a batch is passed to; see bus.Subscriber.
@@ -84,7 +86,7 @@ func (s *rabbitMQSubscriber) setConnected(connected bool) {
 // receive connects, calls onConnect, and handles batches until the connection is
 // lost or ctx ends.
 func (s *rabbitMQSubscriber) receive(ctx context.Context, handle handler, onConnect func()) error {
-	connection, err := bus.Dial(ctx, s.url, bus.StopGrace+bus.BrokerTimeout)
+	connection, err := bus.Dial(ctx, s.url, s.tls, bus.StopGrace+bus.BrokerTimeout)
 	if err != nil {
 		return err
 	}

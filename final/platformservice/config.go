@@ -13,6 +13,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"microcomm/final/internal/bus"
 	"microcomm/final/internal/tlsconfig"
 )
 
@@ -39,6 +40,9 @@ type Config struct {
 
 	HTTPTLS tlsconfig.Files // HTTPS, when there is a certificate
 	GRPCTLS tlsconfig.Files // gRPC over TLS, the same; with a CA for clients that have a certificate of it
+
+	RabbitMQTLS        tlsconfig.Files // for an amqps URL
+	CommandsServiceTLS tlsconfig.Files // for an https URL
 }
 
 // ConfigFromEnv reads the settings with lookup, os.LookupEnv except in tests. The
@@ -70,7 +74,13 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	}
 	// Real data is not mixed with examples unless asked for.
 	cfg.Seed = env.boolean("SEED_DATA", !sqlserver.IsURL(cfg.DatabaseURL))
-	return cfg, errors.Join(env.errs...)
+	cfg.CommandsServiceTLS = env.clientTLS("COMMANDS_SERVICE_TLS")
+	if cfg.CommandsServiceTLS != (tlsconfig.Files{}) && !strings.HasPrefix(cfg.CommandsServiceURL, "https://") {
+		env.errs = append(env.errs, errors.New("COMMANDS_SERVICE_TLS_*_FILE: COMMANDS_SERVICE_URL is not an https URL"))
+	}
+	var err error
+	cfg.RabbitMQTLS, err = bus.TLSFromEnv(lookup, cfg.RabbitMQURL)
+	return cfg, errors.Join(append(env.errs, err)...)
 }
 
 // environment reads variables, and collects what is wrong with them.
@@ -179,6 +189,17 @@ func (e *environment) serverTLS(prefix string) tlsconfig.Files {
 	}
 	if _, err := files.Server(); err != nil {
 		e.errs = append(e.errs, fmt.Errorf("%s_CERT_FILE, %s_KEY_FILE, %s_CLIENT_CA_FILE: %w", prefix, prefix, prefix, err))
+	}
+	return files
+}
+
+// clientTLS reads prefix_CERT_FILE, prefix_KEY_FILE and prefix_CA_FILE.
+func (e *environment) clientTLS(prefix string) tlsconfig.Files {
+	files := tlsconfig.Files{
+		Cert: e.text(prefix+"_CERT_FILE", ""), Key: e.text(prefix+"_KEY_FILE", ""), CA: e.text(prefix+"_CA_FILE", ""),
+	}
+	if _, err := files.Client(); err != nil {
+		e.errs = append(e.errs, fmt.Errorf("%s_CERT_FILE, %s_KEY_FILE, %s_CA_FILE: %w", prefix, prefix, prefix, err))
 	}
 	return files
 }

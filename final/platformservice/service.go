@@ -39,10 +39,14 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (PLATFORMS_HTTP_ADDR): %w", err)
 	}
-	relay := newRelay(store, publisher, newRelayMetrics(registry), log)
+	relay := newRelay(store, publisher, newRelayMetrics(registry), tracer, log)
 	api := &restAPI{store: store, wake: relay.wake, log: log}
 	if cfg.CommandsServiceURL != "" {
 		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
+		api.commands.tracer = tracer
+		if err := api.commands.useTLS(cfg.CommandsServiceTLS); err != nil {
+			return err
+		}
 		defer api.commands.close()
 	}
 	health := newHealth(
@@ -70,7 +74,8 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	if err != nil {
 		return fmt.Errorf("listen for gRPC (PLATFORMS_GRPC_ADDR): %w", err)
 	}
-	rpc := startGRPC(grpcListener, &grpcAPI{store: store, log: log, stopping: ctx.Done()}, security...)
+	options := append(security, telemetry.GRPCServer(tracer)...)
+	rpc := startGRPC(grpcListener, &grpcAPI{store: store, log: log, stopping: ctx.Done()}, options...)
 	defer stopBoth(web, rpc)
 	log.Info("listening for gRPC", "addr", grpcListener.Addr())
 
