@@ -15,8 +15,9 @@ type drill struct {
 	run    func(context.Context, *run) error
 	expect func(context.Context, *run) error // nil: run has done so
 
-	unanswered bool // it leaves clients of final without a response, who may retry
-	keys       bool // they do
+	unanswered  bool // it leaves clients of final without a response, who may retry
+	keys        bool // they do
+	killsBroker bool // which has to be its own, then
 }
 
 // drills lists all of them, in the order of --list.
@@ -38,7 +39,7 @@ func drills() []drill {
 			does: "the broker is killed (-9) and started again. The backfill runs when CommandsService hears events again."},
 		{stage: "07", name: "platforms-crash", run: killPlatforms, expect: expectUntoldUntilBackfill,
 			does: "PlatformService is killed (-9) between saving a platform and publishing its event, and started again. Nobody knows that the event is still to be sent."},
-		{stage: "final", name: "broker-crash", run: brokerCrashes, expect: expectNothingLost,
+		{stage: "final", name: "broker-crash", run: brokerCrashes, expect: expectNothingLost, killsBroker: true,
 			does: "the broker is killed (-9) and started again, five times in a minute."},
 		{stage: "final", name: "platforms-crash", run: platformsCrashes, expect: expectNothingLost, unanswered: true,
 			does: "PlatformService is killed (-9) at ten random moments, and started again."},
@@ -100,7 +101,7 @@ func commandsSlow(ctx context.Context, r *run) error {
 		return err
 	}
 	var network *proxy
-	if r.broker == nil {
+	if r.brokerURL == "" {
 		if network, err = r.addProxy(strings.TrimPrefix(commands.url, "http://")); err != nil {
 			return err
 		}
@@ -267,7 +268,7 @@ func expectUntoldUntilBackfill(ctx context.Context, r *run) error {
 	if err := r.restart(ctx, commands); err != nil {
 		return err
 	}
-	took, err := r.within(ctx, recovery, func(ctx context.Context) error {
+	took, err := r.within(ctx, r.recovery(), func(ctx context.Context) error {
 		list, err := r.client.list(ctx, r.commands, commandsPath)
 		has := index(list)
 		for _, name := range r.verdict.untold {

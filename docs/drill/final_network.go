@@ -6,9 +6,6 @@ import (
 	"time"
 )
 
-// recovery is how soon after a fault everything has to work again.
-const recovery = 10 * time.Second
-
 // networkFaults makes one connection after the other bad in three ways.
 func networkFaults(ctx context.Context, r *run) error {
 	commands, err := r.pair()
@@ -59,14 +56,14 @@ func networkFaults(ctx context.Context, r *run) error {
 				return err
 			}
 			link.proxy.set(networkState{})
-			took, err := r.within(ctx, recovery, r.flows)
-			r.expect(fmt.Sprintf("platforms to arrive again within %s, %s %s", recovery, link.name, f.name), err == nil, "%s", tookOr(took, err))
+			took, err := r.within(ctx, r.recovery(), r.flows)
+			r.expect(fmt.Sprintf("platforms to arrive again within %s, %s %s", r.recovery(), link.name, f.name), err == nil, "%s", tookOr(took, err))
 		}
 	}
 	for i, f := range faults {
 		r.phase("gRPC " + f.name)
 		took, err := r.backfillThrough(ctx, i, toPlatforms, f.state)
-		r.expect(fmt.Sprintf("a new CommandsService to have all platforms within %s, gRPC %s", recovery, f.name), err == nil, "%s", tookOr(took, err))
+		r.expect(fmt.Sprintf("a new CommandsService to have all platforms within %s, gRPC %s", r.recovery(), f.name), err == nil, "%s", tookOr(took, err))
 	}
 	r.phase(after)
 	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
@@ -93,7 +90,7 @@ func networkFaults(ctx context.Context, r *run) error {
 func (r *run) backfillThrough(ctx context.Context, number int, network *proxy, state networkState) (time.Duration, error) {
 	fresh, err := r.addCommands(
 		fmt.Sprintf("COMMANDS_DATABASE_URL=sqlite:%s.%d", r.commandsFile(), number),
-		fmt.Sprintf("COMMANDS_QUEUE=commands.platforms.drill-%d", number),
+		fmt.Sprintf("COMMANDS_QUEUE=%s.fresh-%d", r.queue(), number),
 		"PLATFORMS_GRPC_TARGET="+network.address())
 	if err != nil {
 		return 0, err
@@ -111,7 +108,7 @@ func (r *run) backfillThrough(ctx context.Context, number int, network *proxy, s
 		return 0, err
 	}
 	network.set(networkState{})
-	return r.within(ctx, recovery, func(ctx context.Context) error {
+	return r.within(ctx, r.recovery(), func(ctx context.Context) error {
 		has, err := r.client.list(ctx, []*service{fresh}, commandsPath)
 		if err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 )
 
@@ -84,15 +85,24 @@ func (r *run) storageFault(ctx context.Context, breakIt, mend func() error) erro
 	if err := breakIt(); err != nil {
 		return fmt.Errorf("break the storage: %w", err)
 	}
-	if err := r.lasts(ctx, max(12*time.Second, r.times(20*time.Second))); err != nil {
+	if err := r.lasts(ctx, r.times(20*time.Second)); err != nil {
+		return err
+	}
+	// A locked database refuses nothing before a writer has waited its time.
+	if _, err := r.within(ctx, startTimeout, func(context.Context) error {
+		if !slices.ContainsFunc(r.load.history(), func(p post) bool { return p.outcome == refused }) {
+			return errors.New("no POST was refused")
+		}
+		return nil
+	}); err != nil {
 		return err
 	}
 	r.phase(recovering)
 	if err := mend(); err != nil {
 		return fmt.Errorf("mend the storage: %w", err)
 	}
-	took, err := r.within(ctx, recovery, r.flows)
-	r.expect(fmt.Sprintf("platforms to be accepted and to arrive within %s of mending", recovery), err == nil, "%s", tookOr(took, err))
+	took, err := r.within(ctx, r.recovery(), r.flows)
+	r.expect(fmt.Sprintf("platforms to be accepted and to arrive within %s of mending", r.recovery()), err == nil, "%s", tookOr(took, err))
 	r.phase(after)
 	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
 		return err

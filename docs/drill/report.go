@@ -193,16 +193,23 @@ func (rep report) write(w io.Writer) {
 	fmt.Fprintf(w, "\n%s %s: %s in %.0f s\n", rep.Stage, rep.Drill, result, rep.Seconds)
 }
 
+// summary is what was judged, in a few words.
+func (rep report) summary() string {
+	t := rep.Total
+	return fmt.Sprintf("%d accepted, %d refused, %d unknown: %d missing, %d duplicated, %d phantom",
+		t.Accepted, t.Refused, t.Unknown, t.Missing, t.Duplicated, t.Phantom)
+}
+
 // summarise prints one line for each report.
 func summarise(w io.Writer, reports []report) {
 	fmt.Fprintln(w)
 	for _, rep := range reports {
-		result := "passed"
+		result := "passed, " + rep.summary()
 		switch {
 		case rep.Skipped != "":
 			result = "not run: " + rep.Skipped
 		case !rep.Passed:
-			result = "FAILED"
+			result = "FAILED, " + rep.summary()
 		}
 		name := rep.Drill
 		if rep.Keys {
