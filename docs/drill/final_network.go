@@ -30,10 +30,8 @@ func networkFaults(ctx context.Context, r *run) error {
 	if err := r.begin(ctx, usual()); err != nil {
 		return err
 	}
-	samplers := []*sampler{sample(ctx, r.client, platforms), sample(ctx, r.client, commands)}
-	for _, s := range samplers {
-		defer s.stop()
-	}
+	samplers := r.sample(ctx)
+	defer samplers.stop()
 	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
 		return err
 	}
@@ -72,16 +70,42 @@ func networkFaults(ctx context.Context, r *run) error {
 	if err := r.finish(ctx, r.patience()); err != nil {
 		return err
 	}
-	for i, s := range []*service{platforms, commands} {
-		samplers[i].stop()
-		r.expectBounded(s, samplers[i], 64)
-		if m := samplers[i]; m.samples > 0 {
-			r.expect("no goroutine leak in "+s.name, m.last.goroutines <= m.first.goroutines+10,
-				"%d at first, %d at the end", m.first.goroutines, m.last.goroutines)
-		}
-	}
+	r.expectNoLeak(samplers)
 	r.expectComplete()
 	return nil
+}
+
+// samplers are those of all services.
+type samplers map[*service]*sampler
+
+// sample starts to sample every service there is.
+func (r *run) sample(ctx context.Context) samplers {
+	all := samplers{}
+	for _, s := range r.all() {
+		all[s] = sample(ctx, r.client, s)
+	}
+	return all
+}
+
+func (all samplers) stop() {
+	for _, m := range all {
+		m.stop()
+	}
+}
+
+// expectNoLeak ends the sampling, and expects neither goroutines nor memory to
+// have grown.
+func (r *run) expectNoLeak(all samplers) {
+	all.stop()
+	for _, s := range r.all() {
+		m := all[s]
+		if m == nil {
+			continue // it came later
+		}
+		r.expectBounded(s, m, 64)
+		r.expect("no goroutine leak in "+s.name, m.samples > 0 && m.last.goroutines <= m.first.goroutines+10,
+			"%d at first, %d at the end", m.first.goroutines, m.last.goroutines)
+	}
 }
 
 // backfillThrough starts a CommandsService that has nothing, while the network

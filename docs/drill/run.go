@@ -271,7 +271,6 @@ func (r *run) finish(ctx context.Context, quiet time.Duration) error {
 func (r *run) settle(ctx context.Context, quiet time.Duration) error {
 	begun := time.Now()
 	for {
-		start := time.Now()
 		list, err := r.client.list(ctx, r.platforms, platformsPath)
 		if err != nil {
 			return err
@@ -289,7 +288,7 @@ func (r *run) settle(ctx context.Context, quiet time.Duration) error {
 		if rest == 0 || time.Since(newest) > quiet {
 			return nil
 		}
-		if err := r.lasts(ctx, max(100*time.Millisecond, arrivalShare*time.Since(start))); err != nil {
+		if err := r.lasts(ctx, arrivalPause(list)); err != nil {
 			return err
 		}
 	}

@@ -76,6 +76,7 @@ type system struct {
 
 	platforms, commands []*service // the replicas of each service
 	proxies             []*proxy
+	databases           []sqlServer
 	ports               map[int]bool // given to services
 }
 
@@ -351,6 +352,11 @@ func (sys *system) close(progress io.Writer) {
 	}
 	for _, p := range sys.proxies {
 		p.close()
+	}
+	for _, s := range sys.databases {
+		if err := s.close(); err != nil {
+			fmt.Fprintln(progress, err)
+		}
 	}
 	if sys.broker != nil {
 		sys.broker.Stop()
