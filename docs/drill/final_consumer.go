@@ -18,6 +18,9 @@ func slowConsumer(ctx context.Context, r *run) error {
 	if !r.expectQueue(ctx, r.queue()) {
 		return nil
 	}
+	if err := r.watch(ctx); err != nil {
+		return err
+	}
 	if err := commands.terminate(); err != nil {
 		return err
 	}
@@ -63,7 +66,6 @@ func slowConsumer(ctx context.Context, r *run) error {
 		return err
 	})
 	r.expect("the queue to be drained", err == nil, "%s", tookOr(took, err))
-	r.arrivals = watchArrivals(ctx, r.client, r.commands)
 	if err := r.finish(ctx, r.patience()); err != nil {
 		return err
 	}

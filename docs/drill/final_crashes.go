@@ -5,11 +5,20 @@ import (
 	"time"
 )
 
+// eventsAlone leaves CommandsService without the backfill, which would bring after
+// all what an event had lost.
+func (r *run) eventsAlone() {
+	for _, s := range r.commands {
+		s.env = append(s.env, "PLATFORMS_GRPC_TARGET=127.0.0.1:1", "BACKFILL_READY_TIMEOUT=100ms") // nobody listens there
+	}
+}
+
 // brokerCrashes kills the broker again and again.
 func brokerCrashes(ctx context.Context, r *run) error {
 	if _, err := r.pair(); err != nil {
 		return err
 	}
+	r.eventsAlone()
 	if err := r.begin(ctx, usual()); err != nil {
 		return err
 	}
@@ -79,6 +88,7 @@ func replicas(ctx context.Context, r *run) error {
 // crashes kills one of the services after the other, so many times in all, under
 // a load of rate POSTs a second that keeps every part busy.
 func (r *run) crashes(ctx context.Context, rate float64, services []*service, times int) error {
+	r.eventsAlone()
 	if err := r.begin(ctx, loadConfig{clients: 16, rate: rate}); err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (r *run) result(d drill, err error, took time.Duration) report {
 	v := r.verdict
 	rep := report{
 		Stage: r.stage.name, Drill: d.name, Does: d.does, Seconds: took.Round(100 * time.Millisecond).Seconds(),
-		Keys: r.options.keys, Short: r.options.short, Facts: r.facts, Checks: r.checks,
+		Keys: len(r.loads) > 0 && r.loads[0].cfg.keys, Short: r.options.short, Facts: r.facts, Checks: r.checks,
 		Total: figure{
 			Name: "all", Accepted: v.accepted, Refused: v.refused, Unknown: v.unknown, Arrived: v.arrived,
 			Missing: len(v.missing), Untold: len(v.untold), Duplicated: len(v.duplicated), Phantom: len(v.phantom),

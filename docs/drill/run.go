@@ -141,6 +141,17 @@ func (r *run) begin(ctx context.Context, cfg loadConfig) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
+	if err := r.watch(ctx); err != nil {
+		return err
+	}
+	r.startLoad(ctx, cfg)
+	r.phase(before)
+	return nil
+}
+
+// watch notes from now on what arrives in CommandsService, and what a second
+// subscriber hears.
+func (r *run) watch(ctx context.Context) error {
 	r.arrivals = watchArrivals(ctx, r.client, r.commands)
 	if r.brokerURL != "" {
 		r.listener = listen(ctx, r.brokerURL, r.exchange())
@@ -152,8 +163,6 @@ func (r *run) begin(ctx context.Context, cfg loadConfig) error {
 			return ctx.Err()
 		}
 	}
-	r.startLoad(ctx, cfg)
-	r.phase(before)
 	return nil
 }
 
