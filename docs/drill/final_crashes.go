@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -19,9 +20,15 @@ func brokerCrashes(ctx context.Context, r *run) error {
 		return err
 	}
 	r.eventsAlone()
+	network, url, err := r.addBrokerProxy()
+	if err != nil {
+		return err
+	}
+	r.platforms[0].env = append(r.platforms[0].env, "RABBITMQ_URL="+url)
 	if err := r.begin(ctx, usual()); err != nil {
 		return err
 	}
+	network.set(networkState{delay: delay}) // so that events are on their way when the broker dies
 	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
 		return err
 	}
@@ -102,7 +109,9 @@ func (r *run) crashes(ctx context.Context, rate float64, services []*service, ti
 		}
 		s := services[i%len(services)]
 		r.progress.say("killing %s", s.name)
-		s.kill()
+		if err := r.killAtWork(ctx, s); err != nil {
+			return err
+		}
 		if err := r.lasts(ctx, r.atRandom(2*time.Second)); err != nil {
 			return err
 		}
@@ -115,4 +124,26 @@ func (r *run) crashes(ctx context.Context, rate float64, services []*service, ti
 		return err
 	}
 	return r.finish(ctx, r.patience())
+}
+
+// killAtWork kills a service. A CommandsService is in the midst of a batch: it has
+// been waiting for the lock of its database.
+func (r *run) killAtWork(ctx context.Context, s *service) error {
+	if s.program == "commandsservice" {
+		db, err := openSQLite(r.commandsFile())
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		lock, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return fmt.Errorf("lock CommandsService's database: %w", err)
+		}
+		defer func() { _ = lock.Rollback() }() // it has changed nothing
+		if err := r.lasts(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	s.kill()
+	return nil
 }

@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 	"time"
 
-	_ "github.com/mattn/go-sqlite3" // the driver "sqlite3"
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
@@ -29,7 +27,7 @@ func poison(ctx context.Context, r *run) error {
 	if !r.expectQueue(ctx, r.deadQueue()) {
 		return nil
 	}
-	store, err := sql.Open("sqlite3", "file:"+r.commandsFile()+"?_busy_timeout=5000&_journal_mode=WAL&_txlock=immediate")
+	store, err := openSQLite(r.commandsFile())
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"slices"
 	"time"
+
+	_ "github.com/mattn/go-sqlite3" // the driver "sqlite3"
 )
 
 // errSkipped is wrapped by the reason why a drill cannot be run here.
@@ -59,7 +61,7 @@ func databaseLocked(ctx context.Context, r *run) error {
 	if _, err := r.pair(); err != nil {
 		return err
 	}
-	db, err := sql.Open("sqlite3", "file:"+r.platformsFile()+"?_busy_timeout=5000&_journal_mode=WAL&_txlock=immediate")
+	db, err := openSQLite(r.platformsFile())
 	if err != nil {
 		return err
 	}
@@ -70,6 +72,11 @@ func databaseLocked(ctx context.Context, r *run) error {
 		return err
 	}
 	return r.storageFault(ctx, take, func() error { return lock.Rollback() })
+}
+
+// openSQLite opens a service's database. A transaction takes the lock of writers.
+func openSQLite(file string) (*sql.DB, error) {
+	return sql.Open("sqlite3", "file:"+file+"?_busy_timeout=5000&_journal_mode=WAL&_txlock=immediate")
 }
 
 // storageFault breaks PlatformService's storage until some POSTs have been

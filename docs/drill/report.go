@@ -138,7 +138,7 @@ func few(names []string) []string { return names[:min(len(names), 20)] }
 func (rep report) write(w io.Writer) {
 	fmt.Fprintf(w, "\n%s %s: %s\n", rep.Stage, rep.Drill, rep.Does)
 	if rep.Short {
-		fmt.Fprintln(w, "Short: a fifth of the time and of the counts.")
+		fmt.Fprintln(w, "Short: a fifth of the time and fewer counts; how long things take is not judged.")
 	}
 	if rep.Keys {
 		fmt.Fprintln(w, "Clients retry a POST without a response, with an Idempotency-Key.")

@@ -102,8 +102,8 @@ func (r *run) recovery() time.Duration {
 	return 10 * time.Second
 }
 
-// expectTime is expect of something that depends on how fast the machine is. It
-// is only told by a short drill, which is run beside others.
+// expectTime is expect of something that depends on how fast the machine is: a
+// short drill, which is run beside others, only tells it.
 func (r *run) expectTime(expected string, ok bool, got string, args ...any) {
 	if r.options.short {
 		r.tell("Expected "+expected, got, args...)

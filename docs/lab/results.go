@@ -56,7 +56,7 @@ type testResults struct {
 	out     io.Writer
 	module  string // cut from the packages' names
 	verbose bool
-	each    bool   // report each test that passes, too
+	each    bool // report each test, not only those that fail
 
 	total  tally
 	tests  map[string]map[string]*testState // by package and test
@@ -140,9 +140,10 @@ func (r *testResults) takeTest(event testEvent) {
 		}
 	case "skip":
 		test.result = event.Action
+		r.ended(event, test, colour(r.out, "33", "skip"))
 	case "pass":
 		test.result = event.Action
-		r.passed(event, test)
+		r.ended(event, test, colour(r.out, "32", "ok  "))
 		test.output = nil
 	}
 }
@@ -177,11 +178,11 @@ func (r *testResults) failed(pkg, name string, test *testState) {
 	r.print(test.output)
 }
 
-// passed shows a test with the last that it logged, where each is shown.
-func (r *testResults) passed(event testEvent, test *testState) {
+// ended shows a test with the last that it logged, where each is shown.
+func (r *testResults) ended(event testEvent, test *testState, state string) {
 	if r.each && !test.parent {
-		_, name, _ := strings.Cut(event.Test, "/")
-		fmt.Fprintf(r.out, "  %s %-28s %s, %.1fs\n", colour(r.out, "32", "ok  "), name, lastLogged(test.output), event.Elapsed)
+		name := event.Test[strings.LastIndex(event.Test, "/")+1:]
+		fmt.Fprintf(r.out, "  %s %-28s %s, %.1fs\n", state, name, lastLogged(test.output), event.Elapsed)
 	}
 }
 
