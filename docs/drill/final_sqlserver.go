@@ -132,7 +132,7 @@ func databaseNetwork(ctx context.Context, r *run) error {
 	if err := r.finish(ctx, r.patience()); err != nil {
 		return err
 	}
-	r.expectNoLeak(samplers)
+	r.expectNoLeak(ctx, samplers)
 	r.expectComplete()
 	return nil
 }
