@@ -21,6 +21,7 @@ func verbs() []verb {
 	return []verb{
 		doctorVerb(),
 		runVerb(),
+		brokerVerb(),
 		testVerb(),
 		diffVerb(),
 		forwardVerb(),

@@ -20,16 +20,22 @@ import (
 )
 
 func runVerb() verb {
-	return verb{
+	var apart bool
+	v := verb{
 		name:    "run",
 		args:    "STAGE",
 		summary: "builds and starts a stage; Ctrl-C stops it",
 		about: `Builds the stage's programs, finds or starts a broker when the stage needs one, starts
 the services and prints their addresses and two example requests. The services take
 their settings from the environment, as when they are started by hand. Ctrl-C stops
-them; a second one ends lab without waiting.`,
-		run: run,
+them; a second one ends lab without waiting.
+
+final is one process with a bus in memory. With --broker its services are processes of their
+own over RabbitMQ, as in production.`,
+		run: func(ctx context.Context, l *lab, args []string) error { return run(ctx, l, args[0], apart) },
 	}
+	v.flags.BoolVar(&apart, "broker", false, "run the services of final apart, over RabbitMQ")
+	return v
 }
 
 // endpoint is an address a program listens on, and the setting that changes it.
@@ -61,8 +67,9 @@ type service struct {
 	process *process.Process
 }
 
-// servicesOf lists what `lab run` starts, in order.
-func servicesOf(s stage) []*service {
+// servicesOf lists what `lab run` starts, in order. Apart, they are processes of
+// their own even if the stage has a program that is all of them.
+func servicesOf(s stage, apart bool) []*service {
 	platforms := &service{
 		title: "PlatformService", binary: "platformservice", colour: "36",
 		http: endpoint{"PLATFORMS_HTTP_ADDR", "localhost:5000"}, paths: []string{"/api/platforms"},
@@ -75,7 +82,7 @@ func servicesOf(s stage) []*service {
 		http: endpoint{"COMMANDS_HTTP_ADDR", "localhost:6000"}, paths: []string{"/api/c/platforms"},
 	}
 	switch {
-	case s.has("cmd/microcomm"): // all in one process
+	case s.inOneProcess() && !apart:
 		return []*service{{
 			title: "The gateway", binary: "microcomm", colour: "36",
 			http: endpoint{"GATEWAY_ADDR", "localhost:8080"}, paths: []string{"/api/platforms", "/api/c/platforms"},
@@ -86,13 +93,16 @@ func servicesOf(s stage) []*service {
 	return []*service{platforms}
 }
 
-func run(ctx context.Context, l *lab, args []string) error {
-	at, err := l.findStage(args[0])
+func run(ctx context.Context, l *lab, name string, apart bool) error {
+	at, err := l.findStage(name)
 	if err != nil {
 		return err
 	}
 	s := l.stages[at]
-	services := servicesOf(s)
+	if apart && !s.inOneProcess() {
+		return usageError(fmt.Sprintf("%s has no --broker: its services are processes of their own anyway", s.name))
+	}
+	services := servicesOf(s, apart)
 	for _, service := range services {
 		if err := free(ctx, service); err != nil {
 			return err
@@ -108,7 +118,7 @@ func run(ctx context.Context, l *lab, args []string) error {
 	}
 
 	env := os.Environ()
-	if s.needsBroker() && !s.has("cmd/microcomm") {
+	if s.needsBroker() && (apart || !s.inOneProcess()) {
 		b, err := rabbitmq.Start(ctx, l.err)
 		if err != nil {
 			return unlessStopped(ctx, l, err)

@@ -146,3 +146,38 @@ func (b *syncBuffer) String() string {
 	defer b.lock.Unlock()
 	return b.buffer.String()
 }
+
+// TestRunApart: a stage that runs as one process also runs as its services.
+func TestRunApart(t *testing.T) {
+	l := workspace(t, map[string]string{
+		"final/go.mod":                      "module microcomm/final\n",
+		"final/cmd/microcomm/main.go":       "package main\n",
+		"final/cmd/commandsservice/main.go": "package main\n",
+	})
+	s := l.stages[len(l.stages)-1]
+	for apart, want := range map[bool]string{false: "microcomm", true: "commandsservice platformservice"} {
+		var binaries []string
+		for _, service := range servicesOf(s, apart) {
+			binaries = append(binaries, service.binary)
+		}
+		if got := strings.Join(binaries, " "); got != want {
+			t.Errorf("apart %t: %s, want %s", apart, got, want)
+		}
+	}
+}
+
+func TestBrokerPort(t *testing.T) {
+	for given, want := range map[string]int{
+		"":                             5672,
+		"amqp://localhost/":            5672,
+		"amqp://guest@localhost:5700/": 5700,
+		"amqp://127.0.0.1:5701":        5701,
+		"amqp://broker:5672/":          0,
+		"amqps://localhost:5671/":      0,
+		"localhost:5672":               0,
+	} {
+		if got, err := brokerPort(given); got != want || (err == nil) != (want != 0) {
+			t.Errorf("brokerPort(%q) = %d, %v, want %d", given, got, err, want)
+		}
+	}
+}

@@ -32,6 +32,9 @@ func (s stage) has(path string) bool {
 // needsBroker reports whether the stage's tests, and its services run apart, need RabbitMQ.
 func (s stage) needsBroker() bool { return s.has("platformservice/publisher.go") }
 
+// inOneProcess reports whether the stage has a program that runs all of it.
+func (s stage) inOneProcess() bool { return s.has("cmd/microcomm") }
+
 // findRoot is the checkout's top: the nearest folder upwards that holds the
 // docs module.
 func findRoot() (string, error) {

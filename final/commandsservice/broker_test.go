@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/tlsconfig"
 )
 
 // testBroker is a connection of the test's own to a real broker, and an
@@ -34,7 +35,7 @@ func newTestBroker(t *testing.T) *testBroker {
 	if b.url == "" {
 		t.Skip("RABBITMQ_URL is not set: go tool lab test starts a broker")
 	}
-	connection, err := bus.Dial(context.Background(), b.url, bus.BrokerTimeout)
+	connection, err := bus.Dial(context.Background(), b.url, tlsconfig.Files{}, bus.BrokerTimeout)
 	require.NoError(t, err)
 	t.Cleanup(func() { connection.Close() })
 	b.channel, err = connection.Channel()

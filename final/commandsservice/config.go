@@ -28,12 +28,15 @@ type Config struct {
 
 	GRPCTarget string // PlatformService's gRPC server, host:port
 
+	DrainTime            time.Duration // how long requests are still handled after the signal to stop
 	MaxInFlight          int           // REST requests that are handled at once; more get a 503
 	DatabaseWait         time.Duration // how long to wait at start for a database that is not up
 	BackfillReadyTimeout time.Duration // how long the service is unready for a first backfill that does not end
 
 	HTTPTLS tlsconfig.Files // HTTPS, when there is a certificate
 	GRPCTLS tlsconfig.Files // gRPC over TLS, when there is a CA or a certificate
+
+	RabbitMQTLS tlsconfig.Files // for an amqps URL
 }
 
 // ConfigFromEnv reads the settings with lookup, os.LookupEnv except in tests. The
@@ -54,6 +57,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 
 		GRPCTarget: env.addr("PLATFORMS_GRPC_TARGET", "localhost:5001"),
 
+		DrainTime:            env.durationUpTo("DRAIN_TIME", 0, 30*time.Second),
 		MaxInFlight:          env.number("HTTP_MAX_IN_FLIGHT", 256, 1, 1_000_000),
 		DatabaseWait:         env.duration("COMMANDS_DATABASE_WAIT", time.Minute),
 		BackfillReadyTimeout: env.duration("BACKFILL_READY_TIMEOUT", 30*time.Second),
@@ -61,7 +65,9 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		HTTPTLS: env.serverTLS("COMMANDS_TLS"),
 		GRPCTLS: env.clientTLS("COMMANDS_GRPC_TLS"),
 	}
-	return cfg, errors.Join(env.errs...)
+	var err error
+	cfg.RabbitMQTLS, err = bus.TLSFromEnv(lookup, cfg.RabbitMQURL)
+	return cfg, errors.Join(append(env.errs, err)...)
 }
 
 // environment reads variables, and collects what is wrong with them.
@@ -93,6 +99,16 @@ func (e *environment) duration(name string, fallback time.Duration) time.Duratio
 	value, err := time.ParseDuration(text)
 	if err != nil || value <= 0 {
 		e.errs = append(e.errs, fmt.Errorf("%s: %q is not a duration such as 2s", name, text))
+	}
+	return value
+}
+
+// durationUpTo accepts durations from 0 to most.
+func (e *environment) durationUpTo(name string, fallback, most time.Duration) time.Duration {
+	text := e.text(name, fallback.String())
+	value, err := time.ParseDuration(text)
+	if err != nil || value < 0 || value > most {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is not a duration from 0s to %s", name, text, most))
 	}
 	return value
 }

@@ -47,6 +47,7 @@ func TestConfigFromEnv(t *testing.T) {
 			"COMMANDS_RETRY_DELAYS": "50ms, 1h",
 			"PLATFORMS_GRPC_TARGET": "platforms:777",
 			"HTTP_MAX_IN_FLIGHT":    "20",
+			"DRAIN_TIME":            "3s",
 
 			"COMMANDS_DATABASE_WAIT": "2m",
 			"BACKFILL_READY_TIMEOUT": "5s",
@@ -62,6 +63,7 @@ func TestConfigFromEnv(t *testing.T) {
 			RetryDelays: []time.Duration{50 * time.Millisecond, time.Hour},
 			GRPCTarget:  "platforms:777",
 			MaxInFlight: 20,
+			DrainTime:   3 * time.Second,
 
 			DatabaseWait:         2 * time.Minute,
 			BackfillReadyTimeout: 5 * time.Second,
@@ -75,6 +77,7 @@ func TestConfigFromEnv(t *testing.T) {
 	})
 
 	for name, values := range map[string][]string{
+		"DRAIN_TIME":             {"", "-1s", "31s", "5", "soon"},
 		"HTTP_MAX_IN_FLIGHT":     {"", "0", "-1", "x", "1.5", "1000001"},
 		"COMMANDS_DATABASE_WAIT": {"", "0s", "-1s", "5", "soon"},
 		"BACKFILL_READY_TIMEOUT": {"", "0s", "-1s", "5", "soon"},
@@ -82,6 +85,7 @@ func TestConfigFromEnv(t *testing.T) {
 		"COMMANDS_HTTP_ADDR":    {"", ":", "localhost", "localhost:"},
 		"RABBITMQ_URL":          {"", "localhost:5672", "http://user:s3cret@host/", "amqp://user:s3cret@host:port/", "amqp://user:s3 cret@host/"},
 		"RABBITMQ_EXCHANGE":     {""},
+		"RABBITMQ_TLS_CA_FILE":  {"missing.pem"},
 		"COMMANDS_QUEUE":        {""},
 		"COMMANDS_PREFETCH":     {"", "0", "-1", "65536", "x"},
 		"COMMANDS_RETRY_DELAYS": {"1", "1s,,2s", "-1s", "1us", "x"},

@@ -1,6 +1,7 @@
 package commandsservice
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ func (p *eventProcessor) process(ctx context.Context, batch []bus.Message) []err
 		switch {
 		case errors.Is(err, errOtherEvent):
 			p.metrics.consumed.WithLabelValues("ignored").Inc()
-			p.log.Info("event ignored", "message", m.ID, "reason", err)
+			p.log.InfoContext(trace.ContextWithSpan(ctx, spans[i]), "event ignored", "message", m.ID, "reason", err)
 		case err != nil:
 			errs[i] = fmt.Errorf("%w: %w", bus.ErrUnusable, err)
 		default:
@@ -49,7 +50,9 @@ func (p *eventProcessor) process(ctx context.Context, batch []bus.Message) []err
 		}
 	}
 	if len(platforms) > 0 {
-		stored, storeErrs := p.upsert(ctx, platforms)
+		storing, span := p.startStoring(ctx, spans, places)
+		stored, storeErrs := p.upsert(storing, platforms)
+		endSpan(span, cmp.Or(storeErrs...))
 		var handled []time.Time
 		for i, err := range storeErrs {
 			if errs[places[i]] = err; err == nil {
@@ -57,13 +60,10 @@ func (p *eventProcessor) process(ctx context.Context, batch []bus.Message) []err
 			}
 		}
 		p.metrics.handled(stored, handled)
-		p.logStored(platforms, stored, len(handled))
+		p.logStored(storing, platforms, stored, len(handled))
 	}
 	for i, span := range spans {
-		if errs[i] != nil {
-			span.SetStatus(codes.Error, errs[i].Error())
-		}
-		span.End()
+		endSpan(span, errs[i])
 	}
 	return errs
 }
@@ -80,7 +80,7 @@ func (p *eventProcessor) upsert(ctx context.Context, platforms []platform) (stor
 		if i < 0 {
 			return stored, errs
 		}
-		p.log.Warn("database unavailable, events wait", "count", len(platforms), "error", errs[i])
+		p.log.WarnContext(ctx, "database unavailable, events wait", "count", len(platforms), "error", errs[i])
 		if pause.wait(ctx) != nil {
 			return stored, errs
 		}
@@ -89,21 +89,55 @@ func (p *eventProcessor) upsert(ctx context.Context, platforms []platform) (stor
 
 // logStored logs a line for a single event, and for a batch one line in all:
 // when many events wait, there are some ten thousand each second.
-func (p *eventProcessor) logStored(platforms []platform, stored, handled int) {
+func (p *eventProcessor) logStored(storing context.Context, platforms []platform, stored, handled int) {
 	switch {
 	case handled == 0: // the subscriber logs the errors
 	case len(platforms) == 1:
-		p.log.Info("platform received by event", "id", platforms[0].ExternalID, "name", platforms[0].Name, "new", stored == 1)
+		p.log.InfoContext(storing, "platform received by event", "id", platforms[0].ExternalID, "name", platforms[0].Name, "new", stored == 1)
 	default:
 		p.log.Info("platforms received by event", "received", handled, "new", stored,
 			"first", platforms[0].ExternalID, "last", platforms[len(platforms)-1].ExternalID)
 	}
 }
 
-// startSpan continues the trace of the request that created the platform.
+// startSpan begins the span of a message, in the trace of the request that
+// created the platform. A message that is in no trace has none: without tracing
+// that is every message, and costs nothing.
 func (p *eventProcessor) startSpan(ctx context.Context, m bus.Message) trace.Span {
+	if m.Headers["traceparent"] == "" {
+		return trace.SpanFromContext(ctx)
+	}
 	ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier(m.Headers))
-	_, span := p.tracer.Start(ctx, "process Platform_Published", trace.WithSpanKind(trace.SpanKindConsumer),
-		trace.WithAttributes(attribute.String("messaging.message.id", m.ID)))
+	_, span := p.tracer.Start(ctx, "process Platform_Published", trace.WithSpanKind(trace.SpanKindConsumer))
+	if span.IsRecording() {
+		span.SetAttributes(attribute.String("messaging.message.id", m.ID))
+	}
 	return span
+}
+
+// startStoring begins the span of the transaction for the messages at places. It
+// is a child of the first one's span, and has links to the others': many traces
+// share it.
+func (p *eventProcessor) startStoring(ctx context.Context, spans []trace.Span, places []int) (context.Context, trace.Span) {
+	first := places[0]
+	var links []trace.Link
+	for _, i := range places {
+		switch {
+		case !spans[i].IsRecording():
+		case !spans[first].IsRecording():
+			first = i
+		case i != first:
+			links = append(links, trace.Link{SpanContext: spans[i].SpanContext()})
+		}
+	}
+	return p.tracer.Start(trace.ContextWithSpan(ctx, spans[first]), "store platforms", trace.WithLinks(links...),
+		trace.WithAttributes(attribute.Int("db.operation.batch.size", len(places))))
+}
+
+// endSpan ends the span of what returned err.
+func endSpan(span trace.Span, err error) {
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	span.End()
 }

@@ -15,6 +15,9 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
@@ -129,17 +132,47 @@ func TestEventProcessor(t *testing.T) {
 
 	t.Run("continues the trace of the request that created the platform", func(t *testing.T) {
 		p := newTestProcessor(t)
-		tracer := &recordingTracer{}
-		p.tracer = tracer
-		p.process(t.Context(), []bus.Message{
-			{Body: []byte(recordedEvent), Headers: map[string]string{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}},
-			{Body: []byte(recordedEvent)},
-		})
-		require.Len(t, tracer.parents, 2)
-		assert.Equal(t, "0af7651916cd43dd8448eb211c80319c", tracer.parents[0].TraceID().String())
-		assert.Equal(t, "b7ad6b7169203331", tracer.parents[0].SpanID().String())
-		assert.True(t, tracer.parents[0].IsRemote())
-		assert.False(t, tracer.parents[1].IsValid())
+		recorder := tracetest.NewSpanRecorder()
+		p.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("")
+		const traceparent = "00-0af7651916cd43dd8448eb211c80319%d-b7ad6b7169203331-0%d"
+		batch := []bus.Message{{Body: []byte(recordedEvent)}} // in no trace
+		for i, sampled := range []int{0, 1, 1} {
+			batch = append(batch, bus.Message{Body: []byte(recordedEvent),
+				Headers: map[string]string{"traceparent": fmt.Sprintf(traceparent, i, sampled)}})
+		}
+		p.process(t.Context(), batch)
+		spans := recorder.Ended()
+		require.Len(t, spans, 3, "neither of the first two is in a trace that is sampled")
+		store, first, second := spans[0], spans[1], spans[2]
+		for i, span := range []sdktrace.ReadOnlySpan{first, second} {
+			assert.Equal(t, "process Platform_Published", span.Name())
+			assert.Equal(t, trace.SpanKindConsumer, span.SpanKind())
+			assert.Equal(t, fmt.Sprintf("0af7651916cd43dd8448eb211c80319%d", i+1), span.Parent().TraceID().String())
+			assert.Equal(t, "b7ad6b7169203331", span.Parent().SpanID().String())
+		}
+		assert.Equal(t, "store platforms", store.Name())
+		assert.Equal(t, first.SpanContext(), store.Parent(), "one transaction, in the first trace")
+		require.Len(t, store.Links(), 1)
+		assert.Equal(t, second.SpanContext(), store.Links()[0].SpanContext)
+	})
+
+	t.Run("without tracing nothing is spent on it", func(t *testing.T) {
+		p := newTestProcessor(t)
+		m := bus.Message{ID: "x", Headers: map[string]string{}}
+		assert.Zero(t, testing.AllocsPerRun(100, func() { endSpan(p.startSpan(t.Context(), m), nil) }))
+	})
+
+	t.Run("a failure is in the spans", func(t *testing.T) {
+		p := newTestProcessor(t)
+		recorder := tracetest.NewSpanRecorder()
+		p.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("")
+		require.NoError(t, p.store.close())
+		p.process(t.Context(), []bus.Message{{Body: []byte(recordedEvent),
+			Headers: map[string]string{"traceparent": "00-0af7651916cd43dd8448eb211c803190-b7ad6b7169203331-01"}}})
+		for _, span := range recorder.Ended() {
+			assert.Equal(t, codes.Error, span.Status().Code, span.Name())
+		}
+		assert.Len(t, recorder.Ended(), 2)
 	})
 
 	for _, body := range []string{
@@ -277,15 +310,4 @@ func (s *countingStore) upsertPlatforms(ctx context.Context, platforms []platfor
 		return 0, s.err
 	}
 	return s.commandStore.upsertPlatforms(ctx, platforms)
-}
-
-// recordingTracer keeps the parent of each span.
-type recordingTracer struct {
-	noop.Tracer
-	parents []trace.SpanContext
-}
-
-func (r *recordingTracer) Start(ctx context.Context, name string, options ...trace.SpanStartOption) (context.Context, trace.Span) {
-	r.parents = append(r.parents, trace.SpanContextFromContext(ctx))
-	return r.Tracer.Start(ctx, name, options...)
 }

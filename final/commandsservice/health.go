@@ -39,6 +39,25 @@ func newHealth(checks ...check) *health {
 	return h
 }
 
+// brokerCheck reports the connection to the broker. The service is ready without
+// one: what it could not send or receive then, it does later.
+func brokerCheck(connected func() bool) check {
+	return check{name: "broker", failing: "not connected", optional: true, run: func(context.Context) error {
+		if !connected() {
+			return errors.New("not connected")
+		}
+		return nil
+	}}
+}
+
+// drain says for the duration that the service is stopping, while requests are
+// still handled: whoever sends them by what /readyz responds has that long to
+// send them elsewhere.
+func (h *health) drain(duration time.Duration) {
+	h.set("stopping")
+	<-time.After(duration)
+}
+
 // set changes the state. The service is ready in the state "ready" only.
 func (h *health) set(state string) { h.state.Store(state) }
 

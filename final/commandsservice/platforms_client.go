@@ -10,12 +10,15 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"microcomm/final/internal/telemetry"
 	"microcomm/final/internal/tlsconfig"
 	"microcomm/final/proto"
 )
@@ -35,10 +38,11 @@ type platformsClient struct {
 	target  string        // host:port
 	timeout time.Duration // platformsTimeout, but in tests
 	tls     tlsconfig.Files
+	tracer  trace.Tracer
 }
 
 func newPlatformsClient(target string) *platformsClient {
-	return &platformsClient{target: target, timeout: platformsTimeout}
+	return &platformsClient{target: target, timeout: platformsTimeout, tracer: noop.NewTracerProvider().Tracer("")}
 }
 
 // platforms calls handle with the platforms that PlatformService has whose id is
@@ -103,10 +107,12 @@ func (c *platformsClient) stream(ctx context.Context, client proto.GrpcPlatformC
 
 // receive calls StreamPlatforms and sends what it receives to batches. It calls
 // cancel when a batch takes too long.
-func (c *platformsClient) receive(ctx context.Context, cancel context.CancelCauseFunc, client proto.GrpcPlatformClient, after int32, batches chan<- []platform) error {
+func (c *platformsClient) receive(ctx context.Context, cancel context.CancelCauseFunc, client proto.GrpcPlatformClient, after int32, batches chan<- []platform) (err error) {
+	call, end := telemetry.StartGRPCCall(ctx, c.tracer, "GrpcPlatform/StreamPlatforms")
+	defer func() { end(err) }()
 	silence := time.AfterFunc(c.timeout, func() { cancel(errSilent) })
 	defer silence.Stop()
-	stream, err := client.StreamPlatforms(ctx, &proto.StreamPlatformsRequest{AfterId: after, PageSize: batchSize})
+	stream, err := client.StreamPlatforms(call, &proto.StreamPlatformsRequest{AfterId: after, PageSize: batchSize})
 	if err != nil {
 		return withCause(ctx, err)
 	}
@@ -146,9 +152,11 @@ func withCause(ctx context.Context, err error) error {
 
 // all calls GetAllPlatforms.
 func (c *platformsClient) all(ctx context.Context, client proto.GrpcPlatformClient, handle func([]platform) error) error {
-	callCtx, cancel := context.WithTimeout(ctx, c.timeout)
+	call, end := telemetry.StartGRPCCall(ctx, c.tracer, "GrpcPlatform/GetAllPlatforms")
+	call, cancel := context.WithTimeout(call, c.timeout)
 	defer cancel()
-	response, err := client.GetAllPlatforms(callCtx, &proto.GetAllRequest{})
+	response, err := client.GetAllPlatforms(call, &proto.GetAllRequest{})
+	end(err)
 	if err != nil {
 		return fmt.Errorf("call GetAllPlatforms at %s: %w", c.target, err)
 	}

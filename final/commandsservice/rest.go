@@ -10,8 +10,9 @@ import (
 
 // restAPI handles the HTTP requests of clients and of PlatformService.
 type restAPI struct {
-	store commandStore
-	log   *slog.Logger
+	store    commandStore
+	inFlight keysInFlight
+	log      *slog.Logger
 }
 
 // handler returns the routes.
@@ -80,17 +81,40 @@ func (a *restAPI) createCommand(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	key, err := idempotencyKey(r)
+	if err != nil {
+		return err
+	}
+	if key != "" {
+		if !a.inFlight.begin(key) {
+			return newProblem(http.StatusConflict, "the first request with this "+idempotencyHeader+" is still being handled")
+		}
+		defer a.inFlight.end(key)
+	}
 	var body commandCreate
 	if err := readJSON(w, r, &body); err != nil {
 		return err
 	}
-	created, err := a.store.createCommand(r.Context(), body.toCommand(platformID))
+	created, replayed, err := a.save(r.Context(), key, body.toCommand(platformID))
 	if err != nil {
 		return err
 	}
-	a.log.InfoContext(r.Context(), "command created", "id", created.ID, "platform", platformID)
+	if replayed {
+		w.Header().Set(replayedHeader, "true")
+	} else {
+		a.log.InfoContext(r.Context(), "command created", "id", created.ID, "platform", platformID)
+	}
 	w.Header().Set("Location", fmt.Sprintf("/api/c/platforms/%d/commands/%d", platformID, created.ID))
 	return writeJSON(w, http.StatusCreated, toCommandRead(created))
+}
+
+// save stores c, and with it key unless that is empty.
+func (a *restAPI) save(ctx context.Context, key string, c command) (created command, replayed bool, err error) {
+	if key == "" {
+		created, err = a.store.createCommand(ctx, c)
+		return created, false, err
+	}
+	return a.store.createCommandOnce(ctx, key, c)
 }
 
 // fail writes the response for err. This is the one table from errors to status
@@ -104,6 +128,8 @@ func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.As(err, &p): // it is one already
 	case errors.As(err, &fields):
 		p = invalid(fields)
+	case errors.Is(err, errKeyReused):
+		p = newProblem(http.StatusUnprocessableEntity, errKeyReused.Error())
 	case errors.Is(err, errPlatformNotFound):
 		p = notFound(r, "platform", "platformId")
 	case errors.Is(err, errCommandNotFound):

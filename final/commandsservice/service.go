@@ -28,7 +28,14 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	metrics := telemetry.NewHTTP(registry, tracer)
 	client := newPlatformsClient(cfg.GRPCTarget)
 	client.tls = cfg.GRPCTLS
+	client.tracer = tracer
 	backfill := newBackfill(client, store, cfg.BackfillReadyTimeout, newBackfillMetrics(registry), log)
+
+	eventMetrics := newEventMetrics(registry)
+	subscriber := parts.Subscriber
+	if subscriber == nil {
+		subscriber = NewRabbitMQSubscriber(cfg, registry, eventMetrics.consumed, log)
+	}
 
 	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr, cfg.HTTPTLS)
 	if err != nil {
@@ -37,7 +44,8 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	api := &restAPI{store: store, log: log}
 	health := newHealth(
 		check{name: "database", failing: "the database does not respond", run: store.ping},
-		check{name: "backfill", failing: "the first backfill has not ended", run: backfill.check})
+		check{name: "backfill", failing: "the first backfill has not ended", run: backfill.check},
+		brokerCheck(subscriber.Connected))
 	web := startHTTP(listener, requestid.Handler(metrics.Handler(health.handler(limitInFlight(cfg.MaxInFlight, api.handler())))))
 	defer web.stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
@@ -56,20 +64,15 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	defer background.Wait()
 	defer stopBackground()
 	background.Go(func() { backfill.run(backgroundCtx) })
-	eventMetrics := newEventMetrics(registry)
 	events := &eventProcessor{store: store, metrics: eventMetrics, tracer: tracer, log: log}
-	subscriber := parts.Subscriber
-	if subscriber == nil {
-		subscriber = NewRabbitMQSubscriber(cfg, registry, eventMetrics.consumed, log)
-	}
 	background.Go(func() { subscriber.Run(backgroundCtx, events.process, backfill.request) })
 
 	health.set("ready")
-	defer health.set("stopping")
 	log.Info("ready")
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
+		health.drain(cfg.DrainTime)
 		return nil
 	case err := <-web.failed:
 		return err

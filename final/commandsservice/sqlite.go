@@ -196,7 +196,14 @@ func (s *sqliteStore) command(ctx context.Context, platformID, commandID int32) 
 }
 
 func (s *sqliteStore) createCommand(ctx context.Context, c command) (command, error) {
-	row := s.db.QueryRowContext(ctx, `
+	return insertSQLite(ctx, s.db, c)
+}
+
+// insertSQLite stores c. In is the database, or a transaction.
+func insertSQLite(ctx context.Context, in interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}, c command) (command, error) {
+	row := in.QueryRowContext(ctx, `
 		INSERT INTO commands (how_to, command_line, platform_id)
 		SELECT ?, ?, id FROM platforms WHERE external_id = ?
 		RETURNING id`, c.HowTo, c.CommandLine, c.PlatformID)

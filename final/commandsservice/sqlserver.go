@@ -206,18 +206,24 @@ func (s *sqlServerStore) command(ctx context.Context, platformID, commandID int3
 	return found, err
 }
 
-// createCommand inserts and selects in one statement, which returns the new id:
-// the driver has no LastInsertId.
 func (s *sqlServerStore) createCommand(ctx context.Context, c command) (created command, err error) {
 	err = s.db.Write(func() error {
-		row := s.db.QueryRowContext(ctx, `
-			INSERT dbo.Commands (HowTo, CommandLine, PlatformId) OUTPUT inserted.Id
-			SELECT @howTo, @commandLine, Id FROM dbo.Platforms WHERE ExternalId = @platform`,
-			sql.Named("howTo", c.HowTo), sql.Named("commandLine", c.CommandLine), sql.Named("platform", c.PlatformID))
-		created, err = scanCreated(row, c)
+		created, err = insertSQLServer(ctx, s.db, c)
 		return err
 	})
 	return created, err
+}
+
+// insertSQLServer stores c. In is the database, or a transaction. One statement
+// inserts and returns the new id: the driver has no LastInsertId.
+func insertSQLServer(ctx context.Context, in interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}, c command) (command, error) {
+	row := in.QueryRowContext(ctx, `
+		INSERT dbo.Commands (HowTo, CommandLine, PlatformId) OUTPUT inserted.Id
+		SELECT @howTo, @commandLine, Id FROM dbo.Platforms WHERE ExternalId = @platform`,
+		sql.Named("howTo", c.HowTo), sql.Named("commandLine", c.CommandLine), sql.Named("platform", c.PlatformID))
+	return scanCreated(row, c)
 }
 
 // ping finds a database that does not respond, and one whose tables are gone.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"microcomm/final/internal/sqlserver"
@@ -51,6 +52,11 @@ type commandStore interface {
 	// createCommand stores c under a new id and returns it with that id, or
 	// errPlatformNotFound. The ID of c is ignored.
 	createCommand(ctx context.Context, c command) (command, error)
+	// createCommandOnce does the same, and stores the idempotency key with it. A
+	// key that is stored already creates nothing: when it came with an equal c
+	// the command is replayed as it was created then; otherwise the error is
+	// errKeyReused.
+	createCommandOnce(ctx context.Context, key string, c command) (created command, replayed bool, err error)
 	// ping returns an error when the tables cannot be queried.
 	ping(ctx context.Context) error
 	// collectors returns the metrics of the connection pools, go_sql_*.
@@ -82,6 +88,14 @@ func openStore(url string) (commandStore, error) {
 // or full: the same call may succeed later.
 func databaseUnavailable(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || sqliteUnavailable(err) || sqlserver.Unavailable(err)
+}
+
+// maxPrunedKeys bounds the old idempotency keys that go when a new one comes.
+const maxPrunedKeys = 100
+
+// commandFingerprint is stored with an idempotency key.
+func commandFingerprint(c command) []byte {
+	return fingerprint(strconv.Itoa(int(c.PlatformID)), c.HowTo, c.CommandLine)
 }
 
 // lastOfEach returns platforms without those that a later one with the same

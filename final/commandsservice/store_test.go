@@ -185,6 +185,8 @@ func TestOpenStore(t *testing.T) {
 
 // testStore is the contract of every commandStore. open returns a new, empty one.
 func testStore(t *testing.T, open func(t testing.TB) commandStore) {
+	t.Run("idempotency keys", func(t *testing.T) { testIdempotencyKeys(t, open) })
+
 	t.Run("Prepare can be called again and leaves what is there", func(t *testing.T) {
 		store := open(t)
 		addPlatforms(t, store, platform{ExternalID: 1, Name: "x"})
@@ -574,6 +576,10 @@ func storeCalls(store commandStore) map[string]func(context.Context) error {
 		"command": func(ctx context.Context) error { _, err := store.command(ctx, 4, 1); return err },
 		"createCommand": func(ctx context.Context) error {
 			_, err := store.createCommand(ctx, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
+			return err
+		},
+		"createCommandOnce": func(ctx context.Context) error {
+			_, _, err := store.createCommandOnce(ctx, "key", command{HowTo: "h", CommandLine: "c", PlatformID: 4})
 			return err
 		},
 	}

@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/tlsconfig"
 )
 
 const (
@@ -30,19 +32,22 @@ const (
 // once it is there: it may be delivered twice, and is never lost.
 type rabbitMQSubscriber struct {
 	url      string
+	tls      tlsconfig.Files
 	exchange string
 	queue    string
 	prefetch int
 	delays   []time.Duration
 	metrics  *subscriberMetrics
 	log      *slog.Logger
+
+	connected atomic.Bool
 }
 
 // NewRabbitMQSubscriber returns a Subscriber. Consumed counts the events that
 // were not handled, as the results retried and dead_lettered.
 func NewRabbitMQSubscriber(cfg Config, registry prometheus.Registerer, consumed *prometheus.CounterVec, log *slog.Logger) bus.Subscriber {
-	return &rabbitMQSubscriber{url: cfg.RabbitMQURL, exchange: cfg.Exchange, queue: cfg.Queue,
-		prefetch: cfg.Prefetch, delays: cfg.RetryDelays, metrics: newSubscriberMetrics(registry, consumed), log: log}
+	return &rabbitMQSubscriber{url: cfg.RabbitMQURL, tls: cfg.RabbitMQTLS, exchange: cfg.Exchange,
+		queue: cfg.Queue, prefetch: cfg.Prefetch, delays: cfg.RetryDelays, metrics: newSubscriberMetrics(registry, consumed), log: log}
 }
 
 // handler is what a batch is passed to; see bus.Subscriber.
@@ -67,10 +72,21 @@ func (s *rabbitMQSubscriber) Run(ctx context.Context, handle handler, onConnect 
 	}
 }
 
+// Connected implements bus.Subscriber.
+func (s *rabbitMQSubscriber) Connected() bool { return s.connected.Load() }
+
+func (s *rabbitMQSubscriber) setConnected(connected bool) {
+	s.connected.Store(connected)
+	s.metrics.connected.Set(0)
+	if connected {
+		s.metrics.connected.Set(1)
+	}
+}
+
 // receive connects, calls onConnect, and handles batches until the connection is
 // lost or ctx ends.
 func (s *rabbitMQSubscriber) receive(ctx context.Context, handle handler, onConnect func()) error {
-	connection, err := bus.Dial(ctx, s.url, bus.StopGrace+bus.BrokerTimeout)
+	connection, err := bus.Dial(ctx, s.url, s.tls, bus.StopGrace+bus.BrokerTimeout)
 	if err != nil {
 		return err
 	}
@@ -96,8 +112,8 @@ func (s *rabbitMQSubscriber) receive(ctx context.Context, handle handler, onConn
 	handling, cancelHandling := bus.WithGrace(ctx)
 	defer cancelHandling()
 
-	s.metrics.connected.Set(1)
-	defer s.metrics.connected.Set(0)
+	s.setConnected(true)
+	defer s.setConnected(false)
 	onConnect()
 	for {
 		select {

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/tlsconfig"
 )
 
 // listener is a subscriber that a test runs.
@@ -175,7 +176,7 @@ func TestSubscriber(t *testing.T) {
 		eventually(t, "an event that a queue takes", func() bool { return broker.publish(t, "x") })
 		assert.Equal(t, "x", receive(t, "an event", l.bodies))
 		eventually(t, "the other queues", func() bool {
-			connection, err := bus.Dial(t.Context(), broker.url, bus.BrokerTimeout)
+			connection, err := bus.Dial(t.Context(), broker.url, tlsconfig.Files{}, bus.BrokerTimeout)
 			require.NoError(t, err)
 			defer connection.Close()
 			channel, err := connection.Channel()

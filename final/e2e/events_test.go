@@ -13,13 +13,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// busOnly returns a system that is not started, whose PlatformService notifies of
-// a new platform by the bus alone.
-func busOnly(t *testing.T) *system {
+// requireBroker skips the test without a broker.
+func requireBroker(t *testing.T) {
 	t.Helper()
 	if os.Getenv("RABBITMQ_URL") == "" && os.Getenv("PLATFORMS_URL") == "" {
 		t.Skip("RABBITMQ_URL is not set: go tool lab test starts a broker")
 	}
+}
+
+// busOnly returns a system that is not started, whose PlatformService notifies of
+// a new platform by the bus alone.
+func busOnly(t *testing.T) *system {
+	t.Helper()
+	requireBroker(t)
 	return local(t, "COMMANDS_SERVICE_URL=")
 }
 

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -13,8 +14,8 @@ func TestProbes(t *testing.T) {
 		t.Run(service.name+" is alive and becomes ready", func(t *testing.T) {
 			service.call(t, http.MethodGet, "/livez", "", http.StatusOK, nil)
 			eventually(t, "readiness, after the first backfill", func() bool {
-				status, _, err := service.send(http.MethodGet, "/readyz", "")
-				return err == nil && status == http.StatusOK
+				status, body, err := service.send(http.MethodGet, "/readyz", "")
+				return err == nil && status == http.StatusOK && strings.Contains(string(body), `"broker":{"status":"ok"}`)
 			})
 		})
 	}

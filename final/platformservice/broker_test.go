@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/tlsconfig"
 )
 
 // testBroker is a connection of the test's own to a real broker, and an
@@ -34,7 +35,7 @@ func newTestBroker(t *testing.T) *testBroker {
 	if b.url == "" {
 		t.Skip("RABBITMQ_URL is not set: go tool lab test starts a broker")
 	}
-	connection, err := bus.Dial(context.Background(), b.url, bus.BrokerTimeout)
+	connection, err := bus.Dial(context.Background(), b.url, tlsconfig.Files{}, bus.BrokerTimeout)
 	require.NoError(t, err)
 	t.Cleanup(func() { connection.Close() })
 	b.channel, err = connection.Channel()
@@ -74,13 +75,13 @@ func TestDial(t *testing.T) {
 		silent, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		defer silent.Close()
-		_, err = bus.Dial(t.Context(), "amqp://"+silent.Addr().String()+"/", bus.BrokerTimeout)
+		_, err = bus.Dial(t.Context(), "amqp://"+silent.Addr().String()+"/", tlsconfig.Files{}, bus.BrokerTimeout)
 		require.ErrorContains(t, err, "timed out")
 		assert.NotContains(t, err.Error(), "password")
 	})
 
 	t.Run("a broker that stalls in the handshake has timed out", func(t *testing.T) {
-		_, err := bus.Dial(t.Context(), stallingBroker(t, newTestBroker(t).url), bus.BrokerTimeout)
+		_, err := bus.Dial(t.Context(), stallingBroker(t, newTestBroker(t).url), tlsconfig.Files{}, bus.BrokerTimeout)
 		require.ErrorContains(t, err, "timed out")
 		assert.NotContains(t, err.Error(), "password")
 	})
@@ -90,7 +91,7 @@ func TestDial(t *testing.T) {
 		u, err := url.Parse(broker.url)
 		require.NoError(t, err)
 		u.User = url.UserPassword("nobody", "s3cret")
-		_, err = bus.Dial(t.Context(), u.String(), bus.BrokerTimeout)
+		_, err = bus.Dial(t.Context(), u.String(), tlsconfig.Files{}, bus.BrokerTimeout)
 		require.ErrorContains(t, err, "403")
 		assert.NotContains(t, err.Error(), "s3cret")
 	})

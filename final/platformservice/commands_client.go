@@ -9,13 +9,21 @@ import (
 	"net/http"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
 	"microcomm/final/internal/requestid"
+	"microcomm/final/internal/tlsconfig"
 )
 
 // commandsClient sends platforms to CommandsService over HTTP.
 type commandsClient struct {
-	url  string
-	http *http.Client
+	url    string
+	http   *http.Client
+	tracer trace.Tracer
 }
 
 // newCommandsClient returns a client that posts to url. timeout bounds one call,
@@ -23,7 +31,7 @@ type commandsClient struct {
 func newCommandsClient(url string, timeout time.Duration) *commandsClient {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil // no proxy between two services, whatever the environment says
-	return &commandsClient{url: url, http: &http.Client{
+	return &commandsClient{url: url, tracer: noop.NewTracerProvider().Tracer(""), http: &http.Client{
 		Timeout:   timeout,
 		Transport: transport,
 		// Most redirects would turn the POST into a GET, whose 200 would look like success.
@@ -31,10 +39,27 @@ func newCommandsClient(url string, timeout time.Duration) *commandsClient {
 	}}
 }
 
+// useTLS makes the client connect to an https URL with files.
+func (c *commandsClient) useTLS(files tlsconfig.Files) error {
+	config, err := files.Client()
+	if err != nil {
+		return err
+	}
+	c.http.Transport.(*http.Transport).TLSClientConfig = config
+	return nil
+}
+
 // sendPlatform posts p and waits for the response. It returns an error when
 // CommandsService cannot be reached, times out, or responds with anything but
 // a 2xx.
-func (c *commandsClient) sendPlatform(ctx context.Context, p platform) error {
+func (c *commandsClient) sendPlatform(ctx context.Context, p platform) (err error) {
+	ctx, span := c.tracer.Start(ctx, http.MethodPost, trace.WithSpanKind(trace.SpanKindClient))
+	defer func() {
+		if err != nil {
+			span.SetStatus(codes.Error, err.Error())
+		}
+		span.End()
+	}()
 	body, err := json.Marshal(toPlatformRead(p))
 	if err != nil {
 		return fmt.Errorf("encode platform: %w", err)
@@ -45,11 +70,13 @@ func (c *commandsClient) sendPlatform(ctx context.Context, p platform) error {
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set(requestid.Header, requestid.From(ctx)) // one id in the logs of both
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(request.Header))
 	response, err := c.http.Do(request)
 	if err != nil {
 		return fmt.Errorf("send platform: %w", err)
 	}
 	defer response.Body.Close()
+	span.SetAttributes(attribute.Int("http.response.status_code", response.StatusCode))
 	// A connection is reused only when its response has been read to the end. One
 	// with more than 4 KiB to read is not worth it.
 	text, err := io.ReadAll(io.LimitReader(response.Body, 4096))

@@ -12,6 +12,10 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // commandsAPI returns the REST API with a client of the CommandsService at url.
@@ -47,6 +51,24 @@ func TestCommandsServiceIsNotified(t *testing.T) {
 
 	requireProblem(t, send(t, "POST", serve(t, api.handler())+"/api/platforms", `{}`), http.StatusBadRequest, "name", "publisher", "cost")
 	assert.Empty(t, received, "only what was created is sent")
+}
+
+func TestCommandsServiceGetsTheTrace(t *testing.T) {
+	received := make(chan string, 1)
+	commands := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		received <- r.Header.Get("traceparent")
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	recorder := tracetest.NewSpanRecorder()
+	client := newCommandsClient(commands, patience)
+	client.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("")
+	require.Error(t, client.sendPlatform(trace.ContextWithSpanContext(t.Context(), post()), platform{ID: 1}))
+	require.Len(t, recorder.Ended(), 1)
+	span := recorder.Ended()[0]
+	assert.Equal(t, post().SpanID(), span.Parent().SpanID())
+	assert.Equal(t, trace.SpanKindClient, span.SpanKind())
+	assert.Equal(t, codes.Error, span.Status().Code)
+	assert.Equal(t, "00-"+post().TraceID().String()+"-"+span.SpanContext().SpanID().String()+"-01", receive(t, "the request", received))
 }
 
 // TestCommandsServiceIsNotNotified: whatever is wrong with CommandsService, the

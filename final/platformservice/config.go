@@ -13,6 +13,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"microcomm/final/internal/bus"
 	"microcomm/final/internal/tlsconfig"
 )
 
@@ -33,11 +34,15 @@ type Config struct {
 
 	GRPCAddr string // where gRPC listens, host:port
 
-	SQLiteSynchronous string // FULL or NORMAL; see openSQLite
-	MaxInFlight       int    // REST requests that are handled at once; more get a 503
+	SQLiteSynchronous string        // FULL or NORMAL; see openSQLite
+	DrainTime         time.Duration // how long requests are still handled after the signal to stop
+	MaxInFlight       int           // REST requests that are handled at once; more get a 503
 
 	HTTPTLS tlsconfig.Files // HTTPS, when there is a certificate
 	GRPCTLS tlsconfig.Files // gRPC over TLS, the same; with a CA for clients that have a certificate of it
+
+	RabbitMQTLS        tlsconfig.Files // for an amqps URL
+	CommandsServiceTLS tlsconfig.Files // for an https URL
 }
 
 // ConfigFromEnv reads the settings with lookup, os.LookupEnv except in tests. The
@@ -61,6 +66,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		GRPCAddr: env.addr("PLATFORMS_GRPC_ADDR", "localhost:5001"),
 
 		SQLiteSynchronous: env.oneOf("SQLITE_SYNCHRONOUS", "FULL", "NORMAL"),
+		DrainTime:         env.durationUpTo("DRAIN_TIME", 0, 30*time.Second),
 		MaxInFlight:       env.positive("HTTP_MAX_IN_FLIGHT", 256),
 
 		HTTPTLS: env.serverTLS("PLATFORMS_TLS"),
@@ -68,7 +74,13 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	}
 	// Real data is not mixed with examples unless asked for.
 	cfg.Seed = env.boolean("SEED_DATA", !sqlserver.IsURL(cfg.DatabaseURL))
-	return cfg, errors.Join(env.errs...)
+	cfg.CommandsServiceTLS = env.clientTLS("COMMANDS_SERVICE_TLS")
+	if cfg.CommandsServiceTLS != (tlsconfig.Files{}) && !strings.HasPrefix(cfg.CommandsServiceURL, "https://") {
+		env.errs = append(env.errs, errors.New("COMMANDS_SERVICE_TLS_*_FILE: COMMANDS_SERVICE_URL is not an https URL"))
+	}
+	var err error
+	cfg.RabbitMQTLS, err = bus.TLSFromEnv(lookup, cfg.RabbitMQURL)
+	return cfg, errors.Join(append(env.errs, err)...)
 }
 
 // environment reads variables, and collects what is wrong with them.
@@ -124,6 +136,16 @@ func (e *environment) duration(name string, fallback time.Duration) time.Duratio
 	return value
 }
 
+// durationUpTo accepts durations from 0 to most.
+func (e *environment) durationUpTo(name string, fallback, most time.Duration) time.Duration {
+	text := e.text(name, fallback.String())
+	value, err := time.ParseDuration(text)
+	if err != nil || value < 0 || value > most {
+		e.errs = append(e.errs, fmt.Errorf("%s: %q is not a duration from 0s to %s", name, text, most))
+	}
+	return value
+}
+
 // amqpURL does not show the value in its error, because it may hold a password.
 func (e *environment) amqpURL(name, fallback string) string {
 	value := e.text(name, fallback)
@@ -167,6 +189,17 @@ func (e *environment) serverTLS(prefix string) tlsconfig.Files {
 	}
 	if _, err := files.Server(); err != nil {
 		e.errs = append(e.errs, fmt.Errorf("%s_CERT_FILE, %s_KEY_FILE, %s_CLIENT_CA_FILE: %w", prefix, prefix, prefix, err))
+	}
+	return files
+}
+
+// clientTLS reads prefix_CERT_FILE, prefix_KEY_FILE and prefix_CA_FILE.
+func (e *environment) clientTLS(prefix string) tlsconfig.Files {
+	files := tlsconfig.Files{
+		Cert: e.text(prefix+"_CERT_FILE", ""), Key: e.text(prefix+"_KEY_FILE", ""), CA: e.text(prefix+"_CA_FILE", ""),
+	}
+	if _, err := files.Client(); err != nil {
+		e.errs = append(e.errs, fmt.Errorf("%s_CERT_FILE, %s_KEY_FILE, %s_CA_FILE: %w", prefix, prefix, prefix, err))
 	}
 	return files
 }

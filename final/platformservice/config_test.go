@@ -1,11 +1,17 @@
 package platformservice
 
 import (
+	"encoding/pem"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/tlsconfig"
 )
 
 // configFrom reads the configuration from an environment of these variables.
@@ -47,6 +53,7 @@ func TestConfigFromEnv(t *testing.T) {
 			"RABBITMQ_URL":             "amqps://user:password@broker/vhost",
 			"RABBITMQ_EXCHANGE":        "other",
 			"HTTP_MAX_IN_FLIGHT":       "20",
+			"DRAIN_TIME":               "3s",
 			"SQLITE_SYNCHRONOUS":       "NORMAL",
 			"RABBITMQ_BIND_TRIGGER":    "true",
 		})
@@ -61,6 +68,7 @@ func TestConfigFromEnv(t *testing.T) {
 			CommandsServiceTimeout: 500 * time.Millisecond,
 			RabbitMQURL:            "amqps://user:password@broker/vhost",
 			Exchange:               "other",
+			DrainTime:              3 * time.Second,
 			MaxInFlight:            20,
 			SQLiteSynchronous:      "NORMAL",
 			BindTrigger:            true,
@@ -90,15 +98,34 @@ func TestConfigFromEnv(t *testing.T) {
 		assert.ErrorContains(t, err, "SEED_DATA")
 	})
 
+	t.Run("a CA for CommandsService without https is an error", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "ca.pem")
+		server := httptest.NewTLSServer(nil)
+		defer server.Close()
+		ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+		require.NoError(t, os.WriteFile(file, ca, 0o600))
+		env := map[string]string{"COMMANDS_SERVICE_TLS_CA_FILE": file, "COMMANDS_SERVICE_URL": "https://commands/api/c/platforms"}
+		cfg, err := configFrom(env)
+		require.NoError(t, err)
+		assert.Equal(t, tlsconfig.Files{CA: file}, cfg.CommandsServiceTLS)
+		env["COMMANDS_SERVICE_URL"] = "http://commands/api/c/platforms"
+		_, err = configFrom(env)
+		assert.ErrorContains(t, err, "COMMANDS_SERVICE_URL is not an https URL")
+	})
+
 	for name, values := range map[string][]string{
+		"COMMANDS_SERVICE_TLS_CA_FILE": {"missing.pem"},
+
 		"PLATFORMS_HTTP_ADDR":      {"", ":", "localhost", "localhost:"},
 		"PLATFORMS_GRPC_ADDR":      {"", ":", "localhost", "localhost:"},
 		"SEED_DATA":                {"", "yes"},
 		"DATABASE_WAIT":            {"", "1", "0s", "-1m"},
 		"COMMANDS_SERVICE_TIMEOUT": {"", "2", "0s", "-2s"},
 		"COMMANDS_SERVICE_URL":     {"localhost:6000", "/api/c/platforms", "ftp://u:s3cret@host/", "http://", "http://u:s3cret@host:x/"},
+		"DRAIN_TIME":               {"", "-1s", "31s", "5", "soon"},
 		"HTTP_MAX_IN_FLIGHT":       {"", "0", "-1", "x", "1.5", "1000001"},
 		"RABBITMQ_EXCHANGE":        {""},
+		"RABBITMQ_TLS_CA_FILE":     {"missing.pem"},
 		"SQLITE_SYNCHRONOUS":       {"", "OFF", "full"},
 		"RABBITMQ_URL":             {"", "localhost:5672", "http://u:s3cret@host/", "amqp://u:s3cret@host:x/", "amqp://u:s3cret%@host/"},
 	} {

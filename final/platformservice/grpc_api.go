@@ -38,7 +38,7 @@ func (a *grpcAPI) GetAllPlatforms(ctx context.Context, _ *proto.GetAllRequest) (
 	defer cancel()
 	platforms, err := a.store.platforms(ctx)
 	if err != nil {
-		a.log.Error("request failed", "method", "GetAllPlatforms", "error", err)
+		a.log.ErrorContext(ctx, "request failed", "method", "GetAllPlatforms", "error", err)
 		return nil, status.Error(codes.Unavailable, "the platforms cannot be read now")
 	}
 	response := &proto.PlatformResponse{}
@@ -80,7 +80,7 @@ func (a *grpcAPI) StreamPlatforms(request *proto.StreamPlatformsRequest, stream 
 		return status.Error(codes.Unavailable, errStopping.Error())
 	}
 	if failed != nil && ctx.Err() == nil {
-		a.log.Error("request failed", "method", "StreamPlatforms", "error", failed)
+		a.log.ErrorContext(ctx, "request failed", "method", "StreamPlatforms", "error", failed)
 		return status.Error(codes.Unavailable, "the platforms cannot be read now")
 	}
 	return failed

@@ -21,11 +21,11 @@ type grpcServer struct {
 	failed chan error // receives an error when serving ends before stop is called
 }
 
-// startGRPC serves api on listener, which it closes in the end. Without security
-// it is HTTP/2 in plain text, for use inside the cluster.
-func startGRPC(listener net.Listener, api *grpcAPI, security ...grpc.ServerOption) *grpcServer {
+// startGRPC serves api on listener, which it closes in the end. Without credentials
+// among the options it is HTTP/2 in plain text, for use inside the cluster.
+func startGRPC(listener net.Listener, api *grpcAPI, options ...grpc.ServerOption) *grpcServer {
 	s := &grpcServer{
-		server: grpc.NewServer(append(security,
+		server: grpc.NewServer(append(options,
 			// A connection that says nothing delays the stop for this long.
 			grpc.ConnectionTimeout(requestTimeout),
 			// A client that is gone without a word holds its streams for this long.

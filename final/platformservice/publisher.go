@@ -12,6 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/tlsconfig"
 )
 
 const (
@@ -30,6 +31,7 @@ var (
 // the background, and reconnects whenever the connection is lost.
 type rabbitMQPublisher struct {
 	url         string
+	tls         tlsconfig.Files
 	exchange    string
 	bindTrigger bool
 	connected   prometheus.Gauge
@@ -57,8 +59,8 @@ func NewRabbitMQPublisher(cfg Config, registry prometheus.Registerer, log *slog.
 		Name: "broker_connected", Help: "1 while there is a connection to the broker, else 0."})
 	registry.MustRegister(connected)
 	ctx, stop := context.WithCancel(context.Background())
-	p := &rabbitMQPublisher{url: cfg.RabbitMQURL, exchange: cfg.Exchange, bindTrigger: cfg.BindTrigger,
-		connected: connected, log: log, stop: stop}
+	p := &rabbitMQPublisher{url: cfg.RabbitMQURL, tls: cfg.RabbitMQTLS, exchange: cfg.Exchange,
+		bindTrigger: cfg.BindTrigger, connected: connected, log: log, stop: stop}
 	p.done.Go(func() { p.run(ctx) })
 	return p
 }
@@ -76,6 +78,13 @@ func (p *rabbitMQPublisher) Publish(ctx context.Context, messages []bus.Message)
 		}
 	}
 	return confirmed, nil
+}
+
+// Connected implements bus.Publisher.
+func (p *rabbitMQPublisher) Connected() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.link != nil
 }
 
 // publishTogether sends all messages, and then waits for what the broker says
@@ -176,7 +185,7 @@ func (p *rabbitMQPublisher) run(ctx context.Context) {
 // stayConnected connects, and returns why it could not, or why the connection
 // ended. It resets pause once it is connected.
 func (p *rabbitMQPublisher) stayConnected(ctx context.Context, pause *backoff) error {
-	connection, err := bus.Dial(ctx, p.url, bus.BrokerTimeout)
+	connection, err := bus.Dial(ctx, p.url, p.tls, bus.BrokerTimeout)
 	if err != nil {
 		return err
 	}

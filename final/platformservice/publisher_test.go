@@ -14,6 +14,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"microcomm/final/internal/bus"
 )
@@ -56,7 +57,7 @@ func listen(t *testing.T, b *testBroker) <-chan amqp.Delivery {
 // serveRelay serves the REST API over store, and publishes what it creates.
 func serveRelay(t *testing.T, store platformStore, publisher bus.Publisher, log *slog.Logger) (url string) {
 	t.Helper()
-	relay := newRelay(store, publisher, newRelayMetrics(prometheus.NewRegistry()), log)
+	relay := newRelay(store, publisher, newRelayMetrics(prometheus.NewRegistry()), noop.NewTracerProvider().Tracer(""), log)
 	relay.start()
 	t.Cleanup(relay.stop)
 	return serve(t, (&restAPI{store: store, wake: relay.wake, log: log}).handler())

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"microcomm/final/internal/bus"
 )
 
@@ -28,14 +30,15 @@ type relay struct {
 	store     outboxStore
 	publisher bus.Publisher
 	metrics   *relayMetrics
+	tracer    trace.Tracer
 	log       *slog.Logger
 	woken     chan struct{} // has a value when there may be a new event
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
 }
 
-func newRelay(store outboxStore, publisher bus.Publisher, metrics *relayMetrics, log *slog.Logger) *relay {
-	return &relay{store: store, publisher: publisher, metrics: metrics, log: log, woken: make(chan struct{}, 1)}
+func newRelay(store outboxStore, publisher bus.Publisher, metrics *relayMetrics, tracer trace.Tracer, log *slog.Logger) *relay {
+	return &relay{store: store, publisher: publisher, metrics: metrics, tracer: tracer, log: log, woken: make(chan struct{}, 1)}
 }
 
 // start begins to publish. The store has been migrated.
@@ -69,11 +72,13 @@ func (r *relay) work(ctx, held context.Context) {
 			r.log.Warn("events will be published again", "error", err)
 		}
 	}()
+	spans := publishSpans{tracer: r.tracer, open: map[int64]trace.Span{}}
+	defer spans.close()
 	var pause time.Duration // after a failure; 0 after a success
 	var pruned time.Time
 	for ctx.Err() == nil && held.Err() == nil {
 		began := time.Now()
-		published, err := r.publishBatch(held, &confirmed)
+		published, err := r.publishBatch(held, &confirmed, &spans)
 		if err == nil && confirmed.due() <= 0 {
 			err = r.mark(held, &confirmed)
 		}
@@ -116,7 +121,7 @@ func (r *relay) wait(ctx, held context.Context, d time.Duration, woken <-chan st
 
 // publishBatch publishes the first events that are pending and not confirmed. It
 // returns how many the bus has taken, and adds them to confirmed.
-func (r *relay) publishBatch(held context.Context, confirmed *confirmedEvents) (published int, err error) {
+func (r *relay) publishBatch(held context.Context, confirmed *confirmedEvents, spans *publishSpans) (published int, err error) {
 	ctx, cancel := context.WithTimeout(held, relayTimeout)
 	defer cancel()
 	events, err := r.store.pendingEvents(ctx, confirmed.last(), relayBatch)
@@ -125,11 +130,13 @@ func (r *relay) publishBatch(held context.Context, confirmed *confirmedEvents) (
 	}
 	messages := make([]bus.Message, len(events))
 	for i, e := range events {
+		spans.start(e)
 		messages[i] = e.message
 	}
 	published, err = r.publisher.Publish(ctx, messages)
 	r.metrics.published(published, len(events), err)
 	confirmed.add(events[:published])
+	spans.end(events[:published])
 	return published, err
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"microcomm/final/internal/bus"
 )
@@ -39,6 +40,8 @@ func (p *testPublisher) Publish(ctx context.Context, messages []bus.Message) (in
 	p.confirmed = append(p.confirmed, messages[:n]...)
 	return n, err
 }
+
+func (p *testPublisher) Connected() bool { return true }
 
 func (p *testPublisher) Close() {}
 
@@ -318,7 +321,7 @@ outbox_pending_events 2
 // startLoggingRelay runs a relay until the test ends.
 func startLoggingRelay(t *testing.T, store outboxStore, publisher bus.Publisher, metrics *relayMetrics, log *slog.Logger) *relay {
 	t.Helper()
-	r := newRelay(store, publisher, metrics, log)
+	r := newRelay(store, publisher, metrics, noop.NewTracerProvider().Tracer(""), log)
 	r.start()
 	t.Cleanup(r.stop)
 	return r

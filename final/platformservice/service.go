@@ -39,13 +39,19 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (PLATFORMS_HTTP_ADDR): %w", err)
 	}
-	relay := newRelay(store, publisher, newRelayMetrics(registry), log)
+	relay := newRelay(store, publisher, newRelayMetrics(registry), tracer, log)
 	api := &restAPI{store: store, wake: relay.wake, log: log}
 	if cfg.CommandsServiceURL != "" {
 		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
+		api.commands.tracer = tracer
+		if err := api.commands.useTLS(cfg.CommandsServiceTLS); err != nil {
+			return err
+		}
 		defer api.commands.close()
 	}
-	health := newHealth(check{name: "database", failing: "the database does not respond", run: store.ping})
+	health := newHealth(
+		check{name: "database", failing: "the database does not respond", run: store.ping},
+		brokerCheck(publisher.Connected))
 	web := startHTTP(listener, requestid.Handler(metrics.Handler(health.handler(limitInFlight(cfg.MaxInFlight, api.handler())))))
 	defer web.stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
@@ -68,16 +74,17 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	if err != nil {
 		return fmt.Errorf("listen for gRPC (PLATFORMS_GRPC_ADDR): %w", err)
 	}
-	rpc := startGRPC(grpcListener, &grpcAPI{store: store, log: log, stopping: ctx.Done()}, security...)
+	options := append(security, telemetry.GRPCServer(tracer)...)
+	rpc := startGRPC(grpcListener, &grpcAPI{store: store, log: log, stopping: ctx.Done()}, options...)
 	defer stopBoth(web, rpc)
 	log.Info("listening for gRPC", "addr", grpcListener.Addr())
 
 	health.set("ready")
-	defer health.set("stopping")
 	log.Info("ready")
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
+		health.drain(cfg.DrainTime)
 		return nil
 	case err := <-web.failed:
 		return err

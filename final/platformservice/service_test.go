@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -155,6 +156,26 @@ func TestRun(t *testing.T) {
 		_, err = io.WriteString(conn, body)
 		require.NoError(t, err)
 		service.waitReady(t)
+	})
+
+	t.Run("while it drains, it says that it stops and handles requests", func(t *testing.T) {
+		cfg := testConfig(t)
+		cfg.DrainTime = 2 * time.Second
+		service := startService(t, cfg)
+		service.waitReady(t)
+		service.stop()
+		eventually(t, "a probe that says so", func() bool {
+			ready := send(t, "GET", service.url+"/readyz", "")
+			return ready.status == http.StatusServiceUnavailable && strings.Contains(ready.body, `"status":"stopping"`)
+		})
+		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/api/platforms", "").status)
+		assert.NoError(t, receive(t, "the end of Run", service.stopped))
+	})
+
+	t.Run("without a broker it is ready, and says so", func(t *testing.T) {
+		service := startService(t, testConfig(t))
+		service.waitReady(t)
+		assert.Contains(t, send(t, "GET", service.url+"/readyz", "").body, `"broker":{"status":"failing"`)
 	})
 
 	t.Run("stopped while it starts, it ends without an error", func(t *testing.T) {

@@ -149,11 +149,11 @@ func (s *sqliteStore) createPlatformOnce(ctx context.Context, key string, p plat
 		if created, err = s.insert(ctx, tx, p); err != nil {
 			return err
 		}
-		_, err = tx.Exec(`INSERT INTO idempotency_keys (key, fingerprint, platform_id) VALUES (?, ?, ?)`, key, fingerprint(p), created.ID)
+		_, err = tx.Exec(`INSERT INTO idempotency_keys (key, fingerprint, platform_id) VALUES (?, ?, ?)`, key, platformFingerprint(p), created.ID)
 		return err
 	})
 	if err == nil && replayed {
-		err = checkFingerprint(known, p)
+		err = checkFingerprint(known, platformFingerprint(p))
 	}
 	if err != nil {
 		return platform{}, false, fmt.Errorf("create platform: %w", err)

@@ -42,7 +42,7 @@ func (s *sqlServerStore) replay(ctx context.Context, key string, p platform) (pl
 			sql.Named("key", []byte(key))).Scan(&known, &p.ID)
 	})
 	if err == nil {
-		err = checkFingerprint(known, p)
+		err = checkFingerprint(known, platformFingerprint(p))
 	}
 	if err != nil {
 		return platform{}, fmt.Errorf("look up idempotency key: %w", err)
@@ -71,7 +71,7 @@ func (s *sqlServerStore) createInTransaction(ctx context.Context, p platform, ke
 	}
 	if key != "" {
 		_, err := tx.ExecContext(ctx, `INSERT INTO dbo.IdempotencyKeys (IdempotencyKey, Fingerprint, PlatformId) VALUES (@key, @fingerprint, @id)`,
-			sql.Named("key", []byte(key)), sql.Named("fingerprint", fingerprint(p)), sql.Named("id", p.ID))
+			sql.Named("key", []byte(key)), sql.Named("fingerprint", platformFingerprint(p)), sql.Named("id", p.ID))
 		if err != nil {
 			return platform{}, err
 		}

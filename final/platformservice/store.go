@@ -77,6 +77,9 @@ func databaseUnavailable(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || sqliteUnavailable(err) || sqlserver.Unavailable(err)
 }
 
+// platformFingerprint is stored with an idempotency key.
+func platformFingerprint(p platform) []byte { return fingerprint(p.Name, p.Publisher, p.Cost) }
+
 // scanPlatforms reads rows of id, name, publisher and cost to the end, and
 // closes them.
 func scanPlatforms(rows *sql.Rows) ([]platform, error) {

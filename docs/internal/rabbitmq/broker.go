@@ -37,13 +37,19 @@ func Start(ctx context.Context, progress io.Writer) (*Broker, error) {
 	if given := os.Getenv("RABBITMQ_URL"); given != "" {
 		return givenBroker(ctx, given)
 	}
+	return StartAt(ctx, 0, progress)
+}
+
+// StartAt starts a RabbitMQ as Start does, whatever RABBITMQ_URL says, that listens
+// on a port of this machine; 0 stands for a free one.
+func StartAt(ctx context.Context, port int, progress io.Writer) (*Broker, error) {
 	server, err := findInstalled(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var reasons []error
 	if server != "" {
-		b, err := nodeBroker(ctx, server, progress)
+		b, err := nodeBroker(ctx, server, port, progress)
 		if err == nil || ctx.Err() != nil {
 			return b, err
 		}
@@ -53,7 +59,7 @@ func Start(ctx context.Context, progress io.Writer) (*Broker, error) {
 		reasons = append(reasons, errors.New("no rabbitmq-server on this machine"))
 	}
 	if err := CheckDocker(ctx); err == nil {
-		b, err := containerBroker(ctx, progress)
+		b, err := containerBroker(ctx, port, progress)
 		if err == nil || ctx.Err() != nil {
 			return b, err
 		}
@@ -65,7 +71,7 @@ func Start(ctx context.Context, progress io.Writer) (*Broker, error) {
 	if server == "" {
 		err := install(ctx, progress)
 		if err == nil {
-			return nodeBroker(ctx, Find(), progress)
+			return nodeBroker(ctx, Find(), port, progress)
 		}
 		reasons = append(reasons, err)
 	}
@@ -100,8 +106,8 @@ func givenBroker(ctx context.Context, given string) (*Broker, error) {
 	return b, nil
 }
 
-func nodeBroker(ctx context.Context, server string, progress io.Writer) (*Broker, error) {
-	n, err := startNode(ctx, server, progress)
+func nodeBroker(ctx context.Context, server string, port int, progress io.Writer) (*Broker, error) {
+	n, err := startNode(ctx, server, port, progress)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func docker(ctx context.Context, limit time.Duration, args ...string) (string, e
 	return strings.TrimSpace(out), err
 }
 
-func containerBroker(ctx context.Context, progress io.Writer) (*Broker, error) {
+func containerBroker(ctx context.Context, port int, progress io.Writer) (*Broker, error) {
 	const image = "rabbitmq:4-management"
 	name := fmt.Sprintf("microcomm-lab-%d", os.Getpid())
 	stop := func() {
@@ -40,8 +40,12 @@ func containerBroker(ctx context.Context, progress io.Writer) (*Broker, error) {
 			fmt.Fprintln(progress, "broker:", err)
 		}
 	}
+	publish := "127.0.0.1::5672" // on a free port
+	if port != 0 {
+		publish = fmt.Sprintf("127.0.0.1:%d:5672", port)
+	}
 	fmt.Fprintf(progress, "broker: starting a container of %s (the first time downloads it)\n", image)
-	if _, err := docker(ctx, 10*time.Minute, "run", "--detach", "--rm", "--name", name, "--publish", "127.0.0.1::5672", image); err != nil {
+	if _, err := docker(ctx, 10*time.Minute, "run", "--detach", "--rm", "--name", name, "--publish", publish, image); err != nil {
 		stop()
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func StartNode(ctx context.Context, progress io.Writer) (*Node, error) {
 		}
 		server = Find()
 	}
-	return startNode(ctx, server, progress)
+	return startNode(ctx, server, 0, progress)
 }
 
 // Find is the path of rabbitmq-server, or empty. The packages' wrapper in
@@ -64,12 +64,16 @@ func Find() string {
 	return ""
 }
 
-func startNode(ctx context.Context, server string, progress io.Writer) (*Node, error) {
+// startNode starts a node that listens on port; 0 stands for a free one.
+func startNode(ctx context.Context, server string, port int, progress io.Writer) (*Node, error) {
 	ports, err := freePorts(3)
 	if err != nil {
 		return nil, err
 	}
 	amqp, dist, mapper := ports[0], ports[1], ports[2]
+	if port != 0 {
+		amqp = port
+	}
 	dir, err := os.MkdirTemp("", "microcomm-broker-")
 	if err != nil {
 		return nil, err

@@ -6,7 +6,8 @@
 //	dlq replay ID|all  puts them back into the service's queue
 //	dlq drop ID        deletes one
 //
-// Settings, as for the service: RABBITMQ_URL and COMMANDS_QUEUE.
+// Settings, as for the service: RABBITMQ_URL or RABBITMQ_URL_FILE, RABBITMQ_TLS_*
+// and COMMANDS_QUEUE.
 package main
 
 import (
@@ -19,6 +20,7 @@ import (
 	"syscall"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/settings"
 )
 
 const usage = "usage: dlq list | show ID | replay ID|all | drop ID"
@@ -45,6 +47,10 @@ func run(ctx context.Context, args []string, lookup func(string) (string, bool),
 	default:
 		return errors.New(usage)
 	}
+	lookup, err := settings.WithFiles(lookup)
+	if err != nil {
+		return err
+	}
 	url, queue := "amqp://localhost:5672/", "commands.platforms"
 	if value, ok := lookup("RABBITMQ_URL"); ok {
 		url = value
@@ -52,7 +58,11 @@ func run(ctx context.Context, args []string, lookup func(string) (string, bool),
 	if value, ok := lookup("COMMANDS_QUEUE"); ok {
 		queue = value
 	}
-	connection, err := bus.Dial(ctx, url, bus.BrokerTimeout)
+	files, err := bus.TLSFromEnv(lookup, url)
+	if err != nil {
+		return err
+	}
+	connection, err := bus.Dial(ctx, url, files, bus.BrokerTimeout)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/tlsconfig"
 )
 
 // rig is a service's queue and its dead letters on a real broker.
@@ -29,7 +31,7 @@ func newRig(t *testing.T, letters ...string) rig {
 	if r.url == "" {
 		t.Skip("RABBITMQ_URL is not set: go tool lab test starts a broker")
 	}
-	connection, err := bus.Dial(context.Background(), r.url, bus.BrokerTimeout)
+	connection, err := bus.Dial(context.Background(), r.url, tlsconfig.Files{}, bus.BrokerTimeout)
 	require.NoError(t, err)
 	t.Cleanup(func() { connection.Close() })
 	r.channel, err = connection.Channel()
@@ -143,6 +145,22 @@ func TestDeadLetters(t *testing.T) {
 		r.requireDead(t, "b")
 		_, err = r.dlq(t, "drop", "a")
 		require.ErrorContains(t, err, "no dead letter a")
+	})
+
+	t.Run("are found by the settings of the service", func(t *testing.T) {
+		r := newRig(t, "a")
+		file := filepath.Join(t.TempDir(), "url")
+		require.NoError(t, os.WriteFile(file, []byte(r.url+"\n"), 0o600))
+		settings := map[string]string{"RABBITMQ_URL_FILE": file, "COMMANDS_QUEUE": r.queue}
+		lookup := func(name string) (string, bool) {
+			value, ok := settings[name]
+			return value, ok
+		}
+		var out strings.Builder
+		require.NoError(t, run(t.Context(), []string{"list"}, lookup, &out))
+		assert.Contains(t, out.String(), "1 dead letters of "+r.queue)
+		settings["RABBITMQ_TLS_CA_FILE"] = "missing.pem"
+		require.ErrorContains(t, run(t.Context(), []string{"list"}, lookup, &out), "RABBITMQ_TLS_CA_FILE")
 	})
 
 	t.Run("need a command", func(t *testing.T) {

@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
 	"microcomm/final/commandsservice"
 	"microcomm/final/internal/bus"
 	"microcomm/final/internal/settings"
+	"microcomm/final/internal/telemetry"
 	"microcomm/final/internal/tlsconfig"
 	"microcomm/final/platformservice"
 )
@@ -21,10 +23,11 @@ import (
 // it fails. The services communicate as they would in processes of their own:
 // by gRPC over loopback, on a free port, and by events over a bus, here in memory.
 func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logger) error {
-	lookup = without(lookup, "RABBITMQ_URL") // whatever it is: the bus is in memory
+	lookup = without(lookup, "RABBITMQ_") // whatever they are: the bus is in memory
 	platforms, platformsErr := platformservice.ConfigFromEnv(lookup)
 	commands, commandsErr := commandsservice.ConfigFromEnv(lookup)
-	if err := errors.Join(platformsErr, commandsErr); err != nil {
+	exporter, traceErr := telemetry.ExporterFromEnv(lookup)
+	if err := errors.Join(platformsErr, commandsErr, traceErr); err != nil {
 		return fmt.Errorf("%w: %w", settings.ErrWrong, err)
 	}
 	platforms.GRPCTLS, commands.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{} // nothing leaves the process
@@ -42,6 +45,17 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 	}
 	defer front.Close()
 
+	platformsTracers, stopPlatformsTracing, err := exporter.Start(ctx, "platformservice", version, log)
+	if err != nil {
+		return err
+	}
+	defer stopPlatformsTracing()
+	commandsTracers, stopCommandsTracing, err := exporter.Start(ctx, "commandsservice", version, log)
+	if err != nil {
+		return err
+	}
+	defer stopCommandsTracing()
+
 	var listeners [3]net.Listener
 	for i := range listeners {
 		if listeners[i], err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
@@ -52,8 +66,8 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 	platforms.CommandsServiceURL = "" // new platforms are sent by the bus alone
 	commands.GRPCTarget = listeners[1].Addr().String()
 	memory := &bus.Memory{}
-	platformsParts := platformservice.Parts{HTTPListener: listeners[0], GRPCListener: listeners[1], Publisher: memory}
-	commandsParts := commandsservice.Parts{HTTPListener: listeners[2], Subscriber: memory.Subscriber(commands.Queue)}
+	platformsParts := platformservice.Parts{HTTPListener: listeners[0], GRPCListener: listeners[1], Publisher: memory, Tracers: platformsTracers}
+	commandsParts := commandsservice.Parts{HTTPListener: listeners[2], Subscriber: memory.Subscriber(commands.Queue), Tracers: commandsTracers}
 
 	// The services outlive ctx, for as long as the gateway has requests for them.
 	servicesCtx, stopServices := context.WithCancel(context.WithoutCancel(ctx))
@@ -100,10 +114,10 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 	return err
 }
 
-// without returns lookup with the variable name unset.
-func without(lookup func(string) (string, bool), name string) func(string) (string, bool) {
+// without returns lookup with the variables that begin with prefix unset.
+func without(lookup func(string) (string, bool), prefix string) func(string) (string, bool) {
 	return func(asked string) (string, bool) {
-		if asked == name {
+		if strings.HasPrefix(asked, prefix) {
 			return "", false
 		}
 		return lookup(asked)

@@ -25,6 +25,8 @@ type Publisher interface {
 	// not all of them, the error says why, and those after them may or may not
 	// have been sent: they are to be sent again.
 	Publish(ctx context.Context, messages []Message) (confirmed int, err error)
+	// Connected reports whether there is a connection to the bus now.
+	Connected() bool
 	// Close ends the connection.
 	Close()
 }
@@ -50,6 +52,8 @@ type Subscriber interface {
 	//
 	// onConnect is called whenever the subscriber has connected.
 	Run(ctx context.Context, handle func(ctx context.Context, batch []Message) []error, onConnect func())
+	// Connected reports whether there is a connection to the bus now.
+	Connected() bool
 }
 
 // ErrUnusable marks the error of a message that no repetition makes usable.

@@ -18,6 +18,7 @@ import (
 
 	"microcomm/final/commandsservice"
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/tlsconfig"
 	"microcomm/final/platformservice"
 )
 
@@ -53,7 +54,7 @@ func TestRabbitMQ(t *testing.T) {
 	testBus(t, func(t *testing.T) testedBus {
 		prefix := "bus-" + rand.Text() + "."
 		log := slog.New(slog.DiscardHandler)
-		connection, err := bus.Dial(context.Background(), url, bus.BrokerTimeout)
+		connection, err := bus.Dial(context.Background(), url, tlsconfig.Files{}, bus.BrokerTimeout)
 		require.NoError(t, err)
 		t.Cleanup(func() { connection.Close() })
 		channel, err := connection.Channel()

@@ -51,6 +51,9 @@ type memoryEntry struct {
 	attempts int // that have failed
 }
 
+// Connected implements Publisher.
+func (m *Memory) Connected() bool { return true }
+
 // Publish implements Publisher.
 func (m *Memory) Publish(ctx context.Context, messages []Message) (int, error) {
 	if err := ctx.Err(); err != nil {
@@ -110,6 +113,9 @@ type memorySubscriber struct {
 	bus   *Memory
 	queue *memoryQueue
 }
+
+// Connected implements Subscriber.
+func (s *memorySubscriber) Connected() bool { return true }
 
 // Run implements Subscriber.
 func (s *memorySubscriber) Run(ctx context.Context, handle func(context.Context, []Message) []error, onConnect func()) {

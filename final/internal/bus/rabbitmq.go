@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"microcomm/final/internal/tlsconfig"
 )
 
 // BrokerTimeout bounds each step of a connection to the broker but the
@@ -80,13 +83,44 @@ func Resend(d amqp.Delivery, added amqp.Table) amqp.Publishing {
 	}
 }
 
-// Dial connects to url. When ctx ends, the connection has linger left, in which
-// to finish and close. A broker that stops responding is detected by its missing
-// heartbeats, after some 15 seconds.
-func Dial(ctx context.Context, url string, linger time.Duration) (*amqp.Connection, error) {
+// TLSFromEnv reads RABBITMQ_TLS_CA_FILE, who signs the broker's certificate, and
+// RABBITMQ_TLS_CERT_FILE and RABBITMQ_TLS_KEY_FILE, for a broker that asks for a
+// certificate. They need an amqps url: who sets them does not mean plain text.
+func TLSFromEnv(lookup func(string) (string, bool), url string) (tlsconfig.Files, error) {
+	var files tlsconfig.Files
+	files.CA, _ = lookup("RABBITMQ_TLS_CA_FILE")
+	files.Cert, _ = lookup("RABBITMQ_TLS_CERT_FILE")
+	files.Key, _ = lookup("RABBITMQ_TLS_KEY_FILE")
+	if _, err := clientTLS(url, files); err != nil {
+		return files, fmt.Errorf("RABBITMQ_TLS_CA_FILE, RABBITMQ_TLS_CERT_FILE, RABBITMQ_TLS_KEY_FILE: %w", err)
+	}
+	return files, nil
+}
+
+// clientTLS returns nil without files. For an amqps url the library then trusts
+// the system's CAs.
+func clientTLS(url string, files tlsconfig.Files) (*tls.Config, error) {
+	if files == (tlsconfig.Files{}) {
+		return nil, nil
+	}
+	if parsed, err := amqp.ParseURI(url); err != nil || parsed.Scheme != "amqps" {
+		return nil, errors.New("RABBITMQ_URL is not an amqps URL")
+	}
+	return files.Client()
+}
+
+// Dial connects to url, with files for TLS. When ctx ends, the connection has
+// linger left, in which to finish and close. A broker that stops responding is
+// detected by its missing heartbeats, after some 15 seconds.
+func Dial(ctx context.Context, url string, files tlsconfig.Files, linger time.Duration) (*amqp.Connection, error) {
+	security, err := clientTLS(url, files)
+	if err != nil {
+		return nil, fmt.Errorf("connect to broker: %w", err)
+	}
 	var conn *brokerConn
 	connection, err := amqp.DialConfig(url, amqp.Config{
-		Locale: "en_US",
+		Locale:          "en_US",
+		TLSClientConfig: security,
 		Dial: func(network, address string) (net.Conn, error) {
 			tcp, err := (&net.Dialer{Timeout: BrokerTimeout}).DialContext(ctx, network, address)
 			if err != nil {

@@ -63,7 +63,10 @@ func IsURL(url string) bool {
 func Open(url string) (*DB, error) {
 	config, err := msdsn.Parse(url)
 	if err != nil {
-		return nil, errors.New("not a SQL Server URL or connection string that can be read")
+		return nil, errors.New("not a SQL Server URL or connection string that can be read; a certificate in it has to be a .pem file")
+	}
+	if config.Parameters[msdsn.Certificate] != "" && (config.TLSConfig == nil || config.TLSConfig.InsecureSkipVerify) {
+		return nil, errors.New("the CA of the SQL Server (certificate=…) would not be used: add encrypt=true, and no TrustServerCertificate")
 	}
 	if config.Database == "" {
 		return nil, errors.New("the SQL Server database is not named (database=… or Initial Catalog=…)")

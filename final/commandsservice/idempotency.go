@@ -1,0 +1,91 @@
+package commandsservice
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// idempotencyHeader names a request, so that one which is sent again, because
+// its response was lost, is not carried out again. See
+// https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/.
+const (
+	idempotencyHeader    = "Idempotency-Key"
+	replayedHeader       = "Idempotency-Replayed" // in the response to a request that was not the first
+	idempotencyRetention = 24 * time.Hour
+	maxIdempotencyKey    = 255
+)
+
+// errKeyReused is returned for a key that came with another request before.
+var errKeyReused = errors.New("the Idempotency-Key was used for another request")
+
+// idempotencyKey returns the key of r, "" when it has none, or fieldErrors.
+func idempotencyKey(r *http.Request) (string, error) {
+	values := r.Header.Values(idempotencyHeader)
+	if len(values) == 0 {
+		return "", nil
+	}
+	key := values[0]
+	if len(values) > 1 || key == "" || len(key) > maxIdempotencyKey || !isPrintableASCII(key) {
+		return "", fieldErrors{idempotencyHeader: {"must be given once, as 1 to 255 printable ASCII characters"}}
+	}
+	return key, nil
+}
+
+func isPrintableASCII(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// fingerprint tells requests with other fields apart. The layout of the JSON
+// that held them makes no difference.
+func fingerprint(fields ...string) []byte {
+	text, _ := json.Marshal(fields) // texts never fail
+	sum := sha256.Sum256(text)
+	return sum[:]
+}
+
+// keysInFlight are the keys of the requests that this process is handling. The
+// zero value is ready to use.
+type keysInFlight struct {
+	mu   sync.Mutex
+	keys map[string]bool
+}
+
+// begin reports whether no request with this key is being handled. Then this
+// one is, until end is called.
+func (k *keysInFlight) begin(key string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.keys[key] {
+		return false
+	}
+	if k.keys == nil {
+		k.keys = map[string]bool{}
+	}
+	k.keys[key] = true
+	return true
+}
+
+func (k *keysInFlight) end(key string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.keys, key)
+}
+
+// checkFingerprint returns errKeyReused when known, which is stored with a key,
+// is not the fingerprint of this request.
+func checkFingerprint(known, own []byte) error {
+	if !bytes.Equal(known, own) {
+		return errKeyReused
+	}
+	return nil
+}

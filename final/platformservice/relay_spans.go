@@ -1,0 +1,60 @@
+package platformservice
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// publishSpans are the spans of the events that a relay is publishing: one for
+// each event, from the first attempt to the bus's confirmation, and so as long
+// as the bus was away. It is a child of the POST's, and the parent of those at
+// the consumers. An event that is in no trace has none.
+type publishSpans struct {
+	tracer trace.Tracer
+	open   map[int64]trace.Span // by the event's id
+}
+
+// start begins the span of e, unless it has begun, and puts it into the
+// message's headers.
+func (s *publishSpans) start(e outboxEvent) {
+	if e.message.Headers["traceparent"] == "" {
+		return
+	}
+	headers := propagation.MapCarrier(e.message.Headers)
+	ctx := propagation.TraceContext{}.Extract(context.Background(), headers)
+	span, begun := s.open[e.id]
+	if !begun {
+		ctx, span = s.tracer.Start(ctx, "publish "+e.message.Type, trace.WithSpanKind(trace.SpanKindProducer),
+			trace.WithAttributes(attribute.String("messaging.message.id", e.message.ID)))
+		if !span.IsRecording() {
+			return // the consumers continue the POST's
+		}
+		s.open[e.id] = span
+	}
+	propagation.TraceContext{}.Inject(trace.ContextWithSpan(ctx, span), headers)
+}
+
+// end ends the spans of events that the bus has taken.
+func (s *publishSpans) end(events []outboxEvent) {
+	if len(s.open) == 0 {
+		return
+	}
+	for _, e := range events {
+		if span, begun := s.open[e.id]; begun {
+			span.End()
+			delete(s.open, e.id)
+		}
+	}
+}
+
+// close ends those of the events that another relay will publish.
+func (s *publishSpans) close() {
+	for _, span := range s.open {
+		span.SetStatus(codes.Error, "not published by this relay")
+		span.End()
+	}
+}
