@@ -28,15 +28,19 @@ func brokerCrashes(ctx context.Context, r *run) error {
 	if err := r.begin(ctx, usual()); err != nil {
 		return err
 	}
-	network.set(networkState{delay: delay}) // so that events are on their way when the broker dies
 	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
 		return err
 	}
 	crashes := max(2, r.count(5))
 	for range crashes {
 		next := time.Now().Add(r.times(time.Minute) / time.Duration(crashes))
+		network.set(networkState{delay: delay}) // so that events are on their way when the broker dies
+		if err := r.lasts(ctx, 2*delay); err != nil {
+			return err
+		}
 		r.phase("broker down")
 		r.broker.Kill()
+		network.set(networkState{})
 		if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
 			return err
 		}
