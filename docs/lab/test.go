@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,9 @@ func testVerb() verb {
 		about: `For each stage: go vet and go test -race of its module alone, then the checks: gofmt,
 go mod tidy, and "What changes" in its README.md compared with the real difference
 from the stage before. Files that both services have, such as problem.go, must be the
-same but for the package. Without a stage: all of them, this tool, and that all modules
+same but for the package. final is drilled too, in a short form (see lab drill): its
+processes are killed, cut off and overloaded, and nothing accepted may be lost.
+Without a stage: all of them, this tool, and that all modules
 require one version of each dependency.
 
 Where a stage is named, your edits in the one before count as undone, and a check that
@@ -125,10 +128,16 @@ func (t *tester) test(ctx context.Context, s stage) error {
 		return err
 	}
 	start := time.Now()
-	count, err := t.goTest(ctx, s, env)
-	if err != nil {
+	results := newTestResults(t.lab.out, s.module(), t.options.verbose)
+	if err := t.goTest(ctx, s, env, results, t.options.pattern, "./..."); err != nil {
 		return err
 	}
+	if s.name == "final" && !t.options.noBroker {
+		if err := t.drill(ctx, env, results); err != nil {
+			return err
+		}
+	}
+	count := results.total
 	if t.options.pattern == "" {
 		t.check(&count, "gofmt", checkFormat(ctx, t.lab.root, s))
 		t.check(&count, "tidy", checkTidy(ctx, s, t.all))
@@ -186,29 +195,41 @@ func (t *tester) env(ctx context.Context, s stage) ([]string, error) {
 	return env, nil
 }
 
-// goTest runs vet and the tests of one module. An error means that they could
-// not be run; what they found is in the tally.
-func (t *tester) goTest(ctx context.Context, s stage, env []string) (tally, error) {
+// drill runs the short form of final's drills: tests too, of another module.
+func (t *tester) drill(ctx context.Context, env []string, results *testResults) error {
+	const all = "TestDrills"
+	pattern := cmp.Or(t.options.pattern, "^"+all+"$")
+	if !strings.Contains(pattern, all) {
+		return nil
+	}
+	results.module, results.each = "microcomm/docs", true
+	docs := stage{name: "docs", dir: filepath.Join(t.lab.root, "docs")}
+	return t.goTest(ctx, docs, env, results, pattern, "-tags=drills", "./drill")
+}
+
+// goTest runs vet and the tests of one module that match pattern, all if it is
+// empty. An error means that they could not be run; what they found is in results.
+func (t *tester) goTest(ctx context.Context, s stage, env []string, results *testResults, pattern string, what ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
 	defer cancel()
 	// -vet=all is go vet, sharing what is compiled for the tests. -count=1: go
 	// does not see that the programs which e2e builds have changed.
 	args := []string{"go", "test", "-race", "-vet=all", "-count=1", "-p=4", "-json"}
-	if t.options.pattern != "" {
-		args = append(args, "-run", t.options.pattern)
+	if pattern != "" {
+		args = append(args, "-run", pattern)
 	}
 	// What an interrupted compiler or test leaves in its temporary folder goes with it.
 	dir, err := os.MkdirTemp("", "microcomm-test-")
 	if err != nil {
-		return tally{}, err
+		return err
 	}
 	defer process.RemoveAll(dir)
 	reader, writer := io.Pipe()
-	results := newTestResults(t.lab.out, s.module(), t.options.verbose)
+	failed := results.total.failed
 	read := make(chan error, 1)
 	go func() { read <- results.read(reader) }()
 	ran := process.Run(ctx, process.Command{
-		Args: append(args, "./..."), Dir: s.dir, Env: append(env, "GOWORK=off", "TMPDIR="+dir, "TMP="+dir, "TEMP="+dir),
+		Args: append(args, what...), Dir: s.dir, Env: append(env, "GOWORK=off", "TMPDIR="+dir, "TMP="+dir, "TEMP="+dir),
 		Stdout: writer, Stderr: writer,
 		Still: func(elapsed time.Duration) {
 			fmt.Fprintf(t.lab.out, "  … compiling and testing (%s)\n", elapsed)
@@ -217,16 +238,16 @@ func (t *tester) goTest(ctx context.Context, s stage, env []string) (tally, erro
 	writer.Close()
 	err = <-read
 	if ctx.Err() != nil {
-		return tally{}, fmt.Errorf("test %s: %w", s.name, ctx.Err())
+		return fmt.Errorf("test %s: %w", s.name, ctx.Err())
 	}
 	if err != nil {
-		return tally{}, err
+		return err
 	}
-	if ran != nil && results.total.failed == 0 {
+	if ran != nil && results.total.failed == failed {
 		fmt.Fprintf(t.lab.out, "  FAIL %v\n", ran)
 		results.total.failed++ // what it said has been passed on
 	}
-	return results.total, nil
+	return nil
 }
 
 // check counts a check's outcome as that of a test.

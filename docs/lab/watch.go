@@ -40,7 +40,9 @@ func watch(ctx context.Context, l *lab, args []string) error {
 			return err
 		}
 		return whenSaved(ctx, l, s.dir, func() error {
-			count, err := t.goTest(ctx, s, env)
+			results := newTestResults(l.out, s.module(), false)
+			err := t.goTest(ctx, s, env, results, "", "./...")
+			count := results.total
 			fmt.Fprintf(l.out, "\n%d passed, %d failed, %d skipped\n", count.passed, count.failed, count.skipped)
 			return err
 		})
