@@ -43,8 +43,10 @@ func cluster(ctx context.Context, r *run) error {
 	if os.Getenv("DRILL_CLUSTER") != name {
 		return fmt.Errorf("%w: it breaks what runs in the context %s; DRILL_CLUSTER=%[2]s allows that", errSkipped, name)
 	}
-	r.broker.Stop() // the cluster has its own
-	r.broker = nil
+	if r.broker != nil {
+		r.broker.Stop() // the cluster has its own
+		r.broker = nil
+	}
 	ingress, err := startFront(ctx)
 	if err != nil {
 		return err
