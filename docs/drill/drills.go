@@ -58,6 +58,10 @@ func drills() []drill {
 			does: "another connection holds the lock of PlatformService's database for a while."},
 		{stage: "final", name: "overload", run: overload,
 			does: "for 30 s ten times as many clients post as fast as they can as PlatformService serves at a time."},
+		{stage: "final", name: "upgrade", run: upgrade,
+			does: "chapter 07's services are replaced by final's, side by side on one database and one broker, and PlatformService is rolled back."},
+		{stage: "final", name: "cluster", run: cluster, expect: expectNothingLost, unanswered: true,
+			does: "on Kubernetes, each pod is deleted and killed, one RabbitMQ node of three is away for long, and everything is restarted."},
 		{stage: "final", name: "sigterm", run: sigterm,
 			does: "each service in turn is stopped with SIGTERM under load, and all of them are restarted one after the other."},
 	}
