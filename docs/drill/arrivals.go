@@ -6,12 +6,11 @@ import (
 	"time"
 )
 
-// How often CommandsService is asked what it has; less often where a list is so
-// long that reading it would be load of its own.
-const (
-	arrivalPoll  = 50 * time.Millisecond
-	arrivalShare = 10 // one part in so many of the time
-)
+// arrivalPause is how long to wait before CommandsService is asked again what it
+// has: longer where the list is so long that reading it is load of its own.
+func arrivalPause(list []platform) time.Duration {
+	return max(50*time.Millisecond, time.Duration(len(list))*20*time.Microsecond)
+}
 
 // arrivals notes when each platform can first be read in CommandsService.
 type arrivals struct {
@@ -29,11 +28,11 @@ func watchArrivals(ctx context.Context, c *client, services []*service) *arrival
 	a := &arrivals{end: end, first: map[string]time.Time{}}
 	a.poller.Go(func() {
 		for {
-			start := time.Now()
-			if list, err := c.list(ctx, services, commandsPath); err == nil {
+			list, err := c.list(ctx, services, commandsPath)
+			if err == nil {
 				a.note(list)
 			}
-			pause := time.NewTimer(max(arrivalPoll, arrivalShare*time.Since(start)))
+			pause := time.NewTimer(arrivalPause(list))
 			select {
 			case <-pause.C:
 			case <-ctx.Done():

@@ -10,12 +10,6 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// The queues of final's CommandsService.
-const (
-	commandsQueue = "commands.platforms"
-	deadQueue     = "commands.platforms.dead"
-)
-
 // brokerStep bounds each step of a talk with the broker.
 const brokerStep = 3 * time.Second
 

@@ -116,7 +116,7 @@ func (d *driller) compareStage(ctx context.Context, s stage, row *comparison) er
 		return err
 	}
 	row.CommandsDown = r.loss()
-	if r.broker == nil {
+	if r.brokerURL == "" {
 		return nil
 	}
 	if r, err = do("broker-crash", brokerCrash); err != nil {

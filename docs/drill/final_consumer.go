@@ -15,24 +15,30 @@ func slowConsumer(ctx context.Context, r *run) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
-	if !r.expectQueue(ctx, commandsQueue) {
+	if !r.expectQueue(ctx, r.queue()) {
 		return nil
+	}
+	if err := r.watch(ctx); err != nil {
+		return err
 	}
 	if err := commands.terminate(); err != nil {
 		return err
 	}
-	events := r.count(100_000)
+	events := 100_000
+	if r.options.short {
+		events = 5_000
+	}
 	r.phase("gathering")
 	r.startLoad(ctx, loadConfig{clients: 32, total: events})
 	r.load.wait()
 	took, err := r.within(ctx, time.Minute, func(ctx context.Context) error {
-		waiting, err := depth(ctx, r.broker.URL(), commandsQueue)
+		waiting, err := depth(ctx, r.brokerURL, r.queue())
 		if err == nil && waiting < events {
 			err = fmt.Errorf("%d of %d are there", waiting, events)
 		}
 		return err
 	})
-	r.expect("every event to wait in "+commandsQueue, err == nil, "%s after the last POST", tookOr(took, err))
+	r.expect("every event to wait in "+r.queue(), err == nil, "%s after the last POST", tookOr(took, err))
 
 	r.phase("draining")
 	if err := r.launch(commands); err != nil {
@@ -53,14 +59,13 @@ func slowConsumer(ctx context.Context, r *run) error {
 	r.expect("CommandsService to be ready when it has the platforms, and not before", len(list) >= events,
 		"ready after %s, with %d of %d", rounded(wasReady), len(list), events)
 	took, err = r.within(ctx, 5*time.Minute, func(ctx context.Context) error {
-		waiting, err := depth(ctx, r.broker.URL(), commandsQueue)
+		waiting, err := depth(ctx, r.brokerURL, r.queue())
 		if err == nil && waiting > 0 {
 			err = fmt.Errorf("%d events wait", waiting)
 		}
 		return err
 	})
 	r.expect("the queue to be drained", err == nil, "%s", tookOr(took, err))
-	r.arrivals = watchArrivals(ctx, r.client, r.commands)
 	if err := r.finish(ctx, r.patience()); err != nil {
 		return err
 	}
@@ -73,7 +78,7 @@ func slowConsumer(ctx context.Context, r *run) error {
 // expectQueue expects a durable queue of final to be there, without which there
 // is nothing to drill.
 func (r *run) expectQueue(ctx context.Context, queue string) bool {
-	_, err := depth(ctx, r.broker.URL(), queue)
+	_, err := depth(ctx, r.brokerURL, queue)
 	if err != nil {
 		r.expect("the queue "+queue, false, "%s", err)
 	}

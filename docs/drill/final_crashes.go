@@ -2,14 +2,29 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
+
+// eventsAlone leaves CommandsService without the backfill, which would bring after
+// all what an event had lost.
+func (r *run) eventsAlone() {
+	for _, s := range r.commands {
+		s.env = append(s.env, "PLATFORMS_GRPC_TARGET=127.0.0.1:1", "BACKFILL_READY_TIMEOUT=100ms") // nobody listens there
+	}
+}
 
 // brokerCrashes kills the broker again and again.
 func brokerCrashes(ctx context.Context, r *run) error {
 	if _, err := r.pair(); err != nil {
 		return err
 	}
+	r.eventsAlone()
+	network, url, err := r.addBrokerProxy()
+	if err != nil {
+		return err
+	}
+	r.platforms[0].env = append(r.platforms[0].env, "RABBITMQ_URL="+url)
 	if err := r.begin(ctx, usual()); err != nil {
 		return err
 	}
@@ -19,8 +34,13 @@ func brokerCrashes(ctx context.Context, r *run) error {
 	crashes := max(2, r.count(5))
 	for range crashes {
 		next := time.Now().Add(r.times(time.Minute) / time.Duration(crashes))
+		network.set(networkState{delay: delay}) // so that events are on their way when the broker dies
+		if err := r.lasts(ctx, 2*delay); err != nil {
+			return err
+		}
 		r.phase("broker down")
 		r.broker.Kill()
+		network.set(networkState{})
 		if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
 			return err
 		}
@@ -79,6 +99,7 @@ func replicas(ctx context.Context, r *run) error {
 // crashes kills one of the services after the other, so many times in all, under
 // a load of rate POSTs a second that keeps every part busy.
 func (r *run) crashes(ctx context.Context, rate float64, services []*service, times int) error {
+	r.eventsAlone()
 	if err := r.begin(ctx, loadConfig{clients: 16, rate: rate}); err != nil {
 		return err
 	}
@@ -92,7 +113,9 @@ func (r *run) crashes(ctx context.Context, rate float64, services []*service, ti
 		}
 		s := services[i%len(services)]
 		r.progress.say("killing %s", s.name)
-		s.kill()
+		if err := r.killAtWork(ctx, s); err != nil {
+			return err
+		}
 		if err := r.lasts(ctx, r.atRandom(2*time.Second)); err != nil {
 			return err
 		}
@@ -105,4 +128,26 @@ func (r *run) crashes(ctx context.Context, rate float64, services []*service, ti
 		return err
 	}
 	return r.finish(ctx, r.patience())
+}
+
+// killAtWork kills a service. A CommandsService is in the midst of a batch: it has
+// been waiting for the lock of its database.
+func (r *run) killAtWork(ctx context.Context, s *service) error {
+	if s.program == "commandsservice" {
+		db, err := openSQLite(r.commandsFile())
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		lock, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return fmt.Errorf("lock CommandsService's database: %w", err)
+		}
+		defer func() { _ = lock.Rollback() }() // it has changed nothing
+		if err := r.lasts(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	s.kill()
+	return nil
 }

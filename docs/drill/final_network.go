@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
-
-// recovery is how soon after a fault everything has to work again.
-const recovery = 10 * time.Second
 
 // networkFaults makes one connection after the other bad in three ways.
 func networkFaults(ctx context.Context, r *run) error {
@@ -33,10 +31,8 @@ func networkFaults(ctx context.Context, r *run) error {
 	if err := r.begin(ctx, usual()); err != nil {
 		return err
 	}
-	samplers := []*sampler{sample(ctx, r.client, platforms), sample(ctx, r.client, commands)}
-	for _, s := range samplers {
-		defer s.stop()
-	}
+	samplers := r.sample(ctx)
+	defer samplers.stop()
 	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
 		return err
 	}
@@ -59,14 +55,14 @@ func networkFaults(ctx context.Context, r *run) error {
 				return err
 			}
 			link.proxy.set(networkState{})
-			took, err := r.within(ctx, recovery, r.flows)
-			r.expect(fmt.Sprintf("platforms to arrive again within %s, %s %s", recovery, link.name, f.name), err == nil, "%s", tookOr(took, err))
+			took, err := r.within(ctx, r.recovery(), r.flows)
+			r.expect(fmt.Sprintf("platforms to arrive again within %s, %s %s", r.recovery(), link.name, f.name), err == nil, "%s", tookOr(took, err))
 		}
 	}
 	for i, f := range faults {
 		r.phase("gRPC " + f.name)
 		took, err := r.backfillThrough(ctx, i, toPlatforms, f.state)
-		r.expect(fmt.Sprintf("a new CommandsService to have all platforms within %s, gRPC %s", recovery, f.name), err == nil, "%s", tookOr(took, err))
+		r.expect(fmt.Sprintf("a new CommandsService to have all platforms within %s, gRPC %s", r.recovery(), f.name), err == nil, "%s", tookOr(took, err))
 	}
 	r.phase(after)
 	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
@@ -75,16 +71,49 @@ func networkFaults(ctx context.Context, r *run) error {
 	if err := r.finish(ctx, r.patience()); err != nil {
 		return err
 	}
-	for i, s := range []*service{platforms, commands} {
-		samplers[i].stop()
-		r.expectBounded(s, samplers[i], 64)
-		if m := samplers[i]; m.samples > 0 {
-			r.expect("no goroutine leak in "+s.name, m.last.goroutines <= m.first.goroutines+10,
-				"%d at first, %d at the end", m.first.goroutines, m.last.goroutines)
-		}
-	}
+	r.expectNoLeak(ctx, samplers)
 	r.expectComplete()
 	return nil
+}
+
+// samplers are those of all services.
+type samplers map[*service]*sampler
+
+// sample starts to sample every service there is.
+func (r *run) sample(ctx context.Context) samplers {
+	all := samplers{}
+	for _, s := range r.all() {
+		all[s] = sample(ctx, r.client, s)
+	}
+	return all
+}
+
+func (all samplers) stop() {
+	for _, m := range all {
+		m.stop()
+	}
+}
+
+// expectNoLeak ends the sampling, and expects the memory to have stayed bounded and
+// the goroutines to come back to what they were.
+func (r *run) expectNoLeak(ctx context.Context, all samplers) {
+	all.stop()
+	for _, s := range r.all() {
+		m := all[s]
+		if m == nil {
+			continue // it came later
+		}
+		r.expectBounded(s, m, 64)
+		now := 0
+		_, err := r.within(ctx, r.recovery(), func(ctx context.Context) error {
+			found, err := r.client.scrape(ctx, s)
+			if now = int(found["go_goroutines"]); err == nil && now > m.first.goroutines+10 {
+				err = errors.New("there are more")
+			}
+			return err
+		})
+		r.expect("no goroutine leak in "+s.name, m.samples > 0 && err == nil, "%d at first, %d at the end", m.first.goroutines, now)
+	}
 }
 
 // backfillThrough starts a CommandsService that has nothing, while the network
@@ -93,7 +122,7 @@ func networkFaults(ctx context.Context, r *run) error {
 func (r *run) backfillThrough(ctx context.Context, number int, network *proxy, state networkState) (time.Duration, error) {
 	fresh, err := r.addCommands(
 		fmt.Sprintf("COMMANDS_DATABASE_URL=sqlite:%s.%d", r.commandsFile(), number),
-		fmt.Sprintf("COMMANDS_QUEUE=commands.platforms.drill-%d", number),
+		fmt.Sprintf("COMMANDS_QUEUE=%s.fresh-%d", r.queue(), number),
 		"PLATFORMS_GRPC_TARGET="+network.address())
 	if err != nil {
 		return 0, err
@@ -111,7 +140,7 @@ func (r *run) backfillThrough(ctx context.Context, number int, network *proxy, s
 		return 0, err
 	}
 	network.set(networkState{})
-	return r.within(ctx, recovery, func(ctx context.Context) error {
+	return r.within(ctx, r.recovery(), func(ctx context.Context) error {
 		has, err := r.client.list(ctx, []*service{fresh}, commandsPath)
 		if err != nil {
 			return err
@@ -148,5 +177,5 @@ func (r *run) expectBounded(s *service, m *sampler, growth int64) {
 		r.expect(expected, false, "its /metrics do not say")
 		return
 	}
-	r.expect(expected, m.most.memory-m.first.memory < growth<<20, "from %d to %d MiB", m.first.memory>>20, m.most.memory>>20)
+	r.expect(expected, m.most-m.first.memory < growth<<20, "from %d to %d MiB", m.first.memory>>20, m.most>>20)
 }

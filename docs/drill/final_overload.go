@@ -64,10 +64,10 @@ func overload(ctx context.Context, r *run) error {
 	// As many requests as are served at once make each wait for the others, too:
 	// that, and not an idle service, is what overload may not make much worse.
 	bound := 10 * capacity.p99
-	r.expect("those accepted to take at most ten times as long as at capacity (p99)", overloaded.n > 0 && overloaded.p99 <= bound,
+	r.expectTime("those accepted to take at most ten times as long as at capacity (p99)", overloaded.n > 0 && overloaded.p99 <= bound,
 		"%s, and %s at capacity: %.1f times", rounded(overloaded.p99), rounded(capacity.p99), ratio(overloaded.p99, capacity.p99))
 	r.expect("the others to get a 503 with Retry-After", refused.n > 0 && others == 0, "%d did, %d got something else", refused.n, others)
-	r.expect("these to come as soon (p99)", refused.n > 0 && refused.p99 <= bound, "%s", rounded(refused.p99))
+	r.expectTime("these to come as soon (p99)", refused.n > 0 && refused.p99 <= bound, "%s", rounded(refused.p99))
 	usage.stop()
 	r.expectBounded(platforms, usage, 128)
 	r.expectComplete()

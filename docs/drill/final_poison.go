@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 	"time"
 
-	_ "github.com/mattn/go-sqlite3" // the driver "sqlite3"
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
@@ -26,10 +24,10 @@ func poison(ctx context.Context, r *run) error {
 	if err := r.begin(ctx, loadConfig{clients: 8, rate: 200, total: r.count(1000)}); err != nil {
 		return err
 	}
-	if !r.expectQueue(ctx, deadQueue) {
+	if !r.expectQueue(ctx, r.deadQueue()) {
 		return nil
 	}
-	store, err := sql.Open("sqlite3", "file:"+r.commandsFile()+"?_busy_timeout=5000&_journal_mode=WAL&_txlock=immediate")
+	store, err := openSQLite(r.commandsFile())
 	if err != nil {
 		return err
 	}
@@ -51,14 +49,14 @@ func poison(ctx context.Context, r *run) error {
 		return err
 	}
 	r.phase("poison")
-	if err := publish(ctx, r.broker.URL(), r.exchange(), bodies); err != nil {
+	if err := publish(ctx, r.brokerURL, r.exchange(), bodies); err != nil {
 		return err
 	}
 	r.load.wait()
 
 	r.progress.say("waiting for the dead letters")
 	took, err := r.within(ctx, deadAfter, func(ctx context.Context) error {
-		dead, err := depth(ctx, r.broker.URL(), deadQueue)
+		dead, err := depth(ctx, r.brokerURL, r.deadQueue())
 		if err == nil && dead < len(bodies) {
 			err = fmt.Errorf("%d of %d are dead letters", dead, len(bodies))
 		}
@@ -69,7 +67,7 @@ func poison(ctx context.Context, r *run) error {
 		return err
 	}
 	good := judge(r.with(r.in("poison"))).arrival
-	r.expect("the good ones to arrive at once, within 1s (p99)", good.n > 0 && good.p99 < time.Second, "%s of %d", rounded(good.p99), good.n)
+	r.expectTime("the good ones to arrive at once, within 1s (p99)", good.n > 0 && good.p99 < time.Second, "%s of %d", rounded(good.p99), good.n)
 
 	if err == nil {
 		r.progress.say("replaying those that the store refused")
@@ -77,7 +75,7 @@ func poison(ctx context.Context, r *run) error {
 			return fmt.Errorf("let the store accept again: %w", err)
 		}
 		reasons := 0
-		err := take(ctx, r.broker.URL(), deadQueue, commandsQueue, func(d amqp.Delivery) bool {
+		err := take(ctx, r.brokerURL, r.deadQueue(), r.queue(), func(d amqp.Delivery) bool {
 			if d.Headers["x-error"] != nil || d.Headers["x-death"] != nil {
 				reasons++
 			}
@@ -87,7 +85,7 @@ func poison(ctx context.Context, r *run) error {
 			return err
 		}
 		r.expect("each dead letter to say why, in x-error or x-death", reasons == len(bodies), "%d of %d do", reasons, len(bodies))
-		took, err := r.within(ctx, recovery, func(ctx context.Context) error {
+		took, err := r.within(ctx, r.recovery(), func(ctx context.Context) error {
 			list, err := r.client.list(ctx, r.commands, commandsPath)
 			stored := 0
 			for _, p := range list {

@@ -9,7 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
+
+	_ "github.com/mattn/go-sqlite3" // the driver "sqlite3"
 )
 
 // errSkipped is wrapped by the reason why a drill cannot be run here.
@@ -58,7 +61,7 @@ func databaseLocked(ctx context.Context, r *run) error {
 	if _, err := r.pair(); err != nil {
 		return err
 	}
-	db, err := sql.Open("sqlite3", "file:"+r.platformsFile()+"?_busy_timeout=5000&_journal_mode=WAL&_txlock=immediate")
+	db, err := openSQLite(r.platformsFile())
 	if err != nil {
 		return err
 	}
@@ -69,6 +72,11 @@ func databaseLocked(ctx context.Context, r *run) error {
 		return err
 	}
 	return r.storageFault(ctx, take, func() error { return lock.Rollback() })
+}
+
+// openSQLite opens a service's database. A transaction takes the lock of writers.
+func openSQLite(file string) (*sql.DB, error) {
+	return sql.Open("sqlite3", "file:"+file+"?_busy_timeout=5000&_journal_mode=WAL&_txlock=immediate")
 }
 
 // storageFault breaks PlatformService's storage until some POSTs have been
@@ -84,15 +92,24 @@ func (r *run) storageFault(ctx context.Context, breakIt, mend func() error) erro
 	if err := breakIt(); err != nil {
 		return fmt.Errorf("break the storage: %w", err)
 	}
-	if err := r.lasts(ctx, max(12*time.Second, r.times(20*time.Second))); err != nil {
+	if err := r.lasts(ctx, r.times(20*time.Second)); err != nil {
+		return err
+	}
+	// A locked database refuses nothing before a writer has waited its time.
+	if _, err := r.within(ctx, startTimeout, func(context.Context) error {
+		if !slices.ContainsFunc(r.load.history(), func(p post) bool { return p.outcome == refused }) {
+			return errors.New("no POST was refused")
+		}
+		return nil
+	}); err != nil {
 		return err
 	}
 	r.phase(recovering)
 	if err := mend(); err != nil {
 		return fmt.Errorf("mend the storage: %w", err)
 	}
-	took, err := r.within(ctx, recovery, r.flows)
-	r.expect(fmt.Sprintf("platforms to be accepted and to arrive within %s of mending", recovery), err == nil, "%s", tookOr(took, err))
+	took, err := r.within(ctx, r.recovery(), r.flows)
+	r.expect(fmt.Sprintf("platforms to be accepted and to arrive within %s of mending", r.recovery()), err == nil, "%s", tookOr(took, err))
 	r.phase(after)
 	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
 		return err

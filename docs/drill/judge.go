@@ -54,6 +54,7 @@ type history struct {
 // verdict is what a history comes to. Each list of names is sorted.
 type verdict struct {
 	accepted, refused, unknown int
+	retried                    int // sent again, under the same key
 
 	arrived    int      // accepted, and there in CommandsService
 	missing    []string // accepted, and not in CommandsService or not in PlatformService
@@ -86,6 +87,9 @@ func judge(h history) verdict {
 	v.hasEvents = h.events != nil
 	for _, p := range h.posts {
 		outcomes[p.name] = p.outcome
+		if p.attempts > 1 {
+			v.retried++
+		}
 		switch p.outcome {
 		case refused:
 			v.refused++

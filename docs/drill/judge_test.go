@@ -101,7 +101,7 @@ func TestJudgeCountsOutcomesArrivalsAndEvents(t *testing.T) {
 	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
 	v := judge(history{
 		posts: []post{
-			{name: "a", sent: at(0), done: at(10), outcome: accepted},
+			{name: "a", sent: at(0), done: at(10), outcome: accepted, attempts: 2},
 			{name: "b", sent: at(0), done: at(20), outcome: accepted},
 			{name: "c", sent: at(0), done: at(500), outcome: refused},
 			{name: "d", sent: at(0), done: at(900)},
@@ -113,6 +113,9 @@ func TestJudgeCountsOutcomesArrivalsAndEvents(t *testing.T) {
 	})
 	if v.accepted != 2 || v.refused != 1 || v.unknown != 1 || v.arrived != 2 {
 		t.Errorf("got %d accepted, %d refused, %d unknown, %d arrived", v.accepted, v.refused, v.unknown, v.arrived)
+	}
+	if v.retried != 1 {
+		t.Errorf("got %d retried, want 1", v.retried)
 	}
 	if v.latency.n != 2 || v.latency.p50 != 10*time.Millisecond || v.latency.max != 20*time.Millisecond {
 		t.Errorf("got latency %+v, want that of the accepted ones alone", v.latency)

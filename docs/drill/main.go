@@ -188,6 +188,9 @@ func (d *driller) drill(ctx context.Context, s stage, what drill) report {
 	start := time.Now()
 	opts := d.options
 	opts.keys = opts.keys || what.keys
+	if what.killsBroker {
+		opts.broker = ""
+	}
 	r, err := d.run(ctx, s, what.name, opts, func(ctx context.Context, r *run) error {
 		if err := what.run(ctx, r); err != nil {
 			return err
@@ -213,13 +216,16 @@ func (d *driller) run(ctx context.Context, s stage, name string, opts options, d
 	d.runs++
 	r := &run{options: opts, progress: startProgress(d.progress), ignore: map[string]bool{}}
 	defer r.progress.stop()
-	r.system = &system{stage: s, dir: filepath.Join(d.dir, fmt.Sprintf("%s-%s-%d", s.name, name, d.runs)), client: newClient(), ports: map[int]bool{}}
+	r.system = &system{
+		stage: s, dir: filepath.Join(d.dir, fmt.Sprintf("%s-%s-%d", s.name, name, d.runs)),
+		client: newClient(), delays: retryDelays(opts.short), ports: map[int]bool{},
+	}
 	defer r.close()
 	defer cancel() // first, so that nothing is waited for
 	if err := os.Mkdir(r.dir, 0o700); err != nil {
 		return r, err
 	}
-	if err := r.startBroker(ctx, r.progress); err != nil {
+	if err := r.startBroker(ctx, opts.broker, r.progress); err != nil {
 		return r, err
 	}
 	err := do(ctx, r)

@@ -45,10 +45,10 @@ type sampler struct {
 	end  context.CancelFunc
 	loop sync.WaitGroup
 
-	mu          sync.Mutex
-	first, last resources
-	most        resources
-	samples     int
+	mu      sync.Mutex
+	first   resources
+	most    int64 // memory
+	samples int
 }
 
 // sample starts to sample s. The sampler has to be stopped.
@@ -84,9 +84,7 @@ func (m *sampler) once(ctx context.Context, c *client, s *service) {
 		m.first = now
 	}
 	m.samples++
-	m.last = now
-	m.most.memory = max(m.most.memory, now.memory)
-	m.most.goroutines = max(m.most.goroutines, now.goroutines)
+	m.most = max(m.most, now.memory)
 }
 
 // stop ends the sampling, after which the fields may be read.

@@ -78,7 +78,7 @@ func (r *run) result(d drill, err error, took time.Duration) report {
 	v := r.verdict
 	rep := report{
 		Stage: r.stage.name, Drill: d.name, Does: d.does, Seconds: took.Round(100 * time.Millisecond).Seconds(),
-		Keys: r.options.keys, Short: r.options.short, Facts: r.facts, Checks: r.checks,
+		Keys: len(r.loads) > 0 && r.loads[0].cfg.keys, Short: r.options.short, Facts: r.facts, Checks: r.checks,
 		Total: figure{
 			Name: "all", Accepted: v.accepted, Refused: v.refused, Unknown: v.unknown, Arrived: v.arrived,
 			Missing: len(v.missing), Untold: len(v.untold), Duplicated: len(v.duplicated), Phantom: len(v.phantom),
@@ -138,7 +138,7 @@ func few(names []string) []string { return names[:min(len(names), 20)] }
 func (rep report) write(w io.Writer) {
 	fmt.Fprintf(w, "\n%s %s: %s\n", rep.Stage, rep.Drill, rep.Does)
 	if rep.Short {
-		fmt.Fprintln(w, "Short: a fifth of the time and of the counts.")
+		fmt.Fprintln(w, "Short: a fifth of the time and fewer counts; how long things take is not judged.")
 	}
 	if rep.Keys {
 		fmt.Fprintln(w, "Clients retry a POST without a response, with an Idempotency-Key.")
@@ -193,16 +193,23 @@ func (rep report) write(w io.Writer) {
 	fmt.Fprintf(w, "\n%s %s: %s in %.0f s\n", rep.Stage, rep.Drill, result, rep.Seconds)
 }
 
+// summary is what was judged, in a few words.
+func (rep report) summary() string {
+	t := rep.Total
+	return fmt.Sprintf("%d accepted, %d refused, %d unknown: %d missing, %d duplicated, %d phantom",
+		t.Accepted, t.Refused, t.Unknown, t.Missing, t.Duplicated, t.Phantom)
+}
+
 // summarise prints one line for each report.
 func summarise(w io.Writer, reports []report) {
 	fmt.Fprintln(w)
 	for _, rep := range reports {
-		result := "passed"
+		result := "passed, " + rep.summary()
 		switch {
 		case rep.Skipped != "":
 			result = "not run: " + rep.Skipped
 		case !rep.Passed:
-			result = "FAILED"
+			result = "FAILED, " + rep.summary()
 		}
 		name := rep.Drill
 		if rep.Keys {

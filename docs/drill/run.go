@@ -33,8 +33,9 @@ type run struct {
 
 // options are what the command line chose for every drill.
 type options struct {
-	short bool
-	keys  bool
+	short  bool
+	keys   bool
+	broker string // the URL of one that may be shared; empty: each drill starts its own
 }
 
 // phase is a stretch of a run. It lasts until the next one begins.
@@ -84,6 +85,33 @@ func (r *run) count(n int) int {
 	return n
 }
 
+// retryDelays are those of final's CommandsService: its defaults, or short ones.
+func retryDelays(short bool) string {
+	if short {
+		return "100ms,200ms,400ms"
+	}
+	return "1s,10s,1m0s"
+}
+
+// recovery is how soon after a fault everything has to work again. A short drill
+// is run beside others: it finds out that it does, and not how soon.
+func (r *run) recovery() time.Duration {
+	if r.options.short {
+		return startTimeout
+	}
+	return 10 * time.Second
+}
+
+// expectTime is expect of something that depends on how fast the machine is: a
+// short drill, which is run beside others, only tells it.
+func (r *run) expectTime(expected string, ok bool, got string, args ...any) {
+	if r.options.short {
+		r.tell("Expected "+expected, got, args...)
+		return
+	}
+	r.expect(expected, ok, got, args...)
+}
+
 // phase begins a stretch of the run that has figures of its own.
 func (r *run) phase(name string) {
 	r.phases = append(r.phases, phase{name, time.Now()})
@@ -113,9 +141,20 @@ func (r *run) begin(ctx context.Context, cfg loadConfig) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
+	if err := r.watch(ctx); err != nil {
+		return err
+	}
+	r.startLoad(ctx, cfg)
+	r.phase(before)
+	return nil
+}
+
+// watch notes from now on what arrives in CommandsService, and what a second
+// subscriber hears.
+func (r *run) watch(ctx context.Context) error {
 	r.arrivals = watchArrivals(ctx, r.client, r.commands)
-	if r.broker != nil {
-		r.listener = listen(ctx, r.broker.URL(), r.exchange())
+	if r.brokerURL != "" {
+		r.listener = listen(ctx, r.brokerURL, r.exchange())
 		select {
 		case <-r.listener.bound:
 		case <-time.After(startTimeout):
@@ -124,8 +163,6 @@ func (r *run) begin(ctx context.Context, cfg loadConfig) error {
 			return ctx.Err()
 		}
 	}
-	r.startLoad(ctx, cfg)
-	r.phase(before)
 	return nil
 }
 
@@ -219,7 +256,7 @@ func (r *run) probe(ctx context.Context, name string) error {
 // up is a replica that is not down.
 func (r *run) up(services []*service) *service {
 	for _, s := range services {
-		if !s.down {
+		if !s.down.Load() {
 			return s
 		}
 	}
@@ -243,7 +280,6 @@ func (r *run) finish(ctx context.Context, quiet time.Duration) error {
 func (r *run) settle(ctx context.Context, quiet time.Duration) error {
 	begun := time.Now()
 	for {
-		start := time.Now()
 		list, err := r.client.list(ctx, r.platforms, platformsPath)
 		if err != nil {
 			return err
@@ -261,7 +297,7 @@ func (r *run) settle(ctx context.Context, quiet time.Duration) error {
 		if rest == 0 || time.Since(newest) > quiet {
 			return nil
 		}
-		if err := r.lasts(ctx, max(100*time.Millisecond, arrivalShare*time.Since(start))); err != nil {
+		if err := r.lasts(ctx, arrivalPause(list)); err != nil {
 			return err
 		}
 	}
@@ -305,7 +341,7 @@ func (r *run) close() {
 	if r.listener != nil {
 		r.listener.stop()
 	}
-	r.system.close()
+	r.system.close(r.progress)
 }
 
 // in selects the posts that were begun in the phases of those names.

@@ -7,11 +7,15 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"microcomm/docs/internal/process"
 	"microcomm/docs/internal/rabbitmq"
@@ -64,30 +68,47 @@ type system struct {
 	stage  stage
 	dir    string // databases and logs
 	client *client
-	broker *rabbitmq.Node // nil: the stage has none
+
+	broker    *rabbitmq.Node // nil: the stage has none, or shares one
+	brokerURL string         // empty: the stage has none
+	suffix    string         // of the names on a broker that others use too
+	delays    string         // of COMMANDS_RETRY_DELAYS
 
 	platforms, commands []*service // the replicas of each service
 	proxies             []*proxy
+	databases           []sqlServer
 	ports               map[int]bool // given to services
 }
 
-// startBroker starts the broker that the stage needs, if it needs one.
-func (sys *system) startBroker(ctx context.Context, progress io.Writer) error {
+// startBroker starts the broker that the stage needs, if it needs one, unless it
+// may share the one at that URL.
+func (sys *system) startBroker(ctx context.Context, shared string, progress io.Writer) error {
 	if !sys.stage.has("platformservice/publisher.go") {
 		return nil
 	}
+	if shared != "" {
+		sys.brokerURL, sys.suffix = shared, fmt.Sprintf(".drill-%x", rand.Uint64())
+		return nil
+	}
 	node, err := rabbitmq.StartNode(ctx, progress)
-	sys.broker = node
-	return err
+	if err != nil {
+		return err
+	}
+	sys.broker, sys.brokerURL = node, node.URL()
+	return nil
 }
 
 // exchange is the name of the exchange that events go to.
 func (sys *system) exchange() string {
 	if sys.stage.name == "final" {
-		return "microcomm.platforms"
+		return "microcomm.platforms" + sys.suffix
 	}
 	return "trigger"
 }
+
+// The queues of final's CommandsService.
+func (sys *system) queue() string     { return "commands.platforms" + sys.suffix }
+func (sys *system) deadQueue() string { return sys.queue() + ".dead" }
 
 // service is one process of a service.
 type service struct {
@@ -98,7 +119,7 @@ type service struct {
 	env     []string // settings that differ from the defaults
 	wrap    []string // a command that runs the program
 	process *process.Process
-	down    bool // by us
+	down    atomic.Bool // by us
 }
 
 // addPlatforms adds a replica of PlatformService, which is started later.
@@ -137,11 +158,16 @@ func (sys *system) addProxy(target string) (*proxy, error) {
 // addBrokerProxy puts a proxy before the broker and returns the URL that goes
 // through it.
 func (sys *system) addBrokerProxy() (*proxy, string, error) {
-	p, err := sys.addProxy(strings.Trim(strings.TrimPrefix(sys.broker.URL(), "amqp://"), "/"))
+	u, err := url.Parse(sys.brokerURL)
 	if err != nil {
 		return nil, "", err
 	}
-	return p, "amqp://" + p.address() + "/", nil
+	p, err := sys.addProxy(u.Host)
+	if err != nil {
+		return nil, "", err
+	}
+	u.Host = p.address()
+	return p, u.String(), nil
 }
 
 // addresses finds loopback addresses that nobody listens on. They lie below the
@@ -205,7 +231,7 @@ func (sys *system) launch(s *service) error {
 		Stdout: log,
 		Stderr: log,
 	})
-	s.down = err != nil
+	s.down.Store(err != nil)
 	return err
 }
 
@@ -218,26 +244,28 @@ func (sys *system) environment(s *service) []string {
 		}
 	}
 	env = append(env, "RABBITMQ_EXCHANGE="+sys.exchange())
-	if sys.broker != nil {
-		env = append(env, "RABBITMQ_URL="+sys.broker.URL())
+	if sys.brokerURL != "" {
+		env = append(env, "RABBITMQ_URL="+sys.brokerURL)
 	}
 	listen := strings.TrimPrefix(s.url, "http://")
 	if s.program == "platformservice" {
 		// In chapters 02 to 05 the call is how CommandsService hears of a platform.
 		// Later there is the event, and the call would hide what becomes of it.
-		url := ""
-		if sys.broker == nil {
-			url = sys.commands[0].url + commandsPath
+		commandsURL := ""
+		if sys.brokerURL == "" {
+			commandsURL = sys.commands[0].url + commandsPath
 		}
 		env = append(env,
 			"PLATFORMS_HTTP_ADDR="+listen,
 			"PLATFORMS_GRPC_ADDR="+s.grpc,
 			"DATABASE_URL=sqlite:"+sys.platformsFile(),
-			"COMMANDS_SERVICE_URL="+url)
+			"COMMANDS_SERVICE_URL="+commandsURL)
 	} else {
 		env = append(env,
 			"COMMANDS_HTTP_ADDR="+listen,
 			"COMMANDS_DATABASE_URL=sqlite:"+sys.commandsFile(),
+			"COMMANDS_QUEUE="+sys.queue(),
+			"COMMANDS_RETRY_DELAYS="+sys.delays,
 			"PLATFORMS_GRPC_TARGET="+sys.platforms[0].grpc)
 	}
 	return append(env, s.env...)
@@ -281,14 +309,14 @@ func (sys *system) ready(ctx context.Context, s *service) error {
 
 // kill ends a service as kill -9 does.
 func (s *service) kill() {
-	s.down = true
+	s.down.Store(true)
 	s.process.Kill()
 }
 
 // terminate asks a service to end with SIGTERM. It returns an error when it has
 // not done so, with exit status 0, within a pod's grace time.
 func (s *service) terminate() error {
-	s.down = true
+	s.down.Store(true)
 	start := time.Now()
 	s.process.Stop(stopGrace)
 	if took := time.Since(start); took >= stopGrace {
@@ -303,7 +331,7 @@ func (s *service) terminate() error {
 // alive fails when a service has ended that nobody here has ended.
 func (sys *system) alive() error {
 	for _, s := range sys.all() {
-		if s.process == nil || s.down {
+		if s.process == nil || s.down.Load() {
 			continue
 		}
 		select {
@@ -316,7 +344,7 @@ func (sys *system) alive() error {
 }
 
 // close ends all of it. The logs stay.
-func (sys *system) close() {
+func (sys *system) close(progress io.Writer) {
 	for _, s := range sys.all() {
 		if s.process != nil {
 			s.kill()
@@ -325,7 +353,42 @@ func (sys *system) close() {
 	for _, p := range sys.proxies {
 		p.close()
 	}
+	for _, s := range sys.databases {
+		if err := s.close(); err != nil {
+			fmt.Fprintln(progress, err)
+		}
+	}
 	if sys.broker != nil {
 		sys.broker.Stop()
+	} else if sys.brokerURL != "" {
+		if err := sys.leaveBroker(); err != nil {
+			fmt.Fprintln(progress, "what the drill declared is left on the broker:", err)
+		}
 	}
+}
+
+// leaveBroker deletes what final declared on a broker that others use too.
+func (sys *system) leaveBroker() error {
+	return onChannel(context.Background(), sys.brokerURL, func(channel *amqp.Channel) error {
+		var errs []error
+		remove := func(queue string) {
+			_, err := channel.QueueDelete(queue, false, false, false)
+			errs = append(errs, err)
+		}
+		for _, s := range sys.commands {
+			for _, setting := range sys.environment(s) {
+				queue, ok := strings.CutPrefix(setting, "COMMANDS_QUEUE=")
+				if !ok {
+					continue
+				}
+				remove(queue)
+				remove(queue + ".dead")
+				for delay := range strings.SplitSeq(sys.delays, ",") {
+					remove(queue + ".retry." + delay)
+				}
+			}
+		}
+		errs = append(errs, channel.ExchangeDelete(sys.exchange(), false, false))
+		return errors.Join(errs...)
+	})
 }

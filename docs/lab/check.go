@@ -18,18 +18,25 @@ func checkVerb() verb {
 	var options checkOptions
 	v := verb{
 		name:    "check",
-		args:    "STAGE",
-		summary: "runs the e2e tests against a stage that is already running",
-		about: `The services are those at the URLs, or, with --cluster, those of the current kubectl
-context, reached by port-forwards. For example:
+		args:    "STAGE [EXERCISE]",
+		summary: "judges your solution of an exercise, or tests a stage that is already running",
+		about: `With an EXERCISE: its tests, on the chapter as you have changed it. It says which items
+of the exercise's acceptance hold, and what the tests say of the others. The tests are no
+files of the chapter: they are laid over it while they run. With --cluster the tests of
+the exercise's cluster_test.go run instead, on the current kubectl context.
+
+With a STAGE alone: its exercises, and how far you are. With URLs or --cluster: its e2e
+tests, against the services at the URLs or, by port-forwards, those in the cluster:
+  go tool lab check 06 durable-queue
   go tool lab check 06 --platforms-url http://localhost:5000 --commands-url http://localhost:6000`,
-		run: func(ctx context.Context, l *lab, names []string) error { return check(ctx, l, options, names[0]) },
+		run: func(ctx context.Context, l *lab, names []string) error { return check(ctx, l, options, names) },
 	}
 	v.flags.StringVar(&options.platforms, "platforms-url", "", "the `URL` of PlatformService")
 	v.flags.StringVar(&options.commands, "commands-url", "", "the `URL` of CommandsService")
 	v.flags.StringVar(&options.host, "host", "", "the `NAME` for the Host header, for an Ingress that is reached by its address")
 	v.flags.BoolVar(&options.cluster, "cluster", false, "test what is deployed to the current Kubernetes cluster")
 	v.flags.StringVar(&options.namespace, "namespace", "", "the `NAME` of the namespace; default: that of the context")
+	v.flags.BoolVar(&options.verbose, "v", false, "show all that an exercise's tests print")
 	return v
 }
 
@@ -38,16 +45,24 @@ type checkOptions struct {
 	platforms, commands, host string
 	cluster                   bool
 	namespace                 string
+	verbose                   bool
 }
 
-func check(ctx context.Context, l *lab, options checkOptions, name string) error {
-	at, err := l.findStage(name)
+func check(ctx context.Context, l *lab, options checkOptions, names []string) error {
+	at, err := l.findStage(names[0])
 	if err != nil {
 		return err
 	}
+	if options.cluster && options.platforms != "" {
+		return usageError("check takes --platforms-url or --cluster, not both")
+	}
 	switch {
-	case options.cluster == (options.platforms != ""):
-		return usageError("check needs either --platforms-url or --cluster; see: go tool lab help check")
+	case len(names) > 1 && options.platforms != "":
+		return usageError("--platforms-url is for the e2e tests of a stage, not for an exercise")
+	case len(names) > 1:
+		return checkExercise(ctx, l, options, names[0], names[1])
+	case !options.cluster && options.platforms == "":
+		return l.showProgress(l.stages[at:at+1], false)
 	case options.cluster:
 		k, err := currentCluster(ctx, options.namespace)
 		if err != nil {

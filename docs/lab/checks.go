@@ -69,13 +69,18 @@ func checkTidy(ctx context.Context, s stage, network bool) error {
 	return err
 }
 
+// twinFiles are the files that both services of a stage have alike.
+func twinFiles() []string {
+	return []string{
+		"problem.go", "json.go", "unicode.go", "validation.go", "router.go", "http_server.go", "health.go", "backoff.go", "broker.go",
+	}
+}
+
 // checkTwins names the files that both services of a stage have and that differ,
 // though they should be the same but for the package.
 func checkTwins(s stage) error {
 	var errs []error
-	for _, name := range []string{
-		"problem.go", "json.go", "unicode.go", "validation.go", "router.go", "http_server.go", "health.go", "backoff.go", "broker.go",
-	} {
+	for _, name := range twinFiles() {
 		platforms, err := readFile(s, "platformservice/"+name)
 		if err != nil {
 			return err

@@ -14,6 +14,19 @@ import (
 // checkDelta compares the table "What changes" in a stage's README.md with the
 // real difference from the stage before, in both directions.
 func checkDelta(ctx context.Context, root string, before, s stage) error {
+	old, err := comparedFiles(ctx, root, before)
+	if err != nil {
+		return err
+	}
+	new, err := comparedFiles(ctx, root, s)
+	if err != nil {
+		return err
+	}
+	return compareDelta(before, s, old, new)
+}
+
+// compareDelta is checkDelta for files that were read already.
+func compareDelta(before, s stage, old, new map[string]string) error {
 	lesson, err := os.ReadFile(filepath.Join(s.dir, "README.md"))
 	if err != nil {
 		return err
@@ -26,10 +39,7 @@ func checkDelta(ctx context.Context, root string, before, s stage) error {
 	for _, row := range table {
 		listed[row.path] = row.action
 	}
-	real, err := delta(ctx, root, before, s)
-	if err != nil {
-		return err
-	}
+	real := delta(old, new)
 	var errs []error
 	for _, path := range slices.Sorted(maps.Keys(real)) {
 		if listed[path] == "" {
@@ -46,17 +56,9 @@ func checkDelta(ctx context.Context, root string, before, s stage) error {
 	return errors.Join(errs...)
 }
 
-// delta returns what the later of two stages does to each file that differs:
-// adds, changes or removes.
-func delta(ctx context.Context, root string, before, after stage) (map[string]string, error) {
-	old, err := comparedFiles(ctx, root, before)
-	if err != nil {
-		return nil, err
-	}
-	new, err := comparedFiles(ctx, root, after)
-	if err != nil {
-		return nil, err
-	}
+// delta returns what the later of two stages, new, does to each file that
+// differs: adds, changes or removes.
+func delta(old, new map[string]string) map[string]string {
 	found := map[string]string{}
 	for path, content := range new {
 		if was, there := old[path]; !there {
@@ -70,7 +72,7 @@ func delta(ctx context.Context, root string, before, after stage) (map[string]st
 			found[path] = "removes"
 		}
 	}
-	return found, nil
+	return found
 }
 
 // tableRow is a row `| adds | `path` | why |` of the table "What changes".

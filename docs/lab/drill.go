@@ -22,7 +22,7 @@ a failure, the services' logs.`,
 		"list":    "show the drills of the stage",
 		"all":     "run all drills of the stage",
 		"json":    "print the report as JSON",
-		"short":   "a fifth of the time and of the counts",
+		"short":   "a fifth of the time and fewer counts, and no judgement of how long things take",
 		"keys":    "retry POSTs without a response, with an Idempotency-Key (final)",
 		"compare": "do the same faults to stages 02, 06, 07 and final: a table and a chart",
 	} {

@@ -98,11 +98,12 @@ func ownImages(s stage, manifests string) []string {
 // stageVersion is the last commit that changed the stage, for the binaries' first
 // log line. It does not change with the rest of the repository.
 func stageVersion(ctx context.Context, root string, s stage) (string, error) {
-	commit, err := git(ctx, root, "log", "-1", "--format=%h", "--", s.name)
+	files := []string{"--", s.name, ":(exclude)" + s.name + "/exercises"} // exercises are no part of an image
+	commit, err := git(ctx, root, append([]string{"log", "-1", "--format=%h"}, files...)...)
 	if err != nil {
 		return "", err
 	}
-	changed, err := git(ctx, root, "status", "--porcelain", "--", s.name)
+	changed, err := git(ctx, root, append([]string{"status", "--porcelain"}, files...)...)
 	if err != nil {
 		return "", err
 	}

@@ -430,6 +430,36 @@ func TestATestThatNeverEndedHasFailed(t *testing.T) {
 	}
 }
 
+func TestEachTestIsShownWithTheLastThatItLogged(t *testing.T) {
+	stream := `{"Action":"run","Package":"p","Test":"TestAll"}
+{"Action":"run","Package":"p","Test":"TestAll/one"}
+{"Action":"output","Package":"p","Test":"TestAll/one","Output":"    a_test.go:7: 0 missing\n"}
+{"Action":"pass","Package":"p","Test":"TestAll/one","Elapsed":1.5}
+{"Action":"run","Package":"p","Test":"TestAll/two"}
+{"Action":"output","Package":"p","Test":"TestAll/two","Output":"    a_test.go:8: no disk\n"}
+{"Action":"skip","Package":"p","Test":"TestAll/two"}
+{"Action":"pass","Package":"p","Test":"TestAll"}
+{"Action":"pass","Package":"p"}
+`
+	var out bytes.Buffer
+	results := newTestResults(&out, "p", false)
+	results.each = true
+	if err := results.read(strings.NewReader(stream)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"ok   one ", "0 missing, 1.5s", "skip two ", "no disk"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not show %q", want)
+		}
+	}
+	if strings.Contains(out.String(), "TestAll") {
+		t.Error("it shows a test that has subtests")
+	}
+	if t.Failed() {
+		t.Log(out.String())
+	}
+}
+
 func TestVersionsMustAgree(t *testing.T) {
 	l := workspace(t, map[string]string{
 		"01-one/go.mod": "module microcomm/01-one\n\ngo 1.26.0\n\nrequire example.org/a v1.0.0\n",

@@ -56,6 +56,7 @@ type testResults struct {
 	out     io.Writer
 	module  string // cut from the packages' names
 	verbose bool
+	each    bool // report each test, not only those that fail
 
 	total  tally
 	tests  map[string]map[string]*testState // by package and test
@@ -139,8 +140,10 @@ func (r *testResults) takeTest(event testEvent) {
 		}
 	case "skip":
 		test.result = event.Action
+		r.ended(event, test, colour(r.out, "33", "skip"))
 	case "pass":
 		test.result = event.Action
+		r.ended(event, test, colour(r.out, "32", "ok  "))
 		test.output = nil
 	}
 }
@@ -175,6 +178,14 @@ func (r *testResults) failed(pkg, name string, test *testState) {
 	r.print(test.output)
 }
 
+// ended shows a test with the last that it logged, where each is shown.
+func (r *testResults) ended(event testEvent, test *testState, state string) {
+	if r.each && !test.parent {
+		name := event.Test[strings.LastIndex(event.Test, "/")+1:]
+		fmt.Fprintf(r.out, "  %s %-28s %s, %.1fs\n", state, name, lastLogged(test.output), event.Elapsed)
+	}
+}
+
 func (r *testResults) print(output []string) {
 	for line := range strings.Lines(strings.Join(output, "")) {
 		if !strings.HasPrefix(line, "=== ") {
@@ -207,7 +218,7 @@ func (r *testResults) takePackage(event testEvent) {
 		case test.result == "fail" && !test.childFailed:
 			count.failed++
 		case test.result == "skip":
-			count.skip(skipReason(test.output))
+			count.skip(lastLogged(test.output))
 		case test.result == "pass" && !test.parent:
 			count.passed++
 		}
@@ -244,13 +255,13 @@ func (r *testResults) short(pkg string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(pkg, r.module), "/")
 }
 
-// skipReason is the reason that the test printed.
-func skipReason(output []string) string {
+// lastLogged is the last that the test logged: of a skipped one, the reason.
+func lastLogged(output []string) string {
 	said := regexp.MustCompile(`^\s+\S+\.go:\d+: (.*)`)
 	for _, line := range slices.Backward(strings.Split(strings.Join(output, ""), "\n")) {
 		if match := said.FindStringSubmatch(line); match != nil {
 			return match[1]
 		}
 	}
-	return "no reason given"
+	return "nothing logged"
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
 )
 
@@ -10,11 +12,15 @@ func verifyVerb() verb {
 	v := verb{
 		name:    "verify",
 		args:    "[docs|http|exercises] [FILE…]",
-		summary: "runs the documentation: commands, snippets, links, requests",
+		summary: "proves what the workbook says: commands, snippets, links, requests, exercises",
 		about: `docs runs the commands of every Markdown file, in order and in a clean copy of the
 checkout, and compares what they print; looks up every snippet in the file that it
 names; and follows every relative link. http starts each stage and sends the requests
-of docs/requests. Without a word: everything. A FILE is one to verify alone.
+of docs/requests. A FILE is one to verify alone. exercises [STAGE [EXERCISE]] proves of each
+exercise, in a copy of the checkout: its tests compile with the chapter as it is, and each
+fails by itself; with solution.patch they pass, with the race detector and vet, and so do the
+tests of every package that the solution can affect, and e2e; each mutant is rejected by the
+test in its name. Without a word: everything.
 
 What the annotations of a code block mean: go doc microcomm/docs/verify, or the head
 of docs/verify/main.go. It needs bash, and git.`,
@@ -29,7 +35,14 @@ of docs/verify/main.go. It needs bash, and git.`,
 		})
 	}
 	v.run = func(ctx context.Context, l *lab, args []string) error {
-		return runProgram(ctx, l, "verify", slices.Concat(given, args))
+		if len(args) > 0 && args[0] == "exercises" {
+			return verifyExercises(ctx, l, args[1:])
+		}
+		err := runProgram(ctx, l, "verify", slices.Concat(given, args))
+		if len(args) > 0 || err != nil && !errors.Is(err, errReported) {
+			return err
+		}
+		return cmp.Or(verifyExercises(ctx, l, nil), err)
 	}
 	return v
 }

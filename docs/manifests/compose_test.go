@@ -112,7 +112,7 @@ func TestCompose(t *testing.T) {
 		"no health check": {"healthcheck:", "x-healthcheck:", "has no health check"},
 		"order":           {"condition: service_healthy", "condition: service_started", "is of use"},
 		"stop":            {"stop_grace_period: 30s", "stop_grace_period: 10s", "leaves no time to finish"},
-		"volume":          {"- commands:/data", "- command:/data", "there is no volume command"},
+		"volume":          {"- rabbitmq:/var", "- rabbit:/var", "there is no volume rabbit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			broken := strings.Replace(string(text), tt.old, tt.new, 1)

@@ -187,6 +187,16 @@ func TestMistakesAreCaught(t *testing.T) {
 		"policy for nobody":     {production, "\n  podSelector:\n    matchLabels:\n      app: mssql-login", "\n  podSelector:\n    matchLabels:\n      app: login", "NetworkPolicy mssql-login: its selector matches no pods"},
 		"policy allows nobody":  {production, "- podSelector:\n        matchLabels:\n          app: mssql-login", "- podSelector:\n        matchLabels:\n          app: login", "NetworkPolicy mssql: it allows pods that do not exist"},
 		"policy's port":         {production, "- port: nodes", "- port: node", "NetworkPolicy rabbitmq: node is not the name of a container port"},
+		"way in":                {production, "- podSelector:\n        matchLabels:\n          app: commandservice\n    - podSelector:\n        matchLabels:\n          app: mssql-login", "- podSelector:\n        matchLabels:\n          app: mssql-login", "no NetworkPolicy lets this in: Deployment commands-depl to Deployment mssql-depl, port mssql"},
+		"way out":               {production, "podSelector:\n    matchLabels:\n      app.kubernetes.io/component: api\n  policyTypes:\n  - Egress\n---", "podSelector:\n    matchLabels:\n      app: commandservice\n  policyTypes:\n  - Egress\n---", "no NetworkPolicy lets this out: Deployment platforms-depl to Deployment mssql-depl, port mssql"},
+		"way out for traces":    {production, "port: 4318", "port: 4316", "no NetworkPolicy lets this out: Deployment commands-depl to namespaces monitoring, port 4318"},
+		"way in for Prometheus": {production, "kubernetes.io/metadata.name: monitoring\n    ports:\n    - port: http", "kubernetes.io/metadata.name: monitor\n    ports:\n    - port: http", "lets this in: namespaces monitoring to Deployment"},
+		"way for nobody":        {production, "value: http://commands-clusterip-srv:80/api/c/platforms", "value: \"\"", "allows what nobody needs: Deployment platforms-depl to Deployment commands-depl, port http"},
+		"peers of a cluster":    {production, "- port: nodes", "- port: rbmq-msg-port", "lets this out: StatefulSet rabbitmq to StatefulSet rabbitmq, port nodes"},
+		"SA":                    {production, "sqlserver://commandsservice:", "sqlserver://sa:", "nothing creates the login sa"},
+		"no database":           {production, "CREATE DATABASE commandsdb", "CREATE DATABASE commanddb", "nothing creates the database commandsdb"},
+		"shared database":       {production, "database=commandsdb", "database=platformsdb", "share the database platformsdb"},
+		"role":                  {production, "ALTER ROLE db_ddladmin ADD MEMBER commandsservice", "ALTER ROLE db_owner ADD MEMBER commandsservice", "its login commandsservice has the roles [db_datareader db_datawriter db_owner]"},
 		"spread of others":      {production, "labelSelector:\n          matchLabels:\n            app: platformservice", "labelSelector:\n          matchLabels:\n            app: commandservice", "it spreads other pods than its own"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -104,7 +104,7 @@ func TestRefusedReplacementIsSeen(t *testing.T) {
 		"pod management": {"podManagementPolicy: Parallel", "podManagementPolicy: OrderedReady", "StatefulSet rabbitmq"},
 		"claim template": {"storage: 1Gi\n---", "storage: 2Gi\n---", "storage"},
 		"selector":       {"matchLabels:\n      app: mssql", "matchLabels:\n      app: database", "Deployment mssql-depl"},
-		"job's pods":     {"app: mssql-login\n", "app: login\n", "Job mssql-login"},
+		"job's pods":     {"app: mssql-login\n", "app: login\n", "Job mssql-logins"},
 		"headless":       {"clusterIP: None", "type: ClusterIP", "Service rabbitmq-nodes"},
 	} {
 		t.Run(name, func(t *testing.T) {

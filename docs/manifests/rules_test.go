@@ -86,6 +86,8 @@ func check(from stage, objects []metav1.Object) []string {
 		s.other(o)
 	}
 	s.dns()
+	s.hops()
+	s.logins()
 	s.routes()
 	return s.problems
 }

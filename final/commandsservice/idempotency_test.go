@@ -2,6 +2,8 @@ package commandsservice
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -10,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/sqlserver"
 )
 
 // testIdempotencyKeys is the contract of every commandStore for keys. open
@@ -224,4 +228,23 @@ func commandsOf(t testing.TB, store commandStore, platformID int32) []command {
 	commands, err := store.commands(t.Context(), platformID)
 	require.NoError(t, err)
 	return commands
+}
+
+// unconfirmedStore is a store that does not learn what became of its commits.
+type unconfirmedStore struct{ commandStore }
+
+func (s unconfirmedStore) createCommand(ctx context.Context, c command) (command, error) {
+	return command{}, fmt.Errorf("create command: %w: %w", sqlserver.ErrNotConfirmed, context.DeadlineExceeded)
+}
+
+// TestUnconfirmedCommit: a 503 would say that the command was not created, and a
+// client may then create it again.
+func TestUnconfirmedCommit(t *testing.T) {
+	log, logged := captureLog()
+	url := serve(t, (&restAPI{store: unconfirmedStore{memoryStore(t)}, log: log}).handler())
+	r := send(t, "POST", url+"/api/c/platforms/4/commands", `{"howTo":"h","commandLine":"c"}`)
+	requireProblem(t, r, http.StatusInternalServerError)
+	assert.Contains(t, r.body, "Idempotency-Key")
+	assert.Empty(t, r.header.Get("Retry-After"))
+	assert.Len(t, logged.lines("not confirmed"), 1)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+
+	"microcomm/final/internal/sqlserver"
 )
 
 // restAPI handles the HTTP requests of clients and of PlatformService.
@@ -140,6 +142,10 @@ func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errCutOff):
 		log.WarnContext(r.Context(), "list not completed")
 		return
+	case errors.Is(err, sqlserver.ErrNotConfirmed): // a 503 would say that nothing was stored
+		log.ErrorContext(r.Context(), "outcome unknown")
+		p = newProblem(http.StatusInternalServerError,
+			"the database did not confirm: the command may have been created; a request with an "+idempotencyHeader+" can be repeated without harm")
 	case databaseUnavailable(err):
 		log.WarnContext(r.Context(), "database unavailable")
 		p = unavailable(w, "the database is unavailable; retry later")

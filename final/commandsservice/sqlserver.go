@@ -206,24 +206,48 @@ func (s *sqlServerStore) command(ctx context.Context, platformID, commandID int3
 	return found, err
 }
 
-func (s *sqlServerStore) createCommand(ctx context.Context, c command) (created command, err error) {
+func (s *sqlServerStore) createCommand(ctx context.Context, c command) (command, error) {
+	return s.create(ctx, c, "")
+}
+
+// create stores c and the key, unless that is empty. It does not retry when the
+// connection is lost: the transaction may have been committed.
+func (s *sqlServerStore) create(ctx context.Context, c command, key string) (created command, err error) {
 	err = s.db.Write(func() error {
-		created, err = insertSQLServer(ctx, s.db, c)
+		created, err = s.createInTransaction(ctx, c, key)
 		return err
 	})
 	return created, err
 }
 
-// insertSQLServer stores c. In is the database, or a transaction. One statement
-// inserts and returns the new id: the driver has no LastInsertId.
-func insertSQLServer(ctx context.Context, in interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}, c command) (command, error) {
-	row := in.QueryRowContext(ctx, `
+// createInTransaction is one attempt. A statement that commits by itself would not
+// tell a commit that was not confirmed from one that was not tried.
+func (s *sqlServerStore) createInTransaction(ctx context.Context, c command, key string) (command, error) {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return command{}, fmt.Errorf("create command: %w", err)
+	}
+	defer tx.Rollback() // does nothing after Commit
+	// The statement inserts and returns the new id: the driver has no LastInsertId.
+	row := tx.QueryRowContext(ctx, `
 		INSERT dbo.Commands (HowTo, CommandLine, PlatformId) OUTPUT inserted.Id
 		SELECT @howTo, @commandLine, Id FROM dbo.Platforms WHERE ExternalId = @platform`,
 		sql.Named("howTo", c.HowTo), sql.Named("commandLine", c.CommandLine), sql.Named("platform", c.PlatformID))
-	return scanCreated(row, c)
+	created, err := scanCreated(row, c)
+	if err != nil {
+		return command{}, err
+	}
+	if key != "" {
+		_, err := tx.ExecContext(ctx, `INSERT INTO dbo.IdempotencyKeys (IdempotencyKey, Fingerprint, CommandId) VALUES (@key, @fingerprint, @id)`,
+			sql.Named("key", []byte(key)), sql.Named("fingerprint", commandFingerprint(c)), sql.Named("id", created.ID))
+		if err != nil {
+			return command{}, fmt.Errorf("store idempotency key: %w", err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return command{}, fmt.Errorf("create command: %w", err)
+	}
+	return created, nil
 }
 
 // ping finds a database that does not respond, and one whose tables are gone.

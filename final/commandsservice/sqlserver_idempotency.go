@@ -17,10 +17,7 @@ func (s *sqlServerStore) createCommandOnce(ctx context.Context, key string, c co
 	if !errors.Is(err, sql.ErrNoRows) {
 		return created, err == nil, err
 	}
-	err = s.db.Write(func() error {
-		created, err = s.createWithKey(ctx, key, c)
-		return err
-	})
+	created, err = s.create(ctx, c, key)
 	if sqlserver.Duplicate(err) { // another replica was faster
 		created, err = s.replay(ctx, key, c)
 		return created, err == nil, err
@@ -46,29 +43,6 @@ func (s *sqlServerStore) replay(ctx context.Context, key string, c command) (com
 		return command{}, fmt.Errorf("look up idempotency key: %w", err)
 	}
 	return c, nil
-}
-
-// createWithKey stores c and its key. It does not retry when the connection is
-// lost: the transaction may have been committed.
-func (s *sqlServerStore) createWithKey(ctx context.Context, key string, c command) (command, error) {
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return command{}, fmt.Errorf("create command: %w", err)
-	}
-	defer tx.Rollback() // does nothing after Commit
-	created, err := insertSQLServer(ctx, tx, c)
-	if err != nil {
-		return command{}, err
-	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO dbo.IdempotencyKeys (IdempotencyKey, Fingerprint, CommandId) VALUES (@key, @fingerprint, @id)`,
-		sql.Named("key", []byte(key)), sql.Named("fingerprint", commandFingerprint(c)), sql.Named("id", created.ID))
-	if err != nil {
-		return command{}, fmt.Errorf("store idempotency key: %w", err)
-	}
-	if err := tx.Commit(); err != nil {
-		return command{}, fmt.Errorf("create command: %w", err)
-	}
-	return created, nil
 }
 
 // pruneKeys deletes some keys that are older than idempotencyRetention.

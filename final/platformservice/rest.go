@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"microcomm/final/internal/sqlserver"
 	"microcomm/final/proto"
 )
 
@@ -135,6 +136,10 @@ func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, errCutOff):
 		log.WarnContext(r.Context(), "list not completed")
 		return
+	case errors.Is(err, sqlserver.ErrNotConfirmed): // a 503 would say that nothing was stored
+		log.ErrorContext(r.Context(), "outcome unknown")
+		p = newProblem(http.StatusInternalServerError,
+			"the database did not confirm: the platform may have been created; a request with an "+idempotencyHeader+" can be repeated without harm")
 	case databaseUnavailable(err):
 		log.WarnContext(r.Context(), "database unavailable")
 		p = unavailable(w, "the database is unavailable; retry later")

@@ -1,14 +1,19 @@
 package platformservice
 
 import (
+	"context"
 	"crypto/rand"
 	"database/sql"
+	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/sqlserver"
 )
 
 func TestSQLServer(t *testing.T) {
@@ -109,6 +114,25 @@ func sqlServerURL(t testing.TB) string {
 	query.Set("database", name)
 	u.RawQuery = query.Encode()
 	return u.String()
+}
+
+// unconfirmedStore is a store that does not learn what became of its commits.
+type unconfirmedStore struct{ platformStore }
+
+func (s unconfirmedStore) createPlatform(ctx context.Context, p platform) (platform, error) {
+	return platform{}, fmt.Errorf("create platform: %w: %w", sqlserver.ErrNotConfirmed, context.DeadlineExceeded)
+}
+
+// TestUnconfirmedCommit: a 503 would say that the platform was not created, and a
+// client may then create it again.
+func TestUnconfirmedCommit(t *testing.T) {
+	log, logged := captureLog()
+	url := serve(t, (&restAPI{store: unconfirmedStore{memoryStore(t)}, log: log}).handler())
+	r := send(t, "POST", url+"/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`)
+	requireProblem(t, r, http.StatusInternalServerError)
+	assert.Contains(t, r.body, "Idempotency-Key")
+	assert.Empty(t, r.header.Get("Retry-After"))
+	assert.Len(t, logged.lines("not confirmed"), 1)
 }
 
 // TestOpenSQLServer: which forms of a URL there are is tested in internal/sqlserver.

@@ -25,6 +25,10 @@ var (
 	errConnectionLost = errors.New("connection to SQL Server lost") // the request may have been executed
 )
 
+// ErrNotConfirmed marks the error of a commit that may have been done: SQL Server
+// has not said so. Such an error is Unavailable, too.
+var ErrNotConfirmed = errors.New("commit not confirmed")
+
 // connector makes connections whose calls end when their context does.
 // With the driver's own a silent server holds up the caller:
 //   - A login respects the context while it dials, and then only in part.
@@ -157,7 +161,11 @@ type transaction struct {
 
 func (t transaction) Commit() error {
 	end := t.conn.watch(t.ctx)
-	return end(t.conn.Conn.Commit())
+	err := end(t.conn.Conn.Commit())
+	if err != nil && len(sentErrors(err)) == 0 {
+		return fmt.Errorf("%w: %w", ErrNotConfirmed, err)
+	}
+	return err
 }
 
 func (t transaction) Rollback() error {

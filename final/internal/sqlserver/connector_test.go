@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -618,6 +619,34 @@ func TestLostConnection(t *testing.T) {
 		err := calls()["insert"](t.Context(), openTDS(t, startTDS(t, respond).url))
 		assert.True(t, Unavailable(err), err)
 		assert.EqualValues(t, 1, sent.Load())
+	})
+
+	t.Run("of a commit that is not confirmed nobody knows the outcome", func(t *testing.T) {
+		for what, commit := range map[string]func(tdsRequest) []byte{
+			"lost":    hangUp,
+			"silent":  func(tdsRequest) []byte { return nil },
+			"refused": func(tdsRequest) []byte { return tdsError(1205, 13) },
+		} {
+			var requests atomic.Int32
+			db := openTDS(t, startTDS(t, func(r tdsRequest) []byte {
+				if r.kind == tdsTransaction && requests.Add(1) == 2 {
+					return commit(r)
+				}
+				return respondTDS(r)
+			}).url)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			err := calls()["transaction"](ctx, db)
+			assert.True(t, Unavailable(err), "%s: %v", what, err)
+			assert.Equal(t, what != "refused", errors.Is(err, ErrNotConfirmed), "%s: %v", what, err)
+		}
+	})
+
+	t.Run("a transaction that is lost before its commit has changed nothing", func(t *testing.T) {
+		_, respond := count("SELECT COUNT(*)", hangUp)
+		err := calls()["transaction"](t.Context(), openTDS(t, startTDS(t, respond).url))
+		assert.True(t, Unavailable(err), err)
+		assert.NotErrorIs(t, err, ErrNotConfirmed)
 	})
 
 	t.Run("a read is sent twice, not more", func(t *testing.T) {

@@ -1,4 +1,6 @@
--- Run by sqlcmd, which puts in the value of the environment variable DB_PASSWORD.
+-- Run by sqlcmd, which puts in the values of the environment variables DB_PASSWORD and
+-- COMMANDS_DB_PASSWORD. Each service has a database and a login of its own, which gets
+-- rows there, and tables for its migrations. Not: users, backups, other databases.
 IF DB_ID(N'platformsdb') IS NULL
   CREATE DATABASE platformsdb;
 GO
@@ -11,8 +13,28 @@ USE platformsdb;
 GO
 IF USER_ID(N'platformservice') IS NULL
   CREATE USER platformservice FOR LOGIN platformservice;
--- Rows, and for its migrations tables. Not: users, backups, other databases.
+ELSE
+  ALTER USER platformservice WITH LOGIN = platformservice; -- a database restored from another server has that one's
 ALTER ROLE db_datareader ADD MEMBER platformservice;
 ALTER ROLE db_datawriter ADD MEMBER platformservice;
 ALTER ROLE db_ddladmin ADD MEMBER platformservice;
+GO
+
+IF DB_ID(N'commandsdb') IS NULL
+  CREATE DATABASE commandsdb;
+GO
+IF SUSER_ID(N'commandsservice') IS NULL
+  CREATE LOGIN commandsservice WITH PASSWORD = N'$(COMMANDS_DB_PASSWORD)', DEFAULT_DATABASE = commandsdb;
+ELSE
+  ALTER LOGIN commandsservice WITH PASSWORD = N'$(COMMANDS_DB_PASSWORD)';
+GO
+USE commandsdb;
+GO
+IF USER_ID(N'commandsservice') IS NULL
+  CREATE USER commandsservice FOR LOGIN commandsservice;
+ELSE
+  ALTER USER commandsservice WITH LOGIN = commandsservice; -- a database restored from another server has that one's
+ALTER ROLE db_datareader ADD MEMBER commandsservice;
+ALTER ROLE db_datawriter ADD MEMBER commandsservice;
+ALTER ROLE db_ddladmin ADD MEMBER commandsservice;
 GO

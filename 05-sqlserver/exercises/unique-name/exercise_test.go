@@ -1,0 +1,196 @@
+//go:build exercise
+
+package platformservice
+
+import (
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// startUnique runs a service and returns when it has set up its database.
+func startUnique(t *testing.T, cfg Config) (service *testService, url string) {
+	t.Helper()
+	service = startService(t, cfg)
+	url = service.url + "/api/platforms"
+	eventually(t, "a service that has set up its database", func() bool {
+		if len(service.stopped) > 0 {
+			require.FailNow(t, "the service ended", "%v", receive(t, "the end of Run", service.stopped))
+		}
+		return send(t, "GET", url, "").status == http.StatusOK
+	})
+	return service, url
+}
+
+// postName creates a platform of this name.
+func postName(t *testing.T, url, name string) response {
+	t.Helper()
+	return send(t, "POST", url, fmt.Sprintf(`{"name":%q,"publisher":"p","cost":"1"}`, name))
+}
+
+// requireTaken requires a response to be the problem for a name that is taken.
+func requireTaken(t *testing.T, r response) {
+	t.Helper()
+	require.Equal(t, http.StatusConflict, r.status, "a name that is taken: %s", r.body)
+	assert.Equal(t, "application/problem+json", r.header.Get("Content-Type"))
+	var p problem
+	require.NoError(t, json.Unmarshal([]byte(r.body), &p), r.body)
+	assert.Equal(t, http.StatusConflict, p.Status)
+	assert.Contains(t, r.body, "name", "the problem says what is taken")
+	for _, internal := range []string{"constraint", "sql"} {
+		assert.NotContains(t, strings.ToLower(r.body), internal, "the database's own text is for the log")
+	}
+}
+
+// requireNames requires the platforms to have these names, in id order.
+func requireNames(t *testing.T, url string, names ...string) {
+	t.Helper()
+	var platforms []struct{ Name string }
+	require.NoError(t, json.Unmarshal([]byte(send(t, "GET", url, "").body), &platforms))
+	var got []string
+	for _, p := range platforms {
+		got = append(got, p.Name)
+	}
+	require.Equal(t, names, got)
+}
+
+func TestANameIsTakenOnce(t *testing.T) {
+	service, url := startUnique(t, testConfig(t))
+	require.Equal(t, http.StatusCreated, postName(t, url, "Redis").status)
+	requireTaken(t, postName(t, url, "Redis"))
+	for _, other := range []string{"redis", "Redis ", "Redis 8"} { // text is data: these are other names
+		require.Equal(t, http.StatusCreated, postName(t, url, other).status, other)
+	}
+	requireNames(t, url, "Redis", "redis", "Redis ", "Redis 8")
+	assert.Empty(t, service.log.lines("level=ERROR"), "what a client did wrong is not the service's error")
+}
+
+func TestOfManyAtOnceOneIsCreated(t *testing.T) {
+	_, url := startUnique(t, testConfig(t))
+	var names []string
+	for round := range 5 {
+		name := fmt.Sprint("Redis ", round)
+		names = append(names, name)
+		statuses := make([]int, 12)
+		inParallel(t, len(statuses), func(i int) error {
+			body := fmt.Sprintf(`{"name":%q,"publisher":"p","cost":"1"}`, name)
+			r, err := http.Post(url, "application/json", strings.NewReader(body))
+			if err == nil {
+				statuses[i] = r.StatusCode
+				err = r.Body.Close()
+			}
+			return err
+		})
+		want := []int{http.StatusCreated}
+		for range len(statuses) - 1 {
+			want = append(want, http.StatusConflict)
+		}
+		require.ElementsMatch(t, want, statuses, "statuses of %d POSTs of one name at once", len(statuses))
+	}
+	requireNames(t, url, names...)
+}
+
+func TestTheSeedSurvives(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Seed = true
+	for range 2 { // the second start finds it seeded
+		service, url := startUnique(t, cfg)
+		requireNames(t, url, "Dot Net", "SQL Server Express", "Kubernetes")
+		requireTaken(t, postName(t, url, "Kubernetes"))
+		service.stop()
+		receive(t, "the end of Run", service.stopped)
+	}
+}
+
+// Databases were written without the rule. None of their platforms is lost: the
+// first of a name keeps it, the others get names of their own.
+func TestOldDuplicatesAreKept(t *testing.T) {
+	cfg := testConfig(t)
+	db, err := sql.Open("sqlite3", strings.TrimPrefix(cfg.DatabaseURL, "sqlite:"))
+	require.NoError(t, err)
+	defer db.Close()
+	_, err = db.Exec(`
+		CREATE TABLE goose_db_version (id INTEGER PRIMARY KEY AUTOINCREMENT, version_id INTEGER NOT NULL,
+			is_applied INTEGER NOT NULL, tstamp TIMESTAMP DEFAULT (datetime('now')));
+		INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, 1), (1, 1);
+		CREATE TABLE platforms (id INTEGER PRIMARY KEY AUTOINCREMENT,
+			name TEXT NOT NULL, publisher TEXT NOT NULL, cost TEXT NOT NULL);
+		INSERT INTO platforms (name, publisher, cost) VALUES
+			('Redis', 'p1', '1'), ('NATS', 'p2', '2'), ('Redis', 'p3', '3'), ('Redis', 'p4', '4');
+		PRAGMA application_id = 0x6d63506c`)
+	require.NoError(t, err)
+
+	_, url := startUnique(t, cfg)
+	requireTaken(t, postName(t, url, "Redis"))
+	requireTaken(t, postName(t, url, "NATS"))
+	var platforms []struct{ Name, Publisher, Cost string }
+	require.NoError(t, json.Unmarshal([]byte(send(t, "GET", url, "").body), &platforms))
+	require.Len(t, platforms, 4, "no platform is lost")
+	names := map[string]bool{}
+	for i, p := range platforms {
+		names[p.Name] = true
+		assert.Equal(t, fmt.Sprint("p", i+1), p.Publisher)
+		assert.Equal(t, fmt.Sprint(i+1), p.Cost)
+	}
+	assert.Len(t, names, 4, "each has a name of its own")
+	assert.Equal(t, "Redis", platforms[0].Name, "the first keeps the name")
+	assert.Equal(t, "NATS", platforms[1].Name)
+}
+
+func TestSQLServerHasTheRuleToo(t *testing.T) {
+	versions := func(dialect string) (names []string) {
+		files, err := fs.Glob(migrations, "migrations/"+dialect+"/*.sql")
+		require.NoError(t, err)
+		for _, file := range files {
+			names = append(names, filepath.Base(file)[:5])
+		}
+		return names
+	}
+	require.Greater(t, len(versions("sqlserver")), 1, "migrations for SQL Server")
+	assert.Equal(t, versions("sqlite"), versions("sqlserver"), "each version has a migration for both databases")
+
+	// A server that only pretends to be one, and finds every key in its unique index.
+	server := startTDS(t, func(r tdsRequest) []byte {
+		if strings.Contains(r.text, "INSERT INTO dbo.Platforms") {
+			return tdsError(2601, 14)
+		}
+		return respondTDS(r)
+	})
+	log, logged := captureLog()
+	url := serve(t, (&restAPI{store: openTDS(t, server.url), log: log}).handler()) + "/api/platforms"
+	requireTaken(t, postName(t, url, "Redis"))
+	assert.Empty(t, logged.lines("level=ERROR"))
+
+	t.Run("and a real one enforces it", func(t *testing.T) {
+		store, err := openSQLServer(sqlServerURL(t)) // or skip
+		require.NoError(t, err)
+		defer store.close()
+		require.NoError(t, store.createDatabase(t.Context()))
+		_, err = store.db.Exec(`
+			CREATE TABLE dbo.Platforms (Id int IDENTITY(1, 1) NOT NULL CONSTRAINT PK_Platforms PRIMARY KEY,
+				Name nvarchar(max) NOT NULL, Publisher nvarchar(max) NOT NULL, Cost nvarchar(max) NOT NULL);
+			INSERT INTO dbo.Platforms VALUES (N'Redis', N'p', N'1'), (N'redis', N'p', N'1'), (N'Redis', N'p', N'1')`)
+		require.NoError(t, err)
+		require.NoError(t, store.migrate(t.Context()))
+		log, _ := captureLog()
+		url := serve(t, (&restAPI{store: store, log: log}).handler()) + "/api/platforms"
+		requireTaken(t, postName(t, url, "Redis"))
+		require.Equal(t, http.StatusCreated, postName(t, url, "Redis ").status)
+		longest := strings.Repeat("😀", maxText)
+		require.Equal(t, http.StatusCreated, postName(t, url, longest).status)
+		requireTaken(t, postName(t, url, longest))
+		platforms, err := store.platforms(t.Context())
+		require.NoError(t, err)
+		require.Len(t, platforms, 5)
+		assert.Equal(t, "Redis", platforms[0].Name)
+		assert.Equal(t, "redis", platforms[1].Name)
+	})
+}

@@ -1,0 +1,3 @@
+module microcomm/01-one
+
+go 1.26

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+// editsError is a failed check of the workbook's own, such as "what changes",
+// that fails because the stage was edited.
+type editsError struct {
+	failure error
+	paths   []string
+}
+
+func (e editsError) Error() string {
+	return fmt.Sprintf("%v\nThis check holds the chapters against each other. It fails because of these edits, and says nothing of how they work: %s",
+		e.failure, strings.Join(e.paths, ", "))
+}
+
+func (e editsError) Unwrap() error { return e.failure }
+
+// checkEditedDelta is checkDelta for a stage that was named, in a checkout where
+// a learner works: edits in the stage before count as undone, and a failure by
+// edits in the stage itself says so.
+func checkEditedDelta(ctx context.Context, root string, before, s stage) error {
+	failure := checkDelta(ctx, root, before, s)
+	if failure == nil {
+		return nil
+	}
+	old, oldEdits, err := unedited(ctx, root, before)
+	if err != nil {
+		return errors.Join(failure, err)
+	}
+	was, edits, err := unedited(ctx, root, s)
+	if err != nil {
+		return errors.Join(failure, err)
+	}
+	if len(oldEdits) > 0 {
+		now, err := comparedFiles(ctx, root, s)
+		if err != nil {
+			return err
+		}
+		if failure = compareDelta(before, s, old, now); failure == nil {
+			return nil
+		}
+	}
+	if len(edits) > 0 && compareDelta(before, s, old, was) == nil {
+		return editsError{failure, edits}
+	}
+	return failure
+}
+
+// checkEditedTwins is checkTwins that says when edits are why it fails.
+func checkEditedTwins(ctx context.Context, root string, s stage) error {
+	failure := checkTwins(s)
+	if failure == nil {
+		return nil
+	}
+	_, edits, err := unedited(ctx, root, s)
+	if err != nil {
+		return errors.Join(failure, err)
+	}
+	edits = slices.DeleteFunc(edits, func(edit string) bool { return !slices.Contains(twinFiles(), path.Base(edit)) })
+	if len(edits) > 0 {
+		return editsError{failure, edits}
+	}
+	return failure
+}
+
+// unedited returns the stage's compared files as they were before anyone edited
+// them, and the paths of those that differ from that.
+func unedited(ctx context.Context, root string, s stage) (map[string]string, []string, error) {
+	base, err := baseRevision(ctx, root)
+	if err != nil {
+		return nil, nil, err
+	}
+	files, err := comparedFiles(ctx, root, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	edits, err := changesSince(ctx, root, s, base)
+	if err != nil {
+		return nil, nil, err
+	}
+	for path, edit := range edits {
+		delete(files, path)
+		if edit.base != nil {
+			files[path] = strings.ReplaceAll(*edit.base, s.module(), anyModule)
+		}
+	}
+	return files, slices.Sorted(maps.Keys(edits)), nil
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"microcomm/docs/internal/exercise"
+)
+
+func progressVerb() verb {
+	var asJSON bool
+	v := verb{
+		name:    "progress",
+		args:    "[STAGE]",
+		summary: "lists the exercises, and how far you are",
+		about: `It is kept in .lab/progress.json at the checkout's top, which git ignores. With --json it
+prints a list of every exercise: stage, name, title, level, state (not begun, tried or
+passed), checks, hints, solution_seen, passed_at.`,
+	}
+	v.flags.BoolVar(&asJSON, "json", false, "print it as JSON, for an instructor")
+	v.run = func(ctx context.Context, l *lab, args []string) error {
+		stages := l.stages
+		if len(args) > 0 {
+			at, err := l.findStage(args[0])
+			if err != nil {
+				return err
+			}
+			stages = stages[at : at+1]
+		}
+		return l.showProgress(stages, asJSON)
+	}
+	return v
+}
+
+// progress is what the learner has done with an exercise.
+type progress struct {
+	Checks       int        `json:"checks"` // how often it was checked
+	Hints        int        `json:"hints"`  // how many have been shown
+	SolutionSeen bool       `json:"solution_seen"`
+	PassedAt     *time.Time `json:"passed_at,omitempty"` // the first time
+}
+
+func (p progress) state() string {
+	switch {
+	case p.PassedAt != nil:
+		return "passed"
+	case p.Checks > 0:
+		return "tried"
+	}
+	return "not begun"
+}
+
+func (l *lab) progressFile() string { return filepath.Join(l.root, ".lab", "progress.json") }
+
+// readProgress returns the progress by exercise, "06-rabbitmq durable-queue".
+func (l *lab) readProgress() (map[string]progress, error) {
+	found := map[string]progress{}
+	content, err := os.ReadFile(l.progressFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return found, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(content, &found); err != nil {
+		return nil, fmt.Errorf("read %s: %w (delete it to begin anew)", l.progressFile(), err)
+	}
+	return found, nil
+}
+
+// note changes the progress of an exercise.
+func (l *lab) note(e *exercise.Exercise, change func(*progress)) error {
+	all, err := l.readProgress()
+	if err != nil {
+		return err
+	}
+	p := all[e.String()]
+	change(&p)
+	all[e.String()] = p
+	content, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(l.progressFile()), 0o755); err != nil {
+		return err
+	}
+	// Renamed into place: a Ctrl-C leaves the old file or the new one.
+	temporary := l.progressFile() + ".new"
+	if err := os.WriteFile(temporary, append(content, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(temporary, l.progressFile())
+}
+
+// showProgress prints the exercises of the stages.
+func (l *lab) showProgress(stages []stage, asJSON bool) error {
+	all, err := l.readProgress()
+	if err != nil {
+		return err
+	}
+	type line struct {
+		Stage string `json:"stage"`
+		Name  string `json:"name"`
+		Title string `json:"title"`
+		Level string `json:"level"`
+		State string `json:"state"`
+		progress
+		hints int
+	}
+	lines := []line{} // not null in JSON
+	passed := 0
+	for _, s := range stages {
+		exercises, err := exercise.List(l.root, s.name)
+		if err != nil {
+			return err
+		}
+		for _, e := range exercises {
+			p := all[e.String()]
+			if p.PassedAt != nil {
+				passed++
+			}
+			lines = append(lines, line{e.Stage, e.Name, e.Title, e.Level, p.state(), p, len(e.Hints)})
+		}
+	}
+	if asJSON {
+		encoder := json.NewEncoder(l.out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(lines)
+	}
+	if len(lines) == 0 {
+		fmt.Fprintln(l.out, "There are no exercises here.")
+		return nil
+	}
+	table := tabwriter.NewWriter(l.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "stage\texercise\tstate\thints\tlevel\ttask")
+	for _, x := range lines {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d of %d\t%s\t%s\n", x.Stage, x.Name, x.State, x.Hints, x.hints, x.Level, x.Title)
+	}
+	table.Flush()
+	fmt.Fprintf(l.out, "\n%d of %d passed. Check one: go tool lab check STAGE EXERCISE\n", passed, len(lines))
+	return nil
+}
