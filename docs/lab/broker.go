@@ -56,11 +56,13 @@ func brokerPort(given string) (int, error) {
 		return 5672, nil
 	}
 	u, err := url.Parse(given)
-	if err != nil || u.Scheme != "amqp" || (u.Hostname() != "localhost" && u.Hostname() != "127.0.0.1") {
-		return 0, usageError("RABBITMQ_URL is not of the form amqp://localhost:PORT/, where broker could listen")
+	if err == nil && u.Scheme == "amqp" && (u.Hostname() == "localhost" || u.Hostname() == "127.0.0.1") {
+		if u.Port() == "" {
+			return 5672, nil
+		}
+		if port, err := strconv.Atoi(u.Port()); err == nil && port > 0 {
+			return port, nil
+		}
 	}
-	if u.Port() == "" {
-		return 5672, nil
-	}
-	return strconv.Atoi(u.Port())
+	return 0, usageError("RABBITMQ_URL is not of the form amqp://localhost:PORT/, where broker could listen")
 }

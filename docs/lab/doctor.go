@@ -68,7 +68,7 @@ func doctor(ctx context.Context, l *lab, ports []usualPort) error {
 		if err == nil {
 			say("ok", what, found)
 		} else {
-			say("-", what, err.Error())
+			say("-", what, err.Error()+"; "+howToGet(what))
 		}
 	}
 
@@ -165,6 +165,12 @@ func howToGet(what string) string {
 	ways := map[string]map[string]string{
 		"Go": {
 			"": "see https://go.dev/doc/install",
+		},
+		"Docker": {
+			"": "see https://docs.docker.com/get-started/get-docker/",
+		},
+		"kubectl": {
+			"": "see https://kubernetes.io/docs/tasks/tools/",
 		},
 		"a C compiler": {
 			"linux":   "sudo apt-get install gcc libc6-dev, or sudo dnf install gcc",

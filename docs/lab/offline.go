@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -37,8 +38,17 @@ const (
 // offlineScript sets what Go needs to take modules from the folder of the
 // script. There is no checksum database to ask: go.sum has all checksums.
 const offlineScript = `# Use it in a POSIX shell: . DIR/env.sh
-export GOPROXY="file://%s" GOSUMDB=off GOTOOLCHAIN=local
+export GOPROXY='%s' GOSUMDB=off GOTOOLCHAIN=local
 `
+
+// modulesURL is what GOPROXY has to be for the modules that dir holds.
+func modulesURL(dir string) string {
+	path := filepath.ToSlash(filepath.Join(dir, offlineModules))
+	if !strings.HasPrefix(path, "/") { // C:/…
+		path = "/" + path
+	}
+	return (&url.URL{Scheme: "file", Path: path}).String()
+}
 
 func offline(ctx context.Context, l *lab, dir string) error {
 	dir, err := filepath.Abs(dir)
@@ -62,7 +72,7 @@ func offline(ctx context.Context, l *lab, dir string) error {
 	if err := os.Rename(filepath.Join(cache, "cache", "download"), modules); err != nil {
 		return err
 	}
-	script := fmt.Sprintf(offlineScript, filepath.ToSlash(modules))
+	script := fmt.Sprintf(offlineScript, modulesURL(dir))
 	if err := os.WriteFile(filepath.Join(dir, offlineEnv), []byte(script), 0o644); err != nil {
 		return err
 	}
@@ -185,8 +195,7 @@ func doctorOffline(ctx context.Context, l *lab, dir string) error {
 	version, err := firstLine(ctx, "go", "version")
 	say("Go", err, version)
 	say("a C compiler", needCompiler(ctx), "for SQLite")
-	modules := filepath.Join(dir, offlineModules)
-	env := append(os.Environ(), "GOPROXY=file://"+filepath.ToSlash(modules), "GOSUMDB=off", "GOTOOLCHAIN=local")
+	env := append(os.Environ(), "GOPROXY="+modulesURL(dir), "GOSUMDB=off", "GOTOOLCHAIN=local")
 	for _, module := range l.moduleDirs() {
 		name := filepath.Base(module)
 		if module == l.root {
@@ -199,7 +208,7 @@ func doctorOffline(ctx context.Context, l *lab, dir string) error {
 	} else if err := rabbitmq.CheckDocker(ctx); err != nil {
 		say("RabbitMQ", errors.New("none on this machine, and "+err.Error()+": stages 06 to final need one"), "")
 	} else {
-		err := dockerCommand(ctx, time.Minute, "image", "inspect", "rabbitmq:4-management")
+		err := dockerCommand(ctx, time.Minute, "image", "inspect", rabbitmq.Image)
 		if err != nil {
 			err = fmt.Errorf("its image is not here: docker load --input %s", filepath.Join(dir, offlineImages))
 		}
@@ -211,7 +220,7 @@ func doctorOffline(ctx context.Context, l *lab, dir string) error {
 	}
 	use := "  . " + filepath.ToSlash(filepath.Join(dir, offlineEnv))
 	if runtime.GOOS == "windows" {
-		use = fmt.Sprintf("  $env:GOPROXY=%q; $env:GOSUMDB=\"off\"; $env:GOTOOLCHAIN=\"local\"", "file:///"+filepath.ToSlash(modules))
+		use = fmt.Sprintf("  $env:GOPROXY=%q; $env:GOSUMDB=\"off\"; $env:GOTOOLCHAIN=\"local\"", modulesURL(dir))
 	}
 	fmt.Fprintf(l.out, "\nReady. In each terminal:\n%s\n", use)
 	return nil

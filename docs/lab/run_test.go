@@ -175,6 +175,7 @@ func TestBrokerPort(t *testing.T) {
 		"amqp://broker:5672/":          0,
 		"amqps://localhost:5671/":      0,
 		"localhost:5672":               0,
+		"amqp://localhost:0/":          0,
 	} {
 		if got, err := brokerPort(given); got != want || (err == nil) != (want != 0) {
 			t.Errorf("brokerPort(%q) = %d, %v, want %d", given, got, err, want)

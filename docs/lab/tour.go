@@ -30,6 +30,13 @@ chapter that explains it. The system goes on until Ctrl-C, for you to try.`,
 // hopTimeout bounds the wait for each hop.
 const hopTimeout = 20 * time.Second
 
+// tourSettings overrule the environment's: a log that await can read, and the
+// example platforms alone, so that the one of the tour has the id 4.
+var tourSettings = []string{
+	"LOG_FORMAT=text", "LOG_LEVEL=info",
+	"DATABASE_URL=sqlite::memory:", "COMMANDS_DATABASE_URL=sqlite::memory:", "SEED_DATA=true",
+}
+
 func tour(ctx context.Context, l *lab) error {
 	at, err := l.findStage("final")
 	if err != nil {
@@ -52,13 +59,13 @@ func tour(ctx context.Context, l *lab) error {
 	started := time.Now()
 	p, err := process.Start(process.Command{
 		Args: []string{filepath.Join(dir, system.binary)}, Dir: s.dir, Stdout: log, Stderr: log,
-		Env: append(os.Environ(), "LOG_FORMAT=text", "LOG_LEVEL=info"), // which await reads
+		Env: append(os.Environ(), tourSettings...),
 	})
 	if err != nil {
 		return err
 	}
 	defer p.Stop(2 * time.Second)
-	guide := &guide{out: l.out, log: log, address: system.http.address(), ended: p.Done(), began: started}
+	guide := &guide{out: l.out, log: log, address: system.http.address(), ended: p.Done(), timeout: hopTimeout, began: started}
 	if err := guide.walk(ctx); err != nil {
 		return fmt.Errorf("%w; the system said:\n%s", err, log.String())
 	}
@@ -83,6 +90,7 @@ type guide struct {
 	log     *tourLog
 	address string          // of the gateway
 	ended   <-chan struct{} // with the system
+	timeout time.Duration   // for each hop
 	began   time.Time
 	hops    int
 }
@@ -140,7 +148,7 @@ func (g *guide) walk(ctx context.Context) error {
 // hop prints what has happened, and which chapter explains it.
 func (g *guide) hop(chapter string, lines ...string) {
 	g.hops++
-	fmt.Fprintf(g.out, "\n%d. %s\n", g.hops, colour(g.out, "36", fmt.Sprintf("chapter %s, after %d ms", chapter, time.Since(g.began).Milliseconds())))
+	fmt.Fprintf(g.out, "\n%d. %s\n", g.hops, colour(g.out, "36", fmt.Sprintf("chapter %s, after %s", chapter, time.Since(g.began).Round(time.Millisecond))))
 	for _, line := range lines {
 		fmt.Fprintf(g.out, "   %s\n", line)
 	}
@@ -149,7 +157,7 @@ func (g *guide) hop(chapter string, lines ...string) {
 // await waits until the system has logged a line with the first text and one of
 // the others, and returns it without its time.
 func (g *guide) await(ctx context.Context, text string, either ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, hopTimeout)
+	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
 	for {
 		for line := range strings.Lines(g.log.String()) {
@@ -180,7 +188,7 @@ func containsOne(text string, parts []string) bool {
 // request sends one HTTP request, as get does, and returns the status line and
 // the body. A status of 4xx or 5xx is an error.
 func (g *guide) request(ctx context.Context, method, path, body string, headers ...string) (status, response string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, hopTimeout)
+	ctx, cancel := context.WithTimeout(ctx, g.timeout)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", g.address)
 	if err != nil {

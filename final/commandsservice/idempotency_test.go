@@ -1,10 +1,11 @@
 package commandsservice
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -181,28 +182,28 @@ func TestIdempotencyKey(t *testing.T) {
 	t.Run("while the first is still under way it is a 409", func(t *testing.T) {
 		url, store, _ := serveAPI(t)
 		addPlatforms(t, store, platform{ExternalID: 4, Name: "four"})
-		rest, first := io.Pipe()
-		started := make(chan struct{})
-		responses := make(chan response, 1)
-		request := newRequest(t, "POST", url+path, io.MultiReader(bytes.NewReader([]byte(body[:5])), rest))
-		request.Header.Set("Idempotency-Key", "k")
-		go func() {
-			close(started)
-			responses <- sendRequest(t, request)
-		}()
-		receive(t, "the start of the first", started)
-		eventually(t, "a 409", func() bool {
-			r := send(t, "POST", url+path, `{}`, "Idempotency-Key", "k") // otherwise a 400
-			if r.status == http.StatusConflict {
-				requireProblem(t, r, http.StatusConflict)
-			}
-			return r.status == http.StatusConflict
-		})
-		assert.Equal(t, http.StatusCreated, send(t, "POST", url+path, body, "Idempotency-Key", "another").status)
-		_, err := io.WriteString(first, body[5:])
+		// The service asks for the body once it handles the request.
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 		require.NoError(t, err)
-		require.NoError(t, first.Close())
-		require.Equal(t, http.StatusCreated, receive(t, "the first response", responses).status)
+		defer conn.Close()
+		_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nIdempotency-Key: k\r\n"+
+			"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", path, len(body))
+		require.NoError(t, err)
+		reader := bufio.NewReader(conn)
+		line, err := reader.ReadString('\n')
+		require.NoError(t, err)
+		require.Contains(t, line, "100 Continue")
+
+		requireProblem(t, send(t, "POST", url+path, body, "Idempotency-Key", "k"), http.StatusConflict)
+		assert.Equal(t, http.StatusCreated, send(t, "POST", url+path, body, "Idempotency-Key", "another").status)
+		_, err = io.WriteString(conn, body)
+		require.NoError(t, err)
+		_, err = reader.ReadString('\n') // the empty line after 100 Continue
+		require.NoError(t, err)
+		first, err := http.ReadResponse(reader, nil)
+		require.NoError(t, err)
+		defer first.Body.Close()
+		require.Equal(t, http.StatusCreated, first.StatusCode)
 		again := send(t, "POST", url+path, body, "Idempotency-Key", "k")
 		assert.Equal(t, "true", again.header.Get("Idempotency-Replayed"))
 	})

@@ -74,7 +74,13 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		trimmed.URL = &target
 		r = &trimmed
 	}
-	rt.paths.ServeHTTP(w, r)
+	// As paths.ServeHTTP does, which copies the request twice to keep the same.
+	var match mux.RouteMatch
+	rt.paths.Match(r, &match) // when it finds none, the handler is that of a 404
+	for name, value := range match.Vars {
+		r.SetPathValue(name, value)
+	}
+	match.Handler.ServeHTTP(w, r)
 }
 
 // handle calls the handler for the request's method, or returns a 405.
@@ -104,7 +110,7 @@ func (m methods) allowed() string {
 // integer it returns fieldErrors. For an integer out of range it returns 0, an
 // id that never exists: the store does not find it, and the response is a 404.
 func pathID(r *http.Request, name string) (int32, error) {
-	id, err := strconv.ParseInt(mux.Vars(r)[name], 10, 32)
+	id, err := strconv.ParseInt(r.PathValue(name), 10, 32)
 	if errors.Is(err, strconv.ErrSyntax) {
 		return 0, fieldErrors{name: {"must be an integer"}}
 	}
@@ -116,5 +122,5 @@ func pathID(r *http.Request, name string) (int32, error) {
 
 // notFound returns the 404 for the thing of this kind that the path names at {name}.
 func notFound(r *http.Request, kind, name string) *problem {
-	return newProblem(http.StatusNotFound, fmt.Sprintf("there is no %s %s", kind, mux.Vars(r)[name]))
+	return newProblem(http.StatusNotFound, fmt.Sprintf("there is no %s %s", kind, r.PathValue(name)))
 }

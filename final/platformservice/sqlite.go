@@ -123,7 +123,12 @@ func (s *sqliteStore) platforms(ctx context.Context) ([]platform, error) {
 }
 
 func (s *sqliteStore) platform(ctx context.Context, id int32) (platform, error) {
-	return scanPlatform(s.selectPlatform.QueryRowContext(ctx, id), id)
+	if err := ctx.Err(); err != nil {
+		return platform{}, fmt.Errorf("get platform %d: %w", id, err)
+	}
+	// WithoutCancel: for a context that can end, database/sql and the driver start
+	// goroutines, which take longer than the row does.
+	return scanPlatform(s.selectPlatform.QueryRowContext(context.WithoutCancel(ctx), id), id)
 }
 
 func (s *sqliteStore) createPlatform(ctx context.Context, p platform) (created platform, err error) {

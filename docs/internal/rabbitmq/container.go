@@ -13,6 +13,9 @@ import (
 	"microcomm/docs/internal/process"
 )
 
+// Image is what a container is made of, and what the stages' manifests use.
+const Image = "rabbitmq:4-management"
+
 // CheckDocker says why a container cannot be had, or returns nil.
 func CheckDocker(ctx context.Context) error {
 	if _, err := exec.LookPath("docker"); err != nil {
@@ -32,7 +35,6 @@ func docker(ctx context.Context, limit time.Duration, args ...string) (string, e
 }
 
 func containerBroker(ctx context.Context, port int, progress io.Writer) (*Broker, error) {
-	const image = "rabbitmq:4-management"
 	name := fmt.Sprintf("microcomm-lab-%d", os.Getpid())
 	stop := func() {
 		// not ctx: it has ended when Ctrl-C brings us here
@@ -44,8 +46,8 @@ func containerBroker(ctx context.Context, port int, progress io.Writer) (*Broker
 	if port != 0 {
 		publish = fmt.Sprintf("127.0.0.1:%d:5672", port)
 	}
-	fmt.Fprintf(progress, "broker: starting a container of %s (the first time downloads it)\n", image)
-	if _, err := docker(ctx, 10*time.Minute, "run", "--detach", "--rm", "--name", name, "--publish", publish, image); err != nil {
+	fmt.Fprintf(progress, "broker: starting a container of %s (the first time downloads it)\n", Image)
+	if _, err := docker(ctx, 10*time.Minute, "run", "--detach", "--rm", "--name", name, "--publish", publish, Image); err != nil {
 		stop()
 		return nil, err
 	}
@@ -59,7 +61,7 @@ func containerBroker(ctx context.Context, port int, progress io.Writer) (*Broker
 	defer cancel()
 	if err := waitForAMQP(waiting, address, nil, progress); err != nil {
 		stop()
-		return nil, fmt.Errorf("start a container of %s: %w", image, err)
+		return nil, fmt.Errorf("start a container of %s: %w", Image, err)
 	}
 	return &Broker{URL: "amqp://" + address + "/", What: "a container at " + address, stop: stop}, nil
 }
