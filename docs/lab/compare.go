@@ -248,13 +248,20 @@ func twinContent(name, content string) string {
 	return path.Base(name) + "\x00" + content
 }
 
-// choose keeps only the files of a piece: of one in the table, or those whose
-// path contains that text or matches that pattern. A dot stands for all of them.
+// choose keeps only the files of a piece: of one in the table, by its heading or a
+// part of it, or those whose path contains that text or matches that pattern. A
+// dot stands for all of them.
 func (c *comparison) choose(wanted string) error {
 	if wanted == "." {
 		return nil
 	}
-	chosen := slices.DeleteFunc(slices.Clone(c.files), func(f changedFile) bool { return !strings.EqualFold(f.piece, wanted) })
+	heading := slices.IndexFunc(c.pieces, func(piece string) bool { return strings.EqualFold(piece, wanted) })
+	if heading < 0 {
+		heading = slices.IndexFunc(c.pieces, func(piece string) bool {
+			return strings.Contains(strings.ToLower(piece), strings.ToLower(wanted))
+		})
+	}
+	chosen := slices.DeleteFunc(slices.Clone(c.files), func(f changedFile) bool { return heading < 0 || f.piece != c.pieces[heading] })
 	if len(chosen) == 0 {
 		part := strings.ToLower(strings.TrimPrefix(filepath.ToSlash(wanted), c.after.name+"/"))
 		chosen = slices.DeleteFunc(slices.Clone(c.files), func(f changedFile) bool {

@@ -341,15 +341,16 @@ func TestDiffOfOnePiece(t *testing.T) {
 		args     []string
 		has, not string
 	}{
-		"all, with pieces": {[]string{"02"}, "Pieces\n  The code   6 files changed, ", "+var zebra"},
-		"a heading":        {[]string{"02", "the", "code"}, "+var zebra", "old.yml"},
-		"another heading":  {[]string{"02", "Manifests"}, "+kind: New", "zebra"},
-		"a part of a path": {[]string{"02", "zebra"}, "+var zebra", "service.go"},
-		"a twin alone":     {[]string{"02", "b/twin"}, "+var twin", "the same as"},
-		"a folder":         {[]string{"02", "02-two/k8s"}, "+kind: New", "zebra"},
-		"a pattern":        {[]string{"02", "*.sql"}, "+CREATE TABLE", "zebra"},
-		"of two stages":    {[]string{"01", "02", "zebra"}, "+var zebra", "service.go"},
-		"with tests":       {[]string{"--tests", "02", "c/"}, "+var test", "zebra"},
+		"all, with pieces":  {[]string{"02"}, "Pieces\n  The code   6 files changed, ", "+var zebra"},
+		"a heading":         {[]string{"02", "the", "code"}, "+var zebra", "old.yml"},
+		"part of a heading": {[]string{"02", "manif"}, "+kind: New", "zebra"},
+		"another heading":   {[]string{"02", "Manifests"}, "+kind: New", "zebra"},
+		"a part of a path":  {[]string{"02", "zebra"}, "+var zebra", "service.go"},
+		"a twin alone":      {[]string{"02", "b/twin"}, "+var twin", "the same as"},
+		"a folder":          {[]string{"02", "02-two/k8s"}, "+kind: New", "zebra"},
+		"a pattern":         {[]string{"02", "*.sql"}, "+CREATE TABLE", "zebra"},
+		"of two stages":     {[]string{"01", "02", "zebra"}, "+var zebra", "service.go"},
+		"with tests":        {[]string{"--tests", "02", "c/"}, "+var test", "zebra"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := diffOf(t, l, test.args...)
