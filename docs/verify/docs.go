@@ -193,13 +193,16 @@ func (p *player) block(ctx context.Context, b *block) error {
 		if err != nil {
 			return fmt.Errorf("%w; it printed\n%s", err, printed)
 		}
-		if err := exitError(b, status, line, printed); err != nil {
-			return err
-		}
-		if b.output == nil || b.output.fromBackground || matches(b.output.text, printed, b.output.partial) {
+		err = exitError(b, status, line, printed)
+		asShown := b.output == nil || b.output.fromBackground || matches(b.output.text, printed, b.output.partial)
+		switch {
+		case err == nil && asShown:
 			return nil
-		}
-		if !b.eventually || time.Now().After(deadline) {
+		case b.eventually && time.Now().Before(deadline):
+			// again
+		case err != nil:
+			return err
+		default:
 			return p.mismatch(b.output, printed)
 		}
 		<-tick.C
