@@ -8,7 +8,7 @@
 // The words after the language of a code fence say what the block is for:
 //
 //	sh run                        no command may fail; exit=N: the first that fails must exit N;
-//	                              eventually: run again, for a while, until the output is as shown
+//	                              eventually: run again, for a while, until status and output are as shown
 //	sh background ready="TEXT"    a second terminal, until the document ends; the next block waits for TEXT;
 //	                              replaces: ends the background before it first; replaces=N: the last N
 //	sh manual reason="WHY"        not run
