@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,16 +80,34 @@ func TestEventOutlivesACrash(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "commands.db")
 	s, queue, channel := durableQueue(t, "COMMANDS_DATABASE_URL=sqlite:"+file)
 	unlock := lockDatabase(t, file)
-	require.NoError(t, channel.Confirm(false))
-	confirmation, err := channel.PublishWithDeferredConfirm("e2e-"+t.Name(), "", false, false,
-		amqp.Publishing{Body: []byte(`{"Id":77,"Name":"Docker","Event":"Platform_Published"}`)})
-	require.NoError(t, err)
-	require.True(t, confirmation.Wait(), "the broker has the event")
+	publish(t, channel)
 	eventually(t, "CommandsService has the event", func() bool { return waiting(t, channel, queue) == 0 })
 	s.commands.kill()
 	unlock()
 	s.commands.start(t)
 	eventually(t, "the platform: its event was not stored before the crash, so it must come again", func() bool {
+		return s.knows(77)
+	})
+}
+
+// TestRefusedEventComesAgain: the database refuses the event at first, because the
+// test has taken the table away.
+func TestRefusedEventComesAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "commands.db")
+	s, queue, channel := durableQueue(t, "COMMANDS_DATABASE_URL=sqlite:"+file)
+	waiting(t, channel, queue)
+	db, err := sql.Open("sqlite3", "file:"+file+"?_busy_timeout=5000")
+	require.NoError(t, err)
+	defer db.Close()
+	_, err = db.Exec("ALTER TABLE platforms RENAME TO away")
+	require.NoError(t, err)
+	publish(t, channel)
+	eventually(t, "the error of the database (no such table) in the log of CommandsService", func() bool {
+		return strings.Contains(s.commands.logs.String(), "no such table")
+	})
+	_, err = db.Exec("ALTER TABLE away RENAME TO platforms")
+	require.NoError(t, err)
+	eventually(t, "the platform: the database refused its event, so it must come again", func() bool {
 		return s.knows(77)
 	})
 }
@@ -115,6 +134,16 @@ func TestEventsArePersistent(t *testing.T) {
 	case <-time.After(patience):
 		require.FailNow(t, "timed out waiting for the event")
 	}
+}
+
+// publish sends the event of platform 77, and waits until the broker has it.
+func publish(t *testing.T, channel *amqp.Channel) {
+	t.Helper()
+	require.NoError(t, channel.Confirm(false))
+	confirmation, err := channel.PublishWithDeferredConfirm("e2e-"+t.Name(), "", false, false,
+		amqp.Publishing{Body: []byte(`{"Id":77,"Name":"Docker","Event":"Platform_Published"}`)})
+	require.NoError(t, err)
+	require.True(t, confirmation.Wait(), "the broker has the event")
 }
 
 // lockDatabase keeps everybody else from writing to the database until unlock.

@@ -120,7 +120,9 @@ func TestServerStopsWorkForACallerThatIsGone(t *testing.T) {
 	receive(t, "the end of the work for it", store.ended)
 	require.Less(t, time.Since(began), requestTimeout/2, "the work went on until the server's own time limit")
 
-	eventually(t, "a line in the log", func() bool { return len(logged.lines("GetAllPlatforms")) > 0 })
+	eventually(t, "a line of the log, of the level debug, that names GetAllPlatforms", func() bool {
+		return len(logged.lines("GetAllPlatforms")) > 0
+	})
 	require.NotContains(t, strings.Join(logged.lines("GetAllPlatforms"), "\n"), "level=ERROR",
 		"a caller that hangs up is no fault of the server")
 }
