@@ -172,6 +172,47 @@ func savedBranch(t *testing.T, text string) string {
 	return branch
 }
 
+func TestASolutionThatBreaksTheChaptersOwnTestsIsNotPassed(t *testing.T) {
+	l := exerciseStage(t)
+	files := map[string]string{
+		"01-one/caller/caller.go":      "// Package caller adds.\npackage caller\n\nimport \"microcomm/01-one/platformservice\"\n\n// Three is one and two.\nfunc Three() int { return platformservice.Sum(1, 2) }\n",
+		"01-one/caller/caller_test.go": "package caller\n\nimport \"testing\"\n\nfunc TestThree(t *testing.T) { _ = Three() }\n",
+		"01-one/apart/apart_test.go":   "package apart\n\nimport \"testing\"\n\nfunc TestApart(t *testing.T) { t.Error(\"fails, but depends on nothing\") }\n",
+		"01-one/e2e/e2e_test.go":       "package e2e\n\nimport \"testing\"\n\nfunc TestSlow(t *testing.T) { t.Error(\"fails\") }\n",
+	}
+	put(t, l, files)
+	if _, err := git(t.Context(), l.root, "add", "."); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := git(t.Context(), l.root, "commit", "--quiet", "--message", "second"); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		source string // of Sum
+		failed bool
+		want   []string
+	}{
+		"they pass": {"func Sum(a, b int) int {\n\treturn a + b\n}\n", false,
+			[]string{"  ok   the chapter's own tests (caller, platformservice)\n", "2 of 2 hold. Passed."}},
+		"one fails": {"func Sum(a, b int) int {\n\tif a == 0 {\n\t\treturn 1\n\t}\n\treturn a + b\n}\n", true,
+			[]string{"  FAIL the chapter's own tests\n         platformservice TestSumOfNothing\n         go tool lab test 01 shows more\n", "2 of 2 hold. Not passed"}},
+		"a caller does not compile": {"func Sum(a, b int) int64 {\n\treturn int64(a + b)\n}\n", true,
+			[]string{"  FAIL the chapter's own tests\n         01-one/caller/caller.go:7:27: cannot use", "2 of 2 hold. Not passed"}},
+	} {
+		put(t, l, map[string]string{sumFile: "package platformservice\n\n" + test.source})
+		err := l.do(t.Context(), "check", "01", "add")
+		text := said(l)
+		if errors.Is(err, errReported) != test.failed || err != nil && !test.failed {
+			t.Errorf("%s: error: %v", name, err)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: it does not say %q:\n%s", name, want, text)
+			}
+		}
+	}
+}
+
 func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 	l := exerciseStage(t)
 	original, hints := content(t, l, sumFile), content(t, l, "01-one/exercises/add/hints.md")
