@@ -187,10 +187,9 @@ func judgeOwn(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Opti
 		return false, err
 	}
 	switch {
-	case len(own.Packages) == 0:
-	case own.Passed():
+	case own.Passed() && len(own.Packages) > 0:
 		fmt.Fprintf(l.out, "  %s the chapter's own tests (%s)\n", colour(l.out, "32", "ok  "), strings.Join(own.Packages, ", "))
-	default:
+	case !own.Passed():
 		number, _, _ := strings.Cut(e.Stage, "-")
 		fmt.Fprintf(l.out, "  %s the chapter's own tests\n", colour(l.out, "31", "FAIL"))
 		for _, failure := range slices.Concat(own.Problems, own.Failed) {

@@ -13,7 +13,7 @@ import (
 
 // Own is how the chapter's own tests ended.
 type Own struct {
-	Packages []string // whose tests ran: platformservice…
+	Packages []string // with tests, which ran: platformservice…
 	Problems []string // what does not compile, a panic
 	Failed   []string // the tests that failed: platformservice TestX
 }
@@ -42,7 +42,10 @@ func (e *Exercise) RunOwn(ctx context.Context, o Options, changed []string) (*Ow
 	}
 	own := &Own{Problems: r.Problems}
 	for _, pkg := range packages {
-		own.Packages = append(own.Packages, strings.TrimPrefix(pkg, "./"))
+		// a package without tests was only built and vetted
+		if tests, err := filepath.Glob(filepath.Join(e.root, e.Stage, pkg, "*_test.go")); err == nil && len(tests) > 0 {
+			own.Packages = append(own.Packages, strings.TrimPrefix(pkg, "./"))
+		}
 	}
 	for _, failure := range r.own {
 		name, _, _ := strings.Cut(failure, "\n")
