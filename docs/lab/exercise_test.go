@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -238,7 +239,7 @@ func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 	if after := gitState(t, l); after != before {
 		t.Errorf("HEAD or the index has changed: %s\n%s", before, after)
 	}
-	branch := savedBranch(t, said(l))
+	text := said(l)
 	for path, want := range map[string]string{
 		sumFile:                         original,
 		"01-one/exercises/add/hints.md": hints,
@@ -257,8 +258,15 @@ func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 	if err := l.do(t.Context(), "reset", "01"); err != nil || !strings.Contains(said(l), "nothing to do") {
 		t.Errorf("a second time: %v", err)
 	}
-	if _, err := git(t.Context(), l.root, "restore", "--source="+branch, "--", "01-one"); err != nil {
-		t.Fatal(err)
+	// the commands that it names, where the learner is
+	commands := regexp.MustCompile(`(?m)^  git (.+)$`).FindAllStringSubmatch(text, -1)
+	if len(commands) != 2 {
+		t.Fatalf("it says %s", text)
+	}
+	for i, want := range []string{"+\treturn 2 // not staged", ""} {
+		if printed, err := git(t.Context(), l.stages[0].dir, strings.Fields(commands[i][1])...); err != nil || !strings.Contains(printed, want) {
+			t.Fatalf("git %s prints %q (error: %v)", commands[i][1], printed, err)
+		}
 	}
 	if got := content(t, l, sumFile) + content(t, l, "01-one/exercises/add/hints.md"); !strings.Contains(got, "2 // not staged") || !strings.HasSuffix(got, "edited\n") {
 		t.Errorf("what is got back is %q", got)
