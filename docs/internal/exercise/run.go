@@ -268,7 +268,7 @@ func Message(output string) string {
 			continue
 		case !strings.HasPrefix(line, "    ") || trimmed == "" || strings.HasPrefix(trimmed, "--- "):
 			continue
-		case regexp.MustCompile(`^\S+\.go:\d+:`).MatchString(trimmed):
+		case !strings.HasPrefix(line, "        "): // the first line of a failure, or the heading of a subtest
 			end()
 		case head != nil:
 			section, line = head[1], strings.TrimSpace(head[2])
