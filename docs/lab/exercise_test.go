@@ -148,6 +148,35 @@ func TestHintsComeOneByOne(t *testing.T) {
 	}
 }
 
+func TestHintsAfterPassingDoNotCount(t *testing.T) {
+	l := exerciseStage(t)
+	solveWith(t, l, "a + b")
+	if err := l.do(t.Context(), "check", "01", "add"); err != nil {
+		t.Fatal(err)
+	}
+	said(l)
+	if err := l.do(t.Context(), "hint", "01", "add"); err != nil {
+		t.Fatal(err)
+	}
+	if text := said(l); !strings.Contains(text, "Look at") || !strings.Contains(text, "operator") {
+		t.Errorf("it says %q", text)
+	}
+	if err := l.do(t.Context(), "hint", "01"); err != nil { // the exercises
+		t.Fatal(err)
+	}
+	if text := said(l); !strings.Contains(text, "passed  0 of 2") {
+		t.Errorf("it says %q", text)
+	}
+}
+
+func TestCodeInHintsIsIndented(t *testing.T) {
+	text := "Send:\n\n```go sketch\nselect {\n\n\tdefault:\n}\n```\n\nA `nil` channel."
+	want := "Send:\n\n    select {\n\n    \tdefault:\n    }\n\nA `nil` channel."
+	if got := indentCode(text); got != want {
+		t.Errorf("it is %q, want %q", got, want)
+	}
+}
+
 // gitState is HEAD and the index.
 func gitState(t *testing.T, l *lab) string {
 	t.Helper()
