@@ -245,7 +245,7 @@ func TestASolutionThatBreaksTheChaptersOwnTestsIsNotPassed(t *testing.T) {
 
 func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 	l := exerciseStage(t)
-	original, hints := content(t, l, sumFile), content(t, l, "01-one/exercises/add/hints.md")
+	original, hints, readme := content(t, l, sumFile), content(t, l, "01-one/exercises/add/hints.md"), content(t, l, "01-one/README.md")
 	solveWith(t, l, "1 // staged")
 	if _, err := git(t.Context(), l.root, "add", "."); err != nil {
 		t.Fatal(err)
@@ -272,7 +272,7 @@ func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 	for path, want := range map[string]string{
 		sumFile:                         original,
 		"01-one/exercises/add/hints.md": hints,
-		"01-one/README.md":              "# One\n",
+		"01-one/README.md":              readme,
 		"01-one/data.db":                "ignored\n",
 		"01-one/exercises/x/notes":      "of the learner\n",
 		"02-two/README.md":              "# Two, edited\n",

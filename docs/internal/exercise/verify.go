@@ -252,8 +252,27 @@ func (v *verification) checkText() {
 			v.fail("README.md: the acceptance does not name %s", test)
 		}
 	}
-	if !regexp.MustCompile(`^(easy|medium|hard|easy to medium|medium to hard)\b`).MatchString(e.Level) {
-		v.fail("README.md: the level must begin with easy, medium or hard: %s", e.Level)
+	if !regexp.MustCompile(`^(easy|medium|hard), about \d+ (minutes?|hours?)$`).MatchString(e.Level) {
+		v.fail("README.md: the level must be as \"easy, about 20 minutes\", not %q", e.Level)
+	}
+	v.checkTable()
+}
+
+// checkTable holds the level against that in the table of the chapter's README.
+func (v *verification) checkTable() {
+	e := v.exercise
+	text, err := os.ReadFile(filepath.Join(e.root, e.Stage, "README.md"))
+	if err != nil {
+		v.fail("%v", err)
+		return
+	}
+	row := regexp.MustCompile(`(?m)^\| \[.*\]\(exercises/` + regexp.QuoteMeta(e.Name) + `/README\.md\) \| ([^|]*) \|`).FindStringSubmatch(string(text))
+	if row == nil {
+		v.fail("the table of exercises in %s/README.md does not have it", e.Stage)
+		return
+	}
+	if level, _, _ := strings.Cut(e.Level, ","); row[1] != level {
+		v.fail("it is %s, but %s in the table of %s/README.md", level, row[1], e.Stage)
 	}
 }
 
