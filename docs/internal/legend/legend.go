@@ -10,7 +10,7 @@ untold         in PlatformService and not in CommandsService, whatever the clien
 duplicated     more than once in a service; under two ids: in both services, but not with the same id
 phantom        in a service, though it was refused or never sent
 p50, p99, max  half of them took no longer, 99 of 100, all; in milliseconds. POST: the accepted ones
-arrival        from the 201 until CommandsService is seen to list it. What was posted just before a fault may be
-               seen only after it: hence a long max in the row before
+arrival        from the 201 until CommandsService lists it. A long max before a fault: accepted just before it, and
+               arrived after it. Those that arrived as CommandsService went away, seen by nobody, do not count
 second subscriber  a queue of its own at the broker, as another team's service would have
 `
