@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -20,6 +22,17 @@ type arrivals struct {
 	mu    sync.Mutex
 	first map[string]time.Time
 	last  time.Time // of the newest arrival
+	gaps  []gap
+}
+
+// gap is a time in which CommandsService could not be asked: it went away
+// between the last time it was and lost, and was back at back. When a platform
+// arrived that was accepted before lost, and was first seen at back, is not known.
+type gap struct{ asked, lost, back time.Time }
+
+// hides tells if it is not known when a platform arrived.
+func (g gap) hides(accepted, seen time.Time) bool {
+	return !accepted.Before(g.asked) && !accepted.After(g.lost) && seen.Equal(g.back)
 }
 
 // watchArrivals starts to watch. It has to be stopped.
@@ -27,10 +40,16 @@ func watchArrivals(ctx context.Context, c *client, services []*service) *arrival
 	ctx, end := context.WithCancel(ctx)
 	a := &arrivals{end: end, first: map[string]time.Time{}}
 	a.poller.Go(func() {
+		var asked, lost time.Time // lost: zero while it can be asked
 		for {
+			begun := time.Now()
 			list, err := c.list(ctx, services, commandsPath)
+			now := time.Now()
 			if err == nil {
-				a.note(list)
+				a.note(list, now, gap{asked, lost, now})
+				asked, lost = begun, time.Time{}
+			} else if lost.IsZero() {
+				lost = now
 			}
 			pause := time.NewTimer(arrivalPause(list))
 			select {
@@ -49,10 +68,13 @@ func (a *arrivals) stop() {
 	a.poller.Wait()
 }
 
-func (a *arrivals) note(list []platform) {
-	now := time.Now()
+// note takes in what is listed now, after a gap if it has a lost.
+func (a *arrivals) note(list []platform, now time.Time, after gap) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if !after.lost.IsZero() {
+		a.gaps = append(a.gaps, after)
+	}
 	for _, p := range list {
 		if _, seen := a.first[p.Name]; !seen {
 			a.first[p.Name] = now
@@ -76,13 +98,9 @@ func (a *arrivals) newest() time.Time {
 	return a.last
 }
 
-// times is a copy of when each name arrived.
-func (a *arrivals) times() map[string]time.Time {
+// seen is a copy of when each name arrived, and of the gaps.
+func (a *arrivals) seen() (map[string]time.Time, []gap) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	times := make(map[string]time.Time, len(a.first))
-	for name, at := range a.first {
-		times[name] = at
-	}
-	return times
+	return maps.Clone(a.first), slices.Clone(a.gaps)
 }

@@ -48,6 +48,7 @@ type history struct {
 	platforms []platform           // PlatformService's list at the end
 	commands  []platform           // CommandsService's list at the end
 	arrived   map[string]time.Time // when a name was first seen in CommandsService
+	gaps      []gap                // when CommandsService could not be asked
 	events    []event              // what the second subscriber received; nil: there was none
 }
 
@@ -64,7 +65,7 @@ type verdict struct {
 	mismatched []string // in both lists under different ids
 
 	latency quantiles // of the accepted POSTs
-	arrival quantiles // from the 201 until readable in CommandsService
+	arrival quantiles // from the 201 until readable in CommandsService, where that is known
 
 	hasEvents      bool
 	eventsSeen     int // different platforms that the second subscriber heard of
@@ -106,7 +107,8 @@ func judge(h history) verdict {
 		if len(inCommands[p.name]) == 0 || len(inPlatforms[p.name]) == 0 {
 			v.missing = append(v.missing, p.name)
 		}
-		if at, ok := h.arrived[p.name]; ok {
+		at, ok := h.arrived[p.name]
+		if ok && !slices.ContainsFunc(h.gaps, func(g gap) bool { return g.hides(p.done, at) }) {
 			arrivals = append(arrivals, max(0, at.Sub(p.done)))
 		}
 		if v.hasEvents && events[p.name] == 0 {

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"microcomm/docs/internal/legend"
 	"microcomm/docs/internal/process"
 )
 
@@ -132,8 +133,13 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		if err := writeJSON(stdout, reports); err != nil {
 			return err
 		}
-	} else if len(reports) > 1 {
-		summarise(stdout, reports)
+	} else {
+		if s.name != "final" { // its readers know the words from the chapters
+			fmt.Fprintf(stdout, "\n%s", legend.Text)
+		}
+		if len(reports) > 1 {
+			summarise(stdout, reports)
+		}
 	}
 	if failed {
 		return errFailed

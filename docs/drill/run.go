@@ -305,7 +305,8 @@ func (r *run) settle(ctx context.Context, quiet time.Duration) error {
 
 // judge reads both services and judges all that has happened so far.
 func (r *run) judge(ctx context.Context) error {
-	h := history{posts: slices.Clone(r.extra), ignore: r.ignore, arrived: r.arrivals.times()}
+	h := history{posts: slices.Clone(r.extra), ignore: r.ignore}
+	h.arrived, h.gaps = r.arrivals.seen()
 	for _, l := range r.loads {
 		h.posts = append(h.posts, l.history()...)
 	}

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"slices"
+	"strings"
+
+	"microcomm/docs/internal/legend"
 )
 
 func drillVerb() verb {
@@ -16,7 +19,10 @@ one, and sends POSTs. Then it does the named fault, mends it, waits until everyt
 has settled, and compares what was accepted with what both services have. The exit
 status is 1 when that is not what the drill expects; in some chapters it expects a
 loss. It needs no free port in particular, and leaves nothing behind but, after
-a failure, the services' logs.`,
+a failure, the services' logs.
+
+The words of the table, which the run of a chapter explains, too:
+` + strings.TrimSuffix(legend.Text, "\n"),
 	}
 	for name, usage := range map[string]string{
 		"list":    "show the drills of the stage",

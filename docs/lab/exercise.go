@@ -85,7 +85,7 @@ func checkExercise(ctx context.Context, l *lab, options checkOptions, stage, nam
 }
 
 // judge runs an exercise's tests on the learner's work and prints which items of
-// its acceptance hold.
+// its acceptance hold. When all do, the chapter's own tests must pass, too.
 func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options, verbose bool) (passed bool, err error) {
 	fmt.Fprintf(l.out, "%s: %s\n\n", colour(l.out, "1", e.String()), e.Title)
 	o.Race = true
@@ -139,19 +139,65 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 			}
 		}
 	}
+	passed, ownPassed := r.Passed(), true
+	if passed && !o.Cluster {
+		if ownPassed, err = judgeOwn(ctx, l, e, o); err != nil {
+			return false, err
+		}
+	}
 	fmt.Fprintf(l.out, "\n%d of %d hold.", held, total)
 	switch {
-	case r.Passed():
-		fmt.Fprintf(l.out, " Passed. Compare: go tool lab solution %s\n", e)
-	default:
+	case !passed:
 		fmt.Fprintf(l.out, " The next hint: go tool lab hint %s\n", e)
+	case !ownPassed:
+		fmt.Fprintln(l.out, " Not passed: the chapter's own tests fail.")
+	default:
+		fmt.Fprintf(l.out, " Passed. Compare: go tool lab solution %s\n", e)
 	}
-	return r.Passed(), l.note(e, func(p *progress) {
+	passed = passed && ownPassed
+	return passed, l.note(e, func(p *progress) {
 		p.Checks++
-		if now := time.Now().UTC().Truncate(time.Second); r.Passed() && p.PassedAt == nil && !o.Cluster {
+		if now := time.Now().UTC().Truncate(time.Second); passed && p.PassedAt == nil && !o.Cluster {
 			p.PassedAt = &now
 		}
 	})
+}
+
+// judgeOwn runs the chapter's own tests of what the learner has changed, if
+// anything, and prints how they ended.
+func judgeOwn(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options) (passed bool, err error) {
+	at, err := l.findStage(e.Stage)
+	if err != nil {
+		return false, err
+	}
+	base, err := baseRevision(ctx, l.root)
+	if err != nil {
+		return false, err
+	}
+	changes, err := changesSince(ctx, l.root, l.stages[at], base)
+	if err != nil {
+		return false, err
+	}
+	var changed []string
+	for path := range changes {
+		changed = append(changed, e.Stage+"/"+path)
+	}
+	own, err := e.RunOwn(ctx, o, changed)
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case own.Passed() && len(own.Packages) > 0:
+		fmt.Fprintf(l.out, "  %s the chapter's own tests (%s)\n", colour(l.out, "32", "ok  "), strings.Join(own.Packages, ", "))
+	case !own.Passed():
+		number, _, _ := strings.Cut(e.Stage, "-")
+		fmt.Fprintf(l.out, "  %s the chapter's own tests\n", colour(l.out, "31", "FAIL"))
+		for _, failure := range slices.Concat(own.Problems, own.Failed) {
+			fmt.Fprintf(l.out, "         %s\n", indent(failure, "         "))
+		}
+		fmt.Fprintf(l.out, "         go tool lab test %s shows more\n", number)
+	}
+	return own.Passed(), nil
 }
 
 // itemsOf returns the items of the acceptance that the tests which ran hold.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -147,6 +148,35 @@ func TestHintsComeOneByOne(t *testing.T) {
 	}
 }
 
+func TestHintsAfterPassingDoNotCount(t *testing.T) {
+	l := exerciseStage(t)
+	solveWith(t, l, "a + b")
+	if err := l.do(t.Context(), "check", "01", "add"); err != nil {
+		t.Fatal(err)
+	}
+	said(l)
+	if err := l.do(t.Context(), "hint", "01", "add"); err != nil {
+		t.Fatal(err)
+	}
+	if text := said(l); !strings.Contains(text, "Look at") || !strings.Contains(text, "operator") {
+		t.Errorf("it says %q", text)
+	}
+	if err := l.do(t.Context(), "hint", "01"); err != nil { // the exercises
+		t.Fatal(err)
+	}
+	if text := said(l); !strings.Contains(text, "passed  0 of 2") {
+		t.Errorf("it says %q", text)
+	}
+}
+
+func TestCodeInHintsIsIndented(t *testing.T) {
+	text := "Send:\n\n```go sketch\nselect {\n\n\tdefault:\n}\n```\n\nA `nil` channel."
+	want := "Send:\n\n    select {\n\n    \tdefault:\n    }\n\nA `nil` channel."
+	if got := indentCode(text); got != want {
+		t.Errorf("it is %q, want %q", got, want)
+	}
+}
+
 // gitState is HEAD and the index.
 func gitState(t *testing.T, l *lab) string {
 	t.Helper()
@@ -172,9 +202,50 @@ func savedBranch(t *testing.T, text string) string {
 	return branch
 }
 
+func TestASolutionThatBreaksTheChaptersOwnTestsIsNotPassed(t *testing.T) {
+	l := exerciseStage(t)
+	files := map[string]string{
+		"01-one/caller/caller.go":      "// Package caller adds.\npackage caller\n\nimport \"microcomm/01-one/platformservice\"\n\n// Three is one and two.\nfunc Three() int { return platformservice.Sum(1, 2) }\n",
+		"01-one/caller/caller_test.go": "package caller\n\nimport \"testing\"\n\nfunc TestThree(t *testing.T) { _ = Three() }\n",
+		"01-one/apart/apart_test.go":   "package apart\n\nimport \"testing\"\n\nfunc TestApart(t *testing.T) { t.Error(\"fails, but depends on nothing\") }\n",
+		"01-one/e2e/e2e_test.go":       "package e2e\n\nimport \"testing\"\n\nfunc TestSlow(t *testing.T) { t.Error(\"fails\") }\n",
+	}
+	put(t, l, files)
+	if _, err := git(t.Context(), l.root, "add", "."); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := git(t.Context(), l.root, "commit", "--quiet", "--message", "second"); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		source string // of Sum
+		failed bool
+		want   []string
+	}{
+		"they pass": {"func Sum(a, b int) int {\n\treturn a + b\n}\n", false,
+			[]string{"  ok   the chapter's own tests (caller, platformservice)\n", "2 of 2 hold. Passed."}},
+		"one fails": {"func Sum(a, b int) int {\n\tif a == 0 {\n\t\treturn 1\n\t}\n\treturn a + b\n}\n", true,
+			[]string{"  FAIL the chapter's own tests\n         platformservice TestSumOfNothing\n         go tool lab test 01 shows more\n", "2 of 2 hold. Not passed"}},
+		"a caller does not compile": {"func Sum(a, b int) int64 {\n\treturn int64(a + b)\n}\n", true,
+			[]string{"  FAIL the chapter's own tests\n         01-one/caller/caller.go:7:27: cannot use", "2 of 2 hold. Not passed"}},
+	} {
+		put(t, l, map[string]string{sumFile: "package platformservice\n\n" + test.source})
+		err := l.do(t.Context(), "check", "01", "add")
+		text := said(l)
+		if errors.Is(err, errReported) != test.failed || err != nil && !test.failed {
+			t.Errorf("%s: error: %v", name, err)
+		}
+		for _, want := range test.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: it does not say %q:\n%s", name, want, text)
+			}
+		}
+	}
+}
+
 func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 	l := exerciseStage(t)
-	original, hints := content(t, l, sumFile), content(t, l, "01-one/exercises/add/hints.md")
+	original, hints, readme := content(t, l, sumFile), content(t, l, "01-one/exercises/add/hints.md"), content(t, l, "01-one/README.md")
 	solveWith(t, l, "1 // staged")
 	if _, err := git(t.Context(), l.root, "add", "."); err != nil {
 		t.Fatal(err)
@@ -197,11 +268,11 @@ func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 	if after := gitState(t, l); after != before {
 		t.Errorf("HEAD or the index has changed: %s\n%s", before, after)
 	}
-	branch := savedBranch(t, said(l))
+	text := said(l)
 	for path, want := range map[string]string{
 		sumFile:                         original,
 		"01-one/exercises/add/hints.md": hints,
-		"01-one/README.md":              "# One\n",
+		"01-one/README.md":              readme,
 		"01-one/data.db":                "ignored\n",
 		"01-one/exercises/x/notes":      "of the learner\n",
 		"02-two/README.md":              "# Two, edited\n",
@@ -216,8 +287,15 @@ func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 	if err := l.do(t.Context(), "reset", "01"); err != nil || !strings.Contains(said(l), "nothing to do") {
 		t.Errorf("a second time: %v", err)
 	}
-	if _, err := git(t.Context(), l.root, "restore", "--source="+branch, "--", "01-one"); err != nil {
-		t.Fatal(err)
+	// the commands that it names, where the learner is
+	commands := regexp.MustCompile(`(?m)^  git (.+)$`).FindAllStringSubmatch(text, -1)
+	if len(commands) != 2 {
+		t.Fatalf("it says %s", text)
+	}
+	for i, want := range []string{"+\treturn 2 // not staged", ""} {
+		if printed, err := git(t.Context(), l.stages[0].dir, strings.Fields(commands[i][1])...); err != nil || !strings.Contains(printed, want) {
+			t.Fatalf("git %s prints %q (error: %v)", commands[i][1], printed, err)
+		}
 	}
 	if got := content(t, l, sumFile) + content(t, l, "01-one/exercises/add/hints.md"); !strings.Contains(got, "2 // not staged") || !strings.HasSuffix(got, "edited\n") {
 		t.Errorf("what is got back is %q", got)

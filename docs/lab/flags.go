@@ -53,7 +53,11 @@ func (v *verb) parse(args []string) ([]string, error) {
 	wanted := strings.Fields(v.args)
 	for i, arg := range wanted {
 		if i >= len(rest) && !strings.HasPrefix(arg, "[") {
-			return nil, usageError(fmt.Sprintf("%s needs a %s: %s", v.name, arg, v.usage()))
+			article := "a"
+			if strings.ContainsAny(arg[:1], "AEIOU") {
+				article = "an"
+			}
+			return nil, usageError(fmt.Sprintf("%s needs %s %s: %s", v.name, article, arg, v.usage()))
 		}
 	}
 	if len(rest) > len(wanted) && !strings.Contains(v.args, "…") {

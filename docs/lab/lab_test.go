@@ -559,6 +559,7 @@ func TestUsageMistakes(t *testing.T) {
 		"flag cut short":   {[]string{"test", "--no-b"}, "unknown flag --no-b; did you mean --no-broker?"},
 		"flag with no arg": {[]string{"forward", "--base"}, "flag needs an argument: -base"},
 		"no stage":         {[]string{"run"}, "run needs a STAGE"},
+		"no exercise":      {[]string{"solution", "01"}, "solution needs an EXERCISE"},
 		"two stages":       {[]string{"run", "01", "02"}, "unexpected argument 02"},
 		"first stage":      {[]string{"diff", "01"}, "is the first stage"},
 	} {

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // verbs lists what the tool does, in the order of the help.
@@ -74,8 +75,11 @@ func mainStatus(args []string, out, err *os.File) int {
 		case <-signals:
 		case <-ctx.Done():
 		}
-		signal.Stop(signals) // before we begin to stop: a second Ctrl-C ends lab at once
 		stop()
+		// A terminal's Ctrl-C reaches us twice: go tool passes on its own. A later
+		// one ends lab at once.
+		<-time.After(time.Second)
+		signal.Stop(signals)
 	}()
 	// When the reader of our output goes away, as head does, we stop as after Ctrl-C.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"microcomm/docs/internal/process"
 )
@@ -73,24 +74,51 @@ func TestClosedOutputEndsARun(t *testing.T) {
 	}
 }
 
-func TestSecondInterruptEndsAtOnce(t *testing.T) {
-	l := miniStage(t)
-	t.Setenv("PLATFORMS_HTTP_ADDR", someFreeAddress())
-	p, out := startLab(t, l, "run 01", "STUBBORN=1")
-	lines := bufio.NewReader(out)
-	readUntil(t, lines, "is up")
-	interrupt := func() {
-		if err := syscall.Kill(p.PID(), syscall.SIGINT); err != nil {
-			t.Fatal(err)
-		}
-	}
-	interrupt()
-	readUntil(t, lines, "stopping")
-	interrupt()
-	rest, _ := io.ReadAll(lines)
-	<-p.Done()
-	if p.Ending() != "signal: interrupt" {
-		t.Errorf("it ended with %s and waited for its service:\n%s", p.Ending(), rest)
+// TestInterrupts is Ctrl-C while a service does not stop. A terminal's sends two
+// signals, of which one is passed on by go tool.
+func TestInterrupts(t *testing.T) {
+	for name, test := range map[string]struct {
+		again bool // Ctrl-C is pressed until lab ends
+		want  string
+	}{
+		"two at once are one":      {false, "exit status 0"},
+		"a later one ends at once": {true, "signal: interrupt"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := miniStage(t)
+			t.Setenv("PLATFORMS_HTTP_ADDR", someFreeAddress())
+			p, out := startLab(t, l, "run 01", "STUBBORN=1")
+			lines := bufio.NewReader(out)
+			readUntil(t, lines, "is up")
+			interrupt := func() {
+				if err := syscall.Kill(p.PID(), syscall.SIGINT); err != nil {
+					t.Fatal(err)
+				}
+			}
+			interrupt()
+			readUntil(t, lines, "stopping")
+			interrupt()
+			tick := time.NewTicker(100 * time.Millisecond)
+			defer tick.Stop()
+			for test.again {
+				select {
+				case <-tick.C:
+					interrupt()
+					continue
+				case <-p.Done():
+				}
+				break
+			}
+			rest, _ := io.ReadAll(lines)
+			<-p.Done()
+			if p.Ending() != test.want {
+				t.Errorf("it ended with %s, want %s:\n%s", p.Ending(), test.want, rest)
+			}
+			left, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "microcomm-*"))
+			if err != nil || len(left) > 0 && !test.again {
+				t.Errorf("files are left: %v (error: %v)", left, err)
+			}
+		})
 	}
 }
 

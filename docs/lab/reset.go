@@ -111,8 +111,8 @@ func reset(ctx context.Context, l *lab, s stage, to, patch string) error {
 		return err
 	}
 	fmt.Fprintf(l.out, `Your work in %[1]s is saved on the branch %[2]s. To see it, and to get it back:
-  git diff -R %[2]s -- %[1]s
-  git restore --source=%[2]s -- %[1]s
+  git diff -R %[2]s -- :/%[1]s
+  git restore --source=%[2]s -- :/%[1]s
 %[1]s is now that of %[3]s`, s.name, branch, strings.TrimSpace(described))
 	if patch != "" {
 		fmt.Fprint(l.out, ", with the solution")

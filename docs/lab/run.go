@@ -167,7 +167,7 @@ func free(ctx context.Context, s *service) error {
 	}
 	for _, e := range endpoints {
 		if err := portFree(ctx, e.address()); err != nil {
-			return fmt.Errorf("%w; set %s to another address, for example %s", err, e.setting, someFreeAddress())
+			return fmt.Errorf("%w; set %s to another address, for example %s; is an earlier lab run or go run still there?", err, e.setting, someFreeAddress())
 		}
 	}
 	return nil

@@ -64,6 +64,17 @@ func TestMessageOfAFailure(t *testing.T) {
 	}
 }
 
+// The failures of a subtest stand under a heading, behind those of the one before.
+func TestMessageOfSubtestsEndsThePendingFailureFirst(t *testing.T) {
+	failure := "    x_test.go:3: \n" +
+		"        \tError:      \tNot equal: \n" +
+		"        \tMessages:   \tcalls at once\n"
+	want := "x_test.go:3:\n  calls at once\n  Not equal:\nafter:\nx_test.go:3:\n  calls at once\n  Not equal:"
+	if got := Message(failure + "    after:\n" + failure); got != want {
+		t.Errorf("message:\n%s\nwant:\n%s", got, want)
+	}
+}
+
 func TestClusterTestsRunOnlyWhenAsked(t *testing.T) {
 	root := checkout(t, map[string][2]string{"01-one/exercises/add/cluster_test.go": {"", `//go:build exercise
 

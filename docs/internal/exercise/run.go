@@ -65,8 +65,6 @@ func (r *Result) Test(name string) Test {
 // their package by go test -overlay: no file is written into the checkout. An
 // error means that they could not be run.
 func (e *Exercise) Run(ctx context.Context, o Options) (*Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
-	defer cancel()
 	dir, err := os.MkdirTemp("", "microcomm-exercise-")
 	if err != nil {
 		return nil, err
@@ -97,10 +95,7 @@ func (e *Exercise) Run(ctx context.Context, o Options) (*Result, error) {
 	if o.only != "" {
 		tests = []string{o.only}
 	}
-	args := []string{"go", "test", "-overlay", overlayFile, "-tags=exercise", "-json", "-count=1"}
-	if o.Race {
-		args = append(args, "-race")
-	}
+	args := []string{"-overlay", overlayFile, "-tags=exercise"}
 	if o.noVet {
 		args = append(args, "-vet=off")
 	}
@@ -110,6 +105,18 @@ func (e *Exercise) Run(ctx context.Context, o Options) (*Result, error) {
 		args = append(args, "-vet=all", "-skip=^("+strings.Join(e.ClusterTests, "|")+")$", "-p=4")
 		args = append(args, o.packages...)
 	}
+	return e.goTest(ctx, o, dir, args, tests)
+}
+
+// goTest runs go test in the module, with dir for its temporary files, and reads
+// how the tests ended.
+func (e *Exercise) goTest(ctx context.Context, o Options, dir string, args, tests []string) (*Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
+	defer cancel()
+	command := []string{"go", "test", "-json", "-count=1"}
+	if o.Race {
+		command = append(command, "-race")
+	}
 	if o.Env == nil {
 		o.Env = os.Environ()
 	}
@@ -118,7 +125,9 @@ func (e *Exercise) Run(ctx context.Context, o Options) (*Result, error) {
 		"GOWORK=off", "EXERCISE_STAGE=" + filepath.Join(e.root, e.Stage), "TMPDIR=" + dir, "TMP=" + dir, "TEMP=" + dir,
 	})
 	var out bytes.Buffer
-	ran := process.Run(ctx, process.Command{Args: args, Dir: module, Env: env, Stdout: &out, Stderr: &out, Still: o.Still})
+	ran := process.Run(ctx, process.Command{
+		Args: append(command, args...), Dir: filepath.Join(e.root, e.module()), Env: env, Stdout: &out, Stderr: &out, Still: o.Still,
+	})
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("test %s: %w", e, ctx.Err())
 	}
@@ -259,7 +268,7 @@ func Message(output string) string {
 			continue
 		case !strings.HasPrefix(line, "    ") || trimmed == "" || strings.HasPrefix(trimmed, "--- "):
 			continue
-		case regexp.MustCompile(`^\S+\.go:\d+:`).MatchString(trimmed):
+		case !strings.HasPrefix(line, "        "): // the first line of a failure, or the heading of a subtest
 			end()
 		case head != nil:
 			section, line = head[1], strings.TrimSpace(head[2])

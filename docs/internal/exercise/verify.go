@@ -252,8 +252,27 @@ func (v *verification) checkText() {
 			v.fail("README.md: the acceptance does not name %s", test)
 		}
 	}
-	if !regexp.MustCompile(`^(easy|medium|hard|easy to medium|medium to hard)\b`).MatchString(e.Level) {
-		v.fail("README.md: the level must begin with easy, medium or hard: %s", e.Level)
+	if !regexp.MustCompile(`^(easy|medium|hard), about \d+ (minutes?|hours?)$`).MatchString(e.Level) {
+		v.fail("README.md: the level must be as \"easy, about 20 minutes\", not %q", e.Level)
+	}
+	v.checkTable()
+}
+
+// checkTable holds the level against that in the table of the chapter's README.
+func (v *verification) checkTable() {
+	e := v.exercise
+	text, err := os.ReadFile(filepath.Join(e.root, e.Stage, "README.md"))
+	if err != nil {
+		v.fail("%v", err)
+		return
+	}
+	row := regexp.MustCompile(`(?m)^\| \[.*\]\(exercises/` + regexp.QuoteMeta(e.Name) + `/README\.md\) \| ([^|]*) \|`).FindStringSubmatch(string(text))
+	if row == nil {
+		v.fail("the table of exercises in %s/README.md does not have it", e.Stage)
+		return
+	}
+	if level, _, _ := strings.Cut(e.Level, ","); row[1] != level {
+		v.fail("it is %s, but %s in the table of %s/README.md", level, row[1], e.Stage)
 	}
 }
 
@@ -288,7 +307,7 @@ func (v *verification) solved(ctx context.Context, tree string) error {
 	}
 	paths := strings.Split(strings.TrimRight(changed, "\x00"), "\x00")
 	v.checkFormat(paths)
-	packages, err := v.affected(ctx, paths)
+	packages, err := e.affected(ctx, v.run.env, paths)
 	if err != nil {
 		return err
 	}
@@ -345,14 +364,12 @@ func (v *verification) pass(ctx context.Context, e *Exercise, packages []string)
 // passOwn runs the tests of packages of the chapter, when it is not the chapter that judges.
 func (v *verification) passOwn(ctx context.Context, packages []string) error {
 	v.say("with the solution, " + strings.Join(packages, " "))
-	args := append([]string{"go", "test", "-race", "-vet=all", "-count=1"}, packages...)
-	env := append(slices.Clone(v.run.env), "GOWORK=off")
-	out, err := process.Output(ctx, process.Command{Args: args, Dir: filepath.Join(v.copy.dir, v.exercise.Stage), Env: env, Still: v.still})
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
+	r, err := v.exercise.runPackages(ctx, Options{Env: v.run.env, Race: true, Still: v.still}, packages)
 	if err != nil {
-		v.fail("with the solution, the chapter's own tests fail: %s", process.LastLines(out, 20))
+		return err
+	}
+	for _, failure := range slices.Concat(r.Problems, r.own) {
+		v.fail("with the solution, the chapter's own tests fail: %s", failure)
 	}
 	return nil
 }
@@ -376,49 +393,6 @@ func (v *verification) mutant(ctx context.Context, m mutant) error {
 		v.fail("mutants/%s is let through by %s (%s)", name, m.test, orNoResult(t.State))
 	}
 	return nil
-}
-
-// affected returns the packages of the chapter that contain one of the changed
-// files, or depend on one that does, and e2e, which builds the services.
-func (v *verification) affected(ctx context.Context, changed []string) ([]string, error) {
-	module := filepath.Join(v.copy.dir, v.exercise.Stage)
-	listed, err := process.Output(ctx, process.Command{
-		Args: []string{"go", "list", "-f", `{{.ImportPath}} {{join .Deps " "}} {{join .TestImports " "}} {{join .XTestImports " "}}`, "./..."},
-		Dir:  module, Env: append(slices.Clone(v.run.env), "GOWORK=off"),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list the packages of %s: %w", v.exercise.Stage, err)
-	}
-	name := "microcomm/" + v.exercise.Stage
-	var all, touched, found []string
-	deps := map[string][]string{}
-	for line := range strings.Lines(listed) {
-		fields := strings.Fields(line)
-		all = append(all, fields[0])
-		deps[fields[0]] = fields
-	}
-	for _, path := range changed {
-		path, inside := strings.CutPrefix(path, v.exercise.Stage+"/")
-		if !inside {
-			continue
-		}
-		if path == "go.mod" {
-			touched = all
-		}
-		for dir := filepath.ToSlash(filepath.Dir(path)); dir != "."; dir = filepath.ToSlash(filepath.Dir(dir)) {
-			if pkg := name + "/" + dir; deps[pkg] != nil {
-				touched = append(touched, pkg)
-				break
-			}
-		}
-	}
-	for _, pkg := range all {
-		isAffected := slices.ContainsFunc(touched, func(t string) bool { return slices.Contains(deps[pkg], t) })
-		if isAffected || len(touched) > 0 && pkg == name+"/e2e" {
-			found = append(found, "."+strings.TrimPrefix(pkg, name))
-		}
-	}
-	return found, nil
 }
 
 func (v *verification) still(elapsed time.Duration) {

@@ -136,6 +136,18 @@ func TestVerifyBites(t *testing.T) {
 			map[string][2]string{add + "README.md": {"are added: `TestPositive`", "are added"}},
 			"the acceptance does not name TestPositive",
 		},
+		"a level of another form": {
+			map[string][2]string{add + "README.md": {"easy, about 1 minute", "easy (a minute)"}},
+			`the level must be as "easy, about 20 minutes"`,
+		},
+		"another level in the chapter": {
+			map[string][2]string{"01-one/README.md": {"| easy |", "| hard |"}},
+			"it is easy, but hard in the table of 01-one/README.md",
+		},
+		"an exercise that the chapter does not name": {
+			map[string][2]string{"01-one/README.md": {"exercises/add/README.md", "exercises/sum/README.md"}},
+			"the table of exercises in 01-one/README.md does not have it",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

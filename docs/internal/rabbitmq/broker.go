@@ -101,7 +101,7 @@ func givenBroker(ctx context.Context, given string) (*Broker, error) {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	if err := waitForAMQP(ctx, address, nil, io.Discard); err != nil {
-		return nil, fmt.Errorf("RABBITMQ_URL is set, but %s does not respond: %w", address, err)
+		return nil, fmt.Errorf("RABBITMQ_URL is set, but %s does not respond: %w; unset RABBITMQ_URL to let lab bring its own", address, err)
 	}
 	return b, nil
 }
