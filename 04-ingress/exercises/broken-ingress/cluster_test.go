@@ -27,39 +27,46 @@ func onCluster(t *testing.T, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// TestTheGatewayServesBoth applies the file over the chapter's Ingress, which it
-// puts back at the end. INGRESS_URL says where the controller listens, when that
-// is not the address of the Ingress.
+// TestTheGatewayServesBoth takes the chapter's Ingress away, applies the file
+// instead, and puts the chapter's back at the end. INGRESS_URL says where the
+// controller listens, when that is not the address of the Ingress.
 func TestTheGatewayServesBoth(t *testing.T) {
 	stage := os.Getenv("EXERCISE_STAGE")
-	t.Cleanup(func() { onCluster(t, "replace", "-f", filepath.Join(stage, "k8s/ingress-srv.yml")) })
-	onCluster(t, "apply", "-f", filepath.Join(stage, "exercises/broken-ingress/ingress-srv.yml"))
 	gateway := os.Getenv("INGRESS_URL")
 	if gateway == "" {
 		gateway = "http://" + onCluster(t, "get", "ingress", "ingress-srv", "-o", "jsonpath={.status.loadBalancer.ingress[0]['ip','hostname']}")
 	}
-	const platforms, unknown, nobody = `[{"id":1,`, `"there is no platform 4711"`, "nobody"
+	const list = `[{"id":1,`
+	t.Cleanup(func() { onCluster(t, "apply", "-f", filepath.Join(stage, "k8s/ingress-srv.yml")) })
+	onCluster(t, "delete", "ingress", "ingress-srv")
+	if got, gone := await(gateway+"/api/platforms", func(got string) bool { return !strings.Contains(got, list) }); !gone {
+		t.Fatalf("without an Ingress the gateway still serves %q", got)
+	}
+	onCluster(t, "apply", "-f", filepath.Join(stage, "exercises/broken-ingress/ingress-srv.yml"))
 	for path, want := range map[string]string{
-		"/api/platforms":                 platforms,
-		"/api/c/platforms/4711/commands": unknown, // CommandsService's own 404, not the gateway's
-		"/readyz":                        nobody,
+		"/api/platforms":                 list,
+		"/api/c/platforms/4711/commands": `"there is no platform 4711"`, // CommandsService's own 404, not the gateway's
 	} {
-		deadline := time.Now().Add(30 * time.Second)
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
-		for {
-			got := ask(gateway + path)
-			ours := strings.Contains(got, want) || want == nobody && !strings.Contains(got, `"status":"ready"`)
-			if ours {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Errorf("microcomm.com%s, by way of %s: got %q, want %q", path, gateway, got, want)
-				break
-			}
-			<-tick.C
+		if got, ok := await(gateway+path, func(got string) bool { return strings.Contains(got, want) }); !ok {
+			t.Errorf("microcomm.com%s, by way of %s: got %q, want %q", path, gateway, got, want)
 		}
 	}
+	if got := ask(gateway + "/readyz"); strings.Contains(got, `"status":"ready"`) {
+		t.Errorf("/readyz is reachable from outside: %q", got)
+	}
+}
+
+// await asks until the response is as wanted, for half a minute, and returns the
+// last one.
+func await(url string, wanted func(string) bool) (got string, ok bool) {
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
+		if got = ask(url); wanted(got) {
+			return got, true
+		}
+	}
+	return got, false
 }
 
 // ask returns the body of the response, or why there is none.
