@@ -98,9 +98,11 @@ func (l *lab) moduleDirs() []string {
 // downloadModules fetches all that a module needs, by itself or, for the
 // checkout's top, in the workspace.
 func downloadModules(ctx context.Context, l *lab, dir string, env []string) error {
-	if dir != l.root {
-		env = append(slices.Clone(env), "GOWORK=off")
+	work := "off"
+	if dir == l.root {
+		work = filepath.Join(dir, "go.work")
 	}
+	env = append(slices.Clone(env), "GOWORK="+work)
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
 	defer cancel()
 	err := process.Run(ctx, process.Command{
