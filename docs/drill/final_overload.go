@@ -49,13 +49,14 @@ func overload(ctx context.Context, r *run) error {
 	}
 	capacity, overloaded := r.latencyIn("at capacity"), r.latencyIn("overload")
 	var refusals []time.Duration
-	others := 0
+	others, other := 0, "" // and what became of one of them
 	for _, p := range r.in("overload") {
 		switch {
 		case p.status == 503 && p.retryAfter:
 			refusals = append(refusals, p.latency())
 		case p.outcome != accepted:
 			others++
+			other = fmt.Sprintf(": status %d, error %v", p.status, p.err)
 		}
 	}
 	refused := quantilesOf(refusals)
@@ -66,7 +67,7 @@ func overload(ctx context.Context, r *run) error {
 	bound := 10 * capacity.p99
 	r.expectTime("those accepted to take at most ten times as long as at capacity (p99)", overloaded.n > 0 && overloaded.p99 <= bound,
 		"%s, and %s at capacity: %.1f times", rounded(overloaded.p99), rounded(capacity.p99), ratio(overloaded.p99, capacity.p99))
-	r.expect("the others to get a 503 with Retry-After", refused.n > 0 && others == 0, "%d did, %d got something else", refused.n, others)
+	r.expect("the others to get a 503 with Retry-After", refused.n > 0 && others == 0, "%d did, %d got something else%s", refused.n, others, other)
 	r.expectTime("these to come as soon (p99)", refused.n > 0 && refused.p99 <= bound, "%s", rounded(refused.p99))
 	usage.stop()
 	r.expectBounded(platforms, usage, 128)

@@ -20,7 +20,8 @@ type post struct {
 	begun      time.Time
 	sent, done time.Time // of the last attempt
 	outcome    outcome
-	status     int // of the last attempt; 0: no response
+	status     int   // of the last attempt; 0: no response
+	err        error // of the last attempt, when there was no response
 	retryAfter bool
 	attempts   int
 	cutOff     int // attempts that reached the service and got no response

@@ -162,7 +162,7 @@ func (l *load) attempt(ctx context.Context, p *post, target string) {
 	ctx, cancel := context.WithTimeout(ctx, postTimeout)
 	defer cancel()
 	p.attempts++
-	p.outcome, p.status, p.retryAfter = unknown, 0, false
+	p.outcome, p.status, p.retryAfter, p.err = unknown, 0, false, nil
 	p.sent = time.Now()
 	defer func() { p.done = time.Now() }()
 	request, err := newPost(ctx, target, p.name)
@@ -178,6 +178,7 @@ func (l *load) attempt(ctx context.Context, p *post, target string) {
 		if !errors.As(err, &dial) || dial.Op != "dial" {
 			p.cutOff++
 		}
+		p.err = err
 		return
 	}
 	defer response.Body.Close()
