@@ -147,7 +147,7 @@ type event struct {
 func (e *Exercise) read(stream string, tests []string) *Result {
 	judge := "microcomm/" + e.module() + "/" + e.pkg
 	type id struct{ pkg, test string } // without a test: the package; without both: the compiler
-	output := map[id]string{}          // what it printed
+	output := map[id][]byte{}          // what it printed, of which there may be very much
 	states := map[id]State{}           // how it ended
 	blamed := map[string]bool{}        // packages that failed by a test, or did not compile
 	broken := false                    // some package did not compile
@@ -155,25 +155,26 @@ func (e *Exercise) read(stream string, tests []string) *Result {
 	for line := range strings.Lines(stream) {
 		var ev event
 		if json.Unmarshal([]byte(line), &ev) != nil || ev.Action == "" {
-			output[id{}] += line
+			output[id{}] = append(output[id{}], line...)
 			continue
 		}
 		this := id{ev.Package, ev.Test}
 		top, sub, isSub := strings.Cut(ev.Test, "/")
 		switch ev.Action {
 		case "build-output":
-			output[id{}] += ev.Output
+			output[id{}] = append(output[id{}], ev.Output...)
 		case "output":
-			output[this] += ev.Output
+			output[this] = append(output[this], ev.Output...)
 		case "pass", "skip":
 			states[this] = State(ev.Action)
 		case "fail":
 			states[this] = "fail"
 			blamed[ev.Package] = blamed[ev.Package] || ev.Test != "" || ev.FailedBuild != ""
 			broken = broken || ev.FailedBuild != ""
-			message := Message(output[this])
+			message := Message(string(output[this]))
 			if isSub && message != "" {
-				output[id{ev.Package, top}] += "    " + sub + ":\n" + output[this]
+				whole := id{ev.Package, top}
+				output[whole] = append(append(output[whole], "    "+sub+":\n"...), output[this]...)
 			}
 			if ev.Test != "" && (ev.Package != judge || !slices.Contains(tests, top)) {
 				result.own = append(result.own, ev.Package+" "+ev.Test+"\n"+message)
@@ -182,7 +183,7 @@ func (e *Exercise) read(stream string, tests []string) *Result {
 	}
 	for _, name := range tests {
 		this := id{judge, name}
-		t := Test{Name: name, State: states[this], Output: output[this]}
+		t := Test{Name: name, State: states[this], Output: string(output[this])}
 		if t.State != "pass" {
 			t.Message = Message(t.Output)
 		}
@@ -197,17 +198,17 @@ func (e *Exercise) read(stream string, tests []string) *Result {
 	}
 	for this, text := range output {
 		if this.pkg != "" {
-			add(e.crash(text)...)
+			add(e.crash(string(text))...)
 		}
 	}
 	for this, state := range states {
 		if this.test == "" && state == "fail" && !blamed[this.pkg] && len(result.Problems) == 0 {
 			// TestMain failed, as that of e2e does when a service does not compile
-			add(e.compilerErrors(output[this])...)
+			add(e.compilerErrors(string(output[this]))...)
 		}
 	}
 	if broken || states[id{judge, ""}] == "" {
-		add(e.compilerErrors(output[id{}])...)
+		add(e.compilerErrors(string(output[id{}]))...)
 	}
 	slices.Sort(result.Problems)
 	return result
@@ -255,12 +256,13 @@ func (e *Exercise) compilerErrors(text string) []string {
 func Message(output string) string {
 	var lines, details []string
 	// testify prints sections; its Messages are what the test says, and come first
+	heading := regexp.MustCompile(`^ +\t(Error Trace|Error|Test|Messages): *\t?(.*)$`)
 	section := ""
 	end := func() { lines, details, section = append(lines, details...), nil, "" }
 	for line := range strings.Lines(output) {
 		line = strings.TrimRight(line, " \t\r\n")
 		trimmed := strings.TrimSpace(line)
-		head := regexp.MustCompile(`^ +\t(Error Trace|Error|Test|Messages): *\t?(.*)$`).FindStringSubmatch(line)
+		head := heading.FindStringSubmatch(line)
 		switch {
 		case strings.HasPrefix(line, "WARNING: DATA RACE"):
 			end()
