@@ -49,11 +49,15 @@ func overload(ctx context.Context, r *run) error {
 	}
 	capacity, overloaded := r.latencyIn("at capacity"), r.latencyIn("overload")
 	var refusals []time.Duration
-	others, other := 0, "" // and what became of one of them
+	lost, others, other := 0, 0, "" // the last: what became of one of the others
 	for _, p := range r.in("overload") {
 		switch {
 		case p.status == 503 && p.retryAfter:
 			refusals = append(refusals, p.latency())
+		case p.status == 0 && r.options.short:
+			// It runs beside other drills then, on as many processors: what becomes of
+			// this one is judged with the other unknowns.
+			lost++
 		case p.outcome != accepted:
 			others++
 			other = fmt.Sprintf(": status %d, error %v", p.status, p.err)
@@ -62,6 +66,9 @@ func overload(ctx context.Context, r *run) error {
 	refused := quantilesOf(refusals)
 	r.tell("POSTs a second under overload", "%.0f accepted, %.0f refused",
 		float64(overloaded.n)/length.Seconds(), float64(refused.n)/length.Seconds())
+	if lost > 0 {
+		r.tell("POSTs without a response", "%d", lost)
+	}
 	// As many requests as are served at once make each wait for the others, too:
 	// that, and not an idle service, is what overload may not make much worse.
 	bound := 10 * capacity.p99
