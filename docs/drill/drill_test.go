@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"microcomm/docs/internal/repo"
 	"os"
 	"slices"
 	"strings"
@@ -26,7 +27,7 @@ func TestDrill(t *testing.T) {
 		t.Errorf("got passed %t with %d of %d missing, want some", rep.Passed, rep.Total.Missing, rep.Total.Accepted)
 	}
 
-	root, err := findRoot()
+	root, err := repo.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +93,7 @@ func TestWrongUsageNamesWhatIsWrong(t *testing.T) {
 }
 
 func TestEveryDrillNamesAStageThatIsThere(t *testing.T) {
-	root, err := findRoot()
+	root, err := repo.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,12 +8,13 @@ import (
 	"testing"
 
 	"microcomm/docs/internal/rabbitmq"
+	"microcomm/docs/internal/repo"
 )
 
 // TestDrills runs the short form of every drill of final. It needs minutes of a
 // processor, so it has a build tag; go tool lab test final sets that.
 func TestDrills(t *testing.T) {
-	root, err := findRoot()
+	root, err := repo.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

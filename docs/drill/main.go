@@ -17,6 +17,7 @@ import (
 
 	"microcomm/docs/internal/legend"
 	"microcomm/docs/internal/process"
+	"microcomm/docs/internal/repo"
 )
 
 const synopsis = `usage: drill STAGE NAME [--json] [--short] [--keys]
@@ -71,7 +72,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 			names, args = append(names, args[0]), args[1:]
 		}
 	}
-	root, err := findRoot()
+	root, err := repo.Root()
 	if err != nil {
 		return err
 	}
@@ -256,24 +257,6 @@ func (r *run) showLogs() {
 		}
 		if complaints.Len() > 0 {
 			fmt.Fprintf(r.progress, "\nfrom the end of %s:\n%s\n", r.log(s), process.LastLines(complaints.String(), 8))
-		}
-	}
-}
-
-// findRoot is the checkout's top: the nearest folder upwards that holds the docs
-// module.
-func findRoot() (string, error) {
-	start, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for dir := start; ; dir = filepath.Dir(dir) {
-		mod, err := os.ReadFile(filepath.Join(dir, "docs", "go.mod"))
-		if err == nil && strings.HasPrefix(string(mod), "module microcomm/docs") {
-			return dir, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("%s is not inside a checkout of microcomm", start)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"microcomm/docs/internal/repo"
 	"os"
 	"path"
 	"path/filepath"
@@ -64,7 +65,7 @@ func compare(ctx context.Context, l *lab, before, after stage) (*comparison, err
 	}
 	defer os.RemoveAll(dir)
 	repository := filepath.Join(dir, "repository")
-	if _, err := git(ctx, dir, "init", "--quiet", "--bare", repository); err != nil {
+	if _, err := repo.Git(ctx, dir, "init", "--quiet", "--bare", repository); err != nil {
 		return nil, err
 	}
 	var contents []map[string]string
@@ -84,7 +85,7 @@ func compare(ctx context.Context, l *lab, before, after stage) (*comparison, err
 	c := &comparison{before: before, after: after, was: contents[0], is: contents[1]}
 	differences := func(how ...string) (string, error) {
 		args := append([]string{"--git-dir=" + repository, "diff", "--find-renames", "--find-copies-harder", "--irreversible-delete", "--no-ext-diff"}, how...)
-		return git(ctx, dir, append(args, trees...)...)
+		return repo.Git(ctx, dir, append(args, trees...)...)
 	}
 	numbers, err := differences("--numstat", "-z")
 	if err != nil {
@@ -117,10 +118,10 @@ func writeTree(ctx context.Context, repository, work string, files map[string]st
 		}
 	}
 	at := []string{"-c", "core.autocrlf=false", "--git-dir=" + repository, "--work-tree=" + work}
-	if _, err := git(ctx, work, append(at, "add", "--all", "--force", ".")...); err != nil {
+	if _, err := repo.Git(ctx, work, append(at, "add", "--all", "--force", ".")...); err != nil {
 		return "", err
 	}
-	tree, err := git(ctx, work, append(at, "write-tree")...)
+	tree, err := repo.Git(ctx, work, append(at, "write-tree")...)
 	return strings.TrimSpace(tree), err
 }
 

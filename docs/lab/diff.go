@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"microcomm/docs/internal/process"
+	"microcomm/docs/internal/repo"
 )
 
 func diffVerb() verb {
@@ -87,7 +88,7 @@ func (l *lab) stagesToDiff(args []string) (before, after stage, piece string, er
 func page(ctx context.Context, l *lab, text []byte) error {
 	pager := ""
 	if isTerminal(l.out) {
-		pager, _ = git(ctx, l.root, "var", "GIT_PAGER")
+		pager, _ = repo.Git(ctx, l.root, "var", "GIT_PAGER")
 		pager = strings.TrimSpace(pager)
 	}
 	if pager == "" || pager == "cat" {

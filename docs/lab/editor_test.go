@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"microcomm/docs/internal/repo"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,7 +14,7 @@ import (
 // TestEditorFiles: the development container and VS Code's tasks are valid JSON
 // and call commands and stages that there are.
 func TestEditorFiles(t *testing.T) {
-	root, err := findRoot()
+	root, err := repo.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"microcomm/docs/internal/repo"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,7 +83,7 @@ func TestCheckSaysWhichItemsHold(t *testing.T) {
 			t.Errorf("it shows go test's own output:\n%s", text)
 		}
 	}
-	if left, err := git(t.Context(), l.root, "status", "--porcelain"); err != nil || left != " M "+sumFile+"\n" {
+	if left, err := repo.Git(t.Context(), l.root, "status", "--porcelain"); err != nil || left != " M "+sumFile+"\n" {
 		t.Errorf("it leaves %q (error: %v)", left, err)
 	}
 	// a later failure does not take it back
@@ -180,11 +181,11 @@ func TestCodeInHintsIsIndented(t *testing.T) {
 // gitState is HEAD and the index.
 func gitState(t *testing.T, l *lab) string {
 	t.Helper()
-	head, err := git(t.Context(), l.root, "rev-parse", "HEAD", "--symbolic-full-name", "HEAD")
+	head, err := repo.Git(t.Context(), l.root, "rev-parse", "HEAD", "--symbolic-full-name", "HEAD")
 	if err != nil {
 		t.Fatal(err)
 	}
-	index, err := git(t.Context(), l.root, "ls-files", "--stage")
+	index, err := repo.Git(t.Context(), l.root, "ls-files", "--stage")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,10 +212,10 @@ func TestASolutionThatBreaksTheChaptersOwnTestsIsNotPassed(t *testing.T) {
 		"01-one/e2e/e2e_test.go":       "package e2e\n\nimport \"testing\"\n\nfunc TestSlow(t *testing.T) { t.Error(\"fails\") }\n",
 	}
 	put(t, l, files)
-	if _, err := git(t.Context(), l.root, "add", "."); err != nil {
+	if _, err := repo.Git(t.Context(), l.root, "add", "."); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := git(t.Context(), l.root, "commit", "--quiet", "--message", "second"); err != nil {
+	if _, err := repo.Git(t.Context(), l.root, "commit", "--quiet", "--message", "second"); err != nil {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {
@@ -247,7 +248,7 @@ func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 	l := exerciseStage(t)
 	original, hints, readme := content(t, l, sumFile), content(t, l, "01-one/exercises/add/hints.md"), content(t, l, "01-one/README.md")
 	solveWith(t, l, "1 // staged")
-	if _, err := git(t.Context(), l.root, "add", "."); err != nil {
+	if _, err := repo.Git(t.Context(), l.root, "add", "."); err != nil {
 		t.Fatal(err)
 	}
 	solveWith(t, l, "2 // not staged")
@@ -293,7 +294,7 @@ func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 		t.Fatalf("it says %s", text)
 	}
 	for i, want := range []string{"+\treturn 2 // not staged", ""} {
-		if printed, err := git(t.Context(), l.stages[0].dir, strings.Fields(commands[i][1])...); err != nil || !strings.Contains(printed, want) {
+		if printed, err := repo.Git(t.Context(), l.stages[0].dir, strings.Fields(commands[i][1])...); err != nil || !strings.Contains(printed, want) {
 			t.Fatalf("git %s prints %q (error: %v)", commands[i][1], printed, err)
 		}
 	}
@@ -309,7 +310,7 @@ func TestResetAfterCommits(t *testing.T) {
 	instructor := exerciseStage(t)
 	original := content(t, instructor, sumFile)
 	clone := filepath.Join(t.TempDir(), "clone")
-	if _, err := git(t.Context(), instructor.root, "clone", "--quiet", ".", clone); err != nil {
+	if _, err := repo.Git(t.Context(), instructor.root, "clone", "--quiet", ".", clone); err != nil {
 		t.Fatal(err)
 	}
 	l := &lab{root: clone, out: &bytes.Buffer{}, err: &bytes.Buffer{}}
@@ -318,7 +319,7 @@ func TestResetAfterCommits(t *testing.T) {
 		t.Fatal(err)
 	}
 	solveWith(t, l, "1 // committed")
-	if _, err := git(t.Context(), clone, "-c", "user.name=L", "-c", "user.email=l@localhost", "commit", "--quiet", "--all", "--message", "mine"); err != nil {
+	if _, err := repo.Git(t.Context(), clone, "-c", "user.name=L", "-c", "user.email=l@localhost", "commit", "--quiet", "--all", "--message", "mine"); err != nil {
 		t.Fatal(err)
 	}
 	before := gitState(t, l)
@@ -355,7 +356,7 @@ func TestSolutionIsAppliedToTheChapterAsItWas(t *testing.T) {
 	if got := content(t, l, sumFile); !strings.Contains(got, "// Sum adds a and b.\n") || !strings.Contains(got, "return a + b\n") {
 		t.Errorf("it is %q", got)
 	}
-	if saved, err := git(t.Context(), l.root, "show", branch+":"+sumFile); err != nil || !strings.Contains(saved, "1 // mine") {
+	if saved, err := repo.Git(t.Context(), l.root, "show", branch+":"+sumFile); err != nil || !strings.Contains(saved, "1 // mine") {
 		t.Errorf("saved: %q (error: %v)", saved, err)
 	}
 	// a solution that does not apply changes nothing
@@ -443,7 +444,7 @@ func TestEditsOfAStageAreNamedAsTheReason(t *testing.T) {
 		}
 	}
 	// committed, and so nobody's edit: a plain failure
-	if _, err := git(t.Context(), l.root, "commit", "--quiet", "--all", "--message", "second"); err != nil {
+	if _, err := repo.Git(t.Context(), l.root, "commit", "--quiet", "--all", "--message", "second"); err != nil {
 		t.Fatal(err)
 	}
 	if err := test.checkDelta(t.Context(), l.stages[0], l.stages[1]); err == nil || errors.As(err, new(editsError)) {

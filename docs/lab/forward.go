@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"microcomm/docs/internal/repo"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,7 +46,7 @@ func forward(ctx context.Context, l *lab, options forwardOptions, name string) e
 		return err
 	}
 	// HEAD moves when the user commits between two runs
-	revision, err := git(ctx, l.root, "rev-parse", "--short", "--verify", options.base+"^{commit}")
+	revision, err := repo.Git(ctx, l.root, "rev-parse", "--short", "--verify", options.base+"^{commit}")
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,7 @@ type change struct{ base, new *string }
 
 // changesSince returns the stage's compared files that differ from the revision.
 func changesSince(ctx context.Context, root string, s stage, revision string) (map[string]change, error) {
-	listed, err := git(ctx, root, "ls-tree", "-r", "-z", "--name-only", revision, "--", s.name+"/")
+	listed, err := repo.Git(ctx, root, "ls-tree", "-r", "-z", "--name-only", revision, "--", s.name+"/")
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +102,7 @@ func changesSince(ctx context.Context, root string, s stage, revision string) (m
 		if path == "" || !compared(path) {
 			continue
 		}
-		content, err := git(ctx, root, "show", revision+":"+s.name+"/"+path)
+		content, err := repo.Git(ctx, root, "show", revision+":"+s.name+"/"+path)
 		if err != nil {
 			return nil, err
 		}
@@ -248,7 +249,7 @@ func mergeFile(ctx context.Context, ours, base, theirs, ourName, theirName strin
 			return "", false, err
 		}
 	}
-	_, err = git(ctx, dir, "merge-file", "-L", ourName, "-L", "base", "-L", theirName, "ours", "base", "theirs")
+	_, err = repo.Git(ctx, dir, "merge-file", "-L", ourName, "-L", "base", "-L", theirName, "ours", "base", "theirs")
 	// its status is the number of conflicts; from 128 on it is a failure
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() > 0 && exit.ExitCode() < 128 {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"microcomm/docs/internal/process"
+	"microcomm/docs/internal/repo"
 )
 
 // loader returns the command that takes images into the cluster: {image} in it
@@ -99,11 +100,11 @@ func ownImages(s stage, manifests string) []string {
 // log line. It does not change with the rest of the repository.
 func stageVersion(ctx context.Context, root string, s stage) (string, error) {
 	files := []string{"--", s.name, ":(exclude)" + s.name + "/exercises"} // exercises are no part of an image
-	commit, err := git(ctx, root, append([]string{"log", "-1", "--format=%h"}, files...)...)
+	commit, err := repo.Git(ctx, root, append([]string{"log", "-1", "--format=%h"}, files...)...)
 	if err != nil {
 		return "", err
 	}
-	changed, err := git(ctx, root, append([]string{"status", "--porcelain"}, files...)...)
+	changed, err := repo.Git(ctx, root, append([]string{"status", "--porcelain"}, files...)...)
 	if err != nil {
 		return "", err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"microcomm/docs/internal/repo"
 	"net"
 	"os"
 	"os/exec"
@@ -35,7 +36,7 @@ func workspace(t *testing.T, files map[string]string) *lab {
 		{"add", "."},
 		{"commit", "--quiet", "--message", "first"},
 	} {
-		if _, err := git(t.Context(), root, args...); err != nil {
+		if _, err := repo.Git(t.Context(), root, args...); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -140,7 +141,7 @@ func TestForwardCarriesAFix(t *testing.T) {
 	if err := l.do(t.Context(), "forward", "--dry-run", "01"); err != nil {
 		t.Fatal(err)
 	}
-	if changed, err := git(t.Context(), l.root, "status", "--porcelain", "02-two", "03-three"); err != nil || changed != "" {
+	if changed, err := repo.Git(t.Context(), l.root, "status", "--porcelain", "02-two", "03-three"); err != nil || changed != "" {
 		t.Fatalf("a dry run changed %s (error: %v)", changed, err)
 	}
 	if err := l.do(t.Context(), "forward", "01"); err != nil {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"microcomm/docs/internal/repo"
 	"os"
 	"os/signal"
 	"syscall"
@@ -121,7 +122,7 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if _, err := findVerb(args[0]); err != nil {
 		return err
 	}
-	root, err := findRoot()
+	root, err := repo.Root()
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"microcomm/docs/internal/rabbitmq"
+	"microcomm/docs/internal/repo"
 )
 
 func TestImagesOfOthers(t *testing.T) {
@@ -29,7 +30,7 @@ func TestImagesOfOthers(t *testing.T) {
 // TestImagesOfTheStages: the broker that lab starts is the one of the manifests,
 // so that a room without a network has it.
 func TestImagesOfTheStages(t *testing.T) {
-	root, err := findRoot()
+	root, err := repo.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"microcomm/docs/internal/process"
+	"microcomm/docs/internal/repo"
 )
 
 func resetVerb() verb {
@@ -39,11 +40,11 @@ has not changed, it does nothing.`,
 // HEAD left origin's main branch, or HEAD when there is no origin.
 func baseRevision(ctx context.Context, root string) (string, error) {
 	for _, upstream := range []string{"origin/HEAD", "origin/main", "origin/master"} {
-		if base, err := git(ctx, root, "merge-base", "HEAD", upstream); err == nil {
+		if base, err := repo.Git(ctx, root, "merge-base", "HEAD", upstream); err == nil {
 			return strings.TrimSpace(base), nil
 		}
 	}
-	head, err := git(ctx, root, "rev-parse", "--verify", "HEAD^{commit}")
+	head, err := repo.Git(ctx, root, "rev-parse", "--verify", "HEAD^{commit}")
 	return strings.TrimSpace(head), err
 }
 
@@ -74,7 +75,7 @@ func reset(ctx context.Context, l *lab, s stage, to, patch string) error {
 		return err
 	}
 	// target: the same with the stage of the revision
-	there, err := git(ctx, l.root, "ls-tree", "-r", "-z", "--full-tree", to, "--", s.name)
+	there, err := repo.Git(ctx, l.root, "ls-tree", "-r", "-z", "--full-tree", to, "--", s.name)
 	if err != nil {
 		return err
 	}
@@ -106,7 +107,7 @@ func reset(ctx context.Context, l *lab, s stage, to, patch string) error {
 	if _, err := index.git(ctx, "read-tree", "-m", "-u", saved, wanted); err != nil {
 		return err
 	}
-	described, err := git(ctx, l.root, "log", "-1", "--date=short", "--format=%h of %ad (%s)", to)
+	described, err := repo.Git(ctx, l.root, "log", "-1", "--date=short", "--format=%h of %ad (%s)", to)
 	if err != nil {
 		return err
 	}

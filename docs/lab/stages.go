@@ -1,17 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"microcomm/docs/internal/repo"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
-
-	"microcomm/docs/internal/process"
 )
 
 // stage is one chapter: a folder at the top that is a Go module.
@@ -34,24 +31,6 @@ func (s stage) needsBroker() bool { return s.has("platformservice/publisher.go")
 
 // inOneProcess reports whether the stage has a program that runs all of it.
 func (s stage) inOneProcess() bool { return s.has("cmd/microcomm") }
-
-// findRoot is the checkout's top: the nearest folder upwards that holds the
-// docs module.
-func findRoot() (string, error) {
-	start, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for dir := start; ; dir = filepath.Dir(dir) {
-		mod, err := os.ReadFile(filepath.Join(dir, "docs", "go.mod"))
-		if err == nil && bytes.HasPrefix(mod, []byte("module microcomm/docs")) {
-			return dir, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("%s is not inside a checkout of microcomm", start)
-		}
-	}
-}
 
 // listStages returns the stages in order, final last.
 func listStages(root string) ([]stage, error) {
@@ -121,7 +100,7 @@ func comparedFiles(ctx context.Context, root string, s stage) (map[string]string
 // listFiles returns the paths, inside the stage, of the files that belong to the
 // repository: those of git, and new ones it would not ignore.
 func listFiles(ctx context.Context, root string, s stage) ([]string, error) {
-	listed, err := git(ctx, root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", s.name)
+	listed, err := repo.Git(ctx, root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", s.name)
 	if err != nil {
 		return nil, err
 	}
@@ -136,11 +115,4 @@ func listFiles(ctx context.Context, root string, s stage) ([]string, error) {
 		paths = append(paths, path)
 	}
 	return paths, nil
-}
-
-// git runs git in dir and returns what it prints.
-func git(ctx context.Context, dir string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	return process.Output(ctx, process.Command{Args: append([]string{"git"}, args...), Dir: dir})
 }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"microcomm/docs/internal/repo"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -39,7 +40,7 @@ func main() {
 }
 
 func run(ctx context.Context, stages []string) error {
-	root, err := findRoot()
+	root, err := repo.Root()
 	if err != nil {
 		return err
 	}
@@ -62,24 +63,6 @@ func run(ctx context.Context, stages []string) error {
 		}
 	}
 	return nil
-}
-
-// findRoot is the checkout's top: the nearest folder upwards that holds the
-// docs module.
-func findRoot() (string, error) {
-	start, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for dir := start; ; dir = filepath.Dir(dir) {
-		mod, err := os.ReadFile(filepath.Join(dir, "docs", "go.mod"))
-		if err == nil && bytes.HasPrefix(mod, []byte("module microcomm/docs")) {
-			return dir, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("%s is not inside a checkout of microcomm", start)
-		}
-	}
 }
 
 func stagesWithContract(root string) ([]string, error) {

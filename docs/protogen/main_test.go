@@ -1,6 +1,7 @@
 package main
 
 import (
+	"microcomm/docs/internal/repo"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,7 +10,7 @@ import (
 
 // TestGeneratedCodeIsFresh fails when a contract was edited without make proto.
 func TestGeneratedCodeIsFresh(t *testing.T) {
-	root, err := findRoot()
+	root, err := repo.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +28,7 @@ func TestGeneratedCodeIsFresh(t *testing.T) {
 }
 
 func TestAChangedContractMakesTheCodeStale(t *testing.T) {
-	root, err := findRoot()
+	root, err := repo.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

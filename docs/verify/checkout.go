@@ -1,17 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"microcomm/docs/internal/repo"
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
-
-	"microcomm/docs/internal/process"
 )
 
 // checkout is the repository's files: those of git, and new ones that it would
@@ -23,7 +20,7 @@ type checkout struct {
 }
 
 func newCheckout(ctx context.Context, root string) (*checkout, error) {
-	listed, err := git(ctx, root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	listed, err := repo.Git(ctx, root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +63,7 @@ func (c *checkout) copyTo(ctx context.Context, dir string) error {
 		{"add", "--all"},
 		{"commit", "--quiet", "--message=The workbook"},
 	} {
-		if _, err := git(ctx, dir, args...); err != nil {
+		if _, err := repo.Git(ctx, dir, args...); err != nil {
 			return fmt.Errorf("copy the checkout: %w", err)
 		}
 	}
@@ -86,31 +83,6 @@ func copyFile(from, to string) error {
 		return err
 	}
 	return os.WriteFile(to, content, info.Mode().Perm())
-}
-
-// git runs git in dir and returns what it prints.
-func git(ctx context.Context, dir string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	return process.Output(ctx, process.Command{Args: append([]string{"git"}, args...), Dir: dir})
-}
-
-// findRoot is the checkout's top: the nearest folder upwards that holds the
-// docs module.
-func findRoot() (string, error) {
-	start, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for dir := start; ; dir = filepath.Dir(dir) {
-		mod, err := os.ReadFile(filepath.Join(dir, "docs", "go.mod"))
-		if err == nil && bytes.HasPrefix(mod, []byte("module microcomm/docs")) {
-			return dir, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("%s is not inside a checkout of microcomm", start)
-		}
-	}
 }
 
 // fromRoot turns paths from here into paths from the root, with slashes.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"maps"
+	"microcomm/docs/internal/repo"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +27,7 @@ func fixture(t *testing.T, files map[string]string) (*verifier, *strings.Builder
 			t.Fatal(err)
 		}
 	}
-	if _, err := git(t.Context(), v.root, "init", "--quiet"); err != nil {
+	if _, err := repo.Git(t.Context(), v.root, "init", "--quiet"); err != nil {
 		t.Fatal(err)
 	}
 	return v, out

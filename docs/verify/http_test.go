@@ -1,6 +1,7 @@
 package main
 
 import (
+	"microcomm/docs/internal/repo"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -119,7 +120,7 @@ GET {{commands}}/livez
 
 // TestEveryStageHasRoutes: the patterns that the routes are read by still find them.
 func TestEveryStageHasRoutes(t *testing.T) {
-	root, err := findRoot()
+	root, err := repo.Root()
 	if err != nil {
 		t.Fatal(err)
 	}

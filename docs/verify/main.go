@@ -41,6 +41,7 @@ import (
 	"syscall"
 
 	"microcomm/docs/internal/process"
+	"microcomm/docs/internal/repo"
 )
 
 const synopsis = `usage: verify [docs|http [FILE…]] [--update] [--cluster]`
@@ -120,7 +121,7 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 		parts, names = parts[at:at+1], names[1:]
 	}
 	var err error
-	if v.root, err = findRoot(); err != nil {
+	if v.root, err = repo.Root(); err != nil {
 		return err
 	}
 	if names, err = fromRoot(v.root, names); err != nil {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"microcomm/docs/internal/process"
+	"microcomm/docs/internal/repo"
 )
 
 // Verify proves of each exercise, in a copy of the checkout with the files as
@@ -107,7 +108,7 @@ type checkoutCopy struct {
 }
 
 func copyCheckout(ctx context.Context, root, dir string) (*checkoutCopy, error) {
-	listed, err := git(ctx, root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	listed, err := repo.Git(ctx, root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
 	if err != nil {
 		return nil, err
 	}
@@ -132,10 +133,10 @@ func copyCheckout(ctx context.Context, root, dir string) (*checkoutCopy, error) 
 		}
 	}
 	c := &checkoutCopy{dir: dir}
-	if _, err := git(ctx, dir, "init", "--quiet"); err != nil {
+	if _, err := repo.Git(ctx, dir, "init", "--quiet"); err != nil {
 		return nil, err
 	}
-	if _, err := git(ctx, dir, "-c", "core.autocrlf=false", "add", "--all", "--force"); err != nil {
+	if _, err := repo.Git(ctx, dir, "-c", "core.autocrlf=false", "add", "--all", "--force"); err != nil {
 		return nil, err
 	}
 	c.tree, err = c.write(ctx)
@@ -144,27 +145,20 @@ func copyCheckout(ctx context.Context, root, dir string) (*checkoutCopy, error) 
 
 // write returns git's name of the files as they are.
 func (c *checkoutCopy) write(ctx context.Context) (string, error) {
-	tree, err := git(ctx, c.dir, "write-tree")
+	tree, err := repo.Git(ctx, c.dir, "write-tree")
 	return strings.TrimSpace(tree), err
 }
 
 // apply applies a patch.
 func (c *checkoutCopy) apply(ctx context.Context, patch string) error {
-	_, err := git(ctx, c.dir, "apply", "--index", patch)
+	_, err := repo.Git(ctx, c.dir, "apply", "--index", patch)
 	return err
 }
 
 // restore makes the files what they were.
 func (c *checkoutCopy) restore(ctx context.Context, tree string) error {
-	_, err := git(ctx, c.dir, "read-tree", "--reset", "-u", tree)
+	_, err := repo.Git(ctx, c.dir, "read-tree", "--reset", "-u", tree)
 	return err
-}
-
-// git runs git in dir and returns what it prints.
-func git(ctx context.Context, dir string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	return process.Output(ctx, process.Command{Args: append([]string{"git"}, args...), Dir: dir})
 }
 
 // verification is that of one exercise.
@@ -301,7 +295,7 @@ func (v *verification) untouched(ctx context.Context) error {
 // solved: its tests pass, and those of the packages that the solution can affect.
 func (v *verification) solved(ctx context.Context, tree string) error {
 	e := v.exercise
-	changed, err := git(ctx, v.copy.dir, "diff", "--name-only", "-z", v.copy.tree, tree)
+	changed, err := repo.Git(ctx, v.copy.dir, "diff", "--name-only", "-z", v.copy.tree, tree)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package exercise
 
 import (
 	"bytes"
+	"microcomm/docs/internal/repo"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +28,7 @@ func checkout(t *testing.T, edits map[string][2]string) string {
 			t.Fatal(err)
 		}
 	}
-	if _, err := git(t.Context(), root, "init", "--quiet"); err != nil {
+	if _, err := repo.Git(t.Context(), root, "init", "--quiet"); err != nil {
 		t.Fatal(err)
 	}
 	return root
@@ -50,7 +51,7 @@ func TestAnExerciseThatHolds(t *testing.T) {
 	if said, err := verify(t, root); err != nil {
 		t.Errorf("error: %v\n%s", err, said)
 	}
-	if changed, err := git(t.Context(), root, "diff", "--no-index", "--stat", filepath.Join(root, "01-one"), absolute(t, "testdata/checkout/01-one")); err != nil {
+	if changed, err := repo.Git(t.Context(), root, "diff", "--no-index", "--stat", filepath.Join(root, "01-one"), absolute(t, "testdata/checkout/01-one")); err != nil {
 		t.Errorf("it has changed the checkout: %s", changed)
 	}
 }
