@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -341,30 +340,15 @@ func waitForServices(ctx context.Context, l *lab, services []*service, lock *syn
 	return nil
 }
 
-// get requests path by HTTP and fails unless the status is 200. It speaks the
-// protocol itself: net/http would double the time that the tool compiles.
+// get requests path, and fails unless the status is 200.
 func get(ctx context.Context, address, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return err
+	status, _, err := request(ctx, address, "GET", path, "")
+	if err == nil && !strings.HasPrefix(status, "200") {
+		err = errors.New(status)
 	}
-	defer conn.Close()
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = conn.SetDeadline(deadline)
-	}
-	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n", path, address); err != nil {
-		return err
-	}
-	status, err := bufio.NewReader(conn).ReadString('\n')
-	if err != nil {
-		return err
-	}
-	if fields := strings.Fields(status); len(fields) < 2 || fields[1] != "200" {
-		return errors.New(strings.TrimSpace(status))
-	}
-	return nil
+	return err
 }
 
 // greet prints what runs where, and example requests.

@@ -1,15 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -161,7 +160,7 @@ func (g *guide) await(ctx context.Context, text string, either ...string) (strin
 	defer cancel()
 	for {
 		for line := range strings.Lines(g.log.String()) {
-			if strings.Contains(line, text) && (len(either) == 0 || containsOne(line, either)) {
+			if strings.Contains(line, text) && (len(either) == 0 || slices.ContainsFunc(either, func(part string) bool { return strings.Contains(line, part) })) {
 				_, line, _ = strings.Cut(strings.TrimSpace(line), " ")
 				return line, nil
 			}
@@ -176,50 +175,15 @@ func (g *guide) await(ctx context.Context, text string, either ...string) (strin
 	}
 }
 
-func containsOne(text string, parts []string) bool {
-	for _, part := range parts {
-		if strings.Contains(text, part) {
-			return true
-		}
-	}
-	return false
-}
-
-// request sends one HTTP request, as get does, and returns the status line and
-// the body. A status of 4xx or 5xx is an error.
+// request sends one request to the gateway. A status other than 2xx is an error.
 func (g *guide) request(ctx context.Context, method, path, body string, headers ...string) (status, response string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, g.timeout)
+	ctx, cancel := context.WithTimeout(ctx, hopTimeout)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", g.address)
-	if err != nil {
-		return "", "", err
+	status, response, err = request(ctx, g.address, method, path, body, headers...)
+	if err == nil && !strings.HasPrefix(status, "2") {
+		err = fmt.Errorf("%s %s: %s: %s", method, path, status, response)
 	}
-	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
-		return "", "", err
-	}
-	head := fmt.Sprintf("%s %s HTTP/1.0\r\nHost: %s\r\n", method, path, g.address)
-	if body != "" {
-		head += fmt.Sprintf("Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
-	}
-	for _, header := range headers {
-		head += header + "\r\n"
-	}
-	if _, err := io.WriteString(conn, head+"\r\n"+body); err != nil {
-		return "", "", err
-	}
-	all, err := io.ReadAll(bufio.NewReader(conn))
-	if err != nil {
-		return "", "", err
-	}
-	start, content, _ := strings.Cut(string(all), "\r\n\r\n")
-	start, _, _ = strings.Cut(start, "\r\n")
-	_, status, _ = strings.Cut(start, " ")
-	if !strings.HasPrefix(status, "2") {
-		return "", "", fmt.Errorf("%s %s: %s: %s", method, path, status, content)
-	}
-	return status, strings.TrimSpace(content), nil
+	return status, response, err
 }
 
 // between returns what stands between two parts of text.

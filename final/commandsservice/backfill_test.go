@@ -74,7 +74,7 @@ func TestBackfill(t *testing.T) {
 		b := startBackfill(t, startPlatformServer(t, having(platform{ExternalID: 3, Name: "the same"},
 			platform{ExternalID: 4, Name: "renamed"}, platform{ExternalID: 7, Name: "missed"})), store)
 		b.waitForRuns(t, 1)
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Equal(t, []platform{{ExternalID: 3, Name: "the same"},
 			{ExternalID: 4, Name: "renamed"}, {ExternalID: 7, Name: "missed"}, {ExternalID: 9, Name: "not there any more"},
@@ -99,7 +99,7 @@ func TestBackfill(t *testing.T) {
 			eventually(t, "progress", func() bool { return len(b.log.lines("backfill goes on")) >= batches })
 		}
 		b.waitForRuns(t, 1)
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.True(t, slices.Equal(numbered(1, count), platforms))
 		assert.Len(t, b.log.lines("backfill goes on"), count/batchSize)
@@ -157,7 +157,7 @@ func TestBackfill(t *testing.T) {
 		b := startBackfill(t, startPlatformServer(t, having(platform{ExternalID: 0, Name: "x"}, platform{ExternalID: -1, Name: "x"},
 			platform{ExternalID: 4, Name: " "}, platform{ExternalID: 6, Name: strings.Repeat("x", 501)}, platform{ExternalID: 5, Name: "good"})), store)
 		b.waitForRuns(t, 1)
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Equal(t, []platform{{ExternalID: 5, Name: "good"}}, platforms)
 		assert.Len(t, b.log.lines("backfill dropped"), 4)

@@ -283,7 +283,7 @@ func (p *testProcessor) handle(t *testing.T, bodies ...string) []error {
 
 func (p *testProcessor) requirePlatforms(t *testing.T, want ...platform) {
 	t.Helper()
-	platforms, err := p.store.platforms(t.Context())
+	platforms, err := allPlatforms(t.Context(), p.store)
 	require.NoError(t, err)
 	require.Equal(t, want, platforms)
 }

@@ -226,7 +226,7 @@ func TestIdempotencyKey(t *testing.T) {
 
 func commandsOf(t testing.TB, store commandStore, platformID int32) []command {
 	t.Helper()
-	commands, err := store.commands(t.Context(), platformID)
+	commands, err := allCommands(t.Context(), store, platformID)
 	require.NoError(t, err)
 	return commands
 }

@@ -50,7 +50,7 @@ func TestReceivePlatform(t *testing.T) {
 		t.Run("accepts "+what, func(t *testing.T) {
 			url, store, _ := serveAPI(t)
 			assert.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", body).status)
-			platforms, err := store.platforms(t.Context())
+			platforms, err := allPlatforms(t.Context(), store)
 			require.NoError(t, err)
 			assert.Len(t, platforms, 1)
 		})
@@ -190,7 +190,7 @@ func TestCommands(t *testing.T) {
 			for _, id := range []string{"4", "5", "0", "99999999999999999999"} {
 				requireProblem(t, send(t, "POST", url+"/api/c/platforms/"+id+"/commands", body), http.StatusBadRequest, fields...)
 			}
-			commands, err := store.commands(t.Context(), 4)
+			commands, err := allCommands(t.Context(), store, 4)
 			require.NoError(t, err)
 			assert.Len(t, commands, 2)
 		})
@@ -244,7 +244,7 @@ func TestBodies(t *testing.T) {
 				addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 				requireProblem(t, send(t, "POST", url+route, body), http.StatusBadRequest)
 				requirePlatforms(t, store, 1)
-				commands, err := store.commands(t.Context(), 4)
+				commands, err := allCommands(t.Context(), store, 4)
 				require.NoError(t, err)
 				assert.Empty(t, commands)
 			})
@@ -556,7 +556,7 @@ func decode(t testing.TB, got response, status int, into any) {
 
 func requirePlatforms(t testing.TB, store commandStore, count int) {
 	t.Helper()
-	platforms, err := store.platforms(t.Context())
+	platforms, err := allPlatforms(t.Context(), store)
 	require.NoError(t, err)
 	assert.Len(t, platforms, count)
 }

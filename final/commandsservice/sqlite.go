@@ -100,14 +100,6 @@ func (s *sqliteStore) claim(ctx context.Context) error {
 	return nil
 }
 
-func (s *sqliteStore) platforms(ctx context.Context) ([]platform, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT external_id, name FROM platforms ORDER BY external_id`)
-	if err != nil {
-		return nil, fmt.Errorf("list platforms: %w", err)
-	}
-	return scanPlatforms(rows)
-}
-
 func (s *sqliteStore) platform(ctx context.Context, externalID int32) (platform, error) {
 	row := s.db.QueryRowContext(ctx, `SELECT name FROM platforms WHERE external_id = ?`, externalID)
 	return scanPlatform(row, externalID)
@@ -168,20 +160,6 @@ func (s *sqliteStore) upsertPlatforms(ctx context.Context, platforms []platform)
 		return 0, fmt.Errorf("upsert platforms: %w", err)
 	}
 	return stored, nil
-}
-
-func (s *sqliteStore) commands(ctx context.Context, platformID int32) ([]command, error) {
-	if _, err := s.platform(ctx, platformID); err != nil {
-		return nil, err
-	}
-	rows, err := s.db.QueryContext(ctx, `
-		SELECT c.id, c.how_to, c.command_line
-		FROM commands c JOIN platforms p ON p.id = c.platform_id
-		WHERE p.external_id = ? ORDER BY c.id`, platformID)
-	if err != nil {
-		return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
-	}
-	return scanCommands(rows, platformID)
 }
 
 func (s *sqliteStore) command(ctx context.Context, platformID, commandID int32) (command, error) {

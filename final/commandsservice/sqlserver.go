@@ -46,18 +46,6 @@ func (s *sqlServerStore) migrate(ctx context.Context) error {
 	return runMigrations(ctx, s.db.DB, goose.DialectMSSQL, "migrations/sqlserver", goose.WithSessionLocker(sqlserver.MigrationLock{}))
 }
 
-func (s *sqlServerStore) platforms(ctx context.Context) (platforms []platform, err error) {
-	err = s.db.Read(ctx, func() error {
-		rows, err := s.db.QueryContext(ctx, `SELECT ExternalId, Name FROM dbo.Platforms ORDER BY ExternalId`)
-		if err != nil {
-			return fmt.Errorf("list platforms: %w", err)
-		}
-		platforms, err = scanPlatforms(rows)
-		return err
-	})
-	return platforms, err
-}
-
 func (s *sqlServerStore) platform(ctx context.Context, externalID int32) (found platform, err error) {
 	err = s.db.Read(ctx, func() error {
 		row := s.db.QueryRowContext(ctx, `SELECT Name FROM dbo.Platforms WHERE ExternalId = @id`, sql.Named("id", externalID))
@@ -170,24 +158,6 @@ func upsertJSON(platforms []platform) (string, error) {
 	}
 	text, err := json.Marshal(rows)
 	return string(text), err
-}
-
-func (s *sqlServerStore) commands(ctx context.Context, platformID int32) (commands []command, err error) {
-	if _, err := s.platform(ctx, platformID); err != nil {
-		return nil, err
-	}
-	err = s.db.Read(ctx, func() error {
-		rows, err := s.db.QueryContext(ctx, `
-			SELECT c.Id, c.HowTo, c.CommandLine
-			FROM dbo.Commands AS c JOIN dbo.Platforms AS p ON p.Id = c.PlatformId
-			WHERE p.ExternalId = @platform ORDER BY c.Id`, sql.Named("platform", platformID))
-		if err != nil {
-			return fmt.Errorf("list commands of platform %d: %w", platformID, err)
-		}
-		commands, err = scanCommands(rows, platformID)
-		return err
-	})
-	return commands, err
 }
 
 func (s *sqlServerStore) command(ctx context.Context, platformID, commandID int32) (found command, err error) {

@@ -32,7 +32,7 @@ func TestSQLServer(t *testing.T) {
 			_, err := stores[i].upsertPlatforms(t.Context(), numbered(1, 2000))
 			return err
 		})
-		platforms, err := stores[0].platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), stores[0])
 		require.NoError(t, err)
 		assert.Equal(t, numbered(1, 2000), platforms)
 	})

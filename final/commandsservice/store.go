@@ -28,8 +28,6 @@ type commandStore interface {
 	// it succeeds, before anything else. It returns errForeignDatabase when the
 	// database holds something else.
 	migrate(ctx context.Context) error
-	// platforms returns all platforms in ExternalID order.
-	platforms(ctx context.Context) ([]platform, error)
 	// platformsAfter returns platforms with greater ExternalIDs than externalID,
 	// in their order and at most limit.
 	platformsAfter(ctx context.Context, externalID int32, limit int) ([]platform, error)
@@ -42,8 +40,6 @@ type commandStore interface {
 	// of those that are known. Of several with one ExternalID the last counts. It
 	// returns how many were new or had another name.
 	upsertPlatforms(ctx context.Context, platforms []platform) (stored int, err error)
-	// commands returns the commands of a platform in id order, or errPlatformNotFound.
-	commands(ctx context.Context, platformID int32) ([]command, error)
 	// commandsAfter returns commands of a platform with greater ids than id, in
 	// id order and at most limit, or errPlatformNotFound.
 	commandsAfter(ctx context.Context, platformID, id int32, limit int) ([]command, error)

@@ -56,10 +56,10 @@ func TestSQLiteFile(t *testing.T) {
 		})
 		assert.EqualValues(t, 1000, total.Load())
 		for _, store := range stores {
-			platforms, err := store.platforms(t.Context())
+			platforms, err := allPlatforms(t.Context(), store)
 			require.NoError(t, err)
 			assert.Equal(t, numbered(1, 1000), platforms)
-			commands, err := store.commands(t.Context(), 1)
+			commands, err := allCommands(t.Context(), store, 1)
 			require.NoError(t, err)
 			assert.Len(t, commands, 80)
 		}
@@ -73,7 +73,7 @@ func TestSQLiteFile(t *testing.T) {
 		require.NoError(t, store.close())
 
 		store = openTestStore(t, "sqlite:"+file)
-		commands, err := store.commands(t.Context(), 4)
+		commands, err := allCommands(t.Context(), store, 4)
 		require.NoError(t, err)
 		assert.Equal(t, []command{created}, commands)
 	})
@@ -140,13 +140,13 @@ func TestForeignDatabase(t *testing.T) {
 			require.NoError(t, db.Close())
 
 			store := openTestStore(t, "sqlite:"+file)
-			platforms, err := store.platforms(t.Context())
+			platforms, err := allPlatforms(t.Context(), store)
 			require.NoError(t, err)
 			assert.Equal(t, []platform{{ExternalID: 4, Name: "four"}, {ExternalID: 9, Name: "nine"}}, platforms)
 			kept := command{ID: 7, HowTo: "h", CommandLine: "c", PlatformID: 4}
 			next := createCommand(t, store, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
 			assert.EqualValues(t, 8, next.ID, "ids go on where they were")
-			commands, err := store.commands(t.Context(), 4)
+			commands, err := allCommands(t.Context(), store, 4)
 			require.NoError(t, err)
 			assert.Equal(t, []command{kept, next}, commands)
 		})
@@ -191,20 +191,20 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		store := open(t)
 		addPlatforms(t, store, platform{ExternalID: 1, Name: "x"})
 		require.NoError(t, store.migrate(t.Context()))
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Len(t, platforms, 1)
 	})
 
 	t.Run("Platforms come in the order of their ids", func(t *testing.T) {
 		store := open(t)
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Empty(t, platforms)
 
 		addPlatforms(t, store,
 			platform{ExternalID: 40, Name: "d"}, platform{ExternalID: math.MaxInt32, Name: "last"}, platform{ExternalID: 7, Name: "a"})
-		platforms, err = store.platforms(t.Context())
+		platforms, err = allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Equal(t, []platform{
 			{ExternalID: 7, Name: "a"}, {ExternalID: 40, Name: "d"}, {ExternalID: math.MaxInt32, Name: "last"},
@@ -217,7 +217,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		added, err := store.addPlatform(t.Context(), platform{ExternalID: 4, Name: "second"})
 		require.NoError(t, err)
 		assert.False(t, added)
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Equal(t, []platform{{ExternalID: 4, Name: "first"}}, platforms)
 	})
@@ -233,7 +233,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 			return err
 		})
 		assert.EqualValues(t, 1, added.Load())
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Len(t, platforms, 1)
 	})
@@ -246,11 +246,11 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 			{ExternalID: 4, Name: "second"}, {ExternalID: 5, Name: "same"}, {ExternalID: 6, Name: "case "}, {ExternalID: 7, Name: "new"}})
 		require.NoError(t, err)
 		assert.Equal(t, 3, stored)
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Equal(t, []platform{{ExternalID: 4, Name: "second"}, {ExternalID: 5, Name: "same"},
 			{ExternalID: 6, Name: "case "}, {ExternalID: 7, Name: "new"}}, platforms)
-		commands, err := store.commands(t.Context(), 4)
+		commands, err := allCommands(t.Context(), store, 4)
 		require.NoError(t, err)
 		assert.Equal(t, []command{created}, commands, "a platform keeps its commands")
 
@@ -268,7 +268,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 			{ExternalID: 4, Name: "a"}, {ExternalID: 5, Name: "x"}, {ExternalID: 4, Name: "b"}})
 		require.NoError(t, err)
 		assert.Equal(t, 2, stored)
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Equal(t, []platform{{ExternalID: 4, Name: "b"}, {ExternalID: 5, Name: "x"}}, platforms)
 	})
@@ -279,7 +279,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		stored, err := store.upsertPlatforms(t.Context(), many)
 		require.NoError(t, err)
 		assert.Equal(t, len(many), stored)
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Equal(t, many, platforms)
 	})
@@ -304,7 +304,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 			return err
 		})
 		assert.EqualValues(t, 300, total.Load())
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Equal(t, numbered(1, 300), platforms)
 	})
@@ -324,7 +324,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 			}
 			cancel()
 			err := receive(t, "the end of upsertPlatforms", result)
-			platforms, listErr := store.platforms(t.Context())
+			platforms, listErr := allPlatforms(t.Context(), store)
 			require.NoError(t, listErr)
 			count := 0
 			for _, p := range platforms {
@@ -356,7 +356,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 			got, err := store.command(t.Context(), id, created.ID)
 			require.NoError(t, err)
 			assert.Equal(t, created, got)
-			commands, err := store.commands(t.Context(), id)
+			commands, err := allCommands(t.Context(), store, id)
 			require.NoError(t, err)
 			assert.Equal(t, []command{created}, commands)
 			platform, err := store.platform(t.Context(), id)
@@ -374,7 +374,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		first := createCommand(t, store, command{HowTo: "z", CommandLine: "z", PlatformID: 4})
 		second := createCommand(t, store, command{HowTo: "a", CommandLine: "a", PlatformID: 4})
 		assert.Greater(t, second.ID, first.ID)
-		commands, err := store.commands(t.Context(), 4)
+		commands, err := allCommands(t.Context(), store, 4)
 		require.NoError(t, err)
 		assert.Equal(t, []command{first, second}, commands)
 	})
@@ -426,13 +426,13 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 	t.Run("an unknown platform is not one without commands", func(t *testing.T) {
 		store := open(t)
 		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
-		commands, err := store.commands(t.Context(), 4)
+		commands, err := allCommands(t.Context(), store, 4)
 		require.NoError(t, err)
 		assert.Empty(t, commands)
 		for _, id := range []int32{5, 0, -1, math.MaxInt32, math.MinInt32} {
 			_, err := store.platform(t.Context(), id)
 			assert.ErrorIs(t, err, errPlatformNotFound)
-			_, err = store.commands(t.Context(), id)
+			_, err = allCommands(t.Context(), store, id)
 			assert.ErrorIs(t, err, errPlatformNotFound)
 			_, err = store.command(t.Context(), id, 1)
 			assert.ErrorIs(t, err, errPlatformNotFound)
@@ -529,7 +529,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 				if _, err := store.command(t.Context(), id, created.ID); err != nil {
 					return err
 				}
-				if _, err := store.platforms(t.Context()); err != nil {
+				if _, err := allPlatforms(t.Context(), store); err != nil {
 					return err
 				}
 			}
@@ -537,7 +537,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		})
 		seen := map[int32]bool{}
 		for worker := range workers {
-			commands, err := store.commands(t.Context(), int32(worker+1))
+			commands, err := allCommands(t.Context(), store, int32(worker+1))
 			require.NoError(t, err)
 			assert.Len(t, commands, each)
 			for _, c := range commands {
@@ -552,8 +552,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 // command 1 are expected to be there.
 func storeCalls(store commandStore) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
-		"migrate":   store.migrate,
-		"platforms": func(ctx context.Context) error { _, err := store.platforms(ctx); return err },
+		"migrate": store.migrate,
 		"platformsAfter": func(ctx context.Context) error {
 			_, err := store.platformsAfter(ctx, 0, 1)
 			return err
@@ -567,8 +566,7 @@ func storeCalls(store commandStore) map[string]func(context.Context) error {
 			_, err := store.upsertPlatforms(ctx, []platform{{ExternalID: 6, Name: "z"}})
 			return err
 		},
-		"ping":     store.ping,
-		"commands": func(ctx context.Context) error { _, err := store.commands(ctx, 4); return err },
+		"ping": store.ping,
 		"commandsAfter": func(ctx context.Context) error {
 			_, err := store.commandsAfter(ctx, 4, 0, 1)
 			return err
@@ -583,6 +581,16 @@ func storeCalls(store commandStore) map[string]func(context.Context) error {
 			return err
 		},
 	}
+}
+
+// allPlatforms returns all platforms in ExternalID order.
+func allPlatforms(ctx context.Context, store commandStore) ([]platform, error) {
+	return store.platformsAfter(ctx, 0, math.MaxInt32)
+}
+
+// allCommands returns the commands of a platform in id order, or errPlatformNotFound.
+func allCommands(ctx context.Context, store commandStore, platformID int32) ([]command, error) {
+	return store.commandsAfter(ctx, platformID, 0, math.MaxInt32)
 }
 
 func addPlatforms(t testing.TB, store commandStore, platforms ...platform) {

@@ -46,8 +46,10 @@ type rabbitMQSubscriber struct {
 // NewRabbitMQSubscriber returns a Subscriber. Consumed counts the events that
 // were not handled, as the results retried and dead_lettered.
 func NewRabbitMQSubscriber(cfg Config, registry prometheus.Registerer, consumed *prometheus.CounterVec, log *slog.Logger) bus.Subscriber {
-	return &rabbitMQSubscriber{url: cfg.RabbitMQURL, tls: cfg.RabbitMQTLS, exchange: cfg.Exchange,
+	s := &rabbitMQSubscriber{url: cfg.RabbitMQURL, tls: cfg.RabbitMQTLS, exchange: cfg.Exchange,
 		queue: cfg.Queue, prefetch: cfg.Prefetch, delays: cfg.RetryDelays, metrics: newSubscriberMetrics(registry, consumed), log: log}
+	bus.RegisterConnected(registry, s.Connected)
+	return s
 }
 
 // handler is what a batch is passed to; see bus.Subscriber.
@@ -74,14 +76,6 @@ func (s *rabbitMQSubscriber) Run(ctx context.Context, handle handler, onConnect 
 
 // Connected implements bus.Subscriber.
 func (s *rabbitMQSubscriber) Connected() bool { return s.connected.Load() }
-
-func (s *rabbitMQSubscriber) setConnected(connected bool) {
-	s.connected.Store(connected)
-	s.metrics.connected.Set(0)
-	if connected {
-		s.metrics.connected.Set(1)
-	}
-}
 
 // receive connects, calls onConnect, and handles batches until the connection is
 // lost or ctx ends.
@@ -112,8 +106,8 @@ func (s *rabbitMQSubscriber) receive(ctx context.Context, handle handler, onConn
 	handling, cancelHandling := bus.WithGrace(ctx)
 	defer cancelHandling()
 
-	s.setConnected(true)
-	defer s.setConnected(false)
+	s.connected.Store(true)
+	defer s.connected.Store(false)
 	onConnect()
 	for {
 		select {

@@ -26,6 +26,7 @@ type listener struct {
 	consumed   *prometheus.CounterVec
 	subscriber *rabbitMQSubscriber
 	log        *logCapture
+	registry   *prometheus.Registry
 	stop       context.CancelFunc // ends Run
 	stopped    chan struct{}      // closed when Run has returned
 }
@@ -37,10 +38,10 @@ func startListener(t *testing.T, url, exchange string, handle handler) *listener
 	log, logged := captureLog()
 	ctx, cancel := context.WithCancel(context.Background())
 	consumed := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "events_consumed_total"}, []string{"result"})
-	l := &listener{bodies: make(chan string, 10_000), connected: make(chan int, 100), consumed: consumed, log: logged,
+	l := &listener{bodies: make(chan string, 10_000), connected: make(chan int, 100), consumed: consumed, log: logged, registry: prometheus.NewRegistry(),
 		stop: cancel, stopped: make(chan struct{})}
 	l.subscriber = NewRabbitMQSubscriber(Config{RabbitMQURL: url, Exchange: exchange, Queue: exchange, Prefetch: 100,
-		RetryDelays: []time.Duration{50 * time.Millisecond}}, prometheus.NewRegistry(), consumed, log).(*rabbitMQSubscriber)
+		RetryDelays: []time.Duration{50 * time.Millisecond}}, l.registry, consumed, log).(*rabbitMQSubscriber)
 	go func() {
 		defer close(l.stopped)
 		connections := 0
@@ -100,6 +101,20 @@ func fail(err error) handler {
 	}
 }
 
+// brokerConnected returns the metric of that name.
+func brokerConnected(t testing.TB, registry prometheus.Gatherer) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		if family.GetName() == "broker_connected" {
+			return family.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	require.FailNow(t, "there is no metric broker_connected")
+	return 0
+}
+
 func TestSubscriber(t *testing.T) {
 	t.Run("keeps what is published while it is away", func(t *testing.T) {
 		broker := newQueueBroker(t)
@@ -117,11 +132,11 @@ func TestSubscriber(t *testing.T) {
 		l := startListener(t, url, broker.exchange, nil)
 		eventually(t, "two attempts", func() bool { return len(l.log.lines("subscriber not connected, retrying")) >= 2 })
 		assert.Empty(t, l.connected)
-		assert.Zero(t, testutil.ToFloat64(l.subscriber.metrics.connected))
+		assert.Zero(t, brokerConnected(t, l.registry))
 
 		proxy.restore()
 		receive(t, "a connection", l.connected)
-		assert.Equal(t, 1.0, testutil.ToFloat64(l.subscriber.metrics.connected))
+		assert.Equal(t, 1.0, brokerConnected(t, l.registry))
 		broker.publish(t, "x")
 		assert.Equal(t, "x", receive(t, "an event", l.bodies))
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,10 +35,11 @@ type rabbitMQPublisher struct {
 	tls         tlsconfig.Files
 	exchange    string
 	bindTrigger bool
-	connected   prometheus.Gauge
 	log         *slog.Logger
 	stop        context.CancelFunc
 	done        sync.WaitGroup
+
+	connected atomic.Bool // also while the broker takes nothing
 
 	publishing sync.Mutex // held by Publish: one batch at a time
 
@@ -55,12 +57,10 @@ type brokerLink struct {
 // NewRabbitMQPublisher returns a Publisher that starts to connect. It must be
 // closed.
 func NewRabbitMQPublisher(cfg Config, registry prometheus.Registerer, log *slog.Logger) bus.Publisher {
-	connected := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "broker_connected", Help: "1 while there is a connection to the broker, else 0."})
-	registry.MustRegister(connected)
 	ctx, stop := context.WithCancel(context.Background())
 	p := &rabbitMQPublisher{url: cfg.RabbitMQURL, tls: cfg.RabbitMQTLS, exchange: cfg.Exchange,
-		bindTrigger: cfg.BindTrigger, connected: connected, log: log, stop: stop}
+		bindTrigger: cfg.BindTrigger, log: log, stop: stop}
+	bus.RegisterConnected(registry, p.Connected)
 	p.done.Go(func() { p.run(ctx) })
 	return p
 }
@@ -81,11 +81,7 @@ func (p *rabbitMQPublisher) Publish(ctx context.Context, messages []bus.Message)
 }
 
 // Connected implements bus.Publisher.
-func (p *rabbitMQPublisher) Connected() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.link != nil
-}
+func (p *rabbitMQPublisher) Connected() bool { return p.connected.Load() }
 
 // publishTogether sends all messages, and then waits for what the broker says
 // to each, in order.
@@ -216,8 +212,8 @@ func (p *rabbitMQPublisher) stayConnected(ctx context.Context, pause *backoff) e
 
 	p.setLink(link)
 	defer p.setLink(nil)
-	p.connected.Set(1)
-	defer p.connected.Set(0)
+	p.connected.Store(true)
+	defer p.connected.Store(false)
 	pause.reset()
 	p.log.Info("publisher connected", "exchange", p.exchange)
 	for {

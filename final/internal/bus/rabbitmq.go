@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"microcomm/final/internal/tlsconfig"
@@ -171,4 +172,15 @@ func (c *brokerConn) Write(b []byte) (int, error) {
 func (c *brokerConn) Close() error {
 	c.release()
 	return c.Conn.Close()
+}
+
+// RegisterConnected registers the metric broker_connected.
+func RegisterConnected(registry prometheus.Registerer, connected func() bool) {
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "broker_connected", Help: "1 while there is a connection to the broker, else 0."}, func() float64 {
+		if connected() {
+			return 1
+		}
+		return 0
+	}))
 }
