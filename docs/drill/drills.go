@@ -16,7 +16,7 @@ type drill struct {
 	expect func(context.Context, *run) error // nil: run has done so
 
 	unanswered  bool // it leaves clients of final without a response, who may retry
-	keys        bool // they do
+	keys        bool // its clients retry, with an Idempotency-Key
 	killsBroker bool // which has to be its own, then
 }
 
@@ -42,15 +42,15 @@ func drills() []drill {
 			does: "the broker is killed (-9) and started again. The backfill runs when CommandsService hears events again."},
 		{stage: "07", name: "platforms-crash", run: killPlatforms, expect: expectUntoldUntilBackfill,
 			does: "PlatformService is killed (-9) between saving a platform and publishing its event, and started again. Nobody knows that the event is still to be sent."},
-		{stage: "final", name: "broker-crash", run: brokerCrashes, expect: expectNothingLost, killsBroker: true,
+		{stage: "final", name: "broker-crash", keys: true, run: brokerCrashes, expect: expectNothingLost, killsBroker: true,
 			does: "the broker is killed (-9) and started again, five times in a minute. " + noBackfill},
 		{stage: "final", name: "platforms-crash", run: platformsCrashes, expect: expectNothingLost, unanswered: true,
 			does: "PlatformService is killed (-9) at ten random moments, and started again. " + noBackfill},
-		{stage: "final", name: "commands-crash", run: commandsCrashes, expect: expectNothingLost,
+		{stage: "final", name: "commands-crash", keys: true, run: commandsCrashes, expect: expectNothingLost,
 			does: "CommandsService is killed (-9) ten times while it takes events, and started again. " + noBackfill},
 		{stage: "final", name: "replicas", run: replicas, expect: expectNothingLost, unanswered: true,
 			does: "of two PlatformServices and three CommandsServices, which share their databases, one after the other is killed (-9). " + noBackfill},
-		{stage: "final", name: "network", run: networkFaults,
+		{stage: "final", name: "network", keys: true, run: networkFaults,
 			does: "each connection in turn is cut, stalled and slowed: PlatformService and CommandsService to the broker, CommandsService to PlatformService (gRPC)."},
 		{stage: "final", name: "poison", run: poison,
 			does: "among 1000 platforms come events that are not JSON, of wrong types, or that the store always refuses."},
@@ -60,7 +60,7 @@ func drills() []drill {
 			does: "PlatformService's disk is full for a while."},
 		{stage: "final", name: "database-locked", run: databaseLocked,
 			does: "another connection holds the lock of PlatformService's database for a while."},
-		{stage: "final", name: "sql-deadlock", run: sqlDeadlock,
+		{stage: "final", name: "sql-deadlock", keys: true, run: sqlDeadlock,
 			does: "SQL Server chooses POSTs as the victims of deadlocks (error 1205) for a while."},
 		{stage: "final", name: "network-database", run: databaseNetwork, unanswered: true,
 			does: "the connection of each service to its database, SQL Server, is cut, stalled and slowed in turn."},
