@@ -99,5 +99,8 @@ func TestTLS(t *testing.T) {
 	require.NoError(t, err)
 	response.Body.Close()
 	require.Equal(t, http.StatusCreated, response.StatusCode)
-	require.Contains(t, s.platforms.logs.String(), `"CommandsService notified"`, "over HTTPS, before the response")
+	response, err = client.Get(strings.Replace(s.commands.url, "http:", "https:", 1) + "/api/c/platforms/4/commands")
+	require.NoError(t, err)
+	response.Body.Close()
+	require.Equal(t, http.StatusOK, response.StatusCode, "CommandsService was told over HTTPS, before the response")
 }
