@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -18,7 +19,10 @@ func brokerVerb() verb {
 		about: `It listens where RABBITMQ_URL says, localhost:5672 unless that is set, until Ctrl-C. What it
 holds goes with it. Services that are started by hand find it there; lab run and lab test use
 it when RABBITMQ_URL is set:
-  RABBITMQ_URL=amqp://localhost:5672/ go tool lab run 06`,
+  RABBITMQ_URL=amqp://localhost:5672/ go tool lab run 06
+
+Its management page shows the exchanges and queues, as user guest with the password guest: at
+http://localhost:15672 unless RABBITMQ_MANAGEMENT_ADDR says another address of localhost.`,
 		run: func(ctx context.Context, l *lab, _ []string) error { return unlessStopped(ctx, l, broker(ctx, l)) },
 	}
 }
@@ -32,12 +36,20 @@ func broker(ctx context.Context, l *lab) error {
 	if err := portFree(ctx, net.JoinHostPort("localhost", strconv.Itoa(port))); err != nil {
 		return fmt.Errorf("%w; RABBITMQ_URL moves it, for example RABBITMQ_URL=amqp://%s/", err, someFreeAddress())
 	}
-	b, err := rabbitmq.StartAt(ctx, port, l.err)
+	page := cmp.Or(os.Getenv("RABBITMQ_MANAGEMENT_ADDR"), "localhost:15672")
+	pagePort, err := localPort(page)
+	if err != nil {
+		return usageError("RABBITMQ_MANAGEMENT_ADDR is not of the form localhost:PORT")
+	}
+	if err := portFree(ctx, page); err != nil {
+		return fmt.Errorf("%w; RABBITMQ_MANAGEMENT_ADDR moves it, for example RABBITMQ_MANAGEMENT_ADDR=%s", err, someFreeAddress())
+	}
+	b, err := rabbitmq.StartAt(ctx, rabbitmq.Ports{AMQP: port, Management: pagePort}, l.err)
 	if err != nil {
 		return err
 	}
 	defer b.Stop()
-	fmt.Fprintf(l.out, "broker: %s\n\nFor lab run and lab test, in another terminal:\n  export RABBITMQ_URL=amqp://localhost:%d/\n\nCtrl-C stops it.\n", b.What, port)
+	fmt.Fprintf(l.out, "broker: %s\nIts page: http://localhost:%d (user guest, password guest)\n\nFor lab run and lab test, in another terminal:\n  export RABBITMQ_URL=amqp://localhost:%d/\n\nCtrl-C stops it.\n", b.What, pagePort, port)
 	if b.Node == nil {
 		<-ctx.Done()
 		return ctx.Err()
@@ -56,13 +68,30 @@ func brokerPort(given string) (int, error) {
 		return 5672, nil
 	}
 	u, err := url.Parse(given)
-	if err == nil && u.Scheme == "amqp" && (u.Hostname() == "localhost" || u.Hostname() == "127.0.0.1") {
+	if err == nil && u.Scheme == "amqp" {
+		address := u.Host
 		if u.Port() == "" {
-			return 5672, nil
+			address = net.JoinHostPort(u.Hostname(), "5672")
 		}
-		if port, err := strconv.Atoi(u.Port()); err == nil && port > 0 {
+		if port, err := localPort(address); err == nil {
 			return port, nil
 		}
 	}
 	return 0, usageError("RABBITMQ_URL is not of the form amqp://localhost:PORT/, where broker could listen")
+}
+
+// localPort returns the port of an address of this machine.
+func localPort(address string) (int, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return 0, err
+	}
+	if host != "localhost" && host != "127.0.0.1" {
+		return 0, fmt.Errorf("%s is not localhost", host)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("%s is no port", port)
+	}
+	return int(n), nil
 }

@@ -31,7 +31,7 @@ var varying = []struct {
 	{regexp.MustCompile(`\b\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d([.,]\d+)?(Z|[+-]\d\d:?\d\d)?`), "TIME"},
 	{regexp.MustCompile(`\b(\d+m)?\d+\.\d+s\b|\b\d+(\.\d+)?(ms|µs|ns)\b|\(cached\)|\b\d+\.\d{6}\b`), "DURATION"},
 	{regexp.MustCompile(`\b(process |pid[= ])\d+\b`), "${1}PID"},
-	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{16,}\b|\b[A-Z2-7]{26}\b`), "ID"},
+	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b|\b[0-9a-f]{16,}\b|\b[A-Z2-7]{26}\b|\bamq\.gen-[\w-]+`), "ID"},
 	{regexp.MustCompile(`\b\d+ passed, (\d+ failed), \d+ skipped\b`), "N passed, $1, N skipped"},
 	{regexp.MustCompile(`(/tmp/[\w./-]*?)\d{6,}\b`), "${1}N"},
 }

@@ -48,12 +48,15 @@ type ports struct {
 	dir   string            // for the checkout
 }
 
-// stagePorts are the ports that the stages listen on unless a setting moves them.
+// stagePorts are the ports that the stages, and lab broker, listen on unless a
+// setting moves them.
 var stagePorts = map[string]string{
 	"PLATFORMS_HTTP_ADDR": "5000",
 	"PLATFORMS_GRPC_ADDR": "5001",
 	"COMMANDS_HTTP_ADDR":  "6000",
 	"GATEWAY_ADDR":        "8080",
+
+	"RABBITMQ_MANAGEMENT_ADDR": "15672",
 }
 
 // settings are environment variables that move the services of every stage.
@@ -97,7 +100,7 @@ var (
 )
 
 // elsewhere are ports of things that the documents do not start.
-var elsewhere = []string{"1433", "15672"}
+var elsewhere = []string{"1433"}
 
 // commands returns the commands of a document as we run them.
 func (p *ports) commands(text string) (string, error) {

@@ -37,19 +37,25 @@ func Start(ctx context.Context, progress io.Writer) (*Broker, error) {
 	if given := os.Getenv("RABBITMQ_URL"); given != "" {
 		return givenBroker(ctx, given)
 	}
-	return StartAt(ctx, 0, progress)
+	return StartAt(ctx, Ports{}, progress)
+}
+
+// Ports are where a broker listens on this machine.
+type Ports struct {
+	AMQP       int // 0 stands for a free one
+	Management int // of the management page; 0 stands for none
 }
 
 // StartAt starts a RabbitMQ as Start does, whatever RABBITMQ_URL says, that listens
-// on a port of this machine; 0 stands for a free one.
-func StartAt(ctx context.Context, port int, progress io.Writer) (*Broker, error) {
+// on ports.
+func StartAt(ctx context.Context, ports Ports, progress io.Writer) (*Broker, error) {
 	server, err := findInstalled(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var reasons []error
 	if server != "" {
-		b, err := nodeBroker(ctx, server, port, progress)
+		b, err := nodeBroker(ctx, server, ports, progress)
 		if err == nil || ctx.Err() != nil {
 			return b, err
 		}
@@ -59,7 +65,7 @@ func StartAt(ctx context.Context, port int, progress io.Writer) (*Broker, error)
 		reasons = append(reasons, errors.New("no rabbitmq-server on this machine"))
 	}
 	if err := CheckDocker(ctx); err == nil {
-		b, err := containerBroker(ctx, port, progress)
+		b, err := containerBroker(ctx, ports, progress)
 		if err == nil || ctx.Err() != nil {
 			return b, err
 		}
@@ -71,7 +77,7 @@ func StartAt(ctx context.Context, port int, progress io.Writer) (*Broker, error)
 	if server == "" {
 		err := install(ctx, progress)
 		if err == nil {
-			return nodeBroker(ctx, Find(), port, progress)
+			return nodeBroker(ctx, Find(), ports, progress)
 		}
 		reasons = append(reasons, err)
 	}
@@ -106,8 +112,8 @@ func givenBroker(ctx context.Context, given string) (*Broker, error) {
 	return b, nil
 }
 
-func nodeBroker(ctx context.Context, server string, port int, progress io.Writer) (*Broker, error) {
-	n, err := startNode(ctx, server, port, progress)
+func nodeBroker(ctx context.Context, server string, ports Ports, progress io.Writer) (*Broker, error) {
+	n, err := startNode(ctx, server, ports, progress)
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func docker(ctx context.Context, limit time.Duration, args ...string) (string, e
 	return strings.TrimSpace(out), err
 }
 
-func containerBroker(ctx context.Context, port int, progress io.Writer) (*Broker, error) {
+func containerBroker(ctx context.Context, ports Ports, progress io.Writer) (*Broker, error) {
 	name := fmt.Sprintf("microcomm-lab-%d", os.Getpid())
 	stop := func() {
 		// not ctx: it has ended when Ctrl-C brings us here
@@ -42,12 +42,16 @@ func containerBroker(ctx context.Context, port int, progress io.Writer) (*Broker
 			fmt.Fprintln(progress, "broker:", err)
 		}
 	}
-	publish := "127.0.0.1::5672" // on a free port
-	if port != 0 {
-		publish = fmt.Sprintf("127.0.0.1:%d:5672", port)
+	amqp := "127.0.0.1::5672" // on a free port
+	if ports.AMQP != 0 {
+		amqp = fmt.Sprintf("127.0.0.1:%d:5672", ports.AMQP)
+	}
+	run := []string{"run", "--detach", "--rm", "--name", name, "--publish", amqp}
+	if ports.Management != 0 {
+		run = append(run, "--publish", fmt.Sprintf("127.0.0.1:%d:15672", ports.Management))
 	}
 	fmt.Fprintf(progress, "broker: starting a container of %s (the first time downloads it)\n", Image)
-	if _, err := docker(ctx, 10*time.Minute, "run", "--detach", "--rm", "--name", name, "--publish", publish, Image); err != nil {
+	if _, err := docker(ctx, 10*time.Minute, append(run, Image)...); err != nil {
 		stop()
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func StartNode(ctx context.Context, progress io.Writer) (*Node, error) {
 		}
 		server = Find()
 	}
-	return startNode(ctx, server, 0, progress)
+	return startNode(ctx, server, Ports{}, progress)
 }
 
 // Find is the path of rabbitmq-server, or empty. The packages' wrapper in
@@ -64,15 +64,15 @@ func Find() string {
 	return ""
 }
 
-// startNode starts a node that listens on port; 0 stands for a free one.
-func startNode(ctx context.Context, server string, port int, progress io.Writer) (*Node, error) {
-	ports, err := freePorts(3)
+// startNode starts a node that listens on ports.
+func startNode(ctx context.Context, server string, ports Ports, progress io.Writer) (*Node, error) {
+	free, err := freePorts(3)
 	if err != nil {
 		return nil, err
 	}
-	amqp, dist, mapper := ports[0], ports[1], ports[2]
-	if port != 0 {
-		amqp = port
+	amqp, dist, mapper := free[0], free[1], free[2]
+	if ports.AMQP != 0 {
+		amqp = ports.AMQP
 	}
 	dir, err := os.MkdirTemp("", "microcomm-broker-")
 	if err != nil {
@@ -110,6 +110,10 @@ func startNode(ctx context.Context, server string, port int, progress io.Writer)
 		"rabbitmq.conf":   "listeners.tcp.lab = " + n.address + "\nlog.console = true\n",
 		"enabled_plugins": "[].\n",
 		"env.conf":        "",
+	}
+	if ports.Management != 0 {
+		settings["rabbitmq.conf"] += fmt.Sprintf("management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = %d\n", ports.Management)
+		settings["enabled_plugins"] = "[rabbitmq_management].\n"
 	}
 	for name, content := range settings {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {

@@ -19,7 +19,7 @@ func TestPrivateNodeLeavesNothing(t *testing.T) {
 	}
 	t.Setenv("TMPDIR", t.TempDir())
 	var progress bytes.Buffer
-	n, err := startNode(t.Context(), Find(), 0, &progress)
+	n, err := startNode(t.Context(), Find(), Ports{}, &progress)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}

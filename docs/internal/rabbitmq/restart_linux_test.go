@@ -14,7 +14,7 @@ func TestRestartKeepsWhatIsDurable(t *testing.T) {
 		t.Skip("no rabbitmq-server on this machine")
 	}
 	var progress bytes.Buffer
-	n, err := startNode(t.Context(), Find(), 0, &progress)
+	n, err := startNode(t.Context(), Find(), Ports{}, &progress)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())
 	}
