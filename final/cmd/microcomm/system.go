@@ -30,7 +30,11 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 	if err := errors.Join(platformsErr, commandsErr, traceErr); err != nil {
 		return fmt.Errorf("%w: %w", settings.ErrWrong, err)
 	}
-	platforms.GRPCTLS, commands.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{} // nothing leaves the process
+	// Between the services nothing leaves the process, and only the bus brings new platforms.
+	platforms.HTTPAddr, platforms.GRPCAddr, platforms.RabbitMQURL, platforms.CommandsServiceURL = "", "", "", ""
+	platforms.HTTPTLS, platforms.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{}
+	commands.HTTPAddr, commands.RabbitMQURL = "", ""
+	commands.HTTPTLS, commands.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{}
 	log.Info("configured", "platforms", settings.Masked(platforms), "commands", settings.Masked(commands))
 	gatewayAddr := "localhost:8080"
 	if addr, ok := lookup("GATEWAY_ADDR"); ok {
@@ -63,7 +67,6 @@ func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logg
 		}
 		defer listeners[i].Close()
 	}
-	platforms.CommandsServiceURL = "" // new platforms are sent by the bus alone
 	commands.GRPCTarget = listeners[1].Addr().String()
 	memory := &bus.Memory{}
 	platformsParts := platformservice.Parts{HTTPListener: listeners[0], GRPCListener: listeners[1], Publisher: memory, Tracers: platformsTracers}

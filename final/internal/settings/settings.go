@@ -55,12 +55,17 @@ func WithFiles(lookup func(string) (string, bool)) (func(string) (string, bool),
 }
 
 // Masked returns the fields of config, a struct, for a log line, without the
-// passwords in its URLs and connection strings.
+// passwords in its URLs and connection strings, and without texts and files that
+// are not set.
 func Masked(config any) slog.Value {
 	fields := reflect.ValueOf(config)
 	var attrs []slog.Attr
 	for i := range fields.NumField() {
-		value := fields.Field(i).Interface()
+		field := fields.Field(i)
+		if field.IsZero() && (field.Kind() == reflect.String || field.Kind() == reflect.Struct) {
+			continue
+		}
+		value := field.Interface()
 		if text, ok := value.(string); ok {
 			value = mask(text)
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -64,12 +65,18 @@ func TestMasked(t *testing.T) {
 		t.Run(row.value, func(t *testing.T) {
 			var out bytes.Buffer
 			config := struct {
-				URL string
-				Max int
-			}{row.value, 7}
+				URL   string
+				Max   int
+				Unset string
+				Zero  time.Duration
+				Files struct{ Cert string }
+			}{URL: row.value, Max: 7}
 			slog.New(slog.NewTextHandler(&out, nil)).Info("starting", "config", settings.Masked(config))
 			assert.Contains(t, out.String(), "config.URL=")
 			assert.Contains(t, out.String(), "config.Max=7")
+			assert.Contains(t, out.String(), "config.Zero=0s")
+			assert.NotContains(t, out.String(), "config.Unset")
+			assert.NotContains(t, out.String(), "config.Files")
 			assert.Contains(t, out.String(), row.shown)
 			assert.NotContains(t, out.String(), "s3cret")
 			assert.NotContains(t, out.String(), "s3c%72et")
