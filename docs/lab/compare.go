@@ -48,9 +48,9 @@ type comparison struct {
 type changedFile struct {
 	path           string
 	kind           kind
-	piece          string
-	place          int    // its row in the table of the stage's README
-	from           string // the file it was renamed or copied from, or empty
+	pieces         []string // that change it; it is shown with the last of them
+	place          int      // its last row in the table of the stage's README
+	from           string   // the file it was renamed or copied from, or empty
 	added, removed int
 	note           string // the line to show instead of the patch, or empty
 	patch          string
@@ -167,9 +167,10 @@ func parseDifferences(numbers, patches string) ([]changedFile, error) {
 // order sorts the files as they are read: by kind, then in the order of the
 // table in the stage's README, then by path.
 func (c *comparison) order(table []tableRow) {
-	rows := map[string]int{}
+	rows, pieces := map[string]int{}, map[string][]string{}
 	for i, row := range table {
 		rows[row.path] = i
+		pieces[row.path] = append(pieces[row.path], row.piece)
 		if row.piece != "" && !slices.Contains(c.pieces, row.piece) {
 			c.pieces = append(c.pieces, row.piece)
 		}
@@ -181,7 +182,7 @@ func (c *comparison) order(table []tableRow) {
 		f.kind = kindOf(f.path, !was && (f.from == "" || copied))
 		f.place = len(table)
 		if row, listed := rows[f.path]; listed {
-			f.place, f.piece = row, table[row].piece
+			f.place, f.pieces = row, pieces[f.path]
 		}
 	}
 	slices.SortStableFunc(c.files, func(a, b changedFile) int {
@@ -223,6 +224,8 @@ func (c *comparison) note() {
 		_, copied := c.is[f.from]
 		twin := read[twinContent(f.path, content)]
 		switch {
+		case f.note != "":
+			continue // it is shown with another piece
 		case !there:
 			f.note = "removed"
 		case twin != "":
@@ -262,7 +265,16 @@ func (c *comparison) choose(wanted string) error {
 			return strings.Contains(strings.ToLower(piece), strings.ToLower(wanted))
 		})
 	}
-	chosen := slices.DeleteFunc(slices.Clone(c.files), func(f changedFile) bool { return heading < 0 || f.piece != c.pieces[heading] })
+	var chosen []changedFile
+	for _, f := range c.files {
+		if heading < 0 || !slices.Contains(f.pieces, c.pieces[heading]) {
+			continue
+		}
+		if last := f.piece(); last != c.pieces[heading] {
+			f.note, f.added, f.removed = "shown with "+last, 0, 0
+		}
+		chosen = append(chosen, f)
+	}
 	if len(chosen) == 0 {
 		part := strings.ToLower(strings.TrimPrefix(filepath.ToSlash(wanted), c.after.name+"/"))
 		chosen = slices.DeleteFunc(slices.Clone(c.files), func(f changedFile) bool {
@@ -322,6 +334,14 @@ func (c *comparison) count(counted func(changedFile) bool) string {
 	return fmt.Sprintf("%d %s, %d lines added, %d removed", files, changed, added, removed)
 }
 
+// piece is the one that the file is shown with, or empty.
+func (f changedFile) piece() string {
+	if len(f.pieces) == 0 {
+		return ""
+	}
+	return f.pieces[len(f.pieces)-1]
+}
+
 // shown reports whether the file's patch is shown.
 func (f changedFile) shown(withTests bool) bool {
 	return f.kind < tests || f.kind == tests && withTests
@@ -347,7 +367,7 @@ func (c *comparison) writePieces(w io.Writer) {
 		width = max(width, utf8.RuneCountInString(piece))
 	}
 	for _, piece := range c.pieces {
-		count := c.count(func(f changedFile) bool { return f.piece == piece && f.shown(false) })
+		count := c.count(func(f changedFile) bool { return f.piece() == piece && f.shown(false) })
 		fmt.Fprintf(w, "  %-*s  %s\n", width, piece, count)
 	}
 	name, _, _ := strings.Cut(c.after.name, "-")

@@ -291,7 +291,7 @@ func lessonStages(t *testing.T) *lab {
 		"02-two/go.mod":             "module microcomm/02-two\n\nrequire example.org/direct v1.0.0\n\nrequire (\n\texample.org/other v1.0.0 // indirect\n)\n",
 		"02-two/README.md": "# Two\n\n## What changes\n\n### The code\n\n" + strings.ReplaceAll(
 			"| changes | a/service.go |\n| adds | c/twin.go |\n| adds | b/twin.go |\n| adds | a/zebra.go |\n| adds | b/problem.go |\n| adds | c/problem.go |\n| adds | c/a_test.go |\n", ".go |", ".go | why |") +
-			"\n### Manifests\n\n| changes | `k8s/old.yml` | why |\n\n## Run it\n",
+			"\n### Manifests\n\n| changes | `a/service.go` | why |\n| changes | `k8s/old.yml` | why |\n\n## Run it\n",
 	})
 }
 
@@ -342,9 +342,11 @@ func TestDiffOfOnePiece(t *testing.T) {
 		args     []string
 		has, not string
 	}{
-		"all, with pieces":  {[]string{"02"}, "Pieces\n  The code   6 files changed, ", "+var zebra"},
+		"all, with pieces":  {[]string{"02"}, "Pieces\n  The code   5 files changed, ", "+var zebra"},
 		"a heading":         {[]string{"02", "the", "code"}, "+var zebra", "old.yml"},
 		"part of a heading": {[]string{"02", "manif"}, "+kind: New", "zebra"},
+		"of two headings":   {[]string{"02", "Code"}, "a/service.go: shown with Manifests\n", "+var started"},
+		"the last of two":   {[]string{"02", "Manifests"}, "+var started", "shown with"},
 		"another heading":   {[]string{"02", "Manifests"}, "+kind: New", "zebra"},
 		"a part of a path":  {[]string{"02", "zebra"}, "+var zebra", "service.go"},
 		"a twin alone":      {[]string{"02", "b/twin"}, "+var twin", "the same as"},
