@@ -181,8 +181,8 @@ func (p *player) block(ctx context.Context, b *block) error {
 		return err
 	}
 	input := ""
-	if b.cluster { // lab deploy asks
-		input = strings.Repeat("yes\n", 10)
+	if b.cluster { // lab deploy asks; each time it reads 4 KiB ahead
+		input = strings.Repeat("yes\n", 10<<10)
 	}
 	deadline := time.Now().Add(p.limits.wait)
 	tick := time.NewTicker(100 * time.Millisecond)
