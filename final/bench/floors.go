@@ -235,6 +235,9 @@ func consumeFloor(ctx context.Context, file string) error {
 		if err := insertRows(ctx, db, rows); err != nil {
 			return err
 		}
+		if os.Getenv("LOG_LEVEL") == "info" { // as the service does
+			fmt.Fprintf(os.Stderr, "stored id=%d \n", rows[len(rows)-1].ID)
+		}
 		if err := arrived[len(arrived)-1].Ack(true); err != nil {
 			return err
 		}

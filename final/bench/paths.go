@@ -201,7 +201,7 @@ func measureReadable(ctx context.Context, b *bench) ([]result, error) {
 		return nil, err
 	}
 	defer platforms.stop()
-	commands, err := b.start(ctx, "commandsservice", "/api/c/platforms", append(env, "PLATFORMS_GRPC_TARGET=127.0.0.1:1"))
+	commands, err := b.start(ctx, "commandsservice", "/api/c/platforms", append(env, "PLATFORMS_GRPC_TARGET=127.0.0.1:1", "LOG_LEVEL=info"))
 	if err != nil {
 		return nil, err
 	}
@@ -218,26 +218,32 @@ func measureReadable(ctx context.Context, b *bench) ([]result, error) {
 		if err := json.NewDecoder(response.Body).Decode(&created); err != nil {
 			return 0, err
 		}
-		return untilStored(ctx, file, began, created.ID)
+		return untilStored(ctx, commands, file, began, created.ID)
 	}
 	if _, err := latency(); err != nil { // the first waits for the connections
 		return nil, err
 	}
 
 	floorFile, floorEnv := b.queue("readable-floor")
-	floor, publish, err := b.startConsumeFloor(ctx, floorFile, floorEnv)
+	floor, publish, stop, err := b.startConsumeFloor(ctx, floorFile, append(floorEnv, "LOG_LEVEL=info"))
 	if err != nil {
 		return nil, err
 	}
-	defer floor()
+	defer stop()
 	id := int32(0)
 	floorLatency := func() (time.Duration, error) {
 		id++
 		began := time.Now()
-		if err := publish(id); err != nil {
+		confirmation, err := publish(id)
+		if err != nil {
 			return 0, err
 		}
-		return untilStored(ctx, floorFile, began, id)
+		latency, err := untilStored(ctx, floor, floorFile, began, id)
+		if err != nil {
+			return 0, err
+		}
+		_, err = confirmation.WaitContext(ctx)
+		return latency, err
 	}
 	if _, err := floorLatency(); err != nil {
 		return nil, err
@@ -277,69 +283,66 @@ func measureReadable(ctx context.Context, b *bench) ([]result, error) {
 	return results, nil
 }
 
-// untilStored polls the database file until it has the platform.
-func untilStored(ctx context.Context, file string, began time.Time, id int32) (time.Duration, error) {
+// untilStored returns how long it took from began until a consumer said that it
+// has committed the platform, which must be true.
+func untilStored(ctx context.Context, consumer *program, file string, began time.Time, id int32) (time.Duration, error) {
+	if err := consumer.log.wait(ctx, fmt.Sprintf(" id=%d ", id)); err != nil {
+		return 0, err
+	}
+	latency := time.Since(began)
 	db, err := sql.Open("sqlite3", "file:"+file+"?mode=ro&_busy_timeout=5000")
 	if err != nil {
 		return 0, err
 	}
 	defer db.Close()
-	for {
-		var n int
-		if err := db.QueryRowContext(ctx, `SELECT COUNT(*) FROM platforms WHERE external_id = ?`, id).Scan(&n); err != nil {
-			return 0, err
-		}
-		if n == 1 {
-			return time.Since(began), nil
-		}
-		if time.Since(began) > time.Minute {
-			return 0, fmt.Errorf("platform %d did not arrive", id)
-		}
+	var stored bool
+	err = db.QueryRowContext(ctx, `SELECT COUNT(*) FROM platforms WHERE external_id = ?`, id).Scan(&stored)
+	if err == nil && !stored {
+		err = fmt.Errorf("platform %d is not there", id)
 	}
+	return latency, err
 }
 
+// publishFloor publishes a platform, which the broker is going to confirm.
+type publishFloor func(id int32) (*amqp.DeferredConfirmation, error)
+
 // startConsumeFloor starts the bare consumer on a durable quorum queue, and
-// returns what publishes to it with a confirm.
-func (b *bench) startConsumeFloor(ctx context.Context, file string, env []string) (stop func(), publish func(id int32) error, err error) {
+// returns what publishes to it. Stop ends both.
+func (b *bench) startConsumeFloor(ctx context.Context, file string, env []string) (consumer *program, publish publishFloor, stop func(), err error) {
 	name := filepath.Base(file)
 	connection, err := amqp.Dial(b.broker)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	channel, err := connection.Channel()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if _, err := channel.QueueDeclare(name, true, false, false, false, amqp.Table{"x-queue-type": "quorum"}); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if err := channel.Confirm(false); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	floor, err := b.startConsumer(ctx, file, name, env)
+	consumer, err = b.startConsumer(ctx, file, name, env)
 	if err != nil {
 		connection.Close()
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	publish = func(id int32) error {
-		confirm, err := channel.PublishWithDeferredConfirmWithContext(ctx, "", name, true, false, amqp.Publishing{
+	publish = func(id int32) (*amqp.DeferredConfirmation, error) {
+		return channel.PublishWithDeferredConfirmWithContext(ctx, "", name, true, false, amqp.Publishing{
 			DeliveryMode: amqp.Persistent, Body: fmt.Appendf(nil, `{"Id":%d,"Name":"platform %d","Event":"Platform_Published"}`, id, id)})
-		if err != nil {
-			return err
-		}
-		_, err = confirm.WaitContext(ctx)
-		return err
 	}
-	return func() {
-		floor()
+	return consumer, publish, func() {
+		consumer.stop()
 		_, _ = channel.QueueDelete(name, false, false, false)
 		connection.Close()
-	}, publish, nil
+	}, nil
 }
 
 // startConsumer starts the bare consumer in a process of its own.
-func (b *bench) startConsumer(ctx context.Context, file, queue string, env []string) (stop func(), err error) {
-	db, err := openCommands(file) // so that the file is there when it is polled
+func (b *bench) startConsumer(ctx context.Context, file, queue string, env []string) (*program, error) {
+	db, err := openCommands(file) // so that the file is there when it is read
 	if err != nil {
 		return nil, err
 	}
@@ -348,9 +351,8 @@ func (b *bench) startConsumer(ctx context.Context, file, queue string, env []str
 	if err != nil {
 		return nil, err
 	}
-	p := &program{cmd: exec.Command(self, "floor", "consume", file), done: make(chan struct{})}
+	p := newProgram(self, "floor", "consume", file)
 	p.cmd.Env = append(append(os.Environ(), env...), "COMMANDS_QUEUE="+queue)
-	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -358,7 +360,7 @@ func (b *bench) startConsumer(ctx context.Context, file, queue string, env []str
 		defer close(p.done)
 		_ = p.cmd.Wait()
 	}()
-	return p.stop, nil
+	return p, nil
 }
 
 // measureConsume measures how fast events that wait in the queue are stored.
@@ -383,20 +385,17 @@ func measureConsume(ctx context.Context, b *bench) ([]result, error) {
 			if err := b.publishMany(ctx, queue, events); err != nil {
 				return 0, err
 			}
-			var stop func()
+			var consumer *program
 			if ours {
-				commands, err = startService()
-				if err == nil {
-					stop = commands.stop
-				}
+				consumer, err = startService()
 			} else {
 				file += "-floor"
-				stop, err = b.startConsumer(ctx, file, queue, env)
+				consumer, err = b.startConsumer(ctx, file, queue, env)
 			}
 			if err != nil {
 				return 0, err
 			}
-			defer stop()
+			defer consumer.stop()
 			return rateOfRows(ctx, file, events)
 		}
 	}

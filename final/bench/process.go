@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -70,8 +71,14 @@ func (b *bench) duration() time.Duration {
 type program struct {
 	cmd  *exec.Cmd
 	done chan struct{}
-	log  bytes.Buffer
+	log  transcript
 	addr string // its HTTP server
+}
+
+func newProgram(file string, args ...string) *program {
+	p := &program{cmd: exec.Command(file, args...), done: make(chan struct{}), log: transcript{more: make(chan struct{}, 1)}}
+	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
+	return p
 }
 
 // start runs a program of final, or with name "floor" this one, and waits until
@@ -89,12 +96,12 @@ func (b *bench) start(ctx context.Context, name, path string, env []string, args
 		}
 		file, args = self, append([]string{"floor"}, args...)
 	}
-	p := &program{cmd: exec.Command(file, args...), done: make(chan struct{}), addr: addr}
+	p := newProgram(file, args...)
+	p.addr = addr
 	p.cmd.Env = append(os.Environ(),
 		"PLATFORMS_HTTP_ADDR="+addr, "COMMANDS_HTTP_ADDR="+addr, "GATEWAY_ADDR="+addr, "FLOOR_ADDR="+addr,
 		"PLATFORMS_GRPC_ADDR="+freeAddr(), "COMMANDS_SERVICE_URL=", "SEED_DATA=false")
 	p.cmd.Env = append(p.cmd.Env, env...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -125,6 +132,52 @@ func (b *bench) start(ctx context.Context, name, path string, env []string, args
 		return nil, fmt.Errorf("%w\n%s", err, p.log.String())
 	}
 	return p, nil
+}
+
+// transcript keeps what a program prints.
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	more chan struct{} // has a value when there is more
+}
+
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	select {
+	case t.more <- struct{}{}:
+	default:
+	}
+	return t.text.Write(p)
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
+}
+
+// wait returns when the program has printed part. It does not poll, which would
+// take the processor from what is measured. It forgets what was printed before.
+func (t *transcript) wait(ctx context.Context, part string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		t.mu.Lock()
+		found := bytes.Contains(t.text.Bytes(), []byte(part))
+		if found {
+			t.text.Reset()
+		}
+		t.mu.Unlock()
+		if found {
+			return nil
+		}
+		select {
+		case <-t.more:
+		case <-ctx.Done():
+			return fmt.Errorf("%q was not printed: %w", part, ctx.Err())
+		}
+	}
 }
 
 // stop ends the process.
