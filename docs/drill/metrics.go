@@ -40,7 +40,8 @@ type resources struct {
 	goroutines int
 }
 
-// sampler notes what a service takes, every half second.
+// sampler notes what a service takes: as soon as it responds, every half second,
+// and at the end.
 type sampler struct {
 	end  context.CancelFunc
 	loop sync.WaitGroup
@@ -56,13 +57,15 @@ func sample(ctx context.Context, c *client, s *service) *sampler {
 	ctx, end := context.WithCancel(ctx)
 	m := &sampler{end: end}
 	m.loop.Go(func() {
-		tick := time.NewTicker(500 * time.Millisecond)
-		defer tick.Stop()
 		for {
-			m.once(ctx, c, s)
+			pause := 500 * time.Millisecond
+			if !m.once(ctx, c, s) {
+				pause = 10 * time.Millisecond
+			}
 			select {
-			case <-tick.C:
+			case <-time.After(pause):
 			case <-ctx.Done():
+				m.once(context.WithoutCancel(ctx), c, s)
 				return
 			}
 		}
@@ -70,12 +73,13 @@ func sample(ctx context.Context, c *client, s *service) *sampler {
 	return m
 }
 
-func (m *sampler) once(ctx context.Context, c *client, s *service) {
+// once takes a sample, and reports whether the service responded.
+func (m *sampler) once(ctx context.Context, c *client, s *service) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	found, err := c.scrape(ctx, s)
 	if err != nil {
-		return // away for the moment; a sampler without any sample is found out by its samples
+		return false // away for the moment; a sampler without any sample is found out by its samples
 	}
 	now := resources{memory: int64(found["process_resident_memory_bytes"]), goroutines: int(found["go_goroutines"])}
 	m.mu.Lock()
@@ -85,6 +89,7 @@ func (m *sampler) once(ctx context.Context, c *client, s *service) {
 	}
 	m.samples++
 	m.most = max(m.most, now.memory)
+	return true
 }
 
 // stop ends the sampling, after which the fields may be read.
