@@ -4,11 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"microcomm/docs/internal/repo"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"microcomm/docs/internal/repo"
 )
 
 // TestDrill runs a real drill of chapter 02, which loses platforms, as it expects

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"microcomm/docs/internal/repo"
 	"os"
 	"path"
 	"path/filepath"
@@ -15,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"microcomm/docs/internal/repo"
 )
 
 // kind is the kind of a file. Files are shown in this order.

@@ -2,13 +2,14 @@ package main
 
 import (
 	"encoding/json"
-	"microcomm/docs/internal/repo"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"microcomm/docs/internal/repo"
 )
 
 // TestEditorFiles: the development container and VS Code's tasks are valid JSON

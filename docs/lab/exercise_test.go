@@ -6,13 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"microcomm/docs/internal/repo"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"microcomm/docs/internal/repo"
 )
 
 // exerciseStage is a checkout whose stage 01-one has the exercise add.

@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"microcomm/docs/internal/repo"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"microcomm/docs/internal/repo"
 )
 
 func forwardVerb() verb {

@@ -5,13 +5,14 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"microcomm/docs/internal/repo"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"microcomm/docs/internal/repo"
 )
 
 // workspace is a small checkout under git: 01-one and 02-two as given, by path.

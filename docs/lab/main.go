@@ -11,11 +11,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"microcomm/docs/internal/repo"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
+
+	"microcomm/docs/internal/repo"
 )
 
 // verbs lists what the tool does, in the order of the help.

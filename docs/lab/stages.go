@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"microcomm/docs/internal/repo"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"microcomm/docs/internal/repo"
 )
 
 // stage is one chapter: a folder at the top that is a Go module.

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"microcomm/docs/internal/repo"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -25,6 +24,8 @@ import (
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/pluginpb"
+
+	"microcomm/docs/internal/repo"
 )
 
 // source is the contract's name: as a file and inside the generated code.

@@ -1,11 +1,12 @@
 package main
 
 import (
-	"microcomm/docs/internal/repo"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"microcomm/docs/internal/repo"
 )
 
 // TestGeneratedCodeIsFresh fails when a contract was edited without make proto.

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"microcomm/docs/internal/repo"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"microcomm/docs/internal/repo"
 )
 
 // checkout is the repository's files: those of git, and new ones that it would

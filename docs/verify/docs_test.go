@@ -2,12 +2,13 @@ package main
 
 import (
 	"maps"
-	"microcomm/docs/internal/repo"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"microcomm/docs/internal/repo"
 )
 
 // fence stands for ``` in the documents below.

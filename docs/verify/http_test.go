@@ -1,7 +1,6 @@
 package main
 
 import (
-	"microcomm/docs/internal/repo"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -10,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"microcomm/docs/internal/repo"
 )
 
 const requestHead = "# go tool lab run 01\n@platforms = http://example.com\n"

@@ -2,11 +2,12 @@ package exercise
 
 import (
 	"bytes"
-	"microcomm/docs/internal/repo"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"microcomm/docs/internal/repo"
 )
 
 // checkout is a copy of testdata/checkout under git, with the edits: by path,
