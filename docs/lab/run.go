@@ -129,10 +129,11 @@ func run(ctx context.Context, l *lab, name string, apart bool) error {
 			services = append([]*service{{title: "The broker", process: b.Node.Process()}}, services...)
 		}
 	}
-	// A service that its setting has moved is found by the other one.
+	// A service that its setting has moved is found by the other one. In final
+	// PlatformService does not call CommandsService, unless it is told to.
 	for _, service := range services {
 		switch {
-		case service.binary == "commandsservice":
+		case service.binary == "commandsservice" && !s.inOneProcess():
 			env = withDefault(env, "COMMANDS_SERVICE_URL", "http://"+service.http.address()+"/api/c/platforms")
 		case service.grpc != nil:
 			env = withDefault(env, "PLATFORMS_GRPC_TARGET", service.grpc.address())

@@ -69,6 +69,9 @@ func checkCompose(from stage, text []byte) ([]string, error) {
 			if (strings.Contains(variable, "PASSWORD") || strings.HasSuffix(variable, "_PASS")) && !fromEnvironment.MatchString(value) {
 				complain("%s: %s is written down", name, variable)
 			}
+			if variable == "COMMANDS_SERVICE_URL" {
+				complain("%s: a POST waits for CommandsService", name)
+			}
 			if own && !from.reads(service.Image, variable) {
 				complain("%s does not read %s", name, variable)
 			}
@@ -111,6 +114,7 @@ func TestCompose(t *testing.T) {
 		"setting":         {"PLATFORMS_GRPC_TARGET", "PLATFORM_GRPC_TARGET", "does not read PLATFORM_GRPC_TARGET"},
 		"no health check": {"healthcheck:", "x-healthcheck:", "has no health check"},
 		"order":           {"condition: service_healthy", "condition: service_started", "is of use"},
+		"call":            {"PLATFORMS_GRPC_ADDR:", "COMMANDS_SERVICE_URL:", "a POST waits for CommandsService"},
 		"stop":            {"stop_grace_period: 30s", "stop_grace_period: 10s", "leaves no time to finish"},
 		"volume":          {"- rabbitmq:/var", "- rabbit:/var", "there is no volume rabbit"},
 	} {

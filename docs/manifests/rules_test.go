@@ -260,6 +260,9 @@ func (s *set) environment(title string, c corev1.Container) {
 	}
 	if strings.HasPrefix(c.Image, "microcomm/") {
 		for _, env := range c.Env {
+			if s.stage.name == "final" && env.Name == "COMMANDS_SERVICE_URL" {
+				s.complain("%s: a POST waits for CommandsService", title)
+			}
 			if !used[env.Name] && !s.stage.reads(c.Image, env.Name) {
 				s.complain("%s does not read %s", title, env.Name)
 			}

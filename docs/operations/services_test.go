@@ -35,7 +35,7 @@ func scrape(t *testing.T) []labels.Labels {
 		service, err := process.Start(process.Command{
 			Args: []string{filepath.Join(bin, name)}, Dir: dir, Stdout: t.Output(), Stderr: t.Output(),
 			Env: []string{
-				"PLATFORMS_HTTP_ADDR=" + platforms, "PLATFORMS_GRPC_ADDR=" + grpc, "COMMANDS_SERVICE_URL=",
+				"PLATFORMS_HTTP_ADDR=" + platforms, "PLATFORMS_GRPC_ADDR=" + grpc,
 				"COMMANDS_HTTP_ADDR=" + commands, "PLATFORMS_GRPC_TARGET=" + grpc,
 				"RABBITMQ_URL=amqp://" + nobody + "/",
 			},

@@ -117,7 +117,7 @@ func TestAMQPS(t *testing.T) {
 	urlFile := filepath.Join(t.TempDir(), "rabbitmq-url")
 	require.NoError(t, os.WriteFile(urlFile, []byte(url+"\n"), 0o600))
 	settings := func(ca, cert, key string) []string {
-		return []string{"COMMANDS_SERVICE_URL=", "RABBITMQ_TLS_CA_FILE=" + ca, "RABBITMQ_TLS_CERT_FILE=" + cert, "RABBITMQ_TLS_KEY_FILE=" + key}
+		return []string{"RABBITMQ_TLS_CA_FILE=" + ca, "RABBITMQ_TLS_CERT_FILE=" + cert, "RABBITMQ_TLS_KEY_FILE=" + key}
 	}
 
 	t.Run("an event passes, and dlq reads the same settings", func(t *testing.T) {

@@ -28,7 +28,7 @@ func TestCommandsServiceBackfillsWhatItMissed(t *testing.T) {
 }
 
 func TestCommandsServiceStartsBeforePlatformService(t *testing.T) {
-	s := local(t, "COMMANDS_SERVICE_URL=", "RABBITMQ_URL=amqp://"+freeAddrs(t, 1)[0]) // no broker there
+	s := local(t, "RABBITMQ_URL=amqp://"+freeAddrs(t, 1)[0]) // no broker there
 	s.commands.start(t)
 	s.commands.call(t, http.MethodGet, "/api/c/platforms", "", http.StatusOK, nil)
 

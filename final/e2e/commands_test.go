@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -16,6 +17,12 @@ type command struct {
 	PlatformID  int32  `json:"platformId"`
 }
 
+// callCommandsService makes PlatformService post new platforms to CommandsService
+// too, as in chapter 02.
+func (s *system) callCommandsService() {
+	s.platforms.env = append(s.platforms.env, "COMMANDS_SERVICE_URL="+s.commands.url+"/api/c/platforms")
+}
+
 // knows says whether CommandsService has heard of the platform.
 func (s *system) knows(id int32) bool {
 	status, _, err := s.commands.send(http.MethodGet, fmt.Sprintf("/api/c/platforms/%d/commands", id), "")
@@ -23,6 +30,9 @@ func (s *system) knows(id int32) bool {
 }
 
 func TestNewPlatformReachesCommandsService(t *testing.T) {
+	if os.Getenv("PLATFORMS_URL") == "" {
+		requireBroker(t)
+	}
 	s := running(t)
 	first, second := createPlatform(t, s, "Docker"), createPlatform(t, s, "Go")
 	eventually(t, "CommandsService knows both", func() bool { return s.knows(first.ID) && s.knows(second.ID) })
@@ -55,6 +65,7 @@ func TestNewPlatformReachesCommandsService(t *testing.T) {
 
 func TestPlatformIsCreatedWhileCommandsServiceIsDown(t *testing.T) {
 	s := local(t)
+	s.callCommandsService()
 	s.platforms.start(t)
 	createPlatform(t, s, "Docker")
 	eventually(t, "the log says so", func() bool {

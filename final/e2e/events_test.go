@@ -21,12 +21,11 @@ func requireBroker(t *testing.T) {
 	}
 }
 
-// busOnly returns a system that is not started, whose PlatformService notifies of
-// a new platform by the bus alone.
+// busOnly returns a system that is not started, and has a broker.
 func busOnly(t *testing.T) *system {
 	t.Helper()
 	requireBroker(t)
-	return local(t, "COMMANDS_SERVICE_URL=")
+	return local(t)
 }
 
 // connected waits until the service is connected to the broker, after having

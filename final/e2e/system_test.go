@@ -104,7 +104,6 @@ func local(t *testing.T, env ...string) *system {
 		"PLATFORMS_GRPC_ADDR=" + addrs[2],
 		"PLATFORMS_GRPC_TARGET=" + addrs[2],
 		"COMMANDS_HTTP_ADDR=" + addrs[1],
-		"COMMANDS_SERVICE_URL=http://" + addrs[1] + "/api/c/platforms",
 		"DATABASE_URL=sqlite::memory:",
 		"RABBITMQ_EXCHANGE=" + name, // apart from other tests
 		"COMMANDS_QUEUE=" + name,

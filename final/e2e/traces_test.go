@@ -111,6 +111,7 @@ func TestOnePostIsOneTrace(t *testing.T) {
 	requireBroker(t)
 	c := startCollector(t)
 	s := local(t, append(c.env(), "SEED_DATA=false")...)
+	s.callCommandsService()
 	s.platforms.start(t)
 	s.commands.start(t)
 	s.commands.connected(t, 0)

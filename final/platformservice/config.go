@@ -54,7 +54,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		HTTPAddr:    env.addr("PLATFORMS_HTTP_ADDR", "localhost:5000"),
 		DatabaseURL: env.text("DATABASE_URL", "sqlite::memory:"),
 
-		CommandsServiceURL:     env.httpURL("COMMANDS_SERVICE_URL", "http://localhost:6000/api/c/platforms"),
+		CommandsServiceURL:     env.httpURL("COMMANDS_SERVICE_URL"),
 		CommandsServiceTimeout: env.duration("COMMANDS_SERVICE_TIMEOUT", 2*time.Second),
 
 		DatabaseWait: env.duration("DATABASE_WAIT", time.Minute),
@@ -117,11 +117,11 @@ func (e *environment) boolean(name string, fallback bool) bool {
 
 // httpURL accepts an empty value too. The error does not show the value, which
 // may hold a password.
-func (e *environment) httpURL(name, fallback string) string {
-	value := e.text(name, fallback)
+func (e *environment) httpURL(name string) string {
+	value := e.text(name, "")
 	u, err := url.Parse(value)
 	if value != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
-		e.errs = append(e.errs, fmt.Errorf("%s: not a URL such as %s", name, fallback))
+		e.errs = append(e.errs, fmt.Errorf("%s: not a URL such as http://localhost:6000/api/c/platforms", name))
 	}
 	return value
 }

@@ -32,7 +32,6 @@ func TestConfigFromEnv(t *testing.T) {
 			DatabaseURL:            "sqlite::memory:",
 			DatabaseWait:           time.Minute,
 			Seed:                   true,
-			CommandsServiceURL:     "http://localhost:6000/api/c/platforms",
 			CommandsServiceTimeout: 2 * time.Second,
 			RabbitMQURL:            "amqp://localhost:5672/",
 			MaxInFlight:            256,
@@ -75,8 +74,11 @@ func TestConfigFromEnv(t *testing.T) {
 		}, cfg)
 	})
 
-	t.Run("an empty COMMANDS_SERVICE_URL turns the calls off", func(t *testing.T) {
-		cfg, err := configFrom(map[string]string{"COMMANDS_SERVICE_URL": ""})
+	t.Run("without COMMANDS_SERVICE_URL, or with an empty one, CommandsService is not called", func(t *testing.T) {
+		cfg, err := configFrom(nil)
+		require.NoError(t, err)
+		assert.Empty(t, cfg.CommandsServiceURL)
+		cfg, err = configFrom(map[string]string{"COMMANDS_SERVICE_URL": ""})
 		require.NoError(t, err)
 		assert.Empty(t, cfg.CommandsServiceURL)
 	})
