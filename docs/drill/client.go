@@ -27,6 +27,9 @@ func (c *client) list(ctx context.Context, services []*service, path string) ([]
 	var platforms []platform
 	err := fmt.Errorf("nobody to ask for %s", path)
 	for _, s := range services {
+		if s.down.Load() {
+			continue // one that is suspended would never answer
+		}
 		platforms = nil
 		if err = c.get(ctx, s.url+path, func(body io.Reader) error {
 			return json.NewDecoder(body).Decode(&platforms)

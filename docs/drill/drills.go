@@ -64,6 +64,8 @@ func drills() []drill {
 			does: "SQL Server chooses POSTs as the victims of deadlocks (error 1205) for a while."},
 		{stage: "final", name: "network-database", run: databaseNetwork, unanswered: true,
 			does: "the connection of each service to its database, SQL Server, is cut, stalled and slowed in turn."},
+		{stage: "final", name: "suspended-replica", run: suspendedReplica, expect: expectNothingLost, unanswered: true,
+			does: "of two PlatformServices and three CommandsServices on SQL Server, one after the other is suspended in the middle of its work, and resumed. " + noBackfill},
 		{stage: "final", name: "overload", run: overload,
 			does: "for 30 s ten times as many clients post as fast as they can as PlatformService serves at a time."},
 		{stage: "final", name: "upgrade", run: upgrade,

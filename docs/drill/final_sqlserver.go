@@ -8,35 +8,22 @@ import (
 	"time"
 )
 
-// sqlServer is a database on a SQL Server, or on one that stands in for it.
-type sqlServer interface {
-	// url is how a service connects to the database; with an address, by way of that.
-	url(address string) string
-	address() string // host:port
-	// deadlock makes deadlocks, until stop is called, of which a POST is the victim.
-	deadlock(ctx context.Context) (stop func() error, err error)
-	close() error
-}
-
-// addSQLServer adds a database on the server at SQLSERVER_URL, or a fake one.
-func (r *run) addSQLServer(ctx context.Context) (sqlServer, error) {
-	var s sqlServer
-	var err error
-	what := "a fake one: the services run with their real driver, and no SQL is executed. With SQLSERVER_URL, a real one"
-	if given := os.Getenv("SQLSERVER_URL"); given != "" {
-		what = "the one at SQLSERVER_URL"
-		s, err = createSQLServerDatabase(ctx, given)
-	} else {
-		s, err = startFakeSQLServer()
+// addSQLServer adds a database on the server at SQLSERVER_URL, for setting of the
+// services.
+func (r *run) addSQLServer(ctx context.Context, setting string, services ...*service) (*sqlServerDatabase, error) {
+	given := os.Getenv("SQLSERVER_URL")
+	if given == "" {
+		return nil, fmt.Errorf("%w: SQLSERVER_URL names no SQL Server", errSkipped)
 	}
+	database, err := createSQLServerDatabase(ctx, given)
 	if err != nil {
 		return nil, err
 	}
-	if len(r.databases) == 0 {
-		r.tell("SQL Server", "%s", what)
+	r.databases = append(r.databases, database)
+	for _, s := range services {
+		s.env = append(s.env, setting+"="+database.url(""))
 	}
-	r.databases = append(r.databases, s)
-	return s, nil
+	return database, nil
 }
 
 // withHost is a URL with another host and port.
@@ -54,12 +41,10 @@ func sqlDeadlock(ctx context.Context, r *run) error {
 	if _, err := r.pair(); err != nil {
 		return err
 	}
-	database, err := r.addSQLServer(ctx)
+	database, err := r.addSQLServer(ctx, "DATABASE_URL", r.platforms...)
 	if err != nil {
 		return err
 	}
-	platforms := r.platforms[0]
-	platforms.env = append(platforms.env, "DATABASE_URL="+database.url(""))
 	var stop func() error
 	return r.storageFault(ctx,
 		func() (err error) { stop, err = database.deadlock(ctx); return err },
@@ -82,7 +67,7 @@ func databaseNetwork(ctx context.Context, r *run) error {
 		service *service
 		setting string
 	}{{platforms, "DATABASE_URL"}, {commands, "COMMANDS_DATABASE_URL"}} {
-		database, err := r.addSQLServer(ctx)
+		database, err := r.addSQLServer(ctx, of.setting)
 		if err != nil {
 			return err
 		}
@@ -137,11 +122,47 @@ func databaseNetwork(ctx context.Context, r *run) error {
 	return nil
 }
 
-func (s *fakeSQLServer) url(address string) string {
-	return withHost("sqlserver://drill:drill@"+s.address()+"?database=drill&encrypt=disable", address)
-}
-
-func (s *fakeSQLServer) deadlock(context.Context) (func() error, error) {
-	s.setDeadlocks(true)
-	return func() error { s.setDeadlocks(false); return nil }, nil
+// suspendedReplica suspends one replica after the other at random moments, some of
+// them in the middle of a transaction. The others must not wait for it.
+func suspendedReplica(ctx context.Context, r *run) error {
+	for range 2 {
+		if _, err := r.addPlatforms(); err != nil {
+			return err
+		}
+	}
+	for range 3 {
+		if _, err := r.addCommands(); err != nil {
+			return err
+		}
+	}
+	if _, err := r.addSQLServer(ctx, "DATABASE_URL", r.platforms...); err != nil {
+		return err
+	}
+	if _, err := r.addSQLServer(ctx, "COMMANDS_DATABASE_URL", r.commands...); err != nil {
+		return err
+	}
+	r.eventsAlone()
+	if err := r.begin(ctx, loadConfig{clients: 16, rate: 300}); err != nil {
+		return err
+	}
+	for i := range max(len(r.all()), r.count(20)) {
+		if err := r.lasts(ctx, r.atRandom(2*time.Second)); err != nil {
+			return err
+		}
+		s := r.all()[i%len(r.all())]
+		r.phase(s.name + " suspended")
+		if err := s.suspend(); err != nil {
+			return err
+		}
+		took, err := r.within(ctx, startTimeout, r.flows)
+		if resumed := s.resume(); resumed != nil {
+			return resumed
+		}
+		r.expect("platforms to be accepted and to arrive while "+s.name+" is suspended", err == nil, "%s", tookOr(took, err))
+	}
+	r.phase(after)
+	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
+		return err
+	}
+	return r.finish(ctx, r.patience())
 }

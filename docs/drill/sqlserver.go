@@ -37,7 +37,8 @@ func createSQLServerDatabase(ctx context.Context, given string) (*sqlServerDatab
 	s.setDatabase(s.name)
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if _, err := s.admin.ExecContext(ctx, "CREATE DATABASE ["+s.name+"]"); err != nil {
+	// As a service creates it.
+	if _, err := s.admin.ExecContext(ctx, "CREATE DATABASE ["+s.name+"]; ALTER DATABASE ["+s.name+"] SET READ_COMMITTED_SNAPSHOT ON"); err != nil {
 		s.admin.Close()
 		return nil, fmt.Errorf("create a database: %w", err)
 	}

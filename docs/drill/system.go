@@ -76,7 +76,7 @@ type system struct {
 
 	platforms, commands []*service // the replicas of each service
 	proxies             []*proxy
-	databases           []sqlServer
+	databases           []*sqlServerDatabase
 	ports               map[int]bool // given to services
 }
 
@@ -311,6 +311,19 @@ func (sys *system) ready(ctx context.Context, s *service) error {
 func (s *service) kill() {
 	s.down.Store(true)
 	s.process.Kill()
+}
+
+// suspend stops a service as Ctrl-Z does: it answers nothing, and keeps its
+// connections and its transactions.
+func (s *service) suspend() error {
+	s.down.Store(true)
+	return s.process.Suspend()
+}
+
+// resume lets a service that is suspended continue.
+func (s *service) resume() error {
+	defer s.down.Store(false)
+	return s.process.Resume()
 }
 
 // terminate asks a service to end with SIGTERM. It returns an error when it has

@@ -40,6 +40,9 @@ func (s *set) logins() {
 				if !strings.Contains(script.String(), "CREATE DATABASE "+database+";") {
 					s.complain("%s: nothing creates the database %s", w.title, database)
 				}
+				if s.stage.name == "final" && !strings.Contains(script.String(), "ALTER DATABASE "+database+" SET READ_COMMITTED_SNAPSHOT ON") {
+					s.complain("%s: readers of the database %s wait for writers", w.title, database)
+				}
 				if !strings.Contains(script.String(), "CREATE LOGIN "+login+" WITH ") {
 					s.complain("%s: nothing creates the login %s", w.title, login)
 				}

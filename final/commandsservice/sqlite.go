@@ -19,8 +19,8 @@ import (
 // https://www.sqlite.org/pragma.html#pragma_application_id.
 const sqliteApplicationID = 0x6d63436f
 
-// errForeignDatabase is returned for a file that is not CommandsService's.
-var errForeignDatabase = errors.New("COMMANDS_DATABASE_URL: the file is not a database of CommandsService")
+// errForeignDatabase is returned for a database that is not CommandsService's.
+var errForeignDatabase = errors.New("COMMANDS_DATABASE_URL: the database is not one of CommandsService")
 
 // sqliteStore keeps platforms and commands in SQLite.
 type sqliteStore struct {

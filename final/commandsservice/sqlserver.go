@@ -3,12 +3,10 @@ package commandsservice
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"unicode/utf16"
 
+	mssql "github.com/microsoft/go-mssqldb"
 	"github.com/pressly/goose/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -33,7 +31,18 @@ func (s *sqlServerStore) migrate(ctx context.Context) error {
 	if err := s.db.Create(ctx); err != nil {
 		return err
 	}
-	// PlatformService has a table of this name too, in a database of its own.
+	if err := s.checkOwner(ctx); err != nil {
+		return err
+	}
+	if err := runMigrations(ctx, s.db.DB, goose.DialectMSSQL, "migrations/sqlserver", goose.WithSessionLocker(sqlserver.MigrationLock{})); err != nil {
+		return err
+	}
+	return s.checkOwner(ctx) // another service may have been the first to migrate it
+}
+
+// checkOwner returns errForeignDatabase when there is a table Platforms that is not
+// CommandsService's. PlatformService has one of that name too, in its own database.
+func (s *sqlServerStore) checkOwner(ctx context.Context) error {
 	var foreign bool
 	err := s.db.QueryRowContext(ctx, `SELECT CAST(IIF(OBJECT_ID(N'dbo.Platforms') IS NOT NULL
 		AND COL_LENGTH(N'dbo.Platforms', N'ExternalId') IS NULL, 1, 0) AS bit)`).Scan(&foreign)
@@ -43,7 +52,7 @@ func (s *sqlServerStore) migrate(ctx context.Context) error {
 	if foreign {
 		return errForeignDatabase
 	}
-	return runMigrations(ctx, s.db.DB, goose.DialectMSSQL, "migrations/sqlserver", goose.WithSessionLocker(sqlserver.MigrationLock{}))
+	return nil
 }
 
 func (s *sqlServerStore) platform(ctx context.Context, externalID int32) (found platform, err error) {
@@ -64,7 +73,7 @@ func (s *sqlServerStore) addPlatform(ctx context.Context, p platform) (bool, err
 			INSERT dbo.Platforms (ExternalId, Name)
 			SELECT @id, @name
 			WHERE NOT EXISTS (SELECT 1 FROM dbo.Platforms WITH (UPDLOCK, SERIALIZABLE) WHERE ExternalId = @id)`,
-			sql.Named("id", p.ExternalID), sql.Named("name", p.Name))
+			sql.Named("id", p.ExternalID), sql.Named("name", mssql.NVarCharMax(p.Name)))
 		if err != nil {
 			return fmt.Errorf("add platform %d: %w", p.ExternalID, err)
 		}
@@ -78,33 +87,37 @@ func (s *sqlServerStore) addPlatform(ctx context.Context, p platform) (bool, err
 // MERGE in one statement is no safer: without hints it too lets two sessions
 // insert the same key.
 //
+//   - It is one request, from BEGIN to COMMIT. With a request for each, a process that
+//     is suspended between two would hold its locks, and stop every replica.
 //   - The application lock lets one upsert at a time run, from whichever replica:
-//     two that lock the same rows in another order would be a deadlock.
+//     two that lock the same rows in another order would be a deadlock. It waits for
+//     less than requestTimeout, so that the error says why.
 //     https://learn.microsoft.com/sql/relational-databases/system-stored-procedures/sp-getapplock-transact-sql
 //   - UPDLOCK and SERIALIZABLE keep a row that is not there from being inserted
 //     by others (addPlatform) between the look and the INSERT.
 //     https://learn.microsoft.com/sql/t-sql/queries/hints-transact-sql-table
 //   - The rows come as one JSON parameter: the text of the statement, and so its
-//     plan, is the same for any number of them. A name is the hexadecimal form of its
-//     UTF-16 bytes, which no rule of JSON, a code page or NUL can change.
+//     plan, is the same for any number of them.
 //     https://learn.microsoft.com/sql/t-sql/functions/openjson-transact-sql
-//     https://learn.microsoft.com/sql/t-sql/functions/cast-and-convert-transact-sql#binary-styles
 //   - Names are compared byte by byte. DATALENGTH, because = ignores blanks at the end.
+//   - XACT_ABORT rolls back at every error, and when the client cancels.
 const sqlServerUpsert = `
 	SET NOCOUNT ON;
+	SET XACT_ABORT ON;
 	DECLARE @result int, @stored int;
+	DECLARE @rows TABLE (ExternalId int NOT NULL PRIMARY KEY, Name nvarchar(max) NOT NULL);
+	INSERT @rows (ExternalId, Name)
+	SELECT ExternalId, Name FROM OPENJSON(@json) WITH (ExternalId int '$.id', Name nvarchar(max) '$.name');
+
+	BEGIN TRANSACTION;
 	EXEC @result = sp_getapplock @Resource = N'microcomm upsert', @LockMode = 'Exclusive',
-		@LockOwner = 'Transaction', @LockTimeout = 10000;
+		@LockOwner = 'Transaction', @LockTimeout = 5000;
 	IF @result < 0
 	BEGIN
+		ROLLBACK TRANSACTION;
 		RAISERROR (N'another upsert takes too long', 17, 1); -- severity 17: a later call may succeed
 		RETURN;
 	END;
-
-	DECLARE @rows TABLE (ExternalId int NOT NULL PRIMARY KEY, Name nvarchar(max) NOT NULL);
-	INSERT @rows (ExternalId, Name)
-	SELECT ExternalId, CAST(CONVERT(varbinary(max), Name, 2) AS nvarchar(max))
-	FROM OPENJSON(@json) WITH (ExternalId int '$.id', Name varchar(max) '$.name');
 
 	UPDATE p SET Name = r.Name
 	FROM dbo.Platforms AS p WITH (UPDLOCK, SERIALIZABLE) JOIN @rows AS r ON r.ExternalId = p.ExternalId
@@ -115,29 +128,22 @@ const sqlServerUpsert = `
 	SELECT r.ExternalId, r.Name
 	FROM @rows AS r
 	WHERE NOT EXISTS (SELECT 1 FROM dbo.Platforms AS p WITH (UPDLOCK, SERIALIZABLE) WHERE p.ExternalId = r.ExternalId);
-	SELECT @stored + @@ROWCOUNT;`
+	SET @stored += @@ROWCOUNT;
+	COMMIT TRANSACTION;
+	SELECT @stored;`
 
+// upsertPlatforms needs no more care when the connection is lost than addPlatform:
+// to do it again changes nothing.
 func (s *sqlServerStore) upsertPlatforms(ctx context.Context, platforms []platform) (stored int, err error) {
 	rows, err := upsertJSON(lastOfEach(platforms))
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("upsert platforms: %w", err)
 	}
 	err = s.db.Write(func() error {
-		tx, err := s.db.BeginTx(ctx, nil)
-		if err != nil {
-			return fmt.Errorf("upsert platforms: %w", err)
-		}
-		defer tx.Rollback() // does nothing after Commit
-		if err := tx.QueryRowContext(ctx, sqlServerUpsert, sql.Named("json", rows)).Scan(&stored); err != nil {
-			return fmt.Errorf("upsert platforms: %w", err)
-		}
-		if err := tx.Commit(); err != nil {
-			return fmt.Errorf("upsert platforms: %w", err)
-		}
-		return nil
+		return s.db.QueryRowContext(ctx, sqlServerUpsert, sql.Named("json", mssql.NVarCharMax(rows))).Scan(&stored)
 	})
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("upsert platforms: %w", err)
 	}
 	return stored, nil
 }
@@ -150,11 +156,7 @@ func upsertJSON(platforms []platform) (string, error) {
 	}
 	rows := make([]row, 0, len(platforms))
 	for _, p := range platforms {
-		var name []byte
-		for _, unit := range utf16.Encode([]rune(p.Name)) {
-			name = binary.LittleEndian.AppendUint16(name, unit)
-		}
-		rows = append(rows, row{p.ExternalID, hex.EncodeToString(name)})
+		rows = append(rows, row{p.ExternalID, p.Name})
 	}
 	text, err := json.Marshal(rows)
 	return string(text), err
@@ -202,7 +204,8 @@ func (s *sqlServerStore) createInTransaction(ctx context.Context, c command, key
 	row := tx.QueryRowContext(ctx, `
 		INSERT dbo.Commands (HowTo, CommandLine, PlatformId) OUTPUT inserted.Id
 		SELECT @howTo, @commandLine, Id FROM dbo.Platforms WHERE ExternalId = @platform`,
-		sql.Named("howTo", c.HowTo), sql.Named("commandLine", c.CommandLine), sql.Named("platform", c.PlatformID))
+		sql.Named("howTo", mssql.NVarCharMax(c.HowTo)), sql.Named("commandLine", mssql.NVarCharMax(c.CommandLine)),
+		sql.Named("platform", c.PlatformID))
 	created, err := scanCreated(row, c)
 	if err != nil {
 		return command{}, err

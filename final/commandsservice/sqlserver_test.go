@@ -1,6 +1,7 @@
 package commandsservice
 
 import (
+	"context"
 	"crypto/rand"
 	"database/sql"
 	"net/url"
@@ -46,13 +47,56 @@ func TestSQLServer(t *testing.T) {
 		require.NoError(t, err)
 		require.ErrorIs(t, store.migrate(t.Context()), errForeignDatabase)
 	})
+
+	t.Run("a table that is gone fails the ping", func(t *testing.T) {
+		store := openTestStore(t, sqlServerURL(t)).(*sqlServerStore)
+		require.NoError(t, store.ping(t.Context()))
+		_, err := store.db.Exec(`DROP TABLE dbo.Commands; DROP TABLE dbo.Platforms`)
+		require.NoError(t, err)
+		require.Error(t, store.ping(t.Context()))
+	})
+
+	t.Run("an upsert that waits too long for another says so, and can be done again", func(t *testing.T) {
+		store := openTestStore(t, sqlServerURL(t)).(*sqlServerStore)
+		other, err := store.db.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		defer other.Rollback()
+		_, err = other.Exec(`EXEC sp_getapplock @Resource = N'microcomm upsert', @LockMode = 'Exclusive', @LockOwner = 'Transaction'`)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), requestTimeout)
+		defer cancel()
+		_, err = store.upsertPlatforms(ctx, numbered(1, 2))
+		require.ErrorContains(t, err, "another upsert takes too long")
+		assert.True(t, databaseUnavailable(err))
+		require.NoError(t, other.Rollback())
+		stored, err := store.upsertPlatforms(t.Context(), numbered(1, 2))
+		require.NoError(t, err)
+		assert.Equal(t, 2, stored)
+	})
+
+	t.Run("a command that is not committed keeps no reader waiting", func(t *testing.T) {
+		store := openTestStore(t, sqlServerURL(t)).(*sqlServerStore)
+		_, err := store.upsertPlatforms(t.Context(), numbered(1, 2))
+		require.NoError(t, err)
+		suspended, err := store.db.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		defer suspended.Rollback()
+		_, err = suspended.Exec(`INSERT dbo.Commands (HowTo, CommandLine, PlatformId) SELECT N'x', N'x', Id FROM dbo.Platforms WHERE ExternalId = 1`)
+		require.NoError(t, err)
+		commands, err := store.commandsAfter(t.Context(), 1, 0, 10)
+		require.NoError(t, err)
+		assert.Empty(t, commands)
+		require.NoError(t, store.ping(t.Context()))
+		_, err = store.upsertPlatforms(t.Context(), numbered(1, 3))
+		require.NoError(t, err)
+	})
 }
 
-// TestUpsertJSON: the parameter is ASCII, whatever the names are.
+// TestUpsertJSON: names arrive in JSON as text, whatever is in them.
 func TestUpsertJSON(t *testing.T) {
 	text, err := upsertJSON([]platform{{ExternalID: 4, Name: "a\x00\""}, {ExternalID: 5, Name: "é😀"}})
 	require.NoError(t, err)
-	assert.Equal(t, `[{"id":4,"name":"610000002200"},{"id":5,"name":"e9003dd800de"}]`, text)
+	assert.Equal(t, `[{"id":4,"name":"a\u0000\""},{"id":5,"name":"é😀"}]`, text)
 }
 
 // sqlServerURL returns the URL of a database on the server that SQLSERVER_URL

@@ -19,8 +19,8 @@ import (
 // https://www.sqlite.org/pragma.html#pragma_application_id.
 const sqliteApplicationID = 0x6d63506c
 
-// errForeignDatabase is returned for a file that is not PlatformService's.
-var errForeignDatabase = errors.New("DATABASE_URL: the file is not a database of PlatformService")
+// errForeignDatabase is returned for a database that is not PlatformService's.
+var errForeignDatabase = errors.New("DATABASE_URL: the database is not one of PlatformService")
 
 // sqliteStore keeps platforms in SQLite.
 type sqliteStore struct {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	mssql "github.com/microsoft/go-mssqldb"
+
 	"microcomm/final/internal/sqlserver"
 )
 
@@ -84,12 +86,14 @@ func (s *sqlServerStore) createInTransaction(ctx context.Context, p platform, ke
 
 // insertSQLServer stores p and its event.
 func insertSQLServer(ctx context.Context, tx *sql.Tx, p platform) (platform, error) {
-	// Typed parameters: a Go string arrives as nvarchar, as the columns are, so no
-	// text is lost to a code page. The driver has no LastInsertId; the statement
-	// itself returns the new id.
+	// A Go string arrives as nvarchar, as the columns are, so no text is lost to a code
+	// page. NVarCharMax, because a plain string is declared with its length, and SQL
+	// Server keeps a plan for each. The driver has no LastInsertId; the statement itself
+	// returns the new id.
 	err := tx.QueryRowContext(ctx, `
 		INSERT INTO dbo.Platforms (Name, Publisher, Cost) OUTPUT inserted.Id VALUES (@name, @publisher, @cost)`,
-		sql.Named("name", p.Name), sql.Named("publisher", p.Publisher), sql.Named("cost", p.Cost)).Scan(&p.ID)
+		sql.Named("name", mssql.NVarCharMax(p.Name)), sql.Named("publisher", mssql.NVarCharMax(p.Publisher)),
+		sql.Named("cost", mssql.NVarCharMax(p.Cost))).Scan(&p.ID)
 	if err != nil {
 		return platform{}, err
 	}
@@ -100,6 +104,7 @@ func insertSQLServer(ctx context.Context, tx *sql.Tx, p platform) (platform, err
 	_, err = tx.ExecContext(ctx, `
 		INSERT INTO dbo.Outbox (MessageId, Type, Body, TraceParent, TraceState) VALUES (@id, @type, @body, @traceparent, @tracestate)`,
 		sql.Named("id", event.ID), sql.Named("type", event.Type), sql.Named("body", event.Body),
-		sql.Named("traceparent", event.Headers["traceparent"]), sql.Named("tracestate", event.Headers["tracestate"]))
+		sql.Named("traceparent", mssql.NVarCharMax(event.Headers["traceparent"])),
+		sql.Named("tracestate", mssql.NVarCharMax(event.Headers["tracestate"])))
 	return p, err
 }

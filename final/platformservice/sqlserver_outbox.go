@@ -5,13 +5,17 @@ import (
 	"database/sql"
 	"fmt"
 	"time"
+
+	mssql "github.com/microsoft/go-mssqldb"
 )
 
+// pendingEvents names the index: published events stay in the table for an hour, and
+// a plan made while it was small would read them all.
 func (s *sqlServerStore) pendingEvents(ctx context.Context, after int64, limit int) (events []outboxEvent, err error) {
 	err = s.db.Read(ctx, func() error {
 		rows, err := s.db.QueryContext(ctx, `
 			SELECT TOP (@limit) Id, MessageId, Type, Body, TraceParent, TraceState, DATEDIFF_BIG(millisecond, '1970-01-01', CreatedAt)
-			FROM dbo.Outbox WHERE PublishedAt IS NULL AND Id > @after ORDER BY Id`, sql.Named("limit", limit), sql.Named("after", after))
+			FROM dbo.Outbox WITH (INDEX (IX_Outbox_Pending)) WHERE PublishedAt IS NULL AND Id > @after ORDER BY Id`, sql.Named("limit", limit), sql.Named("after", after))
 		if err != nil {
 			return fmt.Errorf("read pending events: %w", err)
 		}
@@ -25,19 +29,22 @@ func (s *sqlServerStore) markPublished(ctx context.Context, ids []int64) error {
 	_, err := s.exec(ctx, `
 		UPDATE dbo.Outbox SET PublishedAt = SYSUTCDATETIME()
 		WHERE Id IN (SELECT value FROM OPENJSON(@ids) WITH (value bigint '$')) AND PublishedAt IS NULL`,
-		sql.Named("ids", jsonIDs(ids)))
+		sql.Named("ids", mssql.NVarCharMax(jsonIDs(ids))))
 	if err != nil {
 		return fmt.Errorf("mark events published: %w", err)
 	}
 	return nil
 }
 
+// outboxStats uses ISNULL: COALESCE evaluates a subquery twice, and can still be
+// NULL when an event is published between the two.
+// https://learn.microsoft.com/sql/t-sql/language-elements/coalesce-transact-sql#comparing-coalesce-and-case
 func (s *sqlServerStore) outboxStats(ctx context.Context) (pending int, oldest time.Duration, err error) {
 	var age int64
 	err = s.db.Read(ctx, func() error {
 		return s.db.QueryRowContext(ctx, `
 		SELECT (SELECT COUNT(*) FROM dbo.Outbox WHERE PublishedAt IS NULL),
-			COALESCE((SELECT TOP (1) DATEDIFF_BIG(millisecond, CreatedAt, SYSUTCDATETIME())
+			ISNULL((SELECT TOP (1) DATEDIFF_BIG(millisecond, CreatedAt, SYSUTCDATETIME())
 				FROM dbo.Outbox WHERE PublishedAt IS NULL ORDER BY Id), 0)`).Scan(&pending, &age)
 	})
 	if err != nil {

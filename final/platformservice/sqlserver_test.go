@@ -63,6 +63,56 @@ func TestSQLServer(t *testing.T) {
 		require.NoError(t, stores[0].migrate(t.Context()), "and once more")
 	})
 
+	t.Run("CommandsService's database is refused", func(t *testing.T) {
+		store, err := openSQLServer(sqlServerURL(t))
+		require.NoError(t, err)
+		defer store.close()
+		require.NoError(t, store.db.Create(t.Context()))
+		_, err = store.db.Exec(`CREATE TABLE dbo.Platforms (Id int NOT NULL, ExternalId int NOT NULL, Name nvarchar(max) NOT NULL)`)
+		require.NoError(t, err)
+		require.ErrorIs(t, store.migrate(t.Context()), errForeignDatabase)
+	})
+
+	t.Run("a table that is gone, or another service's, fails the ping", func(t *testing.T) {
+		store := openTestStore(t, sqlServerURL(t)).(*sqlServerStore)
+		require.NoError(t, store.ping(t.Context()))
+		_, err := store.db.Exec(`EXEC sp_rename N'dbo.Outbox', N'Outbox2'`)
+		require.NoError(t, err)
+		require.Error(t, store.ping(t.Context()))
+		_, err = store.db.Exec(`EXEC sp_rename N'dbo.Outbox2', N'Outbox'; ALTER TABLE dbo.Platforms DROP COLUMN Publisher`)
+		require.NoError(t, err)
+		require.Error(t, store.ping(t.Context()))
+	})
+
+	t.Run("a platform that is not committed keeps no reader waiting", func(t *testing.T) {
+		store := openTestStore(t, sqlServerURL(t)).(*sqlServerStore)
+		first := createPlatform(t, store, "first")
+		suspended, err := store.db.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		defer suspended.Rollback()
+		_, err = insertSQLServer(t.Context(), suspended, platform{Name: "suspended", Publisher: "p", Cost: "1"})
+		require.NoError(t, err)
+
+		later := createPlatform(t, store, "later")
+		platforms, err := store.platforms(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []platform{first, later}, platforms)
+		events, err := store.pendingEvents(t.Context(), 0, 10)
+		require.NoError(t, err)
+		assert.Len(t, events, 2)
+		pending, oldest, err := store.outboxStats(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, 2, pending)
+		assert.Positive(t, oldest)
+		require.NoError(t, store.ping(t.Context()))
+		require.NoError(t, store.createIfEmpty(t.Context(), nil))
+
+		require.NoError(t, suspended.Commit())
+		events, err = store.pendingEvents(t.Context(), 0, 10)
+		require.NoError(t, err)
+		assert.Len(t, events, 3, "what is committed late is found from the start")
+	})
+
 	t.Run("the table of the .NET service is taken over", func(t *testing.T) {
 		store, err := openSQLServer(sqlServerURL(t))
 		require.NoError(t, err)

@@ -149,6 +149,13 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// Suspend stops the process, with all it has started, until Resume: it keeps its
+// memory and its connections, and does nothing. On Windows it is an error.
+func (p *Process) Suspend() error { return suspend(p.cmd, p.command) }
+
+// Resume lets the process continue after Suspend.
+func (p *Process) Resume() error { return resume(p.cmd, p.command) }
+
 func (p *Process) end(ask func(*exec.Cmd, Command), grace time.Duration) {
 	select {
 	case <-p.done:

@@ -43,6 +43,35 @@ func TestRunEndsAllThatTheProgramStarted(t *testing.T) {
 	eventually(t, "the grandchild to end", func() bool { return !alive(child) })
 }
 
+// TestSuspend reads from a program that prints without end.
+func TestSuspend(t *testing.T) {
+	reader, writer := io.Pipe()
+	p, err := Start(Command{Args: []string{"yes"}, Stdout: writer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	t.Cleanup(func() { reader.Close() })
+	if err := p.Suspend(); err != nil {
+		t.Fatal(err)
+	}
+	state := func() string { // T: stopped
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Fields(string(stat[bytes.LastIndexByte(stat, ')'):]))[1]
+	}
+	eventually(t, "the program to stand still", func() bool { return state() == "T" })
+	if err := p.Resume(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the program to continue", func() bool { return state() != "T" })
+	if _, err := reader.Read(make([]byte, 2)); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestKilledParentTakesItsChildrenAlong runs this test's own program as the parent.
 func TestKilledParentTakesItsChildrenAlong(t *testing.T) {
 	if os.Getenv("PROCESS_TEST_PARENT") != "" { // the parent, to be killed

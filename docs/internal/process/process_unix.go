@@ -16,15 +16,18 @@ func prepare(cmd *exec.Cmd, c Command) {
 
 func askToStop(cmd *exec.Cmd, _ Command) { _ = cmd.Process.Signal(syscall.SIGTERM) }
 
-func interrupt(cmd *exec.Cmd, c Command) { signal(cmd, c, syscall.SIGINT) }
+func interrupt(cmd *exec.Cmd, c Command) { _ = signal(cmd, c, syscall.SIGINT) }
 
-func kill(cmd *exec.Cmd, c Command) { signal(cmd, c, syscall.SIGKILL) }
+func kill(cmd *exec.Cmd, c Command) { _ = signal(cmd, c, syscall.SIGKILL) }
+
+func suspend(cmd *exec.Cmd, c Command) error { return signal(cmd, c, syscall.SIGSTOP) }
+
+func resume(cmd *exec.Cmd, c Command) error { return signal(cmd, c, syscall.SIGCONT) }
 
 // signal reaches the whole group, when the child has one of its own.
-func signal(cmd *exec.Cmd, c Command, s syscall.Signal) {
+func signal(cmd *exec.Cmd, c Command, s syscall.Signal) error {
 	if c.Foreground {
-		_ = cmd.Process.Signal(s)
-		return
+		return cmd.Process.Signal(s)
 	}
-	_ = syscall.Kill(-cmd.Process.Pid, s)
+	return syscall.Kill(-cmd.Process.Pid, s)
 }

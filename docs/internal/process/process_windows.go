@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"os/exec"
 	"syscall"
 )
@@ -20,3 +21,7 @@ func askToStop(cmd *exec.Cmd, _ Command) {
 func interrupt(cmd *exec.Cmd, c Command) { askToStop(cmd, c) }
 
 func kill(cmd *exec.Cmd, _ Command) { _ = cmd.Process.Kill() }
+
+func suspend(*exec.Cmd, Command) error { return errors.ErrUnsupported }
+
+func resume(*exec.Cmd, Command) error { return errors.ErrUnsupported }

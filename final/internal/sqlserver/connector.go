@@ -25,8 +25,9 @@ var (
 	errConnectionLost = errors.New("connection to SQL Server lost") // the request may have been executed
 )
 
-// ErrNotConfirmed marks the error of a commit that may have been done: SQL Server
-// has not said so. Such an error is Unavailable, too.
+// ErrNotConfirmed marks the error of a commit that SQL Server may have done, or
+// may not: the connection or the session ended before it said so. Such an error is
+// Unavailable, too.
 var ErrNotConfirmed = errors.New("commit not confirmed")
 
 // connector makes connections whose calls end when their context does.
@@ -162,7 +163,7 @@ type transaction struct {
 func (t transaction) Commit() error {
 	end := t.conn.watch(t.ctx)
 	err := end(t.conn.Conn.Commit())
-	if err != nil && len(sentErrors(err)) == 0 {
+	if err != nil && !refused(err) {
 		return fmt.Errorf("%w: %w", ErrNotConfirmed, err)
 	}
 	return err

@@ -621,16 +621,24 @@ func TestLostConnection(t *testing.T) {
 		assert.EqualValues(t, 1, sent.Load())
 	})
 
-	t.Run("of a commit that is not confirmed nobody knows the outcome", func(t *testing.T) {
-		for what, commit := range map[string]func(tdsRequest) []byte{
-			"lost":    hangUp,
-			"silent":  func(tdsRequest) []byte { return nil },
-			"refused": func(tdsRequest) []byte { return tdsError(1205, 13) },
+	t.Run("a commit fails only when the server says so and lives on", func(t *testing.T) {
+		for what, row := range map[string]struct {
+			commit       func(tdsRequest) []byte
+			notConfirmed bool
+		}{
+			"deadlock victim":         {func(tdsRequest) []byte { return tdsError(1205, 13) }, false},
+			"log full":                {func(tdsRequest) []byte { return tdsError(9002, 17) }, false},
+			"lost":                    {hangUp, true},
+			"silent":                  {func(tdsRequest) []byte { return nil }, true},
+			"session killed":          {func(tdsRequest) []byte { return tdsError(596, 21) }, true},
+			"fatal error":             {func(tdsRequest) []byte { return tdsError(823, 24) }, true},
+			"Azure moves it":          {func(tdsRequest) []byte { return tdsError(40197, 17) }, true},
+			"shutdown, and then lost": {func(r tdsRequest) []byte { return r.hangUp(tdsError(6005, 10)) }, true},
 		} {
 			var requests atomic.Int32
 			db := openTDS(t, startTDS(t, func(r tdsRequest) []byte {
 				if r.kind == tdsTransaction && requests.Add(1) == 2 {
-					return commit(r)
+					return row.commit(r)
 				}
 				return respondTDS(r)
 			}).url)
@@ -638,7 +646,7 @@ func TestLostConnection(t *testing.T) {
 			defer cancel()
 			err := calls()["transaction"](ctx, db)
 			assert.True(t, Unavailable(err), "%s: %v", what, err)
-			assert.Equal(t, what != "refused", errors.Is(err, ErrNotConfirmed), "%s: %v", what, err)
+			assert.Equal(t, row.notConfirmed, errors.Is(err, ErrNotConfirmed), "%s: %v", what, err)
 		}
 	})
 

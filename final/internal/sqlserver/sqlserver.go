@@ -35,6 +35,7 @@ const (
 	cannotOpenDatabase = 4060 // it is missing, or this login has no access
 	duplicateKey       = 2627 // of a constraint
 	duplicateIndexKey  = 2601
+	shutdownInProgress = 6005
 )
 
 // DB is a database on a SQL Server.
@@ -93,12 +94,20 @@ func (db *DB) Create(ctx context.Context) error {
 	config.Database = "master"
 	master := sql.OpenDB(newConnector(config))
 	defer master.Close()
-	// A name cannot be a parameter of CREATE DATABASE; QUOTENAME makes it one identifier.
+	// A name cannot be a parameter of these statements; QUOTENAME makes it one
+	// identifier. With READ_COMMITTED_SNAPSHOT a query reads the rows as they were last
+	// committed. Without it, a process that is suspended in the middle of a transaction
+	// keeps every reader of its rows waiting, the relays of other replicas among them.
+	// https://learn.microsoft.com/sql/t-sql/statements/alter-database-transact-sql-set-options#read_committed_snapshot--on--off-
 	_, err = master.ExecContext(ctx, `
 		IF DB_ID(@name) IS NULL
 		BEGIN
-			DECLARE @create nvarchar(300) = N'CREATE DATABASE ' + QUOTENAME(@name);
-			EXEC (@create);
+			DECLARE @statement nvarchar(400) = N'CREATE DATABASE ' + QUOTENAME(@name);
+			EXEC (@statement);
+			-- WITH ROLLBACK IMMEDIATE, or it waits for a replica that has connected meanwhile.
+			SET @statement = N'ALTER DATABASE ' + QUOTENAME(@name)
+				+ N' SET READ_COMMITTED_SNAPSHOT ON WITH ROLLBACK IMMEDIATE';
+			EXEC (@statement);
 		END`, sql.Named("name", db.config.Database))
 	if err != nil && !isError(err, databaseExists) { // another replica has created it
 		return fmt.Errorf("create database %s: %w", db.config.Database, err)
@@ -192,8 +201,23 @@ func Unavailable(err error) bool {
 		1205, // deadlock victim
 		1222, // lock request timed out
 		3960, // update conflict under snapshot isolation
-		6005, // shutdown in progress
-		// Azure SQL is busy or moves the database. From the errors that .NET retries:
+		shutdownInProgress,
+		// Azure SQL is busy. From the errors that .NET retries:
 		// https://learn.microsoft.com/dotnet/api/microsoft.data.sqlclient.sqlconfigurableretryfactory.baselinetransienterrors
-		10928, 10929, 40143, 40197, 40501, 40540, 40613, 49918, 49919, 49920)
+		10928, 10929, 40501, 49918, 49919, 49920) || movedByAzure(err)
+}
+
+// movedByAzure reports whether Azure SQL ended the session because the database
+// moves to another node.
+// https://learn.microsoft.com/azure/azure-sql/database/troubleshoot-common-errors-issues
+func movedByAzure(err error) bool { return isError(err, 40143, 40197, 40540, 40613) }
+
+// refused reports whether err says that SQL Server has not committed: it sent an
+// error, and not one that ends the session, which may come after the commit. From
+// severity 20 on an error does; see the page on severities in Unavailable.
+func refused(err error) bool {
+	endsSession := func(e mssql.Error) bool { return e.Class >= 20 }
+	sent := sentErrors(err)
+	return len(sent) > 0 && !slices.ContainsFunc(sent, endsSession) &&
+		!isError(err, shutdownInProgress) && !movedByAzure(err)
 }
