@@ -47,10 +47,7 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &body); err != nil {
 		return err
 	}
-	// From here on a client that disconnects no longer cancels the work: a
-	// platform that is stored and a client that does not know it would be the
-	// result. The time limit starts again, since the old one goes with the client.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTimeout)
+	ctx, cancel := detached(r)
 	defer cancel()
 	created, err := a.store.createPlatform(ctx, body.toPlatform())
 	if err != nil {
@@ -75,9 +72,9 @@ func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 		p = invalid(fields)
 	case errors.Is(err, errNotFound):
 		p = notFound(r, "platform", "id")
-	case errors.Is(r.Context().Err(), context.Canceled):
+	case errors.Is(err, context.Canceled): // a context that ends early is that of the client
 		log.Debug("client disconnected")
-		return // nobody is there to read a response
+		panic(http.ErrAbortHandler) // closes the connection: to return would send an empty 200
 	default:
 		log.Error("request failed")
 		p = newProblem(http.StatusInternalServerError, "internal error; the service's log has the cause")

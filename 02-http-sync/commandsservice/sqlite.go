@@ -205,16 +205,24 @@ func (s *sqliteStore) command(ctx context.Context, platformID, commandID int32) 
 }
 
 func (s *sqliteStore) createCommand(ctx context.Context, c command) (command, error) {
-	err := s.db.QueryRowContext(ctx, `
+	result, err := s.db.ExecContext(ctx, `
 		INSERT INTO commands (how_to, command_line, platform_id)
-		SELECT ?, ?, id FROM platforms WHERE external_id = ?
-		RETURNING id`, c.HowTo, c.CommandLine, c.PlatformID).Scan(&c.ID)
-	if errors.Is(err, sql.ErrNoRows) {
-		return command{}, errPlatformNotFound
-	}
+		SELECT ?, ?, id FROM platforms WHERE external_id = ?`, c.HowTo, c.CommandLine, c.PlatformID)
 	if err != nil {
 		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
 	}
+	count, err := result.RowsAffected()
+	if err != nil {
+		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
+	}
+	if count == 0 {
+		return command{}, errPlatformNotFound
+	}
+	id, err := result.LastInsertId()
+	if err != nil {
+		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
+	}
+	c.ID = int32(id)
 	return c, nil
 }
 

@@ -1,9 +1,11 @@
 package commandsservice
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 )
@@ -31,22 +33,39 @@ func (a *restAPI) listPlatforms(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, toPlatformReads(platforms))
 }
 
-// receivePlatform is called by PlatformService for each new platform.
+// receivePlatform is called by PlatformService for each new platform. A request
+// without a body only asks whether the connection works, as API clients that
+// were set up for the .NET service do.
 func (a *restAPI) receivePlatform(w http.ResponseWriter, r *http.Request) error {
+	if !hasBody(r) {
+		a.log.Info("inbound connection tested")
+		return writeJSON(w, http.StatusOK, map[string]string{"status": "the inbound connection works"})
+	}
 	var body platformCreate
 	if err := readJSON(w, r, &body); err != nil {
 		return err
 	}
-	added, err := a.store.addPlatform(r.Context(), body.toPlatform())
+	ctx, cancel := detached(r)
+	defer cancel()
+	added, err := a.store.addPlatform(ctx, body.toPlatform())
 	if err != nil {
 		return err
 	}
 	a.log.Info("platform received by HTTP", "id", body.ID, "name", body.Name, "new", added)
-	stored, err := a.store.platform(r.Context(), body.ID) // a known one may have another name
+	stored, err := a.store.platform(ctx, body.ID) // a known one may have another name
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, toPlatformRead(stored))
+}
+
+// hasBody reports whether r has a body. The length of one that is sent in chunks
+// is not known in advance, so it reads ahead.
+func hasBody(r *http.Request) bool {
+	reader := bufio.NewReader(r.Body)
+	_, err := reader.Peek(1)
+	r.Body = io.NopCloser(reader) // the server closes the original
+	return err != io.EOF
 }
 
 func (a *restAPI) listCommands(w http.ResponseWriter, r *http.Request) error {
@@ -86,7 +105,9 @@ func (a *restAPI) createCommand(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &body); err != nil {
 		return err
 	}
-	created, err := a.store.createCommand(r.Context(), body.toCommand(platformID))
+	ctx, cancel := detached(r)
+	defer cancel()
+	created, err := a.store.createCommand(ctx, body.toCommand(platformID))
 	if err != nil {
 		return err
 	}
@@ -110,9 +131,9 @@ func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 		p = notFound(r, "platform", "platformId")
 	case errors.Is(err, errCommandNotFound):
 		p = notFound(r, "command", "commandId")
-	case errors.Is(r.Context().Err(), context.Canceled):
+	case errors.Is(err, context.Canceled): // a context that ends early is that of the client
 		log.Debug("client disconnected")
-		return // nobody is there to read a response
+		panic(http.ErrAbortHandler) // closes the connection: to return would send an empty 200
 	default:
 		log.Error("request failed")
 		p = newProblem(http.StatusInternalServerError, "internal error; the service's log has the cause")

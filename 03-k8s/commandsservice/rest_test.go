@@ -1,10 +1,12 @@
 package commandsservice
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -37,6 +39,18 @@ func TestReceivePlatform(t *testing.T) {
 		got := send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"second"}`)
 		requireJSON(t, got, http.StatusOK, `{"id":4,"name":"first"}`)
 		requireJSON(t, send(t, "GET", url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"first"}]`)
+	})
+
+	t.Run("without a body it only says that the connection works", func(t *testing.T) {
+		url, store, _ := serveAPI(t)
+		for _, header := range [][]string{nil, {"Content-Type", ""}, {"Content-Type", "text/plain"}, {"Content-Encoding", "gzip"}} {
+			for _, path := range []string{"/api/c/platforms", "/api/c/platforms/"} {
+				assert.Equal(t, http.StatusOK, send(t, "POST", url+path, "", header...).status)
+			}
+		}
+		chunked := newRequest(t, "POST", url+"/api/c/platforms", io.MultiReader()) // of unknown length, which is 0
+		assert.Equal(t, http.StatusOK, sendRequest(t, chunked).status)
+		requirePlatforms(t, store, 0)
 	})
 
 	for what, body := range map[string]string{
@@ -148,6 +162,7 @@ func TestCommands(t *testing.T) {
 	})
 
 	for body, fields := range map[string][]string{
+		``:                                nil,
 		`{}`:                              {"commandLine", "howTo"},
 		`null`:                            {"commandLine", "howTo"},
 		`{"howTo":"h"}`:                   {"commandLine"},
@@ -182,7 +197,6 @@ func postRoutes() map[string]string {
 func TestBodies(t *testing.T) {
 	for route, valid := range postRoutes() {
 		for what, body := range map[string]string{
-			"nothing":              "",
 			"white space":          " \n",
 			"what is no JSON":      "id=4&name=x",
 			"a cut off object":     valid[:len(valid)-1],
@@ -441,6 +455,80 @@ func TestStoreFailure(t *testing.T) {
 	}
 }
 
+// TestClientDisconnects: the client closes its side of the connection while the
+// store is busy with its request.
+func TestClientDisconnects(t *testing.T) {
+	serveBusy := func(t *testing.T) (api http.Handler, store commandStore, logged *logCapture) {
+		store = memoryStore(t)
+		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
+		createCommand(t, store, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
+		log, logged := captureLog()
+		return (&restAPI{store: store, log: log}).handler(), store, logged
+	}
+
+	for _, path := range []string{"/api/c/platforms", "/api/c/platforms/4/commands", "/api/c/platforms/4/commands/1"} {
+		t.Run("GET "+path+" is given up, without a response and without an error in the log", func(t *testing.T) {
+			api, store, logged := serveBusy(t)
+			assert.Empty(t, sendAndDisconnect(t, api, store, "GET", path, ""))
+			assert.Len(t, logged.lines("client disconnected"), 1)
+			assert.Len(t, logged.lines("level=DEBUG"), 1)
+			assert.Len(t, logged.lines(""), 1)
+		})
+	}
+
+	t.Run("the POST of a command is completed", func(t *testing.T) {
+		api, store, _ := serveBusy(t)
+		got := sendAndDisconnect(t, api, store, "POST", "/api/c/platforms/4/commands", `{"howTo":"h","commandLine":"c"}`)
+		assert.Contains(t, got, "201 Created")
+		commands, err := store.commands(t.Context(), 4)
+		require.NoError(t, err)
+		assert.Len(t, commands, 2)
+	})
+
+	t.Run("the POST of a platform is completed", func(t *testing.T) {
+		api, store, _ := serveBusy(t)
+		got := sendAndDisconnect(t, api, store, "POST", "/api/c/platforms", `{"id":5,"name":"y"}`)
+		assert.Contains(t, got, "200 OK")
+		assert.Contains(t, got, `{"id":5,"name":"y"}`)
+		requirePlatforms(t, store, 2)
+	})
+
+	t.Run("a POST that fails has its error in the log", func(t *testing.T) {
+		api, store, logged := serveBusy(t)
+		_, err := store.(*sqliteStore).db.Exec(`DROP TABLE commands`)
+		require.NoError(t, err)
+		got := sendAndDisconnect(t, api, store, "POST", "/api/c/platforms/4/commands", `{"howTo":"h","commandLine":"c"}`)
+		assert.Contains(t, got, "500 Internal Server Error")
+		assert.Len(t, logged.lines("request failed"), 1)
+	})
+}
+
+// sendAndDisconnect sends a request to api while store, which is in memory, is
+// busy, closes the client's side of the connection, and returns what the server
+// sends after it has noticed.
+func sendAndDisconnect(t *testing.T, api http.Handler, store commandStore, method, path, body string) string {
+	t.Helper()
+	busy, err := store.(*sqliteStore).db.Conn(t.Context()) // the only connection that it has
+	require.NoError(t, err)
+	noticed := make(chan struct{})
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		context.AfterFunc(r.Context(), func() { close(noticed) })
+		api.ServeHTTP(w, r)
+	}))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		method, path, len(body), body)
+	require.NoError(t, err)
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	receive(t, "the end of the request", noticed)
+	require.NoError(t, busy.Close())
+	got, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	return string(got)
+}
+
 func FuzzReceivePlatform(f *testing.F) {
 	for _, body := range randomBodies(`{"id":4,"name":"x"}`, recordedPost, `{"id":4,"name":"\ud83d\ude80"}`) {
 		f.Add(body)
@@ -449,7 +537,12 @@ func FuzzReceivePlatform(f *testing.F) {
 		url, _, _ := serveAPI(t)
 		got := send(t, "POST", url+"/api/c/platforms", string(body))
 		list := send(t, "GET", url+"/api/c/platforms", "")
-		if got.status == http.StatusOK {
+		switch {
+		case len(body) == 0: // a test of the connection
+			assert.Equal(t, http.StatusOK, got.status)
+			requireJSON(t, list, http.StatusOK, "[]")
+			return
+		case got.status == http.StatusOK:
 			requireJSON(t, list, http.StatusOK, "["+got.body+"]")
 			return
 		}

@@ -117,6 +117,17 @@ func TestRun(t *testing.T) {
 		requireJSON(t, send(t, "GET", again.url+"/api/c/platforms", ""), http.StatusOK, "["+body+"]")
 	})
 
+	t.Run("refuses headers that are too large", func(t *testing.T) {
+		service := startService(t, testConfig(t))
+		for size, status := range map[int]int{
+			8 << 10:  http.StatusOK,
+			64 << 10: http.StatusRequestHeaderFieldsTooLarge,
+		} {
+			r := send(t, "GET", service.url+"/api/c/platforms", "", "X-Large", strings.Repeat("x", size))
+			assert.Equal(t, status, r.status)
+		}
+	})
+
 	t.Run("stopped while it starts, it ends without an error", func(t *testing.T) {
 		noGoroutineLeft(t)
 		ctx, cancel := context.WithCancel(t.Context())

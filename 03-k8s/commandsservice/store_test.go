@@ -47,6 +47,38 @@ func TestSQLiteCommitIsSynced(t *testing.T) {
 	assert.Equal(t, full, mode, "what got a 201 outlives a power cut")
 }
 
+// TestFullDatabase: what is reported as stored is stored.
+func TestFullDatabase(t *testing.T) {
+	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db"))
+	addPlatforms(t, store, platform{ExternalID: 1, Name: "x"})
+	db := store.(*sqliteStore).db
+	db.SetMaxOpenConns(1) // the limit is that of one connection
+	_, err := db.Exec(`PRAGMA max_page_count = 16`)
+	require.NoError(t, err)
+
+	var accepted []command
+	for range 100 {
+		created, err := store.createCommand(t.Context(), command{HowTo: strings.Repeat("x", 500), CommandLine: "c", PlatformID: 1})
+		if err == nil {
+			accepted = append(accepted, created)
+		}
+	}
+	assert.NotEmpty(t, accepted)
+	assert.Less(t, len(accepted), 100)
+	stored, err := store.commands(t.Context(), 1)
+	require.NoError(t, err)
+	assert.Equal(t, accepted, stored)
+
+	added := 1
+	for id := range int32(100) {
+		if ok, err := store.addPlatform(t.Context(), platform{ExternalID: 2 + id, Name: strings.Repeat("x", 500)}); err == nil && ok {
+			added++
+		}
+	}
+	assert.Less(t, added, 101)
+	requirePlatforms(t, store, added)
+}
+
 // TestForeignDatabase: a file that is not the service's own is left as it is.
 func TestForeignDatabase(t *testing.T) {
 	for what, content := range map[string]string{

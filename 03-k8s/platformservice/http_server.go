@@ -30,6 +30,9 @@ func startHTTP(listener net.Listener, handler http.Handler) *httpServer {
 			ReadTimeout:       requestTimeout,
 			WriteTimeout:      3 * requestTimeout, // counted from the header on: read, handle, write
 			IdleTimeout:       time.Minute,
+			// Headers are kept in memory. By Go's default, 1 MiB a request, a few
+			// hundred clients could fill it.
+			MaxHeaderBytes: 16 << 10,
 		},
 		failed: make(chan error, 1),
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -433,23 +434,75 @@ func TestStoreFailure(t *testing.T) {
 		})
 	}
 
-	t.Run("a client that has gone is no error in the log", func(t *testing.T) {
-		log, logged := captureLog()
-		ctx, disconnect := context.WithCancel(t.Context())
-		disconnect()
-		request := httptest.NewRequestWithContext(ctx, "GET", "/api/platforms", nil)
-		(&restAPI{store: memoryStore(t), log: log}).handler().ServeHTTP(httptest.NewRecorder(), request)
-		assert.Len(t, logged.lines("client disconnected"), 1)
-		assert.Len(t, logged.lines("level=DEBUG"), 1)
-		assert.Len(t, logged.lines(""), 1)
-	})
-
 	t.Run("bad input is still a 400", func(t *testing.T) {
 		log, _ := captureLog()
 		url := serve(t, (&restAPI{store: store, log: log}).handler())
 		requireProblem(t, send(t, "POST", url+"/api/platforms", `{}`), http.StatusBadRequest, "name", "publisher", "cost")
 		requireProblem(t, send(t, "GET", url+"/api/platforms/abc", ""), http.StatusBadRequest, "id")
 	})
+}
+
+// TestClientDisconnects: the client closes its side of the connection while the
+// store is busy with its request.
+func TestClientDisconnects(t *testing.T) {
+	const valid = `{"name":"x","publisher":"p","cost":"1"}`
+
+	t.Run("a GET is given up, without a response and without an error in the log", func(t *testing.T) {
+		store := memoryStore(t)
+		log, logged := captureLog()
+		for _, path := range []string{"/api/platforms", "/api/platforms/1"} {
+			assert.Empty(t, sendAndDisconnect(t, (&restAPI{store: store, log: log}).handler(), store, "GET", path, ""))
+		}
+		assert.Len(t, logged.lines("client disconnected"), 2)
+		assert.Len(t, logged.lines("level=DEBUG"), 2)
+		assert.Len(t, logged.lines(""), 2)
+	})
+
+	t.Run("a POST is completed", func(t *testing.T) {
+		store := memoryStore(t)
+		log, _ := captureLog()
+		got := sendAndDisconnect(t, (&restAPI{store: store, log: log}).handler(), store, "POST", "/api/platforms", valid)
+		assert.Contains(t, got, "201 Created")
+		platforms, err := store.platforms(t.Context())
+		require.NoError(t, err)
+		assert.Len(t, platforms, 1)
+	})
+
+	t.Run("a POST that fails has its error in the log", func(t *testing.T) {
+		store := memoryStore(t)
+		_, err := store.(*sqliteStore).db.Exec(`DROP TABLE platforms`)
+		require.NoError(t, err)
+		log, logged := captureLog()
+		got := sendAndDisconnect(t, (&restAPI{store: store, log: log}).handler(), store, "POST", "/api/platforms", valid)
+		assert.Contains(t, got, "500 Internal Server Error")
+		assert.Len(t, logged.lines("request failed"), 1)
+	})
+}
+
+// sendAndDisconnect sends a request to api while store, which is in memory, is
+// busy, closes the client's side of the connection, and returns what the server
+// sends after it has noticed.
+func sendAndDisconnect(t *testing.T, api http.Handler, store platformStore, method, path, body string) string {
+	t.Helper()
+	busy, err := store.(*sqliteStore).db.Conn(t.Context()) // the only connection that it has
+	require.NoError(t, err)
+	noticed := make(chan struct{})
+	url := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		context.AfterFunc(r.Context(), func() { close(noticed) })
+		api.ServeHTTP(w, r)
+	}))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		method, path, len(body), body)
+	require.NoError(t, err)
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	receive(t, "the end of the request", noticed)
+	require.NoError(t, busy.Close())
+	got, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	return string(got)
 }
 
 // FuzzCreate: whatever the body, the response is a 201 that can be read back or

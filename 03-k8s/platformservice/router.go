@@ -81,6 +81,14 @@ func (m methods) allowed() string {
 	return strings.Join(names, ", ")
 }
 
+// detached returns a context for work that has to be finished once it has begun:
+// it does not end when the client disconnects. Otherwise a platform could be
+// stored and the work after that left undone. The time limit starts again. The
+// caller must call cancel to release its resources.
+func detached(r *http.Request) (ctx context.Context, cancel context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(r.Context()), requestTimeout)
+}
+
 // pathID returns the id that the path has at {name}. For text that is not an
 // integer it returns fieldErrors. For an integer out of range it returns 0, an
 // id that never exists: the store does not find it, and the response is a 404.

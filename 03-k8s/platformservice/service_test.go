@@ -129,6 +129,18 @@ func TestRun(t *testing.T) {
 		assert.Contains(t, send(t, "GET", again.url+"/api/platforms/1", "").body, `"name":"x"`)
 	})
 
+	t.Run("refuses headers that are too large", func(t *testing.T) {
+		service := startService(t, testConfig(t))
+		service.waitReady(t)
+		for size, status := range map[int]int{
+			8 << 10:  http.StatusOK,
+			64 << 10: http.StatusRequestHeaderFieldsTooLarge,
+		} {
+			r := send(t, "GET", service.url+"/api/platforms", "", "X-Large", strings.Repeat("x", size))
+			assert.Equal(t, status, r.status)
+		}
+	})
+
 	t.Run("stopped while it starts, it ends without an error", func(t *testing.T) {
 		noGoroutineLeft(t)
 		ctx, cancel := context.WithCancel(t.Context())

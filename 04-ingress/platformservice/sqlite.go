@@ -118,11 +118,18 @@ func (s *sqliteStore) platform(ctx context.Context, id int32) (platform, error) 
 }
 
 func (s *sqliteStore) createPlatform(ctx context.Context, p platform) (platform, error) {
-	row := s.db.QueryRowContext(ctx,
-		`INSERT INTO platforms (name, publisher, cost) VALUES (?, ?, ?) RETURNING id`, p.Name, p.Publisher, p.Cost)
-	if err := row.Scan(&p.ID); err != nil {
+	// Exec returns when the row is committed. A query with RETURNING would show
+	// the id first: a commit that fails after that is easily missed.
+	result, err := s.db.ExecContext(ctx,
+		`INSERT INTO platforms (name, publisher, cost) VALUES (?, ?, ?)`, p.Name, p.Publisher, p.Cost)
+	if err != nil {
 		return platform{}, fmt.Errorf("create platform: %w", err)
 	}
+	id, err := result.LastInsertId()
+	if err != nil {
+		return platform{}, fmt.Errorf("create platform: %w", err)
+	}
+	p.ID = int32(id)
 	return p, nil
 }
 

@@ -194,6 +194,28 @@ func TestSQLiteCommitIsSynced(t *testing.T) {
 	assert.Equal(t, full, mode, "what got a 201 outlives a power cut")
 }
 
+// TestFullDatabase: what is reported as stored is stored.
+func TestFullDatabase(t *testing.T) {
+	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db"))
+	db := store.(*sqliteStore).db
+	db.SetMaxOpenConns(1) // the limit is that of one connection
+	_, err := db.Exec(`PRAGMA max_page_count = 12`)
+	require.NoError(t, err)
+
+	var accepted []platform
+	for range 100 {
+		created, err := store.createPlatform(t.Context(), platform{Name: strings.Repeat("x", 500), Publisher: "p", Cost: "1"})
+		if err == nil {
+			accepted = append(accepted, created)
+		}
+	}
+	assert.NotEmpty(t, accepted)
+	assert.Less(t, len(accepted), 100)
+	stored, err := store.platforms(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, accepted, stored)
+}
+
 // TestForeignDatabase: a file that is not the service's own is left as it is.
 func TestForeignDatabase(t *testing.T) {
 	for what, content := range map[string]string{
