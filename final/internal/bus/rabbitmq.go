@@ -5,10 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
-	"os"
-	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,12 +22,6 @@ import (
 const (
 	BrokerTimeout    = 3 * time.Second
 	handshakeTimeout = 5 * time.Second
-)
-
-// Headers that say what became of a message that could not be handled.
-const (
-	ErrorHeader    = "x-error"    // why it is with the dead letters
-	AttemptsHeader = "x-attempts" // how often it was handled, and delivered again later
 )
 
 // DeadQueue returns the name of the queue that holds the dead letters of queue.
@@ -54,34 +46,6 @@ func Explain(err error, doing, advice string) error {
 		return fmt.Errorf("%s: it exists with other arguments: %s: %w", doing, advice, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
-}
-
-// Resend returns the message of a delivery for being published again: as it
-// was, without the headers that say what became of it, and with those in added.
-func Resend(d amqp.Delivery, added amqp.Table) amqp.Publishing {
-	headers := maps.Clone(d.Headers)
-	maps.DeleteFunc(headers, func(name string, _ any) bool {
-		return name == ErrorHeader || name == AttemptsHeader || name == "x-delivery-count" || name == "x-death" ||
-			strings.HasPrefix(name, "x-first-death-") || strings.HasPrefix(name, "x-last-death-")
-	})
-	if headers == nil {
-		headers = amqp.Table{}
-	}
-	maps.Copy(headers, added)
-	return amqp.Publishing{ // but Expiration and UserId, which bind the publisher
-		Headers:         headers,
-		ContentType:     d.ContentType,
-		ContentEncoding: d.ContentEncoding,
-		DeliveryMode:    amqp.Persistent,
-		Priority:        d.Priority,
-		CorrelationId:   d.CorrelationId,
-		ReplyTo:         d.ReplyTo,
-		MessageId:       d.MessageId,
-		Timestamp:       d.Timestamp,
-		Type:            d.Type,
-		AppId:           d.AppId,
-		Body:            d.Body,
-	}
 }
 
 // TLSFromEnv reads RABBITMQ_TLS_CA_FILE, who signs the broker's certificate, and
@@ -111,8 +75,9 @@ func clientTLS(url string, files tlsconfig.Files) (*tls.Config, error) {
 }
 
 // Dial connects to url, with files for TLS. When ctx ends, the connection has
-// linger left, in which to finish and close. A broker that stops responding is
-// detected by its missing heartbeats, after some 15 seconds.
+// linger left, in which to finish and close, and is then cut. A broker that stops
+// responding is detected by its missing heartbeats, after some 15 seconds. The caller
+// must call Close to end the connection.
 func Dial(ctx context.Context, url string, files tlsconfig.Files, linger time.Duration) (*amqp.Connection, error) {
 	security, err := clientTLS(url, files)
 	if err != nil {
@@ -127,13 +92,9 @@ func Dial(ctx context.Context, url string, files tlsconfig.Files, linger time.Du
 			if err != nil {
 				return nil, err
 			}
-			// For the handshake. The library clears the deadline afterwards.
-			if err := tcp.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
-				return nil, err
-			}
 			conn = &brokerConn{Conn: tcp}
-			conn.release = context.AfterFunc(ctx, func() { _ = tcp.SetDeadline(time.Now().Add(linger)) })
-			return conn, nil
+			conn.release = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now().Add(linger)) })
+			return conn, conn.SetDeadline(time.Now().Add(handshakeTimeout)) // the library clears it afterwards
 		},
 	})
 	if err != nil && conn != nil && conn.timedOut.Load() { // the library would say "password not allowed"
@@ -142,24 +103,66 @@ func Dial(ctx context.Context, url string, files tlsconfig.Files, linger time.Du
 	if err != nil {
 		return nil, fmt.Errorf("connect to broker: %w", err)
 	}
+	if ctx.Err() != nil { // the library may have cleared the deadline that this set
+		_ = conn.SetDeadline(time.Now().Add(linger))
+	}
 	return connection, nil
 }
 
-// brokerConn is a connection whose every write has a deadline: the library's
-// calls take a context and ignore it, so a broker that stops reading would
-// block them for ever.
+// Close ends a connection within BrokerTimeout. Unlike the library's own Close, it
+// does not wait for a broker that has stopped reading, as one with an alarm has.
+func Close(connection *amqp.Connection) {
+	_ = connection.CloseDeadline(time.Now().Add(BrokerTimeout))
+}
+
+// Lost returns why a channel or connection has ended, from its NotifyClose, and
+// nil while it is open. It is to be called once after the end.
+func Lost(closed <-chan *amqp.Error) error {
+	select {
+	case err := <-closed:
+		return LostBy(err)
+	default:
+		return nil
+	}
+}
+
+// LostBy returns why a channel or connection has ended, from what its NotifyClose
+// passed: nil when it passed nothing and was closed, because this side ended it.
+func LostBy(err *amqp.Error) error {
+	if err == nil {
+		return errors.New("connection closed")
+	}
+	return fmt.Errorf("connection lost: %w", err)
+}
+
+// brokerConn is a connection whose deadlines hold. The library's calls take a
+// context and ignore it, so every write has a deadline: a broker that stops
+// reading would block them indefinitely. And the library moves the deadline for
+// reading with every frame, so a deadline for both cuts the connection.
 type brokerConn struct {
 	net.Conn
 	release  func() bool // forgets the context
 	timedOut atomic.Bool
+
+	mu  sync.Mutex
+	cut *time.Timer // closes the connection at its deadline
 }
 
-func (c *brokerConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		c.timedOut.Store(true)
+// SetDeadline closes the connection at t, or never when t is zero.
+func (c *brokerConn) SetDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cut != nil {
+		c.cut.Stop()
+		c.cut = nil
 	}
-	return n, err
+	if !t.IsZero() {
+		c.cut = time.AfterFunc(time.Until(t), func() {
+			c.timedOut.Store(true)
+			_ = c.Conn.Close()
+		})
+	}
+	return nil
 }
 
 func (c *brokerConn) Write(b []byte) (int, error) {
@@ -171,6 +174,7 @@ func (c *brokerConn) Write(b []byte) (int, error) {
 
 func (c *brokerConn) Close() error {
 	c.release()
+	_ = c.SetDeadline(time.Time{})
 	return c.Conn.Close()
 }
 
