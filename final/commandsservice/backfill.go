@@ -188,10 +188,10 @@ func adviceFor(err error) string {
 	if errors.Is(err, errRefused) {
 		return "the errors logged above say why; all other platforms are stored"
 	}
-	switch status.Code(err) {
-	case codes.ResourceExhausted:
+	if errors.Is(err, errOneMessage) {
 		return "the platforms no longer fit into one message of 4 MiB: update PlatformService to one that streams them"
-	case codes.Unimplemented:
+	}
+	if status.Code(err) == codes.Unimplemented {
 		return "PLATFORMS_GRPC_TARGET is not a PlatformService that has GetAllPlatforms: correct it, or update that service"
 	}
 	return ""

@@ -201,6 +201,14 @@ func TestBackfill(t *testing.T) {
 		})
 	}
 
+	t.Run("retries soon when PlatformService has too many streams", func(t *testing.T) {
+		b := startBackfill(t, startPlatformServer(t, func(context.Context) ([]platform, error) {
+			return nil, status.Error(codes.ResourceExhausted, "too many streams at once; retry later")
+		}), memoryStore(t))
+		eventually(t, "three attempts", func() bool { return len(b.log.lines("backfill failed, retrying")) >= 3 })
+		assert.Empty(t, b.log.lines("level=ERROR"))
+	})
+
 	t.Run("runs once more for all that ask during a run", func(t *testing.T) {
 		calls, goOn := make(chan struct{}, 100), make(chan struct{})
 		var count atomic.Int32

@@ -2,6 +2,7 @@ package commandsservice
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,13 +15,17 @@ import (
 )
 
 const (
-	// maxLimit is the most items that a client can ask for at a time.
+	// maxLimit is the most items that a client can ask for at a time, and that are
+	// in memory at a time.
 	maxLimit = 1000
-	// chunkLength is how many items of a whole list are in memory at a time.
-	chunkLength = 250
-	// chunkTimeout bounds the writing of one chunk. A client that reads, however
-	// long the list is, is never cut off.
-	chunkTimeout = 2 * requestTimeout
+	// maxListText is how many bytes of text the items that are in memory at a time
+	// have. A store ends a read with the item that reaches it.
+	maxListText = 128 << 10
+	// writeLength is how many bytes of a list are written at a time.
+	writeLength = 32 << 10
+	// writeTimeout bounds one such write. A client that reads, however long the
+	// list is, is never cut off.
+	writeTimeout = 2 * requestTimeout
 )
 
 // errCutOff is returned for a response that failed after it had begun. It is
@@ -33,12 +38,13 @@ type listItem interface {
 	id() int32
 }
 
-// readItems returns the first items, at most limit, of those with greater ids
-// than after. It does not return nil, which JSON shows as null.
-type readItems[T listItem] func(ctx context.Context, after int32, limit int) ([]T, error)
+// readItems returns the first items of those with greater ids than after, and
+// whether there are more: at most limit, and fewer when they reach maxListText.
+type readItems[T listItem] func(ctx context.Context, after int32, limit int) (items []T, more bool, err error)
 
 // writeList writes the part of a list that the request asks for: with
-// ?limit=…&after=… a page, else everything.
+// ?limit=…&after=… a page, else everything. The list is never in memory as a
+// whole, and a slow client holds no connection to the database.
 func writeList[T listItem](w http.ResponseWriter, r *http.Request, read readItems[T]) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -48,18 +54,26 @@ func writeList[T listItem](w http.ResponseWriter, r *http.Request, read readItem
 	if err != nil {
 		return err
 	}
-	if limit == 0 {
-		return streamList(w, r, read)
-	}
-	items, more, err := readPage(r.Context(), read, after, limit)
+	items, more, err := readChunk(r.Context(), read, after, cmp.Or(limit, maxLimit))
 	if err != nil {
 		return err
 	}
-	if more {
-		w.Header().Set("Link", fmt.Sprintf(`<%s?limit=%d&after=%d>; rel="next"`,
-			r.URL.EscapedPath(), limit, items[limit-1].id()))
+	last := int32(math.MaxInt32) // the id that the response ends with
+	if limit > 0 {
+		end, next, err := pageEnd(r.Context(), read, items, more, limit)
+		if err != nil {
+			return err
+		}
+		if next {
+			w.Header().Set("Link", fmt.Sprintf(`<%s?limit=%d&after=%d>; rel="next"`, r.URL.EscapedPath(), limit, end))
+		}
+		last, more = end, more && items[len(items)-1].id() < end
 	}
-	return writeJSON(w, http.StatusOK, items)
+	w.Header().Set("Content-Type", "application/json")
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	return writeItems(w, r, read, items, more, last)
 }
 
 // pageOf returns the page that query asks for. The limit is 0 when there is
@@ -85,55 +99,72 @@ func pageOf(query url.Values) (limit int, after int32, err error) {
 	return limit, after, errs.orNil()
 }
 
-// readPage returns the items after an id, at most limit, and whether there are more.
-func readPage[T listItem](ctx context.Context, read readItems[T], after int32, limit int) (items []T, more bool, err error) {
+func readChunk[T listItem](ctx context.Context, read readItems[T], after int32, limit int) (items []T, more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	items, err = read(ctx, after, limit+1)
-	if len(items) > limit {
-		return items[:limit], true, err
-	}
-	return items, false, err
+	return read(ctx, after, limit)
 }
 
-// streamList writes a whole list, chunk by chunk: it is never in memory as a
-// whole, and a slow client holds no connection to the database.
-func streamList[T listItem](w http.ResponseWriter, r *http.Request, read readItems[T]) error {
+// pageEnd returns the id of the last item of the page that begins with items, and
+// whether the list continues after it. The Link is written before the items: so
+// those of a page that is too large for the memory are read twice.
+func pageEnd[T listItem](ctx context.Context, read readItems[T], items []T, more bool, limit int) (end int32, next bool, err error) {
+	for len(items) > 0 {
+		end = items[len(items)-1].id()
+		if limit -= len(items); limit == 0 || !more {
+			break
+		}
+		if items, more, err = readChunk(ctx, read, end, limit); err != nil {
+			return 0, false, err
+		}
+	}
+	return end, more, nil
+}
+
+// writeItems writes items and, when there are more, reads and writes those up to
+// the id last. It encodes them one by one.
+func writeItems[T listItem](w http.ResponseWriter, r *http.Request, read readItems[T], items []T, more bool, last int32) error {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	connection := http.NewResponseController(w)
-	begun, after := false, int32(0)
-	for {
-		items, more, err := readPage(r.Context(), read, after, chunkLength)
-		switch {
-		case err != nil && begun:
+	write := func() error {
+		// It fails for a ResponseWriter that has no deadline to extend.
+		_ = connection.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if _, err := w.Write(text.Bytes()); err != nil {
 			return fmt.Errorf("%w: %v", errCutOff, err)
-		case err != nil:
-			return err
-		case !begun:
-			w.Header().Set("Content-Type", "application/json")
-		}
-		if r.Method == http.MethodHead {
-			return nil
 		}
 		text.Reset()
-		_ = encoder.Encode(items) // a buffer does not fail
-		chunk := text.Bytes()     // an array: [a,b]\n
-		if begun {
-			chunk[0] = ',' // which continues the one before
+		return nil
+	}
+	after := int32(0)
+	separator := byte('[')
+	for {
+		for i := range items {
+			if after = items[i].id(); after > last {
+				break
+			}
+			text.WriteByte(separator)
+			separator = ','
+			_ = encoder.Encode(&items[i]) // a buffer does not fail
+			text.Truncate(text.Len() - 1) // the newline
+			if text.Len() >= writeLength {
+				if err := write(); err != nil {
+					return err
+				}
+			}
 		}
-		if more {
-			chunk = bytes.TrimSuffix(chunk, []byte("]\n"))
+		if !more || after >= last {
+			break
 		}
-		// It fails for a ResponseWriter that has no deadline to extend.
-		_ = connection.SetWriteDeadline(time.Now().Add(chunkTimeout))
-		if _, err := w.Write(chunk); err != nil {
+		var err error
+		if items, more, err = readChunk(r.Context(), read, after, maxLimit); err != nil {
 			return fmt.Errorf("%w: %v", errCutOff, err)
 		}
-		if !more {
-			return nil
-		}
-		begun, after = true, items[len(items)-1].id()
 	}
+	if separator == '[' {
+		text.WriteByte('[')
+	}
+	text.WriteString("]\n")
+	return write()
 }

@@ -25,13 +25,13 @@ func (n number) id() int32 { return int32(n) }
 
 // numbers reads the list of 1 to last.
 func numbers(last int32) readItems[number] {
-	return func(_ context.Context, after int32, limit int) ([]number, error) {
+	return func(_ context.Context, after int32, limit int) ([]number, bool, error) {
 		items := []number{}
 		for after < last && len(items) < limit {
 			after++
 			items = append(items, number(after))
 		}
-		return items, nil
+		return items, after < last, nil
 	}
 }
 
@@ -65,13 +65,13 @@ func getBroken(t testing.TB, url string) string {
 }
 
 func TestListWhole(t *testing.T) {
-	for _, length := range []int32{0, 1, 2, chunkLength - 1, chunkLength, chunkLength + 1, 3 * chunkLength, 3*chunkLength + 1} {
+	for _, length := range []int32{0, 1, 2, maxLimit - 1, maxLimit, maxLimit + 1, 3 * maxLimit, 30*maxLimit + 1} {
 		t.Run(fmt.Sprintf("of %d has the bytes of encoding/json, and is read in chunks", length), func(t *testing.T) {
-			url, _ := serveList(t, func(ctx context.Context, after int32, limit int) ([]number, error) {
-				assert.LessOrEqual(t, limit, chunkLength+1)
+			url, _ := serveList(t, func(ctx context.Context, after int32, limit int) ([]number, bool, error) {
+				assert.LessOrEqual(t, limit, maxLimit)
 				return numbers(length)(ctx, after, limit)
 			})
-			all, _ := numbers(length)(t.Context(), 0, math.MaxInt32)
+			all, _, _ := numbers(length)(t.Context(), 0, math.MaxInt32)
 			var expected bytes.Buffer
 			require.NoError(t, json.NewEncoder(&expected).Encode(all))
 			r := send(t, "GET", url, "")
@@ -124,6 +124,46 @@ func TestListPage(t *testing.T) {
 	})
 }
 
+// wideNumbers reads the list of 1 to last, a few items at a time, as a store does
+// whose items have much text. It counts the items.
+func wideNumbers(last int32, count *int) readItems[number] {
+	return func(ctx context.Context, after int32, limit int) ([]number, bool, error) {
+		items, more, err := numbers(last)(ctx, after, min(limit, 3))
+		*count += len(items)
+		return items, more, err
+	}
+}
+
+// TestListOfMuchText: the store reads fewer items than it is asked for. What the
+// client gets is the same.
+func TestListOfMuchText(t *testing.T) {
+	for _, row := range []struct {
+		query, body, next string
+		read              int
+	}{
+		{"", `[1,2,3,4,5,6,7,8,9,10]`, "", 10},
+		{"?limit=3", `[1,2,3]`, "limit=3&after=3", 3},
+		{"?limit=4", `[1,2,3,4]`, "limit=4&after=4", 7},
+		{"?limit=7&after=1", `[2,3,4,5,6,7,8]`, "limit=7&after=8", 13},
+		{"?limit=9&after=1", `[2,3,4,5,6,7,8,9,10]`, "", 15},
+		{"?limit=1000&after=1", `[2,3,4,5,6,7,8,9,10]`, "", 15},
+		{"?limit=1000&after=10", `[]`, "", 0},
+	} {
+		t.Run(row.query, func(t *testing.T) {
+			count := 0
+			url, _ := serveList(t, wideNumbers(10, &count))
+			r := send(t, "GET", url+row.query, "")
+			requireJSON(t, r, http.StatusOK, row.body)
+			var link string
+			if row.next != "" {
+				link = `</list?` + row.next + `>; rel="next"`
+			}
+			assert.Equal(t, link, r.header.Get("Link"))
+			assert.LessOrEqual(t, count, row.read+2, "no item is read more than twice")
+		})
+	}
+}
+
 func TestListQueryRefused(t *testing.T) {
 	url, _ := serveList(t, numbers(5))
 	for _, row := range []struct {
@@ -163,9 +203,9 @@ func TestListQueryRefused(t *testing.T) {
 // TestListCutOff: a list that cannot be completed does not look complete.
 func TestListCutOff(t *testing.T) {
 	failAfter := func(last int32) readItems[number] {
-		return func(ctx context.Context, after int32, limit int) ([]number, error) {
+		return func(ctx context.Context, after int32, limit int) ([]number, bool, error) {
 			if after >= last {
-				return nil, errors.New("disk on fire")
+				return nil, false, errors.New("disk on fire")
 			}
 			return numbers(math.MaxInt32)(ctx, after, limit)
 		}
@@ -178,9 +218,9 @@ func TestListCutOff(t *testing.T) {
 	})
 
 	t.Run("a failure in the middle breaks the connection, and is logged once", func(t *testing.T) {
-		url, logged := serveList(t, failAfter(100*chunkLength))
+		url, logged := serveList(t, failAfter(25*maxLimit))
 		body := getBroken(t, url)
-		assert.Contains(t, body, fmt.Sprint(chunkLength))
+		assert.Contains(t, body, fmt.Sprint(maxLimit))
 		assert.NotContains(t, body, "]")
 		assert.NotContains(t, body, "disk")
 		require.Len(t, logged.lines(""), 1)
@@ -205,15 +245,15 @@ func TestListCutOff(t *testing.T) {
 // TestListTakesTime: the server's write timeout is for a response as a whole. A
 // list that goes on arriving is not cut off by it.
 func TestListTakesTime(t *testing.T) {
-	const writeTimeout = 100 * time.Millisecond
-	handler, _ := listHandler(func(ctx context.Context, after int32, limit int) ([]number, error) {
-		<-time.After(writeTimeout / 2)
-		return numbers(5*chunkLength)(ctx, after, limit)
+	const serverTimeout = 100 * time.Millisecond
+	handler, _ := listHandler(func(ctx context.Context, after int32, limit int) ([]number, bool, error) {
+		<-time.After(serverTimeout / 2)
+		return numbers(20*maxLimit)(ctx, after, limit)
 	})
 	server := httptest.NewUnstartedServer(handler)
-	server.Config.WriteTimeout = writeTimeout
+	server.Config.WriteTimeout = serverTimeout
 	server.Start()
 	defer server.Close()
 	r := send(t, "GET", server.URL+"/list", "")
-	assert.True(t, strings.HasSuffix(r.body, fmt.Sprintf(",%d]\n", 5*chunkLength)))
+	assert.True(t, strings.HasSuffix(r.body, fmt.Sprintf(",%d]\n", 20*maxLimit)))
 }

@@ -23,12 +23,17 @@ import (
 	"microcomm/final/proto"
 )
 
-// batchSize is how many platforms are received before they are stored.
+// batchSize is how many platforms are received before they are stored, and fewer
+// when their names reach maxListText.
 const batchSize = 1000
 
 // platformsTimeout is how long the client waits for a batch of platforms, or for
 // all of them when the server cannot stream.
 const platformsTimeout = 30 * time.Second
+
+// errOneMessage is returned when PlatformService cannot stream, and its platforms
+// do not fit into one message.
+var errOneMessage = errors.New("the platforms do not fit into one message")
 
 // errSilent is returned when PlatformService sends nothing for too long.
 var errSilent = errors.New("no response in time")
@@ -52,7 +57,7 @@ func newPlatformsClient(target string) *platformsClient {
 // arrived was handled, so that a later call can go on from there.
 //
 // A server without StreamPlatforms is asked for all platforms in one message; one
-// larger than 4 MiB, grpc-go's default limit, is the error ResourceExhausted.
+// larger than 4 MiB, grpc-go's default limit, is errOneMessage.
 //
 // It connects for this one call: a shared connection would make an attempt wait
 // for the backoff of earlier ones.
@@ -67,8 +72,9 @@ func (c *platformsClient) platforms(ctx context.Context, after int32, handle fun
 	}
 	connection, err := grpc.NewClient(c.target,
 		grpc.WithTransportCredentials(security),
-		grpc.WithNoProxy(),              // no proxy between two services
-		grpc.WithDisableServiceConfig()) // no DNS query for one: where it gets no response it takes seconds
+		grpc.WithStaticStreamWindowSize(256<<10), // what waits for a slow database here: otherwise up to 16 MiB
+		grpc.WithNoProxy(),                       // no proxy between two services
+		grpc.WithDisableServiceConfig())          // no DNS query for one: where it gets no response it takes seconds
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", c.target, err)
 	}
@@ -118,10 +124,11 @@ func (c *platformsClient) receive(ctx context.Context, cancel context.CancelCaus
 	}
 	for {
 		batch := make([]platform, 0, batchSize)
-		for len(batch) < batchSize && err == nil {
+		for text := 0; len(batch) < batchSize && text < maxListText && err == nil; {
 			var p *proto.GrpcPlatformModel
 			if p, err = stream.Recv(); err == nil {
 				batch = append(batch, platform{ExternalID: p.GetPlatformId(), Name: p.GetName()})
+				text += len(p.GetName())
 			}
 		}
 		silence.Stop() // to wait for handle is not to wait for the server
@@ -157,6 +164,9 @@ func (c *platformsClient) all(ctx context.Context, client proto.GrpcPlatformClie
 	defer cancel()
 	response, err := client.GetAllPlatforms(call, &proto.GetAllRequest{})
 	end(err)
+	if status.Code(err) == codes.ResourceExhausted {
+		err = fmt.Errorf("%w: %w", errOneMessage, err)
+	}
 	if err != nil {
 		return fmt.Errorf("call GetAllPlatforms at %s: %w", c.target, err)
 	}

@@ -27,9 +27,9 @@ func (a *restAPI) handler() http.Handler {
 }
 
 func (a *restAPI) listPlatforms(w http.ResponseWriter, r *http.Request) error {
-	return writeList(w, r, func(ctx context.Context, after int32, limit int) ([]platformRead, error) {
-		platforms, err := a.store.platformsAfter(ctx, after, limit)
-		return toPlatformReads(platforms), err
+	return writeList(w, r, func(ctx context.Context, after int32, limit int) ([]platformRead, bool, error) {
+		platforms, more, err := a.store.platformsAfter(ctx, after, limit)
+		return toPlatformReads(platforms), more, err
 	})
 }
 
@@ -56,9 +56,9 @@ func (a *restAPI) listCommands(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeList(w, r, func(ctx context.Context, after int32, limit int) ([]commandRead, error) {
-		commands, err := a.store.commandsAfter(ctx, platformID, after, limit)
-		return toCommandReads(commands), err
+	return writeList(w, r, func(ctx context.Context, after int32, limit int) ([]commandRead, bool, error) {
+		commands, more, err := a.store.commandsAfter(ctx, platformID, after, limit)
+		return toCommandReads(commands), more, err
 	})
 }
 

@@ -83,7 +83,7 @@ func TestSQLServer(t *testing.T) {
 		defer suspended.Rollback()
 		_, err = suspended.Exec(`INSERT dbo.Commands (HowTo, CommandLine, PlatformId) SELECT N'x', N'x', Id FROM dbo.Platforms WHERE ExternalId = 1`)
 		require.NoError(t, err)
-		commands, err := store.commandsAfter(t.Context(), 1, 0, 10)
+		commands, _, err := store.commandsAfter(t.Context(), 1, 0, 10)
 		require.NoError(t, err)
 		assert.Empty(t, commands)
 		require.NoError(t, store.ping(t.Context()))

@@ -28,9 +28,10 @@ type commandStore interface {
 	// it succeeds, before anything else. It returns errForeignDatabase when the
 	// database holds something else.
 	migrate(ctx context.Context) error
-	// platformsAfter returns platforms with greater ExternalIDs than externalID,
-	// in their order and at most limit.
-	platformsAfter(ctx context.Context, externalID int32, limit int) ([]platform, error)
+	// platformsAfter returns platforms with greater ExternalIDs than externalID, in
+	// their order, and whether there are more: at most limit, and fewer when they
+	// reach maxListText.
+	platformsAfter(ctx context.Context, externalID int32, limit int) (platforms []platform, more bool, err error)
 	// platform returns one platform, or errPlatformNotFound.
 	platform(ctx context.Context, externalID int32) (platform, error)
 	// addPlatform stores p and returns true; or, when a platform with its
@@ -41,8 +42,8 @@ type commandStore interface {
 	// returns how many were new or had another name.
 	upsertPlatforms(ctx context.Context, platforms []platform) (stored int, err error)
 	// commandsAfter returns commands of a platform with greater ids than id, in
-	// id order and at most limit, or errPlatformNotFound.
-	commandsAfter(ctx context.Context, platformID, id int32, limit int) ([]command, error)
+	// id order, and whether there are more, in the same way, or errPlatformNotFound.
+	commandsAfter(ctx context.Context, platformID, id int32, limit int) (commands []command, more bool, err error)
 	// command returns one command of a platform, errPlatformNotFound or errCommandNotFound.
 	command(ctx context.Context, platformID, commandID int32) (command, error)
 	// createCommand stores c under a new id and returns it with that id, or
@@ -113,21 +114,25 @@ func lastOfEach(platforms []platform) []platform {
 	return kept
 }
 
-// scanPlatforms reads rows of external id and name to the end, and closes them.
-func scanPlatforms(rows *sql.Rows) ([]platform, error) {
+// scanPlatforms reads rows of external id and name, of which there are at most
+// limit+1, as platformsAfter returns them, and closes them.
+func scanPlatforms(rows *sql.Rows, limit int) (platforms []platform, more bool, err error) {
 	defer rows.Close()
-	var platforms []platform
-	for rows.Next() {
+	for text := 0; rows.Next() && !more; {
+		if more = len(platforms) == limit || text >= maxListText; more {
+			continue // one row further: usually the end, so that the driver has nothing to cancel
+		}
 		var p platform
 		if err := rows.Scan(&p.ExternalID, &p.Name); err != nil {
-			return nil, fmt.Errorf("list platforms: %w", err)
+			return nil, false, fmt.Errorf("list platforms: %w", err)
 		}
+		text += len(p.Name)
 		platforms = append(platforms, p)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("list platforms: %w", err)
+		return nil, false, fmt.Errorf("list platforms: %w", err)
 	}
-	return platforms, nil
+	return platforms, more, nil
 }
 
 // scanPlatform reads the row of a platform, its name, or returns errPlatformNotFound.
@@ -143,22 +148,25 @@ func scanPlatform(row *sql.Row, externalID int32) (platform, error) {
 	return p, nil
 }
 
-// scanCommands reads rows of id, how to and command line to the end, and closes
-// them.
-func scanCommands(rows *sql.Rows, platformID int32) ([]command, error) {
+// scanCommands reads rows of id, how to and command line, of which there are at
+// most limit+1, as commandsAfter returns them, and closes them.
+func scanCommands(rows *sql.Rows, platformID int32, limit int) (commands []command, more bool, err error) {
 	defer rows.Close()
-	var commands []command
-	for rows.Next() {
+	for text := 0; rows.Next() && !more; {
+		if more = len(commands) == limit || text >= maxListText; more {
+			continue // one row further: usually the end, so that the driver has nothing to cancel
+		}
 		c := command{PlatformID: platformID}
 		if err := rows.Scan(&c.ID, &c.HowTo, &c.CommandLine); err != nil {
-			return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
+			return nil, false, fmt.Errorf("list commands of platform %d: %w", platformID, err)
 		}
+		text += len(c.HowTo) + len(c.CommandLine)
 		commands = append(commands, c)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("list commands of platform %d: %w", platformID, err)
+		return nil, false, fmt.Errorf("list commands of platform %d: %w", platformID, err)
 	}
-	return commands, nil
+	return commands, more, nil
 }
 
 // scanCommand reads the row of a command, its how to and command line, or

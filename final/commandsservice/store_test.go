@@ -391,9 +391,10 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 			{0, 10, all}, {0, 3, all}, {0, 2, all[:2]}, {3, 1, all[1:2]}, {4, 9, all[1:]},
 			{math.MaxInt32, 1, nil}, {math.MinInt32, 1, all[:1]},
 		} {
-			platforms, err := store.platformsAfter(t.Context(), row.after, row.limit)
+			platforms, more, err := store.platformsAfter(t.Context(), row.after, row.limit)
 			require.NoError(t, err)
 			assert.Equal(t, row.platforms, platforms, "%d after %d", row.limit, row.after)
+			assert.Equal(t, len(platforms) > 0 && platforms[len(platforms)-1] != all[2], more, "more than %d after %d", row.limit, row.after)
 		}
 	})
 
@@ -413,14 +414,44 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 			{4, 0, 10, all}, {4, 0, 5, all}, {4, 0, 2, all[:2]}, {4, all[1].ID, 2, all[2:4]}, {4, all[3].ID, 9, all[4:]},
 			{4, all[4].ID, 1, nil}, {4, math.MaxInt32, 1, nil}, {4, math.MinInt32, 1, all[:1]}, {6, 0, 1, nil},
 		} {
-			commands, err := store.commandsAfter(t.Context(), row.platform, row.after, row.limit)
+			commands, more, err := store.commandsAfter(t.Context(), row.platform, row.after, row.limit)
 			require.NoError(t, err)
 			assert.Equal(t, row.commands, commands, "%d of %d after %d", row.limit, row.platform, row.after)
+			assert.Equal(t, len(commands) > 0 && commands[len(commands)-1] != all[4], more, "more than %d of %d after %d", row.limit, row.platform, row.after)
 		}
 		for _, id := range []int32{7, 0, -1, math.MaxInt32, math.MinInt32} {
-			_, err := store.commandsAfter(t.Context(), id, 0, 1)
+			_, _, err := store.commandsAfter(t.Context(), id, 0, 1)
 			assert.ErrorIs(t, err, errPlatformNotFound)
 		}
+	})
+
+	t.Run("a page ends with the platform or command that reaches the most text", func(t *testing.T) {
+		store := open(t)
+		wide := make([]platform, 200) // 2,000 bytes each
+		for i := range wide {
+			wide[i] = platform{ExternalID: int32(i + 1), Name: strings.Repeat("😀", maxName)}
+		}
+		_, err := store.upsertPlatforms(t.Context(), wide)
+		require.NoError(t, err)
+		platforms, more, err := store.platformsAfter(t.Context(), 0, 1000)
+		require.NoError(t, err)
+		assert.Len(t, platforms, maxListText/2000+1)
+		assert.True(t, more)
+		platforms, err = allPlatforms(t.Context(), store)
+		require.NoError(t, err)
+		assert.Equal(t, wide, platforms)
+
+		long := command{HowTo: strings.Repeat("😀", maxHowTo), CommandLine: strings.Repeat("😀", maxCommandLine), PlatformID: 4} // 40,000 bytes
+		for range 6 {
+			createCommand(t, store, long)
+		}
+		commands, more, err := store.commandsAfter(t.Context(), 4, 0, 1000)
+		require.NoError(t, err)
+		assert.Len(t, commands, 4)
+		assert.True(t, more)
+		commands, err = allCommands(t.Context(), store, 4)
+		require.NoError(t, err)
+		assert.Len(t, commands, 6)
 	})
 
 	t.Run("an unknown platform is not one without commands", func(t *testing.T) {
@@ -554,7 +585,7 @@ func storeCalls(store commandStore) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"migrate": store.migrate,
 		"platformsAfter": func(ctx context.Context) error {
-			_, err := store.platformsAfter(ctx, 0, 1)
+			_, _, err := store.platformsAfter(ctx, 0, 1)
 			return err
 		},
 		"platform": func(ctx context.Context) error { _, err := store.platform(ctx, 4); return err },
@@ -568,7 +599,7 @@ func storeCalls(store commandStore) map[string]func(context.Context) error {
 		},
 		"ping": store.ping,
 		"commandsAfter": func(ctx context.Context) error {
-			_, err := store.commandsAfter(ctx, 4, 0, 1)
+			_, _, err := store.commandsAfter(ctx, 4, 0, 1)
 			return err
 		},
 		"command": func(ctx context.Context) error { _, err := store.command(ctx, 4, 1); return err },
@@ -584,13 +615,31 @@ func storeCalls(store commandStore) map[string]func(context.Context) error {
 }
 
 // allPlatforms returns all platforms in ExternalID order.
-func allPlatforms(ctx context.Context, store commandStore) ([]platform, error) {
-	return store.platformsAfter(ctx, 0, math.MaxInt32)
+func allPlatforms(ctx context.Context, store commandStore) (all []platform, err error) {
+	for more := true; more && err == nil; {
+		var page []platform
+		var after int32
+		if len(all) > 0 {
+			after = all[len(all)-1].ExternalID
+		}
+		page, more, err = store.platformsAfter(ctx, after, math.MaxInt32)
+		all = append(all, page...)
+	}
+	return all, err
 }
 
 // allCommands returns the commands of a platform in id order, or errPlatformNotFound.
-func allCommands(ctx context.Context, store commandStore, platformID int32) ([]command, error) {
-	return store.commandsAfter(ctx, platformID, 0, math.MaxInt32)
+func allCommands(ctx context.Context, store commandStore, platformID int32) (all []command, err error) {
+	for more := true; more && err == nil; {
+		var page []command
+		var after int32
+		if len(all) > 0 {
+			after = all[len(all)-1].ID
+		}
+		page, more, err = store.commandsAfter(ctx, platformID, after, math.MaxInt32)
+		all = append(all, page...)
+	}
+	return all, err
 }
 
 func addPlatforms(t testing.TB, store commandStore, platforms ...platform) {

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	protobuf "google.golang.org/protobuf/proto"
 
 	"microcomm/final/proto"
 )
@@ -19,47 +21,89 @@ type grpcAPI struct {
 	store    platformStore
 	log      *slog.Logger
 	stopping <-chan struct{} // closed when the service stops
+
+	answers, streams callLimit // calls of GetAllPlatforms and of StreamPlatforms
 }
+
+func newGRPCAPI(store platformStore, stopping <-chan struct{}, log *slog.Logger) *grpcAPI {
+	return &grpcAPI{store: store, log: log, stopping: stopping,
+		answers: callLimit{most: maxAnswers, sendTimeout: sendTimeout},
+		streams: callLimit{most: maxStreams, sendTimeout: sendTimeout}}
+}
+
+// errTooLarge is the response to GetAllPlatforms when there are too many.
+var errTooLarge = status.Errorf(codes.ResourceExhausted, "the platforms do not fit into one message of %d bytes: call StreamPlatforms", maxResponse)
 
 // errStopping ends a stream when the service stops.
 var errStopping = errors.New("the service is stopping")
 
-// How many platforms are read from the store at a time.
 const (
-	defaultPageSize = 1000
-	maxPageSize     = 10_000
+	// maxPageSize is the most platforms that are read from the store at a time.
+	maxPageSize = maxLimit
+	// maxResponse is the largest response to GetAllPlatforms, in bytes: what a client
+	// accepts unless configured otherwise.
+	maxResponse = 4 << 20
+	// streamTimeout bounds a stream as a whole.
+	streamTimeout = 10 * time.Minute
 )
 
 // GetAllPlatforms implements the call of platforms.proto: every platform in one
-// message. A client accepts at most 4 MiB unless configured otherwise. The
-// status is Unavailable when the store fails.
+// message. The status is Unavailable when the store fails, and ResourceExhausted
+// when the message would be too large, or too many are in memory already.
 func (a *grpcAPI) GetAllPlatforms(ctx context.Context, _ *proto.GetAllRequest) (*proto.PlatformResponse, error) {
+	call, ok := a.answers.begin(ctx)
+	if !ok {
+		return nil, status.Error(codes.ResourceExhausted, "too many calls at once; retry later, or call StreamPlatforms")
+	}
+	defer call.end()
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	platforms, err := a.store.platforms(ctx)
-	if err != nil {
-		a.log.ErrorContext(ctx, "request failed", "method", "GetAllPlatforms", "error", err)
-		return nil, status.Error(codes.Unavailable, "the platforms cannot be read now")
-	}
 	response := &proto.PlatformResponse{}
-	for _, p := range platforms {
-		response.Platform = append(response.Platform, toPlatformModel(p))
+	text := 0
+	for after, more := int32(0), true; more; {
+		var page []platform
+		var err error
+		page, more, err = a.store.platformsAfter(ctx, after, maxPageSize)
+		if err != nil {
+			a.log.ErrorContext(ctx, "request failed", "method", "GetAllPlatforms", "error", err)
+			return nil, status.Error(codes.Unavailable, "the platforms cannot be read now")
+		}
+		for _, p := range page {
+			response.Platform = append(response.Platform, toPlatformModel(p))
+			text += len(p.Name) + len(p.Publisher)
+			after = p.ID
+		}
+		if text > maxResponse {
+			return nil, errTooLarge
+		}
 	}
+	size := protobuf.Size(response)
+	if size > maxResponse {
+		return nil, errTooLarge
+	}
+	call.sent = int64(size)
 	return response, nil
 }
 
 // StreamPlatforms implements the call of platforms.proto. It reads a page at a
-// time and holds nothing of the store's between two pages, so that a client may
-// take as long as it likes: gRPC's flow control makes Send wait for it. The next
-// page is read while one is sent. When the service stops, the stream ends with
-// Unavailable; the client resumes after the last platform that it has got.
+// time and holds nothing of the store's between two pages: gRPC's flow control
+// makes Send wait for the client, and one that takes no page for sendTimeout
+// loses its connection. The next page is read while one is sent. When the service
+// stops, the stream ends with Unavailable; the client resumes after the last
+// platform that it has got.
 func (a *grpcAPI) StreamPlatforms(request *proto.StreamPlatformsRequest, stream grpc.ServerStreamingServer[proto.GrpcPlatformModel]) error {
 	size := int(request.GetPageSize())
 	if size < 1 {
-		size = defaultPageSize
+		size = maxPageSize
 	}
 	size = min(size, maxPageSize)
-	ctx, cancel := context.WithCancel(stream.Context())
+	ctx, cancel := context.WithTimeout(stream.Context(), streamTimeout)
+	defer cancel()
+	call, ok := a.streams.begin(ctx)
+	if !ok {
+		return status.Error(codes.ResourceExhausted, "too many streams at once; retry later")
+	}
+	defer call.end()
 	pages := make(chan []platform)
 	var reading sync.WaitGroup
 	var failed error
@@ -70,46 +114,47 @@ func (a *grpcAPI) StreamPlatforms(request *proto.StreamPlatformsRequest, stream 
 	defer reading.Wait()
 	defer cancel()
 	for page := range pages {
-		for _, p := range page {
-			if err := stream.Send(toPlatformModel(p)); err != nil {
-				return err // the client is gone
-			}
+		if err := call.sendPage(stream, page); err != nil {
+			return err // the client is gone
 		}
 	}
-	if errors.Is(failed, errStopping) {
+	switch {
+	case failed == nil:
+		return nil
+	case errors.Is(failed, errStopping):
 		return status.Error(codes.Unavailable, errStopping.Error())
+	case ctx.Err() != nil:
+		return status.FromContextError(ctx.Err()).Err()
 	}
-	if failed != nil && ctx.Err() == nil {
-		a.log.ErrorContext(ctx, "request failed", "method", "StreamPlatforms", "error", failed)
-		return status.Error(codes.Unavailable, "the platforms cannot be read now")
-	}
-	return failed
+	a.log.ErrorContext(ctx, "request failed", "method", "StreamPlatforms", "error", failed)
+	return status.Error(codes.Unavailable, "the platforms cannot be read now")
 }
 
 // readPages sends to pages what the store has after an id.
 func (a *grpcAPI) readPages(ctx context.Context, after int32, size int, pages chan<- []platform) error {
-	for {
-		page, err := a.readPage(ctx, after, size)
+	for more := true; more; {
+		var page []platform
+		var err error
+		page, more, err = a.readPage(ctx, after, size)
 		if err != nil {
 			return err
 		}
-		if len(page) > 0 {
-			select {
-			case pages <- page:
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-a.stopping:
-				return errStopping
-			}
-			after = page[len(page)-1].ID
-		}
-		if len(page) < size {
+		if len(page) == 0 {
 			return nil
 		}
+		select {
+		case pages <- page:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-a.stopping:
+			return errStopping
+		}
+		after = page[len(page)-1].ID
 	}
+	return nil
 }
 
-func (a *grpcAPI) readPage(ctx context.Context, after int32, size int) ([]platform, error) {
+func (a *grpcAPI) readPage(ctx context.Context, after int32, size int) ([]platform, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	return a.store.platformsAfter(ctx, after, size)

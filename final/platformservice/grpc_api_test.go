@@ -29,7 +29,7 @@ func serveGRPC(t testing.TB, store platformStore) (server *grpcServer, addr stri
 	log, logged := captureLog()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	server = startGRPC(listener, &grpcAPI{store: store, log: log})
+	server = startGRPC(listener, newGRPCAPI(store, nil, log))
 	t.Cleanup(server.stop)
 	return server, listener.Addr().String(), logged
 }
@@ -117,14 +117,14 @@ type pagesStore struct {
 	sizes []int
 }
 
-func (s *pagesStore) platformsAfter(ctx context.Context, id int32, limit int) ([]platform, error) {
+func (s *pagesStore) platformsAfter(ctx context.Context, id int32, limit int) ([]platform, bool, error) {
 	s.mu.Lock()
 	page := len(s.sizes)
 	s.sizes = append(s.sizes, limit)
 	s.mu.Unlock()
 	if s.before != nil {
 		if err := s.before(page); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	return s.platformStore.platformsAfter(ctx, id, limit)
@@ -155,12 +155,12 @@ func TestStreamPlatforms(t *testing.T) {
 		after, size            int32
 		count, first, pageSize int
 	}{
-		{"every platform", 0, 0, 2500, 1, defaultPageSize},
+		{"every platform", 0, 0, 2500, 1, maxPageSize},
 		{"every platform, in the smallest pages", 0, 1, 2500, 1, 1},
 		{"every platform, in pages that just fit", 0, 500, 2500, 1, 500},
-		{"every platform, in one page at most", 0, math.MaxInt32, 2500, 1, maxPageSize},
+		{"every platform, in pages of no more than the service allows", 0, math.MaxInt32, 2500, 1, maxPageSize},
 		{"those after an id", 2000, 300, 500, 2001, 300},
-		{"those after an id that nobody has", -7, -1, 2500, 1, defaultPageSize},
+		{"those after an id that nobody has", -7, -1, 2500, 1, maxPageSize},
 		{"none after the last", 2500, 10, 0, 0, 10},
 		{"none after any", math.MaxInt32, 10, 0, 0, 10},
 	} {
@@ -250,7 +250,7 @@ func TestStreamPlatforms(t *testing.T) {
 		log, _ := captureLog()
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		server := startGRPC(listener, &grpcAPI{store: store, log: log, stopping: stopping})
+		server := startGRPC(listener, newGRPCAPI(store, stopping, log))
 		t.Cleanup(server.stop)
 		first, err := streamPlatforms(t, listener.Addr().String(), 0, 10)
 		require.Equal(t, codes.Unavailable, status.Code(err))

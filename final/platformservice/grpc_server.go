@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
@@ -28,13 +29,24 @@ func startGRPC(listener net.Listener, api *grpcAPI, options ...grpc.ServerOption
 		server: grpc.NewServer(append(options,
 			// A connection that says nothing delays the stop for this long.
 			grpc.ConnectionTimeout(requestTimeout),
-			// A client that is gone without a word holds its streams for this long.
-			grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: requestTimeout}))...),
+			// A client that is gone without a word holds its streams for this long. One
+			// that has no calls makes room for others; it connects again for the next.
+			grpc.KeepaliveParams(keepalive.ServerParameters{
+				Time: 30 * time.Second, Timeout: requestTimeout, MaxConnectionIdle: time.Minute}),
+			// A client that pings more often than this loses its connection.
+			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second}),
+			// What one connection may send: gRPC's own limits are 16 MiB of headers, 4 MiB
+			// of request, any number of streams and windows that grow to 16 MiB.
+			grpc.MaxHeaderListSize(16<<10),
+			grpc.MaxRecvMsgSize(4<<10),
+			grpc.MaxConcurrentStreams(16),
+			grpc.StaticStreamWindowSize(64<<10),
+			grpc.StaticConnWindowSize(64<<10))...),
 		failed: make(chan error, 1),
 	}
 	proto.RegisterGrpcPlatformServer(s.server, api)
 	s.serve.Go(func() {
-		if err := s.server.Serve(listener); err != nil {
+		if err := s.server.Serve(countedListener{netutil.LimitListener(listener, maxConnections)}); err != nil {
 			s.failed <- fmt.Errorf("serve gRPC: %w", err)
 		}
 	})

@@ -45,10 +45,10 @@ type slowStore struct {
 	listing, finish chan struct{}
 }
 
-func (s slowStore) platforms(ctx context.Context) ([]platform, error) {
+func (s slowStore) platformsAfter(ctx context.Context, id int32, limit int) ([]platform, bool, error) {
 	close(s.listing)
 	<-s.finish
-	return s.platformStore.platforms(ctx)
+	return s.platformStore.platformsAfter(ctx, id, limit)
 }
 
 func TestGRPCStop(t *testing.T) {

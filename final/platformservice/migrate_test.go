@@ -14,7 +14,7 @@ func TestMigrate(t *testing.T) {
 			store := openTestStore(t, url)
 			known := createPlatform(t, store, "x")
 			require.NoError(t, store.migrate(t.Context()))
-			platforms, err := store.platforms(t.Context())
+			platforms, err := allPlatforms(t.Context(), store)
 			require.NoError(t, err)
 			assert.Equal(t, []platform{known}, platforms)
 		}
@@ -29,7 +29,7 @@ func TestMigrate(t *testing.T) {
 			INSERT INTO platforms (name, publisher, cost) VALUES ('x', 'p', '1')`)
 		require.NoError(t, err)
 		require.NoError(t, store.migrate(t.Context()))
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Equal(t, []platform{{ID: 1, Name: "x", Publisher: "p", Cost: "1"}}, platforms)
 	})

@@ -331,7 +331,7 @@ func startLoggingRelay(t *testing.T, store outboxStore, publisher bus.Publisher,
 // the order of ids.
 func requireInOrder(t *testing.T, store platformStore, publisher *testPublisher) {
 	t.Helper()
-	platforms, err := store.platforms(t.Context())
+	platforms, err := allPlatforms(t.Context(), store)
 	require.NoError(t, err)
 	want := make([]string, len(platforms))
 	for i, p := range platforms {

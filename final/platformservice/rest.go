@@ -30,9 +30,9 @@ func (a *restAPI) handler() http.Handler {
 }
 
 func (a *restAPI) list(w http.ResponseWriter, r *http.Request) error {
-	return writeList(w, r, func(ctx context.Context, after int32, limit int) ([]platformRead, error) {
-		platforms, err := a.store.platformsAfter(ctx, after, limit)
-		return toPlatformReads(platforms), err
+	return writeList(w, r, func(ctx context.Context, after int32, limit int) ([]platformRead, bool, error) {
+		platforms, more, err := a.store.platformsAfter(ctx, after, limit)
+		return toPlatformReads(platforms), more, err
 	})
 }
 

@@ -247,7 +247,7 @@ func TestCreateBounds(t *testing.T) {
 			}
 		})
 	}
-	platforms, err := store.platforms(t.Context())
+	platforms, err := allPlatforms(t.Context(), store)
 	require.NoError(t, err)
 	assert.Len(t, platforms, 3)
 }
@@ -265,7 +265,7 @@ func TestCreateContentEncoding(t *testing.T) {
 			}
 		})
 	}
-	platforms, err := store.platforms(t.Context())
+	platforms, err := allPlatforms(t.Context(), store)
 	require.NoError(t, err)
 	assert.Len(t, platforms, 2)
 }
@@ -538,7 +538,7 @@ func randomBodies(n int) [][]byte {
 
 func requireEmpty(t testing.TB, store platformStore) {
 	t.Helper()
-	platforms, err := store.platforms(t.Context())
+	platforms, err := allPlatforms(t.Context(), store)
 	require.NoError(t, err)
 	require.Empty(t, platforms)
 }

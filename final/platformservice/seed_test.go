@@ -11,7 +11,7 @@ func TestSeed(t *testing.T) {
 	store := memoryStore(t)
 	require.NoError(t, seed(t.Context(), store))
 	require.NoError(t, seed(t.Context(), store), "a second time, as after each restart")
-	platforms, err := store.platforms(t.Context())
+	platforms, err := allPlatforms(t.Context(), store)
 	require.NoError(t, err)
 	assert.Equal(t, []platform{
 		{ID: 1, Name: "Dot Net", Publisher: "Microsoft", Cost: "Free"},

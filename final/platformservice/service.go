@@ -75,7 +75,7 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 		return fmt.Errorf("listen for gRPC (PLATFORMS_GRPC_ADDR): %w", err)
 	}
 	options := append(security, telemetry.GRPCServer(tracer)...)
-	rpc := startGRPC(grpcListener, &grpcAPI{store: store, log: log, stopping: ctx.Done()}, options...)
+	rpc := startGRPC(grpcListener, newGRPCAPI(store, ctx.Done(), log), options...)
 	defer stopBoth(web, rpc)
 	log.Info("listening for gRPC", "addr", grpcListener.Addr())
 

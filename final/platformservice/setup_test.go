@@ -54,7 +54,7 @@ func TestSetUp(t *testing.T) {
 		for seed, want := range map[bool]int{true: 3, false: 0} {
 			store, _, result := startSetUp(t, t.Context(), Config{DatabaseURL: "sqlite::memory:", DatabaseWait: patience, Seed: seed})
 			require.NoError(t, receive(t, "the result", result))
-			platforms, err := store.platforms(t.Context())
+			platforms, err := allPlatforms(t.Context(), store)
 			require.NoError(t, err)
 			assert.Len(t, platforms, want)
 		}
@@ -72,7 +72,7 @@ func TestSetUp(t *testing.T) {
 		for _, result := range results {
 			require.NoError(t, receive(t, "the result", result))
 		}
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Len(t, platforms, 3, "seeded once")
 	})
@@ -85,7 +85,7 @@ func TestSetUp(t *testing.T) {
 		assert.Empty(t, result)
 		come()
 		require.NoError(t, receive(t, "the result", result))
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Len(t, platforms, 3)
 	})

@@ -114,14 +114,6 @@ func (s *sqliteStore) claim(ctx context.Context) error {
 	return nil
 }
 
-func (s *sqliteStore) platforms(ctx context.Context) ([]platform, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT id, name, publisher, cost FROM platforms ORDER BY id`)
-	if err != nil {
-		return nil, fmt.Errorf("list platforms: %w", err)
-	}
-	return scanPlatforms(rows)
-}
-
 func (s *sqliteStore) platform(ctx context.Context, id int32) (platform, error) {
 	if err := ctx.Err(); err != nil {
 		return platform{}, fmt.Errorf("get platform %d: %w", id, err)

@@ -5,11 +5,14 @@ import (
 	"fmt"
 )
 
-func (s *sqliteStore) platformsAfter(ctx context.Context, id int32, limit int) ([]platform, error) {
-	rows, err := s.db.QueryContext(ctx,
-		`SELECT id, name, publisher, cost FROM platforms WHERE id > ? ORDER BY id LIMIT ?`, id, limit)
-	if err != nil {
-		return nil, fmt.Errorf("list platforms: %w", err)
+func (s *sqliteStore) platformsAfter(ctx context.Context, id int32, limit int) ([]platform, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, false, fmt.Errorf("list platforms: %w", err)
 	}
-	return scanPlatforms(rows)
+	// WithoutCancel: as for one platform. There are no more rows than are in memory.
+	rows, err := s.selectAfter.QueryContext(context.WithoutCancel(ctx), id, limit+1)
+	if err != nil {
+		return nil, false, fmt.Errorf("list platforms: %w", err)
+	}
+	return scanPlatforms(rows, limit)
 }

@@ -49,7 +49,7 @@ func TestSQLiteWriter(t *testing.T) {
 		}
 	}
 	names := func(t *testing.T, store *sqliteStore) (names []string) {
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		for _, p := range platforms {
 			names = append(names, p.Name)

@@ -52,18 +52,6 @@ func (s *sqlServerStore) checkOwner(ctx context.Context) error {
 	return nil
 }
 
-func (s *sqlServerStore) platforms(ctx context.Context) (platforms []platform, err error) {
-	err = s.db.Read(ctx, func() error {
-		rows, err := s.db.QueryContext(ctx, `SELECT Id, Name, Publisher, Cost FROM dbo.Platforms ORDER BY Id`)
-		if err != nil {
-			return fmt.Errorf("list platforms: %w", err)
-		}
-		platforms, err = scanPlatforms(rows)
-		return err
-	})
-	return platforms, err
-}
-
 func (s *sqlServerStore) platform(ctx context.Context, id int32) (found platform, err error) {
 	err = s.db.Read(ctx, func() error {
 		row := s.db.QueryRowContext(ctx,

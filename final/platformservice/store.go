@@ -23,11 +23,9 @@ type platformStore interface {
 	// it succeeds, before anything else. It returns errForeignDatabase when the
 	// database holds something else.
 	migrate(ctx context.Context) error
-	// platforms returns all platforms in id order.
-	platforms(ctx context.Context) ([]platform, error)
-	// platformsAfter returns platforms with greater ids than id, in id order and
-	// at most limit.
-	platformsAfter(ctx context.Context, id int32, limit int) ([]platform, error)
+	// platformsAfter returns platforms with greater ids than id, in id order, and
+	// whether there are more: at most limit, and fewer when they reach maxListText.
+	platformsAfter(ctx context.Context, id int32, limit int) (platforms []platform, more bool, err error)
 	// platform returns one platform, or errNotFound.
 	platform(ctx context.Context, id int32) (platform, error)
 	// createPlatform stores p under a new id, and returns it with that id. The
@@ -80,22 +78,25 @@ func databaseUnavailable(err error) bool {
 // platformFingerprint is stored with an idempotency key.
 func platformFingerprint(p platform) []byte { return fingerprint(p.Name, p.Publisher, p.Cost) }
 
-// scanPlatforms reads rows of id, name, publisher and cost to the end, and
-// closes them.
-func scanPlatforms(rows *sql.Rows) ([]platform, error) {
+// scanPlatforms reads rows of id, name, publisher and cost, of which there are at
+// most limit+1, as platformsAfter returns them, and closes them.
+func scanPlatforms(rows *sql.Rows, limit int) (platforms []platform, more bool, err error) {
 	defer rows.Close()
-	var platforms []platform
-	for rows.Next() {
+	for text := 0; rows.Next() && !more; {
+		if more = len(platforms) == limit || text >= maxListText; more {
+			continue // one row further: usually the end, so that the driver has nothing to cancel
+		}
 		var p platform
 		if err := rows.Scan(&p.ID, &p.Name, &p.Publisher, &p.Cost); err != nil {
-			return nil, fmt.Errorf("list platforms: %w", err)
+			return nil, false, fmt.Errorf("list platforms: %w", err)
 		}
+		text += len(p.Name) + len(p.Publisher) + len(p.Cost)
 		platforms = append(platforms, p)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("list platforms: %w", err)
+		return nil, false, fmt.Errorf("list platforms: %w", err)
 	}
-	return platforms, nil
+	return platforms, more, nil
 }
 
 // scanPlatform reads the row of the platform id, or returns errNotFound.

@@ -21,7 +21,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 	t.Run("idempotency keys", func(t *testing.T) { testIdempotencyKeys(t, open) })
 
 	t.Run("a new store is empty", func(t *testing.T) {
-		platforms, err := open(t).platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), open(t))
 		require.NoError(t, err)
 		assert.Empty(t, platforms)
 	})
@@ -37,7 +37,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		assert.Equal(t, int32(1), created[0].ID, "the id that a platform comes with is ignored")
 		assert.Less(t, created[0].ID, created[1].ID)
 		assert.Less(t, created[1].ID, created[2].ID)
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Equal(t, created, platforms)
 	})
@@ -56,10 +56,33 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 			{0, 10, created}, {-1, 4, created}, {0, 2, created[:2]}, {created[1].ID, 1, created[2:3]},
 			{created[1].ID, 2, created[2:]}, {created[3].ID, 1, nil}, {math.MaxInt32, 1, nil},
 		} {
-			page, err := store.platformsAfter(t.Context(), row.after, row.limit)
+			page, more, err := store.platformsAfter(t.Context(), row.after, row.limit)
 			require.NoError(t, err)
+			assert.Equal(t, len(page) > 0 && page[len(page)-1] != created[3], more, "more than %d after %d", row.limit, row.after)
 			assert.Equal(t, row.want, page, "%d after %d", row.limit, row.after)
 		}
+	})
+
+	t.Run("a page ends with the platform that reaches the most text", func(t *testing.T) {
+		store := open(t)
+		text := strings.Repeat("😀", maxText)
+		many := make([]platform, 60) // 6,000 bytes each
+		for i := range many {
+			many[i] = platform{Name: text, Publisher: text, Cost: text}
+		}
+		require.NoError(t, store.createIfEmpty(t.Context(), many))
+		fits := maxListText/6000 + 1
+		page, more, err := store.platformsAfter(t.Context(), 0, 1000)
+		require.NoError(t, err)
+		assert.Len(t, page, fits)
+		assert.True(t, more)
+		page, more, err = store.platformsAfter(t.Context(), page[fits-1].ID, fits)
+		require.NoError(t, err)
+		assert.Len(t, page, fits)
+		assert.True(t, more)
+		all, err := allPlatforms(t.Context(), store)
+		require.NoError(t, err)
+		assert.Len(t, all, len(many))
 	})
 
 	t.Run("an id that nobody has is errNotFound", func(t *testing.T) {
@@ -92,7 +115,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 			return store.createIfEmpty(t.Context(), []platform{
 				{Name: name, Publisher: "p", Cost: "1"}, {Name: name, Publisher: "p", Cost: "2"}})
 		})
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		require.Len(t, platforms, 2)
 		assert.Equal(t, platforms[0].Name, platforms[1].Name)
@@ -102,7 +125,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		store := open(t)
 		known := createPlatform(t, store, "x")
 		require.NoError(t, store.createIfEmpty(t.Context(), []platform{{Name: "y", Publisher: "p", Cost: "1"}}))
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Equal(t, []platform{known}, platforms)
 	})
@@ -112,9 +135,9 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		known := createPlatform(t, store, "x")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err := store.platforms(ctx)
+		_, err := allPlatforms(ctx, store)
 		assert.ErrorIs(t, err, context.Canceled)
-		_, err = store.platformsAfter(ctx, 0, 1)
+		_, _, err = store.platformsAfter(ctx, 0, 1)
 		assert.ErrorIs(t, err, context.Canceled)
 		_, err = store.platform(ctx, known.ID)
 		assert.ErrorIs(t, err, context.Canceled)
@@ -124,7 +147,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		assert.ErrorIs(t, err, context.Canceled)
 		assert.ErrorIs(t, store.createIfEmpty(ctx, nil), context.Canceled)
 
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Equal(t, []platform{known}, platforms)
 		assert.Len(t, pending(t, store), 1)
@@ -142,13 +165,13 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 				if _, err := store.platform(t.Context(), created.ID); err != nil {
 					return err
 				}
-				if _, err := store.platforms(t.Context()); err != nil {
+				if _, err := allPlatforms(t.Context(), store); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		platforms, err := store.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		names := map[string]int32{}
 		for _, p := range platforms {
@@ -162,7 +185,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 	t.Run("after Close every call is an error", func(t *testing.T) {
 		store := open(t)
 		require.NoError(t, store.close())
-		_, err := store.platforms(t.Context())
+		_, err := allPlatforms(t.Context(), store)
 		assert.Error(t, err)
 		_, err = store.platform(t.Context(), 1)
 		require.Error(t, err)
@@ -179,7 +202,7 @@ func TestSQLiteInMemory(t *testing.T) {
 	t.Run("two are two", func(t *testing.T) {
 		one, other := memoryStore(t), memoryStore(t)
 		createPlatform(t, one, "x")
-		platforms, err := other.platforms(t.Context())
+		platforms, err := allPlatforms(t.Context(), other)
 		require.NoError(t, err)
 		assert.Empty(t, platforms)
 	})
@@ -316,4 +339,18 @@ func createPlatform(t testing.TB, store platformStore, name string) platform {
 	platform, err := store.createPlatform(t.Context(), platform{Name: name, Publisher: "Microsoft", Cost: "Free"})
 	require.NoError(t, err)
 	return platform
+}
+
+// allPlatforms returns all platforms in id order.
+func allPlatforms(ctx context.Context, store platformStore) (all []platform, err error) {
+	for more := true; more && err == nil; {
+		var page []platform
+		var after int32
+		if len(all) > 0 {
+			after = all[len(all)-1].ID
+		}
+		page, more, err = store.platformsAfter(ctx, after, math.MaxInt32)
+		all = append(all, page...)
+	}
+	return all, err
 }
