@@ -76,7 +76,6 @@ func TestWrongUsageNamesWhatIsWrong(t *testing.T) {
 		"":                "wrong usage",
 		"99 x":            `there is no stage "99"`,
 		"06 fly":          `has no drill "fly"`,
-		"06":              "wrong usage",
 		"06 --all --keys": "only final knows keys",
 		"06 --list x":     `has no drill "x"`,
 		"02 a b":          "wrong usage",

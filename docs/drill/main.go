@@ -15,14 +15,15 @@ import (
 	"syscall"
 	"time"
 
+	"microcomm/docs/internal/layout"
 	"microcomm/docs/internal/legend"
 	"microcomm/docs/internal/process"
 	"microcomm/docs/internal/repo"
 )
 
-const synopsis = `usage: drill STAGE NAME [--json] [--short] [--keys]
+const synopsis = `usage: drill STAGE
+       drill STAGE NAME [--json] [--short] [--keys]
        drill STAGE --all [--json] [--short] [--keys]
-       drill STAGE --list
        drill --compare [--out DIR] [--short]`
 
 // errUsage is wrapped by a mistake in the command line.
@@ -52,7 +53,7 @@ func main() {
 
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var opts options
-	var asJSON, list, all, compare bool
+	var asJSON, list, all, compare bool // list is the default of a stage alone
 	var out string
 	flags := flag.NewFlagSet("drill", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -97,16 +98,18 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	chosen := forStage(drills(), s.name)
 	switch {
-	case list && len(names) == 1:
+	case compare:
+		return errUsage
+	case len(names) == 1 && (list || !all):
 		for _, drill := range chosen {
-			fmt.Fprintf(stdout, "%-16s %s\n", drill.name, drill.does)
+			fmt.Fprintln(stdout, layout.Wrap(fmt.Sprintf("%-16s %s", drill.name, drill.does), strings.Repeat(" ", 17)))
 		}
 		return nil
-	case all && len(names) == 1:
+	case len(names) == 1:
 		chosen = withKeys(chosen)
 	case len(names) == 2:
 		if chosen = named(chosen, names[1]); len(chosen) == 0 {
-			return fmt.Errorf("%w: %s has no drill %q; --list shows them", errUsage, s.name, names[1])
+			return fmt.Errorf("%w: %s has no drill %q; go tool lab drill %s lists them", errUsage, s.name, names[1], names[0])
 		}
 	default:
 		return errUsage

@@ -5,6 +5,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"microcomm/docs/internal/layout"
 )
 
 // progress shows how a drill goes on: what it does, and every five seconds what
@@ -55,7 +57,8 @@ func (p *progress) Write(text []byte) (int, error) {
 func (p *progress) say(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fmt.Fprintf(p.out, "%5.1fs  %s\n", time.Since(p.begun).Seconds(), fmt.Sprintf(format, args...))
+	line := fmt.Sprintf("%5.1fs  %s", time.Since(p.begun).Seconds(), fmt.Sprintf(format, args...))
+	fmt.Fprintln(p.out, layout.Wrap(line, "        "))
 }
 
 func (p *progress) loaded() {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"microcomm/docs/internal/layout"
 )
 
 // report is what a drill comes to, as --json writes it.
@@ -97,6 +99,9 @@ func (r *run) result(d drill, err error, took time.Duration) report {
 			rep.Phases = append(rep.Phases, r.figure(ph.name, posts))
 		}
 	}
+	if f := r.neverSent(); f.Untold+f.Duplicated+f.Phantom > 0 {
+		rep.Phases = append(rep.Phases, f)
+	}
 	rep.Passed = err == nil && len(r.checks) > 0
 	for _, c := range r.checks {
 		rep.Passed = rep.Passed && c.OK
@@ -132,10 +137,36 @@ func (r *run) figure(name string, posts []post) figure {
 	}
 }
 
+// neverSent is the line of what is in a service though no POST had that name.
+func (r *run) neverSent() figure {
+	sent := map[string]bool{}
+	for _, p := range r.history.posts {
+		sent[p.name] = true
+	}
+	count := func(names []string) int {
+		return len(slices.DeleteFunc(slices.Clone(names), func(name string) bool { return sent[name] }))
+	}
+	v := r.verdict
+	return figure{Name: "never sent", Untold: count(v.untold), Duplicated: count(v.duplicated), Phantom: count(v.phantom)}
+}
+
 func few(names []string) []string { return names[:min(len(names), 20)] }
 
-// write prints the report for people.
+// write prints the report for people, in lines that fit a terminal.
 func (rep report) write(w io.Writer) {
+	var b strings.Builder
+	rep.print(&b)
+	writeWrapped(w, b.String())
+}
+
+func writeWrapped(w io.Writer, text string) {
+	for line := range strings.Lines(text) {
+		line, end, _ := strings.Cut(line, "\n")
+		fmt.Fprintf(w, "%s\n%s", layout.Wrap(line, "      "), end)
+	}
+}
+
+func (rep report) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s %s: %s\n", rep.Stage, rep.Drill, rep.Does)
 	if rep.Short {
 		fmt.Fprintln(w, "Short: a fifth of the time and fewer counts; how long things take is not judged.")
@@ -148,13 +179,13 @@ func (rep report) write(w io.Writer) {
 		return
 	}
 	if len(rep.Phases) > 0 {
-		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-		fmt.Fprintf(table, "\n\taccepted\trefused\tunknown\tarrived\tmissing\tduplicated\tphantom\tPOST p50\tp99\tmax ms\tarrival p50\tp99\tmax ms\t\n")
-		for _, f := range append(slices.Clone(rep.Phases), rep.Total) {
-			fmt.Fprintf(table, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%.1f\t%.1f\t%.1f\t%.0f\t%.0f\t%.0f\t\n", f.Name, f.Accepted, f.Refused, f.Unknown,
-				f.Arrived, f.Missing, f.Duplicated, f.Phantom, f.Post.P50, f.Post.P99, f.Post.Max, f.Arrival.P50, f.Arrival.P99, f.Arrival.Max)
-		}
-		table.Flush()
+		rows := append(slices.Clone(rep.Phases), rep.Total)
+		printTable(w, "accepted\trefused\tunknown\tarrived\tmissing\tduplicated\tphantom", rows, func(f figure) string {
+			return fmt.Sprintf("%d\t%d\t%d\t%d\t%d\t%d\t%d", f.Accepted, f.Refused, f.Unknown, f.Arrived, f.Missing, f.Duplicated, f.Phantom)
+		})
+		printTable(w, "POST p50\tp99\tmax ms\tarrival p50\tp99\tmax ms", rows, func(f figure) string {
+			return fmt.Sprintf("%.1f\t%.1f\t%.1f\t%.0f\t%.0f\t%.0f", f.Post.P50, f.Post.P99, f.Post.Max, f.Arrival.P50, f.Arrival.P99, f.Arrival.Max)
+		})
 		fmt.Fprintln(w)
 	}
 	if rep.Events != nil {
@@ -193,6 +224,31 @@ func (rep report) write(w io.Writer) {
 	fmt.Fprintf(w, "\n%s %s: %s in %.0f s\n", rep.Stage, rep.Drill, result, rep.Seconds)
 }
 
+// printTable prints one line for each row, and above it a name that would make
+// the table wider than a terminal.
+func printTable(w io.Writer, heads string, rows []figure, cells func(figure) string) {
+	const longest = 20
+	var b strings.Builder
+	table := tabwriter.NewWriter(&b, 0, 0, 1, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(table, "\t%s\t\n", heads)
+	for _, row := range rows {
+		name := row.Name
+		if len(name) > longest {
+			name = ""
+		}
+		fmt.Fprintf(table, "%s\t%s\t\n", name, cells(row))
+	}
+	table.Flush()
+	lines := strings.Split(b.String(), "\n")
+	fmt.Fprintf(w, "\n%s\n", lines[0])
+	for i, row := range rows {
+		if len(row.Name) > longest {
+			fmt.Fprintln(w, row.Name)
+		}
+		fmt.Fprintln(w, lines[i+1])
+	}
+}
+
 // summary is what was judged, in a few words.
 func (rep report) summary() string {
 	t := rep.Total
@@ -202,7 +258,8 @@ func (rep report) summary() string {
 
 // summarise prints one line for each report.
 func summarise(w io.Writer, reports []report) {
-	fmt.Fprintln(w)
+	var b strings.Builder
+	fmt.Fprintln(&b)
 	for _, rep := range reports {
 		result := "passed, " + rep.summary()
 		switch {
@@ -215,8 +272,9 @@ func summarise(w io.Writer, reports []report) {
 		if rep.Keys {
 			name += " --keys"
 		}
-		fmt.Fprintf(w, "%s %-24s %s\n", rep.Stage, name, result)
+		fmt.Fprintf(&b, "%s %-24s %s\n", rep.Stage, name, result)
 	}
+	writeWrapped(w, b.String())
 }
 
 // writeJSON prints the reports for programs.

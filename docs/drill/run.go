@@ -345,7 +345,8 @@ func (r *run) close() {
 	r.system.close(r.progress)
 }
 
-// in selects the posts that were begun in the phases of those names.
+// in selects the posts that were begun in the phases of those names. The first
+// phase has those before it, too: the load begins a moment earlier.
 func (r *run) in(names ...string) []post {
 	var posts []post
 	for i, ph := range r.phases {
@@ -353,7 +354,7 @@ func (r *run) in(names ...string) []post {
 			continue
 		}
 		for _, p := range r.history.posts {
-			if p.begun.Before(ph.begun) || i+1 < len(r.phases) && !p.begun.Before(r.phases[i+1].begun) {
+			if i > 0 && p.begun.Before(ph.begun) || i+1 < len(r.phases) && !p.begun.Before(r.phases[i+1].begun) {
 				continue
 			}
 			posts = append(posts, p)

@@ -34,7 +34,7 @@ func broker(ctx context.Context, l *lab) error {
 		return err
 	}
 	if err := portFree(ctx, net.JoinHostPort("localhost", strconv.Itoa(port))); err != nil {
-		return fmt.Errorf("%w; RABBITMQ_URL moves it, for example RABBITMQ_URL=amqp://%s/", err, someFreeAddress())
+		return fmt.Errorf("%w%s; RABBITMQ_URL moves ours, for example RABBITMQ_URL=amqp://%s/", err, installedBroker(), someFreeAddress())
 	}
 	page := cmp.Or(os.Getenv("RABBITMQ_MANAGEMENT_ADDR"), "localhost:15672")
 	pagePort, err := localPort(page)
@@ -42,7 +42,7 @@ func broker(ctx context.Context, l *lab) error {
 		return usageError("RABBITMQ_MANAGEMENT_ADDR is not of the form localhost:PORT")
 	}
 	if err := portFree(ctx, page); err != nil {
-		return fmt.Errorf("%w; RABBITMQ_MANAGEMENT_ADDR moves it, for example RABBITMQ_MANAGEMENT_ADDR=%s", err, someFreeAddress())
+		return fmt.Errorf("%w%s; RABBITMQ_MANAGEMENT_ADDR moves ours, for example RABBITMQ_MANAGEMENT_ADDR=%s", err, installedBroker(), someFreeAddress())
 	}
 	b, err := rabbitmq.StartAt(ctx, rabbitmq.Ports{AMQP: port, Management: pagePort}, l.err)
 	if err != nil {

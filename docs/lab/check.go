@@ -29,7 +29,8 @@ the exercise's cluster_test.go run instead, on the current kubectl context.
 With a STAGE alone: its exercises, and how far you are. With URLs or --cluster: its e2e
 tests, against the services at the URLs or, by port-forwards, those in the cluster:
   go tool lab check 06 durable-queue
-  go tool lab check 06 --platforms-url http://localhost:5000 --commands-url http://localhost:6000`,
+  go tool lab check 06 --platforms-url http://localhost:5000 \
+    --commands-url http://localhost:6000`,
 		run: func(ctx context.Context, l *lab, names []string) error { return check(ctx, l, options, names) },
 	}
 	v.flags.StringVar(&options.platforms, "platforms-url", "", "the `URL` of PlatformService")

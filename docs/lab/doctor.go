@@ -12,6 +12,7 @@ import (
 
 	"microcomm/docs/internal/process"
 	"microcomm/docs/internal/rabbitmq"
+	"microcomm/docs/internal/repo"
 )
 
 func doctorVerb() verb {
@@ -80,9 +81,28 @@ func doctor(ctx context.Context, l *lab, ports []usualPort) error {
 		cc, _ := firstLine(ctx, "go", "env", "CC")
 		compiler = cc + ", for SQLite"
 	}
-	need("a C compiler", err, compiler)
+	if err == nil {
+		say("ok", "a C compiler", compiler)
+	} else {
+		missing++
+		say("no", "a C compiler", strings.TrimPrefix(err.Error(), "no C compiler: "))
+	}
 	version, err = firstLine(ctx, "git", "--version")
 	need("git", err, version)
+	if err == nil {
+		if err := needClone(ctx, l.root); err != nil {
+			missing++
+			say("no", "the checkout", err.Error())
+		} else {
+			say("ok", "the checkout", l.root)
+		}
+	}
+	switch run, test := toCompile(ctx, l.stages[0].dir, "./..."), toCompile(ctx, l.stages[0].dir, "-race", "-test", "./..."); {
+	case run != "" || test != "":
+		say("-", "SQLite", "not compiled yet: the first lab run, and the first lab check or test, take one to four minutes each")
+	default:
+		say("ok", "SQLite", "is compiled, to run and to test")
+	}
 
 	fmt.Fprintln(l.out, "\nFor stages 06 to final, one of these:")
 	if server := rabbitmq.Find(); server != "" {
@@ -107,6 +127,9 @@ func doctor(ctx context.Context, l *lab, ports []usualPort) error {
 			taken = append(taken, fmt.Sprintf("%s (%s moves it)", port.number, port.setting))
 		}
 		by := takenBy(ctx, port.number)
+		if port.number == "5672" {
+			by += installedBroker()
+		}
 		if port.number == "5000" && runtime.GOOS == "darwin" {
 			by += "; macOS's AirPlay Receiver takes it (System Settings, General, AirDrop & Handoff)"
 		}
@@ -122,6 +145,34 @@ func doctor(ctx context.Context, l *lab, ports []usualPort) error {
 	}
 	fmt.Fprintln(l.out, "\nEverything needed is installed.")
 	return nil
+}
+
+// needClone fails, with what to do, when git does not know the checkout: lab asks
+// git which files are the learner's.
+func needClone(ctx context.Context, root string) error {
+	_, err := repo.Git(ctx, root, "rev-parse", "--verify", "HEAD")
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return ctx.Err()
+	case strings.Contains(err.Error(), "dubious ownership"):
+		return fmt.Errorf("%[1]s belongs to another user, so git refuses it, and go build, too: git config --global --add safe.directory %[1]s", root)
+	case strings.Contains(err.Error(), "not a git repository"):
+		return fmt.Errorf("%s is no clone, and lab asks git which files are yours: git clone the repository", root)
+	}
+	return err
+}
+
+// installedBroker says how to stop the RabbitMQ that a package has installed as a
+// service, if one may have: it may be what takes the usual port.
+func installedBroker() string {
+	server := rabbitmq.Find()
+	switch {
+	case strings.HasPrefix(server, "/usr/lib/rabbitmq/"), strings.HasPrefix(server, "/usr/sbin/"):
+		return "; if that is the RabbitMQ of this machine: sudo systemctl disable --now rabbitmq-server"
+	case runtime.GOOS == "darwin" && server != "":
+		return "; if that is Homebrew's RabbitMQ: brew services stop rabbitmq"
+	}
+	return ""
 }
 
 // firstLine is the first line that a program prints.

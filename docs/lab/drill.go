@@ -21,11 +21,12 @@ status is 1 when that is not what the drill expects; in some chapters it expects
 loss. It needs no free port in particular, and leaves nothing behind but, after
 a failure, the services' logs.
 
-The words of the table, which the run of a chapter explains, too:
-` + strings.TrimSuffix(legend.Text, "\n"),
+With a STAGE alone: its drills. The words of the table, which the run of a chapter
+explains, too:
+ ` + strings.ReplaceAll(strings.TrimSuffix(legend.Text, "\n"), "\n", "\n "),
 	}
 	for name, usage := range map[string]string{
-		"list":    "show the drills of the stage",
+		"list":    "show the drills of the stage, as without a NAME",
 		"all":     "run all drills of the stage",
 		"json":    "print the report as JSON",
 		"short":   "a fifth of the time and fewer counts, and no judgement of how long things take",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"microcomm/docs/internal/exercise"
+	"microcomm/docs/internal/layout"
 	"microcomm/docs/internal/rabbitmq"
 )
 
@@ -56,7 +58,7 @@ func checkExercise(ctx context.Context, l *lab, options checkOptions, stage, nam
 	if err != nil {
 		return err
 	}
-	if err := needCompiler(ctx); err != nil {
+	if err := cmp.Or(needCompiler(ctx), needClone(ctx, l.root)); err != nil {
 		return err
 	}
 	o := exercise.Options{Cluster: options.cluster}
@@ -74,6 +76,7 @@ func checkExercise(ctx context.Context, l *lab, options checkOptions, stage, nam
 		return err
 	}
 	defer stop()
+	l.announceExercise(ctx, e)
 	passed, err := judge(ctx, l, e, o, options.verbose)
 	if err != nil {
 		return err
@@ -82,6 +85,12 @@ func checkExercise(ctx context.Context, l *lab, options checkOptions, stage, nam
 		return errReported
 	}
 	return nil
+}
+
+// announceExercise says why the tests of an exercise will take long to compile.
+func (l *lab) announceExercise(ctx context.Context, e *exercise.Exercise) {
+	dir, packages := e.Judge()
+	l.announce(ctx, dir, true, packages...)
 }
 
 // judge runs an exercise's tests on the learner's work and prints which items of
@@ -95,12 +104,14 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 		return false, err
 	}
 	for _, problem := range r.Problems {
-		fmt.Fprintf(l.out, "  %s %s\n", colour(l.out, "31", "FAIL"), indent(problem, "       "))
+		for line := range strings.SplitSeq(fmt.Sprintf("  %s %s", colour(l.out, "31", "FAIL"), indent(problem, "       ")), "\n") {
+			fmt.Fprintln(l.out, layout.Wrap(line, "         "))
+		}
 	}
 	if len(r.Problems) > 0 {
 		fmt.Fprintln(l.out)
 	}
-	held, total := 0, 0
+	held, total, more := 0, 0, false
 	shown := map[string]bool{}
 	for _, item := range itemsOf(e, r) {
 		total++
@@ -120,28 +131,35 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 		case "skip":
 			mark = colour(l.out, "33", "skip")
 		}
-		fmt.Fprintf(l.out, "  %s %s\n", mark, strings.ReplaceAll(item.Text, "`", ""))
+		fmt.Fprintln(l.out, layout.Wrap(fmt.Sprintf("  %s %s", mark, strings.ReplaceAll(item.Text, "`", "")), "       "))
 		for _, name := range item.Tests {
 			t := r.Test(name)
 			if t.State == "pass" && !verbose || shown[name] {
 				continue
 			}
 			shown[name] = true
-			message := t.Message
-			if lines := strings.Split(message, "\n"); len(lines) > 12 {
-				message = strings.Join(lines[:12], "\n") + "\n… (-v shows all of it)"
+			if reason := t.Reason(); reason != "" {
+				fmt.Fprintln(l.out, layout.Wrap("         "+reason, "         "))
 			}
 			if verbose {
-				message = strings.TrimSpace(t.Output)
-			}
-			if message != "" {
-				fmt.Fprintf(l.out, "         %s\n", indent(message, "         "))
+				fmt.Fprintf(l.out, "         %s\n", indent(strings.TrimSpace(t.Output), "         "))
+			} else if t.State == "fail" {
+				more = true
 			}
 		}
+	}
+	if more {
+		fmt.Fprintln(l.out, "\n-v shows all that the tests print.")
 	}
 	passed, ownPassed := r.Passed(), true
 	if passed && !o.Cluster {
 		if ownPassed, err = judgeOwn(ctx, l, e, o); err != nil {
+			return false, err
+		}
+	}
+	applied := false
+	if passed && ownPassed {
+		if applied, err = l.solutionApplied(ctx, e); err != nil {
 			return false, err
 		}
 	}
@@ -151,16 +169,33 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 		fmt.Fprintf(l.out, " The next hint: go tool lab hint %s\n", e)
 	case !ownPassed:
 		fmt.Fprintln(l.out, " Not passed: the chapter's own tests fail.")
+	case applied:
+		fmt.Fprintln(l.out, " This is the solution as lab applied it: the exercise does not count as passed.")
 	default:
 		fmt.Fprintf(l.out, " Passed. Compare: go tool lab solution %s\n", e)
 	}
 	passed = passed && ownPassed
 	return passed, l.note(e, func(p *progress) {
 		p.Checks++
-		if now := time.Now().UTC().Truncate(time.Second); passed && p.PassedAt == nil && !o.Cluster {
-			p.PassedAt = &now
+		p.TriedAt = now()
+		if passed && !applied && p.PassedAt == nil && !o.Cluster {
+			p.PassedAt = now()
 		}
 	})
+}
+
+// solutionApplied reports whether the chapter is just what lab solution --apply
+// has made of it.
+func (l *lab) solutionApplied(ctx context.Context, e *exercise.Exercise) (bool, error) {
+	all, err := l.readProgress()
+	if err != nil || !all[e.String()].Applied {
+		return false, err
+	}
+	at, err := l.findStage(e.Stage)
+	if err != nil {
+		return false, err
+	}
+	return isSolution(ctx, l, l.stages[at], e)
 }
 
 // judgeOwn runs the chapter's own tests of what the learner has changed, if

@@ -60,8 +60,9 @@ func TestCheckSaysWhichItemsHold(t *testing.T) {
 		want   []string
 	}{
 		{"0", true, []string{
-			"FAIL Two positive numbers are added: TestPositive\n         exercise_add_test.go:9: Sum(1, 2) is 0, want 3\n",
-			"FAIL Negative ones are, too: TestNegative\n         both:\n         exercise_add_test.go:16: Sum(-1, -2) is 0, want -3\n",
+			"FAIL Two positive numbers are added: TestPositive\n         Sum(1, 2) is 0, want 3 (exercise_add_test.go:9)\n",
+			"FAIL Negative ones are, too: TestNegative\n         both: Sum(-1, -2) is 0, want -3 (exercise_add_test.go:16)\n",
+			"-v shows all that the tests print.\n",
 			"0 of 2 hold.", "lab hint 01-one add\n",
 		}},
 		{"max(a+b, 0)", true, []string{"ok   Two positive", "FAIL Negative", "1 of 2 hold."}},
@@ -80,6 +81,7 @@ func TestCheckSaysWhichItemsHold(t *testing.T) {
 				t.Errorf("return %s: it does not say %q:\n%s", test.result, want, text)
 			}
 		}
+		requireNarrow(t, "check", text)
 		if strings.Contains(text, "=== RUN") || strings.Contains(text, "--- FAIL") {
 			t.Errorf("it shows go test's own output:\n%s", text)
 		}
@@ -127,7 +129,7 @@ func TestUsageOfExercises(t *testing.T) {
 	if err := l.do(t.Context(), "check", "01"); err != nil {
 		t.Fatal(err)
 	}
-	if text := said(l); !strings.Contains(text, "01-one  add       not begun  0 of 2  easy, about 1 minute  two numbers are added\n") {
+	if text := said(l); !strings.Contains(text, "01-one\n  add                  not begun         0 of 2 hints  easy, about 1 minute\n      two numbers are added\n") {
 		t.Errorf("check 01 lists:\n%s", text)
 	}
 }
@@ -166,7 +168,7 @@ func TestHintsAfterPassingDoNotCount(t *testing.T) {
 	if err := l.do(t.Context(), "hint", "01"); err != nil { // the exercises
 		t.Fatal(err)
 	}
-	if text := said(l); !strings.Contains(text, "passed  0 of 2") {
+	if text := said(l); !strings.Contains(text, " passed            0 of 2 hints") {
 		t.Errorf("it says %q", text)
 	}
 }
@@ -198,7 +200,7 @@ func savedBranch(t *testing.T, text string) string {
 	t.Helper()
 	_, rest, found := strings.Cut(text, "git restore --source=")
 	branch, _, _ := strings.Cut(rest, " ")
-	if !found || !strings.HasPrefix(branch, "lab/01-") {
+	if !found || !strings.HasPrefix(branch, "lab/01-add-") {
 		t.Fatalf("it names no branch: %s", text)
 	}
 	return branch
@@ -253,6 +255,10 @@ func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	solveWith(t, l, "2 // not staged")
+	if err := l.do(t.Context(), "hint", "01", "add"); err != nil {
+		t.Fatal(err)
+	}
+	said(l)
 	put(t, l, map[string]string{
 		"01-one/new/deep.go":            "package deep\n",
 		"01-one/exercises/add/hints.md": "edited\n", // as the manifests that are to be mended
@@ -271,6 +277,7 @@ func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 		t.Errorf("HEAD or the index has changed: %s\n%s", before, after)
 	}
 	text := said(l)
+	savedBranch(t, text)
 	for path, want := range map[string]string{
 		sumFile:                         original,
 		"01-one/exercises/add/hints.md": hints,
@@ -371,6 +378,84 @@ func TestSolutionIsAppliedToTheChapterAsItWas(t *testing.T) {
 	}
 }
 
+func TestASolutionThatWasAppliedIsNotPassed(t *testing.T) {
+	l := exerciseStage(t)
+	state := func() string {
+		t.Helper()
+		said(l)
+		if err := l.do(t.Context(), "progress", "01", "--json"); err != nil {
+			t.Fatal(err)
+		}
+		var lines []struct{ State string }
+		if err := json.Unmarshal([]byte(said(l)), &lines); err != nil || len(lines) != 1 {
+			t.Fatalf("%d exercises (error: %v)", len(lines), err)
+		}
+		return lines[0].State
+	}
+	if err := l.do(t.Context(), "solution", "01", "add", "--apply"); err != nil {
+		t.Fatal(err)
+	}
+	if got := state(); got != "solution applied" {
+		t.Errorf("after --apply it is %s", got)
+	}
+	if err := l.do(t.Context(), "check", "01", "add"); err != nil {
+		t.Fatal(err)
+	}
+	if text := said(l); !strings.Contains(text, "2 of 2 hold. This is the solution") || strings.Contains(text, "Passed") {
+		t.Errorf("it says %s", text)
+	}
+	if got := state(); got != "solution applied" {
+		t.Errorf("after its check it is %s", got)
+	}
+	// another way to do it, of the learner's own
+	if err := l.do(t.Context(), "reset", "01"); err != nil {
+		t.Fatal(err)
+	}
+	solveWith(t, l, "b + a")
+	if err := l.do(t.Context(), "check", "01", "add"); err != nil {
+		t.Fatal(err)
+	}
+	if got := state(); got != "passed" {
+		t.Errorf("after a solution of the learner's own it is %s", got)
+	}
+}
+
+// A learner who has fallen behind gets to a known state by one of two commands.
+func TestResetAndSolutionLeadToAKnownState(t *testing.T) {
+	l := exerciseStage(t)
+	original := content(t, l, sumFile)
+	for _, mess := range []string{"1 // mine", "does not compile ("} {
+		put(t, l, map[string]string{sumFile: mess, "01-one/platformservice/more.go": "package x\n"})
+		if err := l.do(t.Context(), "solution", "01", "add", "--apply"); err != nil {
+			t.Fatal(err)
+		}
+		if got := content(t, l, sumFile); !strings.Contains(got, "return a + b\n") || l.stages[0].has("platformservice/more.go") {
+			t.Errorf("with the solution it is %q", got)
+		}
+		if err := l.do(t.Context(), "reset", "01"); err != nil {
+			t.Fatal(err)
+		}
+		if got := content(t, l, sumFile); got != original {
+			t.Errorf("after reset it is %q", got)
+		}
+	}
+}
+
+func TestProgressFitsATerminal(t *testing.T) {
+	root, err := repo.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{root: root, out: &bytes.Buffer{}, err: &bytes.Buffer{}}
+	if l.stages, err = listStages(root); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.do(t.Context(), "progress"); err != nil {
+		t.Fatal(err)
+	}
+	requireNarrow(t, "progress", said(l))
+}
+
 func TestWatchChecksAgainAfterASave(t *testing.T) {
 	l := exerciseStage(t)
 	out := &syncBuffer{}
@@ -438,11 +523,20 @@ func TestEditsOfAStageAreNamedAsTheReason(t *testing.T) {
 	for _, want := range []string{
 		"does not list that the stage changes platformservice/json.go",
 		"It fails because of these edits, and says nothing of how they work: platformservice/json.go\n",
-		"Failed only because a chapter was edited: what changes, twins.",
+		"Failed only because a chapter was edited: what changes, twins. The tests of how it works pass.\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("it does not say %q:\n%s", want, text)
 		}
+	}
+	// with a test that fails, too, the edits are not all
+	count.failed++
+	test.rows = []row{{"02-two", count, 0}}
+	if err := test.summary(); !errors.Is(err, errReported) {
+		t.Errorf("error: %v", err)
+	}
+	if text := said(l); strings.Contains(text, "Failed only because") || !strings.Contains(text, "only what changes, twins is due to your edits as such. 1 other failed") {
+		t.Errorf("with another failure it says:\n%s", text)
 	}
 	// committed, and so nobody's edit: a plain failure
 	if _, err := repo.Git(t.Context(), l.root, "commit", "--quiet", "--all", "--message", "second"); err != nil {

@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
+
+	"microcomm/docs/internal/layout"
 )
 
 // verb is one command of the tool: `lab NAME FLAGS ARGS`.
@@ -93,18 +94,29 @@ func (v *verb) usage() string {
 
 // help prints the verb's help.
 func (v *verb) help(w io.Writer) {
-	fmt.Fprintf(w, "%s: %s\n\nUsage: %s\n", v.name, v.summary, v.usage())
+	fmt.Fprintf(w, "%s\n\n%s\n", layout.Wrap(v.name+": "+v.summary, ""), layout.Wrap("Usage: "+v.usage(), "  "))
 	if v.about != "" {
-		fmt.Fprintf(w, "\n%s\n", v.about)
+		fmt.Fprintf(w, "\n%s\n", layout.Reflow(v.about))
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	title := "\nFlags:\n"
+	var names, texts []string
+	width := 0
 	v.flags.VisitAll(func(f *flag.Flag) {
 		argument, text := flag.UnquoteUsage(f)
-		fmt.Fprintf(table, "%s  %s\t%s\n", title, strings.TrimSpace(dashes(f.Name)+" "+argument), text)
-		title = ""
+		name := strings.TrimSpace(dashes(f.Name) + " " + argument)
+		names, texts, width = append(names, name), append(texts, text), max(width, len(name))
 	})
-	table.Flush()
+	if len(names) > 0 {
+		fmt.Fprintln(w, "\nFlags:")
+	}
+	for i, name := range names {
+		fmt.Fprintln(w, entry(name, width, texts[i]))
+	}
+}
+
+// entry is a line of a list, whose text begins in the same column as that of the others.
+func entry(name string, width int, text string) string {
+	line := fmt.Sprintf("  %-*s  %s", width, name, text)
+	return layout.Wrap(line, strings.Repeat(" ", width+4))
 }
 
 // help lists the verbs, or prints the help of one.
@@ -117,12 +129,12 @@ func help(w io.Writer, args []string) error {
 		v.help(w)
 		return nil
 	}
-	fmt.Fprintln(w, "lab builds, runs, tests and compares the stages. Usage: go tool lab COMMAND …")
+	fmt.Fprintln(w, "lab builds, runs, tests and compares the stages.\nUsage: go tool lab COMMAND …")
 	fmt.Fprintln(w)
 	for _, v := range verbs() {
-		fmt.Fprintf(w, "  %-8s  %s\n", v.name, v.summary)
+		fmt.Fprintln(w, entry(v.name, 8, v.summary))
 	}
-	fmt.Fprintln(w, "\nA stage is named 06, 06-rabbitmq or final. The help of one command: go tool lab help COMMAND")
+	fmt.Fprintln(w, "\nA stage is named 06, 06-rabbitmq or final.\nThe help of one command: go tool lab help COMMAND")
 	return nil
 }
 

@@ -49,10 +49,12 @@ func hint(l *lab, stage, name string, all bool) error {
 	if from == to {
 		fmt.Fprintf(l.out, "You have seen all %d hints; --all shows them again. A solution: go tool lab solution %s %s\n", len(e.Hints), stage, name)
 	}
-	if p.PassedAt != nil {
-		return nil
-	}
-	return l.note(e, func(p *progress) { p.Hints = max(p.Hints, to) })
+	return l.note(e, func(p *progress) {
+		p.TriedAt = now()
+		if p.PassedAt == nil {
+			p.Hints = max(p.Hints, to)
+		}
+	})
 }
 
 // indentCode indents the code blocks of Markdown, in place of their fences.

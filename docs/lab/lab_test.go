@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"os"
@@ -11,7 +12,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
+	"microcomm/docs/internal/layout"
+	"microcomm/docs/internal/process"
+	"microcomm/docs/internal/rabbitmq"
 	"microcomm/docs/internal/repo"
 )
 
@@ -263,6 +268,30 @@ func TestHelpShowsWhatAVerbTakes(t *testing.T) {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("lab %s does not show %q:\n%s", strings.Join(args, " "), want, out.String())
 			}
+		}
+	}
+}
+
+func TestHelpFitsATerminal(t *testing.T) {
+	topics := [][]string{nil}
+	for _, v := range verbs() {
+		topics = append(topics, []string{v.name})
+	}
+	for _, topic := range topics {
+		var out bytes.Buffer
+		if err := help(&out, topic); err != nil {
+			t.Fatal(err)
+		}
+		requireNarrow(t, "help "+strings.Join(topic, " "), out.String())
+	}
+}
+
+// requireNarrow fails for a line that a terminal of 80 columns would break.
+func requireNarrow(t *testing.T, what, output string) {
+	t.Helper()
+	for line := range strings.Lines(output) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > layout.Width {
+			t.Errorf("%s: a line of %d columns: %s", what, n, line)
 		}
 	}
 }
@@ -546,6 +575,125 @@ func TestDoctorNamesATakenPortLast(t *testing.T) {
 	said := l.out.(*bytes.Buffer).String()
 	if !strings.HasSuffix(said, "but these ports are taken: "+port+" (SERVICE_ADDR moves it)\n") {
 		t.Errorf("it ends:\n%s", said)
+	}
+}
+
+func TestDoctorAndTheTestsSayThatCgoIsOff(t *testing.T) {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("no gcc")
+	}
+	l := exerciseStage(t)
+	t.Setenv("CGO_ENABLED", "0")
+	const want = "unset CGO_ENABLED"
+	if err := doctor(t.Context(), l, nil); !errors.Is(err, errReported) || !strings.Contains(said(l), want) {
+		t.Errorf("doctor: error: %v; it does not say %q", err, want)
+	}
+	for _, args := range [][]string{{"run", "01"}, {"test", "01"}, {"check", "01", "add"}, {"watch", "01", "add"}, {"verify", "exercises"}} {
+		if err := l.do(t.Context(), args...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("lab %s: error: %v, want one that says %q", strings.Join(args, " "), err, want)
+		}
+	}
+	t.Setenv("CGO_ENABLED", "")
+	t.Setenv("GOENV", filepath.Join(t.TempDir(), "env"))
+	put(t, &lab{root: filepath.Dir(os.Getenv("GOENV"))}, map[string]string{"env": "CGO_ENABLED=0\n"})
+	if err := needCompiler(t.Context()); err == nil || !strings.Contains(err.Error(), "go env -u CGO_ENABLED") {
+		t.Errorf("of go env -w CGO_ENABLED=0 it says: %v", err)
+	}
+}
+
+func TestDoctorSaysThatGitRefusesTheCheckout(t *testing.T) {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("no gcc")
+	}
+	l := exerciseStage(t)
+	t.Setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1") // as in a checkout of another user
+	want := "git config --global --add safe.directory " + l.root
+	if err := doctor(t.Context(), l, nil); !errors.Is(err, errReported) || !strings.Contains(said(l), want) {
+		t.Errorf("doctor: error: %v; it does not say %q", err, want)
+	}
+	for _, args := range [][]string{{"test", "01"}, {"check", "01", "add"}, {"watch", "01", "add"}} {
+		if err := l.do(t.Context(), args...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("lab %s: error: %v, want one that says %q", strings.Join(args, " "), err, want)
+		}
+	}
+	t.Setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "")
+	os.RemoveAll(filepath.Join(l.root, ".git"))
+	if err := needClone(t.Context(), l.root); err == nil || !strings.Contains(err.Error(), "is no clone") {
+		t.Errorf("of an unpacked archive it says: %v", err)
+	}
+}
+
+// The sentence about a slow build comes when it is true: for a library that Go
+// has not compiled, and apart for the race detector.
+func TestASlowBuildIsAnnouncedOnlyWhenThereIsOne(t *testing.T) {
+	l := workspace(t, map[string]string{
+		"01-one/go.mod":         "module microcomm/01-one\n\ngo 1.26\n\nrequire github.com/mattn/go-sqlite3 v0.0.0\n\nreplace github.com/mattn/go-sqlite3 => ./sqlite3\n",
+		"01-one/a/a.go":         "package a\n\nimport _ \"github.com/mattn/go-sqlite3\"\n",
+		"01-one/sqlite3/go.mod": "module github.com/mattn/go-sqlite3\n\ngo 1.26\n",
+		"01-one/sqlite3/x.go":   "package sqlite3 // a name of its own for each run: " + t.TempDir() + "\n",
+	})
+	dir := l.stages[0].dir
+	announced := func(race bool) string {
+		defer l.err.(*bytes.Buffer).Reset()
+		l.announce(t.Context(), dir, race, "./a")
+		return l.err.(*bytes.Buffer).String()
+	}
+	for _, race := range []bool{false, true} {
+		if text := announced(race); !strings.Contains(text, "compiling SQLite") || strings.Contains(text, "race detector") != race {
+			t.Errorf("race %t: before it is compiled it says %q", race, text)
+		}
+		args := []string{"go", "build", "./a"}
+		if race {
+			args = []string{"go", "build", "-race", "./a"}
+		}
+		if _, err := process.Output(t.Context(), process.Command{Args: args, Dir: dir, Env: append(os.Environ(), "GOWORK=off")}); err != nil {
+			t.Fatal(err)
+		}
+		if text := announced(race); text != "" {
+			t.Errorf("race %t: once it is compiled it says %q", race, text)
+		}
+	}
+}
+
+func TestAnAddressIsTakenOrCannotBeUsed(t *testing.T) {
+	listener, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	for address, want := range map[string]string{
+		listener.Addr().String(): "an earlier lab run",
+		"localhost:99999":        "PLATFORMS_HTTP_ADDR: localhost:99999 cannot be used",
+		"localhost":              "PLATFORMS_HTTP_ADDR: localhost cannot be used",
+	} {
+		t.Setenv("PLATFORMS_HTTP_ADDR", address)
+		err := free(t.Context(), &service{http: endpoint{"PLATFORMS_HTTP_ADDR", ""}})
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "earlier") != strings.Contains(want, "earlier") {
+			t.Errorf("%s: error: %v, want one that says %q", address, err, want)
+		}
+	}
+}
+
+func TestATakenBrokerPortSaysHowToStopTheInstalledOne(t *testing.T) {
+	if !strings.HasPrefix(rabbitmq.Find(), "/usr/lib/rabbitmq/") {
+		t.Skip("no RabbitMQ of a Linux package on this machine")
+	}
+	listener, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	taken := fmt.Sprintf("localhost:%d", listener.Addr().(*net.TCPAddr).Port)
+	l := workspace(t, nil)
+	const want = "sudo systemctl disable --now rabbitmq-server"
+	t.Setenv("RABBITMQ_URL", "amqp://"+taken+"/")
+	if err := l.do(t.Context(), "broker"); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("lab broker: error: %v, want one that says %q", err, want)
+	}
+	t.Setenv("RABBITMQ_URL", "amqp://"+someFreeAddress()+"/")
+	t.Setenv("RABBITMQ_MANAGEMENT_ADDR", taken)
+	if err := l.do(t.Context(), "broker"); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("lab broker, management: error: %v, want one that says %q", err, want)
 	}
 }
 

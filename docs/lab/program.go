@@ -24,11 +24,12 @@ func runProgram(ctx context.Context, l *lab, name string, args []string) error {
 	}
 	defer process.RemoveAll(dir)
 	program := filepath.Join(dir, name+".exe")
+	l.announce(ctx, filepath.Join(l.root, "docs"), false, "./"+name)
 	err = process.Run(ctx, process.Command{
 		Args: []string{"go", "build", "-buildvcs=false", "-o", program, "./" + name},
 		Dir:  filepath.Join(l.root, "docs"), Env: append(os.Environ(), "GOWORK=off"), Stdout: l.err, Stderr: l.err,
 		Still: func(elapsed time.Duration) {
-			fmt.Fprintf(l.err, "building docs/%s: %s (the first build may take a minute or two)\n", name, elapsed)
+			fmt.Fprintf(l.err, "building docs/%s: %s\n", name, elapsed)
 		},
 	})
 	if err != nil {

@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"text/tabwriter"
+	"strings"
 	"time"
 
 	"microcomm/docs/internal/exercise"
+	"microcomm/docs/internal/layout"
 )
 
 func progressVerb() verb {
@@ -20,8 +21,9 @@ func progressVerb() verb {
 		args:    "[STAGE]",
 		summary: "lists the exercises, and how far you are",
 		about: `It is kept in .lab/progress.json at the checkout's top, which git ignores. With --json it
-prints a list of every exercise: stage, name, title, level, state (not begun, tried or
-passed), checks, hints, solution_seen, passed_at.`,
+prints a list of every exercise: stage, name, title, level, state (not begun, tried,
+solution applied or passed), checks, hints, solution_seen, solution_applied, tried_at,
+passed_at.`,
 	}
 	v.flags.BoolVar(&asJSON, "json", false, "print it as JSON, for an instructor")
 	v.run = func(ctx context.Context, l *lab, args []string) error {
@@ -43,6 +45,8 @@ type progress struct {
 	Checks       int        `json:"checks"` // how often it was checked
 	Hints        int        `json:"hints"`  // how many have been shown
 	SolutionSeen bool       `json:"solution_seen"`
+	Applied      bool       `json:"solution_applied"`    // by lab solution --apply
+	TriedAt      *time.Time `json:"tried_at,omitempty"`  // the last check or hint
 	PassedAt     *time.Time `json:"passed_at,omitempty"` // the first time
 }
 
@@ -50,6 +54,8 @@ func (p progress) state() string {
 	switch {
 	case p.PassedAt != nil:
 		return "passed"
+	case p.Applied:
+		return "solution applied"
 	case p.Checks > 0:
 		return "tried"
 	}
@@ -137,12 +143,37 @@ func (l *lab) showProgress(stages []stage, asJSON bool) error {
 		fmt.Fprintln(l.out, "There are no exercises here.")
 		return nil
 	}
-	table := tabwriter.NewWriter(l.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "stage\texercise\tstate\thints\tlevel\ttask")
+	stage := ""
 	for _, x := range lines {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d of %d\t%s\t%s\n", x.Stage, x.Name, x.State, x.Hints, x.hints, x.Level, x.Title)
+		if x.Stage != stage {
+			stage = x.Stage
+			fmt.Fprintln(l.out, colour(l.out, "1", stage))
+		}
+		fmt.Fprintf(l.out, "  %-20s %-16s  %d of %d hints  %s\n", x.Name, x.State, x.Hints, x.hints, x.Level)
+		fmt.Fprintln(l.out, layout.Wrap("      "+x.Title, "      "))
 	}
-	table.Flush()
 	fmt.Fprintf(l.out, "\n%d of %d passed. Check one: go tool lab check STAGE EXERCISE\n", passed, len(lines))
 	return nil
+}
+
+// lastTried is the exercise of a stage that was last checked or hinted at, "" for none.
+func (l *lab) lastTried(s stage) (string, error) {
+	all, err := l.readProgress()
+	if err != nil {
+		return "", err
+	}
+	last, at := "", time.Time{}
+	for key, p := range all {
+		name, ofStage := strings.CutPrefix(key, s.name+" ")
+		if ofStage && p.TriedAt != nil && p.TriedAt.After(at) {
+			last, at = name, *p.TriedAt
+		}
+	}
+	return last, nil
+}
+
+// now is the time as progress keeps it.
+func now() *time.Time {
+	t := time.Now().UTC()
+	return &t
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"microcomm/docs/internal/exercise"
 	"microcomm/docs/internal/process"
 	"microcomm/docs/internal/repo"
 )
@@ -17,12 +18,12 @@ func resetVerb() verb {
 	v := verb{
 		name:    "reset",
 		args:    "STAGE",
-		summary: "makes a chapter what it was, after saving your work on a branch",
+		summary: "restores a chapter, after saving your work on a branch",
 		about: `The chapter's files become those of the commit where your branch left the main branch of
 origin, also when you have committed since; without an origin, those of HEAD. New files
 are removed; ignored ones, and new ones in exercises/, stay. First the chapter as it is
-now, with new files, goes into a commit on a branch lab/NN-DATE; neither your own branch
-nor what you have staged is touched. It prints how to get the work back. If the chapter
+now, with new files, goes into a commit on a branch lab/NN-EXERCISE-DATE, after the
+exercise that you checked last; neither your own branch nor what you have staged is touched. It prints how to get the work back. If the chapter
 has not changed, it does nothing.`,
 	}
 	v.flags.StringVar(&to, "to", "", "make it that of the commit `REV` instead")
@@ -31,7 +32,7 @@ has not changed, it does nothing.`,
 		if err != nil {
 			return err
 		}
-		return reset(ctx, l, l.stages[at], to, "")
+		return reset(ctx, l, l.stages[at], to, nil)
 	}
 	return v
 }
@@ -49,9 +50,9 @@ func baseRevision(ctx context.Context, root string) (string, error) {
 }
 
 // reset saves the stage as it is on a branch, and makes it that of a revision,
-// with a patch applied if one is named. Git's index and HEAD stay as they are:
-// all is done with an index of our own.
-func reset(ctx context.Context, l *lab, s stage, to, patch string) error {
+// with the solution of an exercise if one is named. Git's index and HEAD stay as
+// they are: all is done with an index of our own.
+func reset(ctx context.Context, l *lab, s stage, to string, solved *exercise.Exercise) error {
 	dir, err := os.MkdirTemp("", "microcomm-reset-")
 	if err != nil {
 		return err
@@ -62,36 +63,7 @@ func reset(ctx context.Context, l *lab, s stage, to, patch string) error {
 			return err
 		}
 	}
-	exercises := s.name + "/exercises"
-	code := []string{"--", s.name, ":(exclude)" + exercises}
-	// saved: HEAD, with the stage as it is now
-	index := gitIndex{root: l.root, file: filepath.Join(dir, "saved")}
-	saved, err := index.tree(ctx,
-		[]string{"read-tree", "HEAD"},
-		append([]string{"add", "--all"}, code...),
-		[]string{"add", "--update", "--", s.name}, // no new files in exercises/
-	)
-	if err != nil {
-		return err
-	}
-	// target: the same with the stage of the revision
-	there, err := repo.Git(ctx, l.root, "ls-tree", "-r", "-z", "--full-tree", to, "--", s.name)
-	if err != nil {
-		return err
-	}
-	if there == "" {
-		return fmt.Errorf("%s has no %s", to, s.name)
-	}
-	target := gitIndex{root: l.root, file: filepath.Join(dir, "target"), stdin: there}
-	steps := [][]string{
-		{"read-tree", saved},
-		append([]string{"rm", "-r", "--cached", "--quiet", "--ignore-unmatch"}, code...),
-		{"update-index", "-z", "--index-info"}, // reads there
-	}
-	if patch != "" {
-		steps = append(steps, []string{"apply", "--cached", patch})
-	}
-	wanted, err := target.tree(ctx, steps...)
+	index, saved, wanted, err := resetTrees(ctx, l, s, dir, to, solved)
 	if err != nil {
 		return err
 	}
@@ -99,7 +71,14 @@ func reset(ctx context.Context, l *lab, s stage, to, patch string) error {
 		fmt.Fprintf(l.out, "%s is already as it should be: nothing to do\n", s.name)
 		return nil
 	}
-	branch, err := saveWork(ctx, l, s, index, saved)
+	doing, err := l.lastTried(s)
+	if err != nil {
+		return err
+	}
+	if doing == "" && solved != nil {
+		doing = solved.Name
+	}
+	branch, err := saveWork(ctx, s, doing, index, saved)
 	if err != nil {
 		return fmt.Errorf("save your work, before anything was changed: %w", err)
 	}
@@ -115,22 +94,79 @@ func reset(ctx context.Context, l *lab, s stage, to, patch string) error {
   git diff -R %[2]s -- :/%[1]s
   git restore --source=%[2]s -- :/%[1]s
 %[1]s is now that of %[3]s`, s.name, branch, strings.TrimSpace(described))
-	if patch != "" {
-		fmt.Fprint(l.out, ", with the solution")
+	if solved != nil {
+		fmt.Fprintf(l.out, ", with the solution of %s", solved.Name)
 	}
 	fmt.Fprintln(l.out)
 	return nil
 }
 
-// saveWork commits the tree on a new branch and returns the branch's name.
-func saveWork(ctx context.Context, l *lab, s stage, index gitIndex, tree string) (string, error) {
+// isSolution reports whether the stage is just as lab solution --apply leaves it.
+func isSolution(ctx context.Context, l *lab, s stage, e *exercise.Exercise) (bool, error) {
+	dir, err := os.MkdirTemp("", "microcomm-reset-")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	to, err := baseRevision(ctx, l.root)
+	if err != nil {
+		return false, err
+	}
+	_, saved, wanted, err := resetTrees(ctx, l, s, dir, to, e)
+	return saved == wanted && err == nil, err
+}
+
+// resetTrees returns git's names of two trees: HEAD with the stage as it is now,
+// and the same with the stage of a revision, solved if an exercise is named. The
+// index, whose file is in dir, holds the first.
+func resetTrees(ctx context.Context, l *lab, s stage, dir, to string, solved *exercise.Exercise) (index gitIndex, saved, wanted string, err error) {
+	exercises := s.name + "/exercises"
+	code := []string{"--", s.name, ":(exclude)" + exercises}
+	// saved: HEAD, with the stage as it is now
+	index = gitIndex{root: l.root, file: filepath.Join(dir, "saved")}
+	saved, err = index.tree(ctx,
+		[]string{"read-tree", "HEAD"},
+		append([]string{"add", "--all"}, code...),
+		[]string{"add", "--update", "--", s.name}, // no new files in exercises/
+	)
+	if err != nil {
+		return index, "", "", err
+	}
+	// target: the same with the stage of the revision
+	there, err := repo.Git(ctx, l.root, "ls-tree", "-r", "-z", "--full-tree", to, "--", s.name)
+	if err != nil {
+		return index, "", "", err
+	}
+	if there == "" {
+		return index, "", "", fmt.Errorf("%s has no %s", to, s.name)
+	}
+	target := gitIndex{root: l.root, file: filepath.Join(dir, "target"), stdin: there}
+	steps := [][]string{
+		{"read-tree", saved},
+		append([]string{"rm", "-r", "--cached", "--quiet", "--ignore-unmatch"}, code...),
+		{"update-index", "-z", "--index-info"}, // reads there
+	}
+	if solved != nil {
+		steps = append(steps, []string{"apply", "--cached", solved.Solution()})
+	}
+	wanted, err = target.tree(ctx, steps...)
+	return index, saved, wanted, err
+}
+
+// saveWork commits the tree on a new branch, named after the exercise that was
+// being done, if any, and returns the branch's name.
+func saveWork(ctx context.Context, s stage, doing string, index gitIndex, tree string) (string, error) {
 	message := fmt.Sprintf("%s as it was before it was reset", s.name)
 	commit, err := index.git(ctx, "commit-tree", "-p", "HEAD", "-m", message, tree)
 	if err != nil {
 		return "", err
 	}
 	number, _, _ := strings.Cut(s.name, "-")
-	name := "lab/" + number + "-" + time.Now().Format("2006-01-02-150405")
+	name := "lab/" + number + "-"
+	if doing != "" {
+		name += doing + "-"
+	}
+	name += time.Now().Format("2006-01-02-150405")
 	for i := 1; ; i++ {
 		branch := name
 		if i > 1 {

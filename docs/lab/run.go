@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"microcomm/docs/internal/process"
@@ -166,12 +166,19 @@ func free(ctx context.Context, s *service) error {
 		endpoints = append(endpoints, *s.grpc)
 	}
 	for _, e := range endpoints {
-		if err := portFree(ctx, e.address()); err != nil {
+		err := portFree(ctx, e.address())
+		if errors.Is(err, errTaken) {
 			return fmt.Errorf("%w; set %s to another address, for example %s; is an earlier lab run or go run still there?", err, e.setting, someFreeAddress())
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w; an example is %s", e.setting, err, someFreeAddress())
 		}
 	}
 	return nil
 }
+
+// errTaken is wrapped by the error for an address that another program has.
+var errTaken = errors.New("is taken")
 
 // portFree fails when address is in use, or cannot be used.
 func portFree(ctx context.Context, address string) error {
@@ -181,9 +188,12 @@ func portFree(ctx context.Context, address string) error {
 	defer cancel()
 	if conn, err := new(net.Dialer).DialContext(ctx, "tcp", address); err == nil {
 		conn.Close()
-		return fmt.Errorf("%s is taken", address)
+		return fmt.Errorf("%s %w", address, errTaken)
 	}
 	listener, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s %w", address, errTaken)
+	}
 	if err != nil {
 		return fmt.Errorf("%s cannot be used: %w", address, err)
 	}
@@ -209,37 +219,20 @@ func build(ctx context.Context, l *lab, s stage, services []*service, dir string
 		args = append(args, "./cmd/"+service.binary)
 	}
 	fmt.Fprintf(l.err, "building %s\n", s.name)
+	l.announce(ctx, s.dir, false, args[5:]...)
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
 	defer cancel()
 	start := time.Now()
 	err := process.Run(ctx, process.Command{
 		Args: args, Dir: s.dir, Env: append(os.Environ(), "GOWORK=off"), Stdout: l.err, Stderr: l.err,
 		Still: func(elapsed time.Duration) {
-			fmt.Fprintf(l.err, "building %s: %s (the first build compiles SQLite, which takes a minute or two)\n", s.name, elapsed)
+			fmt.Fprintf(l.err, "building %s: %s\n", s.name, elapsed)
 		},
 	})
 	if err != nil {
 		return fmt.Errorf("build %s: %w", s.name, err)
 	}
 	fmt.Fprintf(l.err, "built %s in %.1fs\n", s.name, time.Since(start).Seconds())
-	return nil
-}
-
-// needCompiler fails, with how to get it, when the C compiler that SQLite needs is missing.
-func needCompiler(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	out, err := process.Output(ctx, process.Command{Args: []string{"go", "env", "CC"}})
-	if err != nil {
-		return err
-	}
-	fields := strings.Fields(out)
-	if len(fields) == 0 {
-		fields = []string{"gcc"}
-	}
-	if _, err := exec.LookPath(fields[0]); err != nil {
-		return fmt.Errorf("no C compiler: SQLite needs %s; %s", fields[0], howToGet("a C compiler"))
-	}
 	return nil
 }
 

@@ -12,7 +12,8 @@ func solutionVerb() verb {
 		args:    "STAGE EXERCISE",
 		summary: "shows a solution of an exercise, or applies it",
 		about: `It is shown as a diff of the chapter as it was. With --apply the chapter is first reset,
-as by lab reset, which saves your work on a branch, and then changed by the solution.`,
+as by lab reset, which saves your work on a branch, and then changed by the solution. The
+check of a solution that was applied does not make the exercise passed.`,
 	}
 	v.flags.BoolVar(&apply, "apply", false, "save your work, and put the solution in its place")
 	v.run = func(ctx context.Context, l *lab, args []string) error {
@@ -40,5 +41,8 @@ func solution(ctx context.Context, l *lab, stage, name string, apply bool) error
 	if err != nil {
 		return err
 	}
-	return reset(ctx, l, l.stages[at], "", e.Solution())
+	if err := reset(ctx, l, l.stages[at], "", e); err != nil {
+		return err
+	}
+	return l.note(e, func(p *progress) { p.Applied = true })
 }

@@ -61,7 +61,7 @@ func test(ctx context.Context, l *lab, options testOptions, names []string) erro
 	if err != nil {
 		return err
 	}
-	if err := needCompiler(ctx); err != nil {
+	if err := cmp.Or(needCompiler(ctx), needClone(ctx, l.root)); err != nil {
 		return err
 	}
 	t := &tester{lab: l, options: options, all: len(names) == 0}
@@ -128,6 +128,7 @@ func (t *tester) test(ctx context.Context, s stage) error {
 		return err
 	}
 	start := time.Now()
+	t.lab.announce(ctx, s.dir, true, "./...")
 	results := newTestResults(t.lab.out, s.module(), t.options.verbose)
 	if err := t.goTest(ctx, s, env, results, t.options.pattern, "./..."); err != nil {
 		return err
@@ -301,8 +302,11 @@ func (t *tester) summary() error {
 	table.Flush()
 	fmt.Fprintln(t.lab.out)
 	t.notVerified(total)
-	if len(t.edits) > 0 {
-		fmt.Fprintf(t.lab.out, "Failed only because a chapter was edited: %s. The rest of the tests say whether it works.\n", strings.Join(t.edits, ", "))
+	switch edited := strings.Join(t.edits, ", "); {
+	case edited != "" && total.failed > len(t.edits):
+		fmt.Fprintf(t.lab.out, "Of these failures, only %s is due to your edits as such. %d other failed: see FAIL above.\n", edited, total.failed-len(t.edits))
+	case edited != "":
+		fmt.Fprintf(t.lab.out, "Failed only because a chapter was edited: %s. The tests of how it works pass.\n", edited)
 	}
 	fmt.Fprintf(t.lab.out, "%d passed, %d failed, %d skipped\n", total.passed, total.failed, total.skipped)
 	if total.ran() == 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ func watch(ctx context.Context, l *lab, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := needCompiler(ctx); err != nil {
+	if err := cmp.Or(needCompiler(ctx), needClone(ctx, l.root)); err != nil {
 		return err
 	}
 	s := l.stages[at]
@@ -39,6 +40,7 @@ func watch(ctx context.Context, l *lab, args []string) error {
 		if err != nil {
 			return err
 		}
+		l.announce(ctx, s.dir, true, "./...")
 		return whenSaved(ctx, l, s.dir, func() error {
 			results := newTestResults(l.out, s.module(), false)
 			err := t.goTest(ctx, s, env, results, "", "./...")
@@ -56,6 +58,7 @@ func watch(ctx context.Context, l *lab, args []string) error {
 		return err
 	}
 	defer stop()
+	l.announceExercise(ctx, e)
 	return whenSaved(ctx, l, s.dir, func() error {
 		_, err = judge(ctx, l, e, exercise.Options{Env: env}, false)
 		return err

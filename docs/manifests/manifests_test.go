@@ -141,7 +141,7 @@ func TestMistakesAreCaught(t *testing.T) {
 		"target port":           {chapter, "targetPort: grpc", "targetPort: rpc", "Service platforms-clusterip-srv: rpc is not the name of a container port"},
 		"target port by number": {chapter, "targetPort: grpc", "targetPort: 7777", "7777 is not the name of a container port"},
 		"ingress backend":       {chapter, "service:\n            name: commands-clusterip-srv", "service:\n            name: commands-srv", "Ingress ingress-srv: there is no Service commands-srv"},
-		"ingress port":          {chapter, "port:\n              name: platformservice", "port:\n              name: http", "Ingress ingress-srv: there is no Service platforms-clusterip-srv with port http"},
+		"ingress port":          {chapter, "port:\n              name: platformservice", "port:\n              name: http", "Ingress ingress-srv: there is no Service platforms-clusterip-srv with port http\n"},
 		"route's backend":       {chapter, "- name: commands-clusterip-srv\n          port: 80", "- name: commands-srv\n          port: 80", "HTTPRoute microcomm: there is no Service commands-srv"},
 		"route's path":          {chapter, "value: /api/c/platforms", "value: /api/commands", "Ingress and HTTPRoute differ"},
 		"route's gateway":       {chapter, "parentRefs:\n    - name: microcomm", "parentRefs:\n    - name: nginx", "there is no Gateway nginx"},

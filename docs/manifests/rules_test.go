@@ -525,7 +525,10 @@ func (s *set) backend(title, name, portName string, number int32) int32 {
 			}
 		}
 	}
-	s.complain("%s: there is no Service %s with port %s%d", title, name, portName, number)
+	if portName == "" {
+		portName = fmt.Sprint(number)
+	}
+	s.complain("%s: there is no Service %s with port %s", title, name, portName)
 	return 0
 }
 

@@ -192,6 +192,11 @@ func (e *Exercise) NeedsBroker() bool {
 // ofManifests reports whether it is judged by docs/manifests, not by the chapter.
 func (e *Exercise) ofManifests() bool { return e.pkg == "manifests" }
 
+// Judge returns the folder of the module that judges it, and the package there.
+func (e *Exercise) Judge() (dir string, packages []string) {
+	return filepath.Join(e.root, e.module()), []string{"./" + e.pkg}
+}
+
 // module is the folder of the module that judges it, as it is named in the checkout.
 func (e *Exercise) module() string {
 	if e.ofManifests() {

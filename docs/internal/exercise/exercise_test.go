@@ -64,6 +64,33 @@ func TestMessageOfAFailure(t *testing.T) {
 	}
 }
 
+func TestReasonSaysFirstWhatItGotAndWanted(t *testing.T) {
+	const frame = "    x_test.go:35: \n        \tError Trace:\t/work/x_test.go:35\n"
+	const diff = "        \t            \t\n        \t            \tDiff:\n        \t            \t--- Expected\n        \t            \t+++ Actual\n"
+	for name, test := range map[string]struct{ output, want string }{
+		"testify": {frame + "        \tError:      \tNot equal: \n        \t            \texpected: 204\n        \t            \tactual  : 405\n" + diff +
+			"        \tTest:       \tTestX\n        \tMessages:   \tDELETE of a platform\n", "got 405, want 204: DELETE of a platform (x_test.go:35)"},
+		"values of several lines": {frame + "        \tError:      \tNot equal: \n        \t            \texpected: []int{\n        \t            \t1}\n        \t            \tactual  : []int{\n        \t            \t2}\n" + diff,
+			"got []int{ 2}, want []int{ 1} (x_test.go:35)"},
+		"another assertion": {frame + "        \tError:      \t\"[]\" should have 1 item(s), but has 0\n        \tMessages:   \tlines in the log\n",
+			"\"[]\" should have 1 item(s), but has 0: lines in the log (x_test.go:35)"},
+		"an error":   {frame + "        \tError:      \tReceived unexpected error:\n        \t            \tdial: refused\n", "Received unexpected error: dial: refused (x_test.go:35)"},
+		"plain":      {"level=INFO msg=\"a log\"\n    x_test.go:40: it is 1,\n        want 2\n--- FAIL: TestX (0.01s)\n", "it is 1, want 2 (x_test.go:40)"},
+		"two":        {"    x_test.go:40: it is 1, want 2\n    x_test.go:41: it is 3, want 4\n", "it is 1, want 2 (x_test.go:40); and 1 more"},
+		"a subtest":  {"    after:\n    x_test.go:40: it is 1, want 2\n", "after: it is 1, want 2 (x_test.go:40)"},
+		"a race":     {"WARNING: DATA RACE\nRead at 0x0\n", "a data race: two goroutines use the same memory without synchronization"},
+		"long":       {"    x_test.go:40: " + strings.Repeat("long ", 100) + "\n", strings.Repeat("long ", 24) + "… (x_test.go:40)"},
+		"not a word": {"--- FAIL: TestX (0.01s)\n", "it failed without a word"},
+	} {
+		if got := (Test{State: "fail", Output: test.output}).Reason(); got != test.want {
+			t.Errorf("%s: it says %q, want %q", name, got, test.want)
+		}
+	}
+	if got := (Test{State: "skip", Message: "x_test.go:3: no\nserver"}).Reason(); got != "x_test.go:3: no server" {
+		t.Errorf("of a skipped test it says %q", got)
+	}
+}
+
 // The failures of a subtest stand under a heading, behind those of the one before.
 func TestMessageOfSubtestsEndsThePendingFailureFirst(t *testing.T) {
 	failure := "    x_test.go:3: \n" +

@@ -251,6 +251,101 @@ func (e *Exercise) compilerErrors(text string) []string {
 	return found
 }
 
+// Reason is why the test failed or was skipped, in one line: what it got and what
+// it wanted first.
+func (t Test) Reason() string {
+	if t.State == "skip" {
+		return strings.ReplaceAll(t.Message, "\n", " ")
+	}
+	if t.State != "fail" {
+		return ""
+	}
+	failures := failures(t.Output)
+	switch len(failures) {
+	case 0:
+		return "it failed without a word"
+	case 1:
+		return failures[0]
+	}
+	return fmt.Sprintf("%s; and %d more", failures[0], len(failures)-1)
+}
+
+// longestPart is how much of a value, or of a message, a line has.
+const longestPart = 120
+
+// failures returns a line for each failure that a test printed.
+func failures(output string) []string {
+	place := regexp.MustCompile(`^    (\S+\.go:\d+): ?(.*)$`)
+	heading := regexp.MustCompile(`^ +\t(Error Trace|Error|Test|Messages): *\t?(.*)$`)
+	var found []string
+	var at, subtest, section string
+	var said, messages, details []string
+	end := func() {
+		what := slices.DeleteFunc([]string{gotAndWant(details), short(messages), short(said)}, func(part string) bool { return part == "" })
+		if at != "" && len(what) > 0 {
+			found = append(found, subtest+strings.Join(what, ": ")+" ("+at+")")
+		}
+		at, section, said, messages, details = "", "", nil, nil, nil
+	}
+	for line := range strings.Lines(output) {
+		line = strings.TrimRight(line, " \t\r\n")
+		trimmed := strings.TrimSpace(line)
+		failed, head := place.FindStringSubmatch(line), heading.FindStringSubmatch(line)
+		switch {
+		case strings.HasPrefix(line, "WARNING: DATA RACE"):
+			end()
+			found = append(found, "a data race: two goroutines use the same memory without synchronization")
+		case failed != nil:
+			end()
+			at, said = failed[1], []string{failed[2]}
+		case !strings.HasPrefix(line, "    ") || trimmed == "" || strings.HasPrefix(trimmed, "--- "):
+		case !strings.HasPrefix(line, "        "): // the heading of a subtest
+			end()
+			subtest = strings.TrimSuffix(trimmed, ":") + ": "
+		case head != nil:
+			section = head[1]
+			trimmed = strings.TrimSpace(head[2])
+			fallthrough
+		default:
+			switch section {
+			case "":
+				said = append(said, trimmed)
+			case "Messages":
+				messages = append(messages, trimmed)
+			case "Error":
+				details = append(details, trimmed)
+			}
+		}
+	}
+	end()
+	return found
+}
+
+// gotAndWant makes one line of what testify says of a failure.
+func gotAndWant(details []string) string {
+	if diff := slices.Index(details, "Diff:"); diff >= 0 {
+		details = details[:diff]
+	}
+	for i, line := range details {
+		want, isWant := strings.CutPrefix(line, "expected: ")
+		for j := i + 1; isWant && j < len(details); j++ {
+			if got, isGot := strings.CutPrefix(details[j], "actual  : "); isGot {
+				return "got " + short(append([]string{got}, details[j+1:]...)) + ", want " + short(append([]string{want}, details[i+1:j]...))
+			}
+		}
+	}
+	return short(details)
+}
+
+// short joins lines, and cuts what is too long.
+func short(lines []string) string {
+	text := []rune(strings.Join(strings.Fields(strings.Join(lines, " ")), " "))
+	if len(text) > longestPart {
+		return string(text[:longestPart]) + "…"
+	}
+	return string(text)
+}
+
 // Message is what a test says of its failure: what it logged, without the
 // services' logs and the frame that the testing package and testify put around it.
 func Message(output string) string {

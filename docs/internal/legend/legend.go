@@ -1,16 +1,25 @@
 // Package legend explains the table of a drill, for its report and for lab help.
 package legend
 
-// Text is the explanation, one line for each word.
-const Text = `accepted       POSTs with a 201: the platform exists, and nothing may lose it. A row has the POSTs begun in that part
-refused        POSTs with a 4xx or 503: the platform must not exist
-unknown        POSTs without a response, or with one that leaves it open: the platform may exist, once
-arrived        accepted, and in CommandsService at the end; missing: accepted, and not in both services
-untold         in PlatformService and not in CommandsService, whatever the client was told
-duplicated     more than once in a service; under two ids: in both services, but not with the same id
-phantom        in a service, though it was refused or never sent
-p50, p99, max  half of them took no longer, 99 of 100, all; in milliseconds. POST: the accepted ones
-arrival        from the 201 until CommandsService lists it. A long max before a fault: accepted just before it, and
-               arrived after it. Those that arrived as CommandsService went away, seen by nobody, do not count
-second subscriber  a queue of its own at the broker, as another team's service would have
+// Text is the explanation, a paragraph for each word.
+const Text = `accepted    POSTs with a 201: the platform exists, and nothing may lose it.
+            A row has the POSTs begun in that part, and all has their sum
+refused     POSTs with a 4xx or 503: the platform must not exist
+unknown     POSTs without a response, or with one that leaves it open: the
+            platform may exist, once
+arrived     accepted, and in CommandsService at the end
+missing     accepted, and not in both services
+untold      in PlatformService and not in CommandsService, whatever the client
+            was told
+duplicated  more than once in a service; under two ids: in both services, but
+            not with the same id
+phantom     in a service, though it was refused or never sent
+p50         half of them took no longer; p99: 99 of 100; max: all; in
+            milliseconds. POST: the accepted ones
+arrival     from the 201 until CommandsService lists it. A long max before a
+            fault: accepted just before it, and arrived after it. Those that
+            arrived as CommandsService ended do not count, since nothing could
+            see when
+second subscriber  a queue of its own at the broker, as another team's service
+            would have
 `

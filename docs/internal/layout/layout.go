@@ -1,0 +1,54 @@
+// Package layout lays out what the tools print, so that it fits a terminal of 80
+// columns.
+package layout
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// Width is the number of columns that a line may have.
+const Width = 80
+
+// Wrap breaks a line between words so that it fits. The lines after the first
+// begin with indent.
+func Wrap(line, indent string) string {
+	words := strings.Split(line, " ")
+	var b strings.Builder
+	column := 0
+	for i, word := range words {
+		width := utf8.RuneCountInString(word)
+		if i > 0 && word != "" && column+1+width > Width {
+			b.WriteString("\n" + indent)
+			column = len(indent)
+		} else if i > 0 {
+			b.WriteString(" ")
+			column++
+		}
+		b.WriteString(word)
+		column += width
+	}
+	return b.String()
+}
+
+// Reflow wraps the paragraphs of a text. A line that is indented stands by itself
+// and stays as it is: it may be an example to copy.
+func Reflow(text string) string {
+	var lines []string
+	joins := false // the last line is one of a paragraph
+	for line := range strings.SplitSeq(text, "\n") {
+		prose := line != "" && !strings.HasPrefix(line, " ")
+		if prose && joins {
+			lines[len(lines)-1] += " " + line
+		} else {
+			lines = append(lines, line)
+		}
+		joins = prose
+	}
+	for i, line := range lines {
+		if !strings.HasPrefix(line, " ") {
+			lines[i] = Wrap(line, "")
+		}
+	}
+	return strings.Join(lines, "\n")
+}
