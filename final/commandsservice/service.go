@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"microcomm/final/internal/requestid"
+	"microcomm/final/internal/sqlite"
 	"microcomm/final/internal/telemetry"
 )
 
@@ -43,7 +44,7 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	}
 	api := &restAPI{store: store, log: log}
 	health := newHealth(
-		check{name: "database", failing: "the database does not respond", run: store.ping},
+		check{name: "database", failing: "the database does not respond", reason: sqlite.Reason, run: store.ping},
 		check{name: "backfill", failing: "the first backfill has not ended", run: backfill.check},
 		brokerCheck(subscriber.Connected))
 	web := startHTTP(listener, requestid.Handler(metrics.Handler(health.handler(limitInFlight(cfg.MaxInFlight, api.handler())))))

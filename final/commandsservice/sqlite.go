@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"microcomm/final/internal/sqlite"
+
 	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,7 +26,9 @@ var errForeignDatabase = errors.New("COMMANDS_DATABASE_URL: the database is not 
 
 // sqliteStore keeps platforms and commands in SQLite.
 type sqliteStore struct {
-	db *sql.DB
+	name string // of the file, or :memory:
+	file sqlite.File
+	db   *sql.DB
 }
 
 // openSQLite opens a file, or ":memory:".
@@ -41,23 +45,24 @@ func openSQLite(file string) (*sqliteStore, error) {
 	if file == ":memory:" {
 		dsn = "file::memory:?_foreign_keys=on&_stmt_cache_size=32"
 	}
-	db, err := sql.Open("sqlite3", dsn)
-	if err != nil {
-		return nil, fmt.Errorf("open sqlite: %w", err)
-	}
+	s := &sqliteStore{name: file}
+	s.db = s.file.Open(dsn)
 	if file == ":memory:" {
 		// Each connection to :memory: opens another, empty database. So there is
 		// exactly one connection, which database/sql keeps open.
-		db.SetMaxOpenConns(1)
+		s.db.SetMaxOpenConns(1)
 	}
-	return &sqliteStore{db: db}, nil
+	return s, nil
 }
 
 func (s *sqliteStore) migrate(ctx context.Context) error {
 	if err := s.claim(ctx); err != nil {
 		return err
 	}
-	return runMigrations(ctx, s.db, goose.DialectSQLite3, "migrations/sqlite")
+	if err := runMigrations(ctx, s.db, goose.DialectSQLite3, "migrations/sqlite"); err != nil || s.name == ":memory:" {
+		return err
+	}
+	return s.file.Watch(ctx, s.name, sqliteApplicationID)
 }
 
 // claim marks the database as CommandsService's when it is empty, or already
@@ -106,6 +111,9 @@ func (s *sqliteStore) platform(ctx context.Context, externalID int32) (platform,
 }
 
 func (s *sqliteStore) addPlatform(ctx context.Context, p platform) (bool, error) {
+	if err := s.file.Check(); err != nil {
+		return false, fmt.Errorf("add platform %d: %w", p.ExternalID, err)
+	}
 	result, err := s.db.ExecContext(ctx,
 		`INSERT INTO platforms (external_id, name) VALUES (?, ?) ON CONFLICT (external_id) DO NOTHING`,
 		p.ExternalID, p.Name)
@@ -124,6 +132,9 @@ func (s *sqliteStore) addPlatform(ctx context.Context, p platform) (bool, error)
 const upsertRows = 100
 
 func (s *sqliteStore) upsertPlatforms(ctx context.Context, platforms []platform) (int, error) {
+	if err := s.file.Check(); err != nil {
+		return 0, fmt.Errorf("upsert platforms: %w", err)
+	}
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("upsert platforms: %w", err)
@@ -174,21 +185,43 @@ func (s *sqliteStore) command(ctx context.Context, platformID, commandID int32) 
 }
 
 func (s *sqliteStore) createCommand(ctx context.Context, c command) (command, error) {
+	if err := s.file.Check(); err != nil {
+		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
+	}
 	return insertSQLite(ctx, s.db, c)
 }
 
 // insertSQLite stores c. In is the database, or a transaction.
 func insertSQLite(ctx context.Context, in interface {
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }, c command) (command, error) {
-	row := in.QueryRowContext(ctx, `
+	// Not RETURNING: its row comes before the commit, whose error the driver then
+	// drops, with _stmt_cache_size. Exec returns after the commit.
+	result, err := in.ExecContext(ctx, `
 		INSERT INTO commands (how_to, command_line, platform_id)
-		SELECT ?, ?, id FROM platforms WHERE external_id = ?
-		RETURNING id`, c.HowTo, c.CommandLine, c.PlatformID)
-	return scanCreated(row, c)
+		SELECT ?, ?, id FROM platforms WHERE external_id = ?`, c.HowTo, c.CommandLine, c.PlatformID)
+	if err != nil {
+		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
+	}
+	count, err := result.RowsAffected()
+	if err != nil {
+		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
+	}
+	if count == 0 {
+		return command{}, errPlatformNotFound
+	}
+	id, err := result.LastInsertId()
+	if err != nil {
+		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
+	}
+	c.ID = int32(id)
+	return c, nil
 }
 
 func (s *sqliteStore) ping(ctx context.Context) error {
+	if err := s.file.Ping(ctx); err != nil {
+		return err
+	}
 	var any bool
 	if err := s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM platforms)`).Scan(&any); err != nil {
 		return fmt.Errorf("query platforms: %w", err)
@@ -200,13 +233,4 @@ func (s *sqliteStore) collectors() []prometheus.Collector {
 	return []prometheus.Collector{collectors.NewDBStatsCollector(s.db, "commands")}
 }
 
-func (s *sqliteStore) close() error { return s.db.Close() }
-
-// sqliteUnavailable reports whether err is one that a later call may not get:
-// the file is locked by another process, or the disk is full or fails.
-func sqliteUnavailable(err error) bool {
-	var sqliteErr sqlite3.Error
-	return errors.As(err, &sqliteErr) && slices.Contains([]sqlite3.ErrNo{
-		sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrFull, sqlite3.ErrIoErr, sqlite3.ErrCantOpen,
-	}, sqliteErr.Code)
-}
+func (s *sqliteStore) close() error { return errors.Join(s.file.Close(), s.db.Close()) }

@@ -8,6 +8,9 @@ import (
 )
 
 func (s *sqliteStore) createCommandOnce(ctx context.Context, key string, c command) (created command, replayed bool, err error) {
+	if err := s.file.Check(); err != nil {
+		return command{}, false, fmt.Errorf("create command: %w", err)
+	}
 	// WithoutCancel: see upsertPlatforms. Begin takes the write lock, so that of
 	// several callers with one key the first creates.
 	tx, err := s.db.BeginTx(context.WithoutCancel(ctx), nil)

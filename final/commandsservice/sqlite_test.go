@@ -1,15 +1,26 @@
 package commandsservice
 
 import (
+	"context"
 	"database/sql"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/mattn/go-sqlite3"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"microcomm/final/internal/bus"
+	"microcomm/final/internal/sqlite"
 )
 
 // serveFile serves the REST API over a new database in a file. Every call uses
@@ -71,4 +82,163 @@ func TestFullDatabase(t *testing.T) {
 	_, err = db.Exec(`PRAGMA max_page_count = 1000000`)
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusCreated, send(t, "POST", commands, body).status)
+}
+
+// TestFullDatabaseLosesNothing: of POSTs until no page is left, and beyond, each
+// that got a 201 is stored, under an id of its own.
+func TestFullDatabaseLosesNothing(t *testing.T) {
+	url, _, db := serveFile(t)
+	require.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"x"}`).status)
+	_, err := db.Exec(`PRAGMA max_page_count = 1`) // as many as it has: no more
+	require.NoError(t, err)
+	requireStored(t, url, func(created int) bool { return created < 1000 })
+	_, err = db.Exec(`PRAGMA max_page_count = 1000000`)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/c/platforms/4/commands", `{"howTo":"h","commandLine":"c"}`).status)
+}
+
+// requireStored posts commands of platform 4 until one is refused, for as long as
+// more is true, and requires that each has a 503 or is stored.
+func requireStored(t *testing.T, url string, more func(created int) bool) {
+	t.Helper()
+	commands := url + "/api/c/platforms/4/commands"
+	created := map[int32]bool{}
+	refused := 0
+	for i := 0; refused < 10; i++ { // some after the first, too
+		require.True(t, more(len(created)), "none was refused")
+		var key []string // for every other one
+		if i%2 == 0 {
+			key = []string{"Idempotency-Key", fmt.Sprint("key-", i)}
+		}
+		r := send(t, "POST", commands, `{"howTo":"h","commandLine":"c"}`, key...)
+		if r.status != http.StatusCreated {
+			requireUnavailable(t, r)
+			refused++
+			continue
+		}
+		var c commandRead
+		require.NoError(t, json.Unmarshal([]byte(r.body), &c))
+		require.False(t, created[c.ID], "id %d was given twice", c.ID)
+		created[c.ID] = true
+	}
+	var stored []commandRead
+	require.NoError(t, json.Unmarshal([]byte(send(t, "GET", commands, "").body), &stored))
+	assert.Len(t, stored, len(created))
+	for _, c := range stored {
+		assert.True(t, created[c.ID], "nothing else is stored")
+	}
+}
+
+// TestFailedCommit: the error of a commit is that of the call, whatever way the
+// call writes. SQLite itself refuses these commits: a hook asks it to.
+func TestFailedCommit(t *testing.T) {
+	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "commands.db")).(*sqliteStore)
+	store.db.SetMaxOpenConns(1)
+	addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
+	refuse := func(hook func() int) {
+		conn, err := store.db.Conn(t.Context())
+		require.NoError(t, err)
+		defer conn.Close()
+		require.NoError(t, conn.Raw(func(driver any) error {
+			driver.(*sqlite3.SQLiteConn).RegisterCommitHook(hook)
+			return nil
+		}))
+	}
+	writes := map[string]func(context.Context) error{}
+	for _, name := range []string{"addPlatform", "upsertPlatforms", "createCommand", "createCommandOnce"} {
+		writes[name] = storeCalls(store)[name]
+	}
+
+	refuse(func() int { return 1 })
+	for name, write := range writes {
+		for range 3 {
+			assert.Error(t, write(t.Context()), name)
+		}
+	}
+	refuse(nil)
+	platforms, err := allPlatforms(t.Context(), store)
+	require.NoError(t, err)
+	assert.Len(t, platforms, 1)
+	commands, err := allCommands(t.Context(), store, 4)
+	require.NoError(t, err)
+	assert.Empty(t, commands)
+	for name, write := range writes {
+		assert.NoError(t, write(t.Context()), name)
+	}
+}
+
+// TestReadOnlyDatabase: what writes gets a 503, events wait, and later all succeeds.
+func TestReadOnlyDatabase(t *testing.T) {
+	url, _, db := serveFile(t)
+	require.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"x"}`).status)
+	_, err := db.Exec(`PRAGMA query_only = 1`)
+	require.NoError(t, err)
+	const command = `{"howTo":"h","commandLine":"c"}`
+	requireUnavailable(t, send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`))
+	requireUnavailable(t, send(t, "POST", url+"/api/c/platforms/4/commands", command))
+	requireUnavailable(t, send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key"))
+	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/api/c/platforms", "").status)
+
+	_, err = db.Exec(`PRAGMA query_only = 0`)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`).status)
+	assert.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key").status)
+}
+
+// eventsWait handles an event of platform 7 while the database of store cannot
+// be written, calls mend, and requires that the event was stored then.
+func eventsWait(t *testing.T, store commandStore, mend func()) {
+	t.Helper()
+	log, logged := captureLog()
+	p := &eventProcessor{store: store, metrics: newEventMetrics(prometheus.NewRegistry()), tracer: noop.NewTracerProvider().Tracer(""), log: log}
+	handled := make(chan error)
+	go func() {
+		handled <- errors.Join(p.process(t.Context(), []bus.Message{{Body: []byte(event(`"Id":7,"Name":"z"`))}})...)
+	}()
+	eventually(t, "the event waits", func() bool { return len(logged.lines("events wait")) > 0 })
+	mend()
+	assert.NoError(t, receive(t, "the event", handled))
+	_, err := store.platform(t.Context(), 7)
+	assert.NoError(t, err)
+}
+
+// TestReplacedFile: once the file is another or none, nothing is accepted that a
+// restart would not find, and /readyz says why.
+func TestReplacedFile(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a file that is open cannot be moved")
+	}
+	for _, suffix := range []string{"", "-wal"} {
+		t.Run("commands.db"+suffix, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "commands.db")
+			store := openTestStore(t, "sqlite:"+file)
+			addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
+			log, logged := captureLog()
+			h := newHealth(check{name: "database", failing: "no response", reason: sqlite.Reason, run: store.ping})
+			h.set("ready")
+			url := serve(t, h.handler((&restAPI{store: store, log: log}).handler()))
+			require.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
+
+			require.NoError(t, os.Rename(file+suffix, file+".moved"))
+			const command = `{"howTo":"h","commandLine":"c"}`
+			requireUnavailable(t, send(t, "POST", url+"/api/c/platforms/4/commands", command))
+			requireUnavailable(t, send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key"))
+			requireUnavailable(t, send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`))
+			assert.NotEmpty(t, logged.lines(file+suffix))
+			requireJSON(t, send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable,
+				`{"status":"unavailable","checks":{"database":{"status":"failing","detail":"`+sqlite.ErrReplaced.Error()+`"}}}`)
+			inParallel(t, 16, func(int) error {
+				_, err := allPlatforms(t.Context(), store) // by the old file, or an error
+				if err != nil && !databaseUnavailable(err) {
+					return err
+				}
+				return nil
+			})
+			assert.NoFileExists(t, file+suffix, "no new connection has created an empty database")
+
+			eventsWait(t, store, func() { require.NoError(t, os.Rename(file+".moved", file+suffix)) })
+			assert.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key").status)
+			assert.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
+		})
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"microcomm/final/internal/sqlite"
 	"microcomm/final/internal/sqlserver"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,7 +55,8 @@ type commandStore interface {
 	// the command is replayed as it was created then; otherwise the error is
 	// errKeyReused.
 	createCommandOnce(ctx context.Context, key string, c command) (created command, replayed bool, err error)
-	// ping returns an error when the tables cannot be queried.
+	// ping returns an error when the tables cannot be queried, or a file not be
+	// written.
 	ping(ctx context.Context) error
 	// collectors returns the metrics of the connection pools, go_sql_*.
 	collectors() []prometheus.Collector
@@ -81,10 +83,10 @@ func openStore(url string) (commandStore, error) {
 	return nil, errors.New("COMMANDS_DATABASE_URL: neither sqlite:…, sqlserver://… nor Server=…;…")
 }
 
-// databaseUnavailable reports whether err means that the database is away, busy
-// or full: the same call may succeed later.
+// databaseUnavailable reports whether err means that the database is down, busy,
+// full or read-only: the same call may succeed later.
 func databaseUnavailable(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || sqliteUnavailable(err) || sqlserver.Unavailable(err)
+	return errors.Is(err, context.DeadlineExceeded) || sqlite.Unavailable(err) || sqlserver.Unavailable(err)
 }
 
 // maxPrunedKeys bounds the old idempotency keys that go when a new one comes.

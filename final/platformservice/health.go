@@ -1,6 +1,7 @@
 package platformservice
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -28,8 +29,9 @@ type health struct {
 // check is one thing that the service depends on.
 type check struct {
 	name     string
-	failing  string // what the probe's response says when it fails; the cause is in the log
-	optional bool   // reported, but the service is ready without it
+	failing  string             // what the probe's response says when it fails; the cause is in the log
+	reason   func(error) string // says more of some errors, and "" of others; may be nil
+	optional bool               // reported, but the service is ready without it
 	run      func(context.Context) error
 }
 
@@ -106,6 +108,9 @@ func (h *health) ready(w http.ResponseWriter, r *http.Request) error {
 		result := checkResult{Status: "ok"}
 		if err := c.attempt(r.Context()); err != nil {
 			result = checkResult{Status: "failing", Detail: c.failing}
+			if c.reason != nil {
+				result.Detail = cmp.Or(c.reason(err), c.failing)
+			}
 			if response.Status == "ready" && !c.optional {
 				response.Status = "unavailable"
 			}

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"microcomm/final/internal/requestid"
+	"microcomm/final/internal/sqlite"
 	"microcomm/final/internal/telemetry"
 	"microcomm/final/internal/tlsconfig"
 )
@@ -50,7 +51,7 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 		defer api.commands.close()
 	}
 	health := newHealth(
-		check{name: "database", failing: "the database does not respond", run: store.ping},
+		check{name: "database", failing: "the database does not respond", reason: sqlite.Reason, run: store.ping},
 		brokerCheck(publisher.Connected))
 	web := startHTTP(listener, requestid.Handler(metrics.Handler(health.handler(limitInFlight(cfg.MaxInFlight, api.handler())))))
 	defer web.stop()

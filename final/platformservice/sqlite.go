@@ -7,7 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"slices"
+
+	"microcomm/final/internal/sqlite"
 
 	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
@@ -24,6 +25,8 @@ var errForeignDatabase = errors.New("DATABASE_URL: the database is not one of Pl
 
 // sqliteStore keeps platforms in SQLite.
 type sqliteStore struct {
+	name   string // of the file, or :memory:
+	file   *sqlite.File
 	db     *sql.DB // for reading
 	writes *sql.DB // of the writer: one connection. In memory it is db
 	writer *sqliteWriter
@@ -45,10 +48,8 @@ func openSQLite(file, synchronous string) (*sqliteStore, error) {
 	if file == ":memory:" {
 		dsn = "file::memory:?_stmt_cache_size=32"
 	}
-	db, err := sql.Open("sqlite3", dsn)
-	if err != nil {
-		return nil, fmt.Errorf("open sqlite: %w", err)
-	}
+	opened := &sqlite.File{}
+	db := opened.Open(dsn)
 	writes := db
 	if file == ":memory:" {
 		// Each connection to :memory: opens another, empty database. So there is
@@ -56,12 +57,10 @@ func openSQLite(file, synchronous string) (*sqliteStore, error) {
 		db.SetMaxOpenConns(1)
 	} else {
 		db.SetMaxIdleConns(sqliteReaders)
-		if writes, err = sql.Open("sqlite3", dsn); err != nil {
-			return nil, errors.Join(fmt.Errorf("open sqlite: %w", err), db.Close())
-		}
+		writes = opened.Open(dsn)
 		writes.SetMaxOpenConns(1)
 	}
-	return &sqliteStore{db: db, writes: writes, writer: startSQLiteWriter(writes)}, nil
+	return &sqliteStore{name: file, file: opened, db: db, writes: writes, writer: startSQLiteWriter(writes, opened)}, nil
 }
 
 func (s *sqliteStore) migrate(ctx context.Context) error {
@@ -71,7 +70,10 @@ func (s *sqliteStore) migrate(ctx context.Context) error {
 	if err := runMigrations(ctx, s.db, goose.DialectSQLite3, "migrations/sqlite"); err != nil {
 		return err
 	}
-	return s.prepare(ctx, s.db, s.writes)
+	if err := s.prepare(ctx, s.db, s.writes); err != nil || s.name == ":memory:" {
+		return err
+	}
+	return s.file.Watch(ctx, s.name, sqliteApplicationID)
 }
 
 // claim marks the database as PlatformService's when it is empty, or already
@@ -197,6 +199,9 @@ func (s *sqliteStore) insert(ctx context.Context, tx *sql.Tx, p platform) (platf
 }
 
 func (s *sqliteStore) ping(ctx context.Context) error {
+	if err := s.file.Ping(ctx); err != nil {
+		return err
+	}
 	var any bool
 	if err := s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM platforms)`).Scan(&any); err != nil {
 		return fmt.Errorf("query platforms: %w", err)
@@ -213,14 +218,5 @@ func (s *sqliteStore) collectors() []prometheus.Collector {
 
 func (s *sqliteStore) close() error {
 	s.writer.close()
-	return errors.Join(s.writes.Close(), s.db.Close()) // closing twice what is the same does nothing
-}
-
-// sqliteUnavailable reports whether err is one that a later call may not get:
-// the file is locked by another process, or the disk is full or fails.
-func sqliteUnavailable(err error) bool {
-	var sqliteErr sqlite3.Error
-	return errors.As(err, &sqliteErr) && slices.Contains([]sqlite3.ErrNo{
-		sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrFull, sqlite3.ErrIoErr, sqlite3.ErrCantOpen,
-	}, sqliteErr.Code)
+	return errors.Join(s.file.Close(), s.writes.Close(), s.db.Close()) // closing twice what is the same does nothing
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"microcomm/final/internal/sqlite"
 )
 
 // maxWrites bounds the writes that share a transaction.
@@ -21,6 +23,7 @@ var errWriterClosed = errors.New("the database is closed")
 // transaction, and the wait: group commit.
 type sqliteWriter struct {
 	db      *sql.DB
+	file    *sqlite.File
 	queue   chan *sqliteWrite // holds nothing: who waits to send is the queue
 	closing context.Context   // ends when close is called
 	stop    context.CancelFunc
@@ -35,8 +38,8 @@ type sqliteWrite struct {
 }
 
 // startSQLiteWriter returns a writer that must be closed.
-func startSQLiteWriter(db *sql.DB) *sqliteWriter {
-	w := &sqliteWriter{db: db, queue: make(chan *sqliteWrite)}
+func startSQLiteWriter(db *sql.DB, file *sqlite.File) *sqliteWriter {
+	w := &sqliteWriter{db: db, file: file, queue: make(chan *sqliteWrite)}
 	w.closing, w.stop = context.WithCancel(context.Background())
 	w.done.Go(w.run)
 	return w
@@ -127,6 +130,9 @@ func (w *sqliteWriter) commit(writes []*sqliteWrite) (own bool, err error) {
 		return false, fmt.Errorf("begin: %w", err)
 	}
 	defer tx.Rollback() // does nothing after Commit
+	if err := w.file.Check(); err != nil {
+		return false, err
+	}
 	for _, own := range writes {
 		if err := own.do(tx); err != nil {
 			return true, err

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"microcomm/final/internal/sqlite"
 	"microcomm/final/internal/sqlserver"
 	"strings"
 
@@ -39,7 +40,8 @@ type platformStore interface {
 	// createIfEmpty stores the platforms, all or none, if there is none yet. Of
 	// several concurrent callers one stores them.
 	createIfEmpty(ctx context.Context, platforms []platform) error
-	// ping returns an error when the tables cannot be queried.
+	// ping returns an error when the tables cannot be queried, or a file not be
+	// written.
 	ping(ctx context.Context) error
 	// collectors returns the metrics of the connection pools, go_sql_*.
 	collectors() []prometheus.Collector
@@ -69,10 +71,10 @@ func openStore(url, sqliteSynchronous string) (platformStore, error) {
 	return nil, errors.New("DATABASE_URL: neither sqlite:…, sqlserver://… nor Server=…;…")
 }
 
-// databaseUnavailable reports whether err means that the database is away, busy
-// or full: the same call may succeed later.
+// databaseUnavailable reports whether err means that the database is down, busy,
+// full or read-only: the same call may succeed later.
 func databaseUnavailable(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || sqliteUnavailable(err) || sqlserver.Unavailable(err)
+	return errors.Is(err, context.DeadlineExceeded) || sqlite.Unavailable(err) || sqlserver.Unavailable(err)
 }
 
 // platformFingerprint is stored with an idempotency key.

@@ -1,0 +1,63 @@
+//go:build unix
+
+package platformservice
+
+import (
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/sqlite"
+)
+
+// fillDisk lets no file of this process grow beyond the size of the file at path,
+// until the returned function is called: a write that would is an I/O error.
+func fillDisk(t *testing.T, path string) (free func()) {
+	t.Helper()
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	signal.Ignore(syscall.SIGXFSZ)
+	var before syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before))
+	limit := before
+	limit.Cur = uint64(info.Size())
+	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
+	free = func() {
+		assert.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before))
+		signal.Reset(syscall.SIGXFSZ)
+	}
+	t.Cleanup(free)
+	return free
+}
+
+// TestDiskFailsAtCommit: a commit that the disk refuses is a 503, and nothing is
+// stored; /readyz says why.
+func TestDiskFailsAtCommit(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "platforms.db")
+	store := openTestStore(t, "sqlite:"+file)
+	createPlatform(t, store, "x")
+	log, logged := captureLog()
+	h := newHealth(check{name: "database", failing: "no response", reason: sqlite.Reason, run: store.ping})
+	h.set("ready")
+	url := serve(t, h.handler((&restAPI{store: store, log: log}).handler()))
+
+	free := fillDisk(t, file+"-wal")
+	requireUnavailable(t, url)
+	for name, write := range storeWrites(store) {
+		if err := write(t.Context()); err != nil { // some change nothing here, so nothing is written
+			assert.True(t, databaseUnavailable(err), name)
+		}
+	}
+	assert.NotEmpty(t, logged.lines("disk I/O error"))
+	requireJSON(t, send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable,
+		`{"status":"unavailable","checks":{"database":{"status":"failing","detail":"the database's disk fails"}}}`)
+	free()
+	requireAvailable(t, url, store, 1)
+	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
+}
