@@ -154,7 +154,7 @@ func TestReplacedFile(t *testing.T) {
 			requireJSON(t, send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable,
 				`{"status":"unavailable","checks":{"database":{"status":"failing","detail":"`+sqlite.ErrReplaced.Error()+`"}}}`)
 			inParallel(t, 16, func(int) error {
-				_, err := store.platforms(t.Context()) // by the old file, or an error
+				_, _, err := store.platformsAfter(t.Context(), 0, 1) // by the old file, or an error
 				if err != nil && !databaseUnavailable(err) {
 					return err
 				}
