@@ -1,6 +1,7 @@
 package commandsservice
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,18 @@ func TestConfigFromEnv(t *testing.T) {
 		}, cfg)
 	})
 
+	t.Run("a queue may be as long as the names of its others allow", func(t *testing.T) {
+		name := strings.Repeat("x", 255-len(".retry.1h0m0.001s"))
+		_, err := configFrom(map[string]string{"COMMANDS_QUEUE": name, "COMMANDS_RETRY_DELAYS": "1s,1h0m0.001s"})
+		require.NoError(t, err)
+		_, err = configFrom(map[string]string{"COMMANDS_QUEUE": name + "x", "COMMANDS_RETRY_DELAYS": "1s,1h0m0.001s"})
+		require.ErrorContains(t, err, "COMMANDS_QUEUE")
+		_, err = configFrom(map[string]string{"COMMANDS_QUEUE": strings.Repeat("x", 250), "COMMANDS_RETRY_DELAYS": ""})
+		require.NoError(t, err)
+		_, err = configFrom(map[string]string{"COMMANDS_QUEUE": strings.Repeat("x", 251), "COMMANDS_RETRY_DELAYS": ""})
+		require.ErrorContains(t, err, "COMMANDS_QUEUE")
+	})
+
 	t.Run("an empty COMMANDS_RETRY_DELAYS turns retries off", func(t *testing.T) {
 		cfg, err := configFrom(map[string]string{"COMMANDS_RETRY_DELAYS": ""})
 		require.NoError(t, err)
@@ -82,14 +95,15 @@ func TestConfigFromEnv(t *testing.T) {
 		"COMMANDS_DATABASE_WAIT": {"", "0s", "-1s", "5", "soon"},
 		"BACKFILL_READY_TIMEOUT": {"", "0s", "-1s", "5", "soon"},
 
-		"COMMANDS_HTTP_ADDR":    {"", ":", "localhost", "localhost:"},
+		"COMMANDS_HTTP_ADDR":    {"", ":", "localhost", "localhost:", "localhost:99999", "localhost:-1", "localhost:1 "},
+		"COMMANDS_DATABASE_URL": {"", " sqlite:x.db", "x.db", "Password = s3cret", "sqlserver://u:s3cret@host"},
 		"RABBITMQ_URL":          {"", "localhost:5672", "http://user:s3cret@host/", "amqp://user:s3cret@host:port/", "amqp://user:s3 cret@host/"},
-		"RABBITMQ_EXCHANGE":     {""},
+		"RABBITMQ_EXCHANGE":     {"", " x", "amq.fanout", strings.Repeat("x", 256)},
 		"RABBITMQ_TLS_CA_FILE":  {"missing.pem"},
-		"COMMANDS_QUEUE":        {""},
+		"COMMANDS_QUEUE":        {"", " x", "amq.x", strings.Repeat("x", 255-len(".retry.1m0s")+1)},
 		"COMMANDS_PREFETCH":     {"", "0", "-1", "65536", "x"},
 		"COMMANDS_RETRY_DELAYS": {"1", "1s,,2s", "-1s", "1us", "x"},
-		"PLATFORMS_GRPC_TARGET": {"", ":", "platforms", "http://platforms:777"},
+		"PLATFORMS_GRPC_TARGET": {"", ":", "platforms", "http://platforms:777", "platforms:0", "platforms:99999"},
 	} {
 		for _, value := range values {
 			t.Run(name+"="+value+" is an error that names it", func(t *testing.T) {

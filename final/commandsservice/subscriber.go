@@ -164,7 +164,7 @@ func (s *rabbitMQSubscriber) settle(c *consumer, batch []amqp.Delivery, errs []e
 		} else {
 			retried++
 			example = errs[i]
-			queue = s.retryQueue(s.delays[attempts])
+			queue = retryQueue(s.queue, s.delays[attempts])
 			delete(headers, bus.ErrorHeader)
 		}
 		const mandatory, immediate = true, false

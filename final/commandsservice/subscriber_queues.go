@@ -31,7 +31,7 @@ func (s *rabbitMQSubscriber) declare(channel *amqp.Channel) error {
 	for _, delay := range s.delays {
 		arguments := passOn(s.queue)
 		arguments[amqp.QueueMessageTTLArg] = delay.Milliseconds()
-		if _, err := s.declareQueue(channel, s.retryQueue(delay), arguments); err != nil {
+		if _, err := s.declareQueue(channel, retryQueue(s.queue, delay), arguments); err != nil {
 			return err
 		}
 	}
@@ -51,9 +51,9 @@ func (s *rabbitMQSubscriber) declareAgain(ctx context.Context, channel *amqp.Cha
 	}
 }
 
-// retryQueue returns the name of the queue that holds messages for a delay.
-func (s *rabbitMQSubscriber) retryQueue(delay time.Duration) string {
-	return s.queue + ".retry." + delay.String()
+// retryQueue returns the name of the queue that holds messages of queue for a delay.
+func retryQueue(queue string, delay time.Duration) string {
+	return queue + ".retry." + delay.String()
 }
 
 // passOn returns the arguments of a queue that passes on to another what it

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -73,6 +75,10 @@ func (c *commandsClient) sendPlatform(ctx context.Context, p platform) (err erro
 	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(request.Header))
 	response, err := c.http.Do(request)
 	if err != nil {
+		var failed *url.Error
+		if errors.As(err, &failed) { // without the URL, which may hold a token
+			err = failed.Err
+		}
 		return fmt.Errorf("send platform: %w", err)
 	}
 	defer response.Body.Close()

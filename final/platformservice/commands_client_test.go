@@ -53,6 +53,14 @@ func TestCommandsServiceIsNotified(t *testing.T) {
 	assert.Empty(t, received, "only what was created is sent")
 }
 
+func TestErrorOfCommandsServiceDoesNotShowItsURL(t *testing.T) {
+	client := newCommandsClient("http://u:s3cret@127.0.0.1:1/s3cret?token=s3cret", patience)
+	defer client.close()
+	err := client.sendPlatform(t.Context(), platform{ID: 1, Name: "x", Publisher: "p", Cost: "1"})
+	require.ErrorContains(t, err, "send platform: ")
+	assert.NotContains(t, err.Error(), "s3cret")
+}
+
 func TestCommandsServiceGetsTheTrace(t *testing.T) {
 	received := make(chan string, 1)
 	commands := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,6 +101,11 @@ func TestConfigFromEnv(t *testing.T) {
 		assert.ErrorContains(t, err, "SEED_DATA")
 	})
 
+	t.Run("the exchange trigger cannot be bound to itself", func(t *testing.T) {
+		_, err := configFrom(map[string]string{"RABBITMQ_EXCHANGE": "trigger", "RABBITMQ_BIND_TRIGGER": "true"})
+		require.ErrorContains(t, err, "RABBITMQ_EXCHANGE")
+	})
+
 	t.Run("a CA for CommandsService without https is an error", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "ca.pem")
 		server := httptest.NewTLSServer(nil)
@@ -118,15 +124,16 @@ func TestConfigFromEnv(t *testing.T) {
 	for name, values := range map[string][]string{
 		"COMMANDS_SERVICE_TLS_CA_FILE": {"missing.pem"},
 
-		"PLATFORMS_HTTP_ADDR":      {"", ":", "localhost", "localhost:"},
-		"PLATFORMS_GRPC_ADDR":      {"", ":", "localhost", "localhost:"},
+		"PLATFORMS_HTTP_ADDR":      {"", ":", "localhost", "localhost:", "localhost:99999", "localhost:-1", " localhost:1"},
+		"PLATFORMS_GRPC_ADDR":      {"", ":", "localhost", "localhost:", "localhost:99999", "localhost:-1", "localhost:5000"},
+		"DATABASE_URL":             {"", " sqlite:x.db", "x.db", "Password = s3cret", "sqlserver://u:s3cret@host"},
 		"SEED_DATA":                {"", "yes"},
 		"DATABASE_WAIT":            {"", "1", "0s", "-1m"},
 		"COMMANDS_SERVICE_TIMEOUT": {"", "2", "0s", "-2s"},
 		"COMMANDS_SERVICE_URL":     {"localhost:6000", "/api/c/platforms", "ftp://u:s3cret@host/", "http://", "http://u:s3cret@host:x/"},
 		"DRAIN_TIME":               {"", "-1s", "31s", "5", "soon"},
 		"HTTP_MAX_IN_FLIGHT":       {"", "0", "-1", "x", "1.5", "1000001"},
-		"RABBITMQ_EXCHANGE":        {""},
+		"RABBITMQ_EXCHANGE":        {"", " x", "amq.fanout", strings.Repeat("x", 256)},
 		"RABBITMQ_TLS_CA_FILE":     {"missing.pem"},
 		"SQLITE_SYNCHRONOUS":       {"", "OFF", "full"},
 		"RABBITMQ_URL":             {"", "localhost:5672", "http://u:s3cret@host/", "amqp://u:s3cret@host:x/", "amqp://u:s3cret%@host/"},

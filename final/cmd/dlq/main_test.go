@@ -58,11 +58,20 @@ func newRig(t *testing.T, letters ...string) rig {
 // dlq runs the command and returns what it printed.
 func (r rig) dlq(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	var out strings.Builder
-	err := run(t.Context(), args, func(name string) (string, bool) {
-		value, ok := map[string]string{"RABBITMQ_URL": r.url, "COMMANDS_QUEUE": r.queue}[name]
+	return dlq(t, map[string]string{"RABBITMQ_URL": r.url, "COMMANDS_QUEUE": r.queue}, args...)
+}
+
+func dlq(t *testing.T, env map[string]string, args ...string) (string, error) {
+	t.Helper()
+	cfg, err := configure(args, func(name string) (string, bool) {
+		value, ok := env[name]
 		return value, ok
-	}, &out)
+	})
+	if err != nil {
+		return "", err
+	}
+	var out strings.Builder
+	err = run(t.Context(), cfg, &out)
 	return out.String(), err
 }
 
@@ -152,15 +161,13 @@ func TestDeadLetters(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "url")
 		require.NoError(t, os.WriteFile(file, []byte(r.url+"\n"), 0o600))
 		settings := map[string]string{"RABBITMQ_URL_FILE": file, "COMMANDS_QUEUE": r.queue}
-		lookup := func(name string) (string, bool) {
-			value, ok := settings[name]
-			return value, ok
-		}
-		var out strings.Builder
-		require.NoError(t, run(t.Context(), []string{"list"}, lookup, &out))
-		assert.Contains(t, out.String(), "1 dead letters of "+r.queue)
-		settings["RABBITMQ_TLS_CA_FILE"] = "missing.pem"
-		require.ErrorContains(t, run(t.Context(), []string{"list"}, lookup, &out), "RABBITMQ_TLS_CA_FILE")
+		out, err := dlq(t, settings, "list")
+		require.NoError(t, err)
+		assert.Contains(t, out, "1 dead letters of "+r.queue)
+		settings["RABBITMQ_TLS_CA_FILE"], settings["RABBITMQ_URL_FILE"] = "missing.pem", file+".missing"
+		_, err = dlq(t, settings, "list")
+		require.ErrorContains(t, err, "RABBITMQ_TLS_CA_FILE")
+		require.ErrorContains(t, err, "RABBITMQ_URL_FILE", "all that are wrong")
 	})
 
 	t.Run("need a command", func(t *testing.T) {

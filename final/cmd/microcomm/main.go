@@ -9,7 +9,6 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -27,20 +26,19 @@ func main() { os.Exit(start()) }
 func start() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	lookup, fileErr := settings.WithFiles(os.LookupEnv)
+	env := settings.NewRecorder(os.LookupEnv)
+	lookup, fileErr := settings.WithFiles(env.Lookup)
 	log, logErr := telemetry.NewLogger(os.Stderr, lookup)
-	if err := errors.Join(fileErr, logErr); err != nil {
-		slog.New(slog.NewTextHandler(os.Stderr, nil)).Error("wrong settings", "error", err)
+	cfg, cfgErr := configFromEnv(lookup)
+	if err := errors.Join(fileErr, logErr, cfgErr); err != nil {
+		log.Error("wrong settings", "error", err)
 		return 2
 	}
-	log.Info("starting", "version", version)
-	err := run(ctx, lookup, log)
-	if err == nil {
-		return 0
+	log.Info("starting", "version", version, "platforms", settings.Masked(cfg.platforms), "commands", settings.Masked(cfg.commands))
+	env.WarnMistyped(os.Environ(), log)
+	if err := run(ctx, cfg, log); err != nil {
+		log.Error("microcomm ended", "error", err)
+		return 1
 	}
-	log.Error("microcomm ended", "error", err)
-	if errors.Is(err, settings.ErrWrong) {
-		return 2
-	}
-	return 1
+	return 0
 }

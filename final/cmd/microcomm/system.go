@@ -19,42 +19,48 @@ import (
 	"microcomm/final/platformservice"
 )
 
+// config are the settings of all parts.
+type config struct {
+	platforms   platformservice.Config
+	commands    commandsservice.Config
+	exporter    telemetry.Exporter
+	gatewayAddr string
+}
+
+// configFromEnv reads them. The error names every variable that is wrong.
+func configFromEnv(lookup func(string) (string, bool)) (cfg config, err error) {
+	lookup = without(lookup, "RABBITMQ_") // whatever they are: the bus is in memory
+	var platformsErr, commandsErr, traceErr error
+	cfg.platforms, platformsErr = platformservice.ConfigFromEnv(lookup)
+	cfg.commands, commandsErr = commandsservice.ConfigFromEnv(lookup)
+	cfg.exporter, traceErr = telemetry.ExporterFromEnv(lookup)
+	env := settings.NewEnv(lookup)
+	cfg.gatewayAddr = env.Addr("GATEWAY_ADDR", "localhost:8080")
+	// Between the services nothing leaves the process, and only the bus brings new platforms.
+	cfg.platforms.HTTPAddr, cfg.platforms.GRPCAddr, cfg.platforms.RabbitMQURL, cfg.platforms.CommandsServiceURL = "", "", "", ""
+	cfg.platforms.HTTPTLS, cfg.platforms.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{}
+	cfg.commands.HTTPAddr, cfg.commands.RabbitMQURL = "", ""
+	cfg.commands.HTTPTLS, cfg.commands.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{}
+	return cfg, errors.Join(platformsErr, commandsErr, traceErr, env.Err())
+}
+
 // run runs the system until ctx ends, and then returns nil, or until a part of
 // it fails. The services communicate as they would in processes of their own:
 // by gRPC over loopback, on a free port, and by events over a bus, here in memory.
-func run(ctx context.Context, lookup func(string) (string, bool), log *slog.Logger) error {
-	lookup = without(lookup, "RABBITMQ_") // whatever they are: the bus is in memory
-	platforms, platformsErr := platformservice.ConfigFromEnv(lookup)
-	commands, commandsErr := commandsservice.ConfigFromEnv(lookup)
-	exporter, traceErr := telemetry.ExporterFromEnv(lookup)
-	if err := errors.Join(platformsErr, commandsErr, traceErr); err != nil {
-		return fmt.Errorf("%w: %w", settings.ErrWrong, err)
-	}
-	// Between the services nothing leaves the process, and only the bus brings new platforms.
-	platforms.HTTPAddr, platforms.GRPCAddr, platforms.RabbitMQURL, platforms.CommandsServiceURL = "", "", "", ""
-	platforms.HTTPTLS, platforms.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{}
-	commands.HTTPAddr, commands.RabbitMQURL = "", ""
-	commands.HTTPTLS, commands.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{}
-	log.Info("configured", "platforms", settings.Masked(platforms), "commands", settings.Masked(commands))
-	gatewayAddr := "localhost:8080"
-	if addr, ok := lookup("GATEWAY_ADDR"); ok {
-		gatewayAddr = addr
-	}
-	if _, port, err := net.SplitHostPort(gatewayAddr); err != nil || port == "" { // it would be a random port
-		return fmt.Errorf("%w: GATEWAY_ADDR: %q is not an address such as localhost:8080", settings.ErrWrong, gatewayAddr)
-	}
-	front, err := net.Listen("tcp", gatewayAddr)
+func run(ctx context.Context, cfg config, log *slog.Logger) error {
+	platforms, commands := cfg.platforms, cfg.commands
+	front, err := net.Listen("tcp", cfg.gatewayAddr)
 	if err != nil {
 		return fmt.Errorf("listen for the gateway (GATEWAY_ADDR): %w", err)
 	}
 	defer front.Close()
 
-	platformsTracers, stopPlatformsTracing, err := exporter.Start(ctx, "platformservice", version, log)
+	platformsTracers, stopPlatformsTracing, err := cfg.exporter.Start(ctx, "platformservice", version, log)
 	if err != nil {
 		return err
 	}
 	defer stopPlatformsTracing()
-	commandsTracers, stopCommandsTracing, err := exporter.Start(ctx, "commandsservice", version, log)
+	commandsTracers, stopCommandsTracing, err := cfg.exporter.Start(ctx, "commandsservice", version, log)
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"microcomm/final/internal/settings"
 	"net"
 	"net/http"
 	"strings"
@@ -29,8 +28,10 @@ func startSystem(t *testing.T) (url string, log *logBuffer) {
 	require.NoError(t, listener.Close())
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
+	cfg, err := configFromEnv(env(map[string]string{"GATEWAY_ADDR": addr, "RABBITMQ_URL": ""}))
+	require.NoError(t, err)
 	go func() {
-		ended <- run(ctx, env(map[string]string{"GATEWAY_ADDR": addr, "RABBITMQ_URL": ""}), slog.New(slog.NewTextHandler(log, nil)))
+		ended <- run(ctx, cfg, slog.New(slog.NewTextHandler(log, nil)))
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -138,14 +139,17 @@ func TestTakenPortIsAClearError(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer listener.Close()
-	err = run(t.Context(), env(map[string]string{"GATEWAY_ADDR": listener.Addr().String()}), slog.New(slog.DiscardHandler))
+	cfg, err := configFromEnv(env(map[string]string{"GATEWAY_ADDR": listener.Addr().String()}))
+	require.NoError(t, err)
+	err = run(t.Context(), cfg, slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, err, "GATEWAY_ADDR")
 }
 
-func TestAddressWithoutPortIsAClearError(t *testing.T) {
-	for _, addr := range []string{"", ":", "localhost"} {
-		err := run(t.Context(), env(map[string]string{"GATEWAY_ADDR": addr}), slog.New(slog.DiscardHandler))
-		require.ErrorIs(t, err, settings.ErrWrong, addr)
-		require.ErrorContains(t, err, "GATEWAY_ADDR", addr)
+func TestWrongSettingsAreNamedAtOnce(t *testing.T) {
+	for _, addr := range []string{"", ":", "localhost", "localhost:99999", "localhost:-1"} {
+		_, err := configFromEnv(env(map[string]string{"GATEWAY_ADDR": addr, "HTTP_MAX_IN_FLIGHT": "0", "COMMANDS_QUEUE": ""}))
+		for _, name := range []string{"GATEWAY_ADDR", "HTTP_MAX_IN_FLIGHT", "COMMANDS_QUEUE"} {
+			require.ErrorContains(t, err, name, addr)
+		}
 	}
 }

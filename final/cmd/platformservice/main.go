@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -25,15 +24,17 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	lookup, fileErr := settings.WithFiles(os.LookupEnv)
+	env := settings.NewRecorder(os.LookupEnv)
+	lookup, fileErr := settings.WithFiles(env.Lookup)
 	log, logErr := telemetry.NewLogger(os.Stderr, lookup)
 	exporter, traceErr := telemetry.ExporterFromEnv(lookup)
 	cfg, cfgErr := platformservice.ConfigFromEnv(lookup)
 	if err := errors.Join(fileErr, logErr, traceErr, cfgErr); err != nil {
-		slog.New(slog.NewTextHandler(os.Stderr, nil)).Error("wrong settings", "error", err)
+		log.Error("wrong settings", "error", err)
 		return 2
 	}
 	log.Info("starting", "version", version, "config", settings.Masked(cfg))
+	env.WarnMistyped(os.Environ(), log)
 	tracers, stopTracing, err := exporter.Start(ctx, "platformservice", version, log)
 	if err != nil {
 		log.Error("platformservice ended", "error", err)

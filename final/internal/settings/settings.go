@@ -5,18 +5,15 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
 	"reflect"
-	"slices"
 	"strings"
 
-	"github.com/microsoft/go-mssqldb/msdsn"
+	"microcomm/final/internal/sqlserver"
 )
-
-// ErrWrong is what an error of a program wraps when a setting is wrong.
-var ErrWrong = errors.New("wrong settings")
 
 // secrets returns the names of the variables whose value may hold a password.
 func secrets() []string {
@@ -41,7 +38,7 @@ func WithFiles(lookup func(string) (string, bool)) (func(string) (string, bool),
 		}
 		text, err := os.ReadFile(file)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s_FILE: %w", name, err))
+			errs = append(errs, fmt.Errorf("%s_FILE: read it: %w", name, withoutPath(err)))
 			continue
 		}
 		values[name] = strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
@@ -54,14 +51,24 @@ func WithFiles(lookup func(string) (string, bool)) (func(string) (string, bool),
 	}, errors.Join(errs...)
 }
 
-// Masked returns the fields of config, a struct, for a log line, without the
-// passwords in its URLs and connection strings, and without texts and files that
-// are not set.
+// withoutPath returns why a file cannot be read. Instead of a path the setting may
+// hold the secret itself.
+func withoutPath(err error) error {
+	var failed *fs.PathError
+	if errors.As(err, &failed) {
+		return failed.Err
+	}
+	return err
+}
+
+// Masked returns the fields of config, a struct, for a log line: of a URL the
+// scheme, the address and the name of what is there, and never a user or a
+// password. Texts and files that are not set are left out.
 func Masked(config any) slog.Value {
 	fields := reflect.ValueOf(config)
 	var attrs []slog.Attr
 	for i := range fields.NumField() {
-		field := fields.Field(i)
+		field, name := fields.Field(i), fields.Type().Field(i).Name
 		if field.IsZero() && (field.Kind() == reflect.String || field.Kind() == reflect.Struct) {
 			continue
 		}
@@ -69,32 +76,36 @@ func Masked(config any) slog.Value {
 		if text, ok := value.(string); ok {
 			value = mask(text)
 		}
-		attrs = append(attrs, slog.Any(fields.Type().Field(i).Name, value))
+		attrs = append(attrs, slog.Any(name, value))
 	}
 	return slog.GroupValue(attrs...)
 }
 
-// mask shows of a value only what is known to be no secret.
+// mask shows of a value only what is known to be no secret. It reads a value as
+// what connects with it does: what that cannot read is not shown.
 func mask(value string) string {
-	lower := strings.ToLower(value)
-	isSQLServer := slices.ContainsFunc([]string{"sqlserver:", "server=", "data source="},
-		func(prefix string) bool { return strings.HasPrefix(lower, prefix) })
-	if isSQLServer {
-		config, err := msdsn.Parse(value)
-		if err != nil {
-			return "xxxxx"
-		}
-		return fmt.Sprintf("sqlserver://%s:xxxxx@%s?database=%s", url.User(config.User), config.Host, url.QueryEscape(config.Database))
+	if file, ok := strings.CutPrefix(value, "sqlite:"); ok && !strings.Contains(file, "://") {
+		return value
 	}
-	if !strings.Contains(value, "://") {
+	if sqlserver.IsURL(value) {
+		if server, database, err := parseSQLServer(value); err == nil {
+			return "sqlserver://" + server + "?database=" + database
+		}
+		return hidden
+	}
+	if !mayHoldPassword(value) {
 		return value
 	}
 	u, err := url.Parse(value)
-	if err != nil {
-		return "xxxxx"
+	if err != nil || u.Scheme == "" || u.Host == "" || !hasAddress(u) {
+		return hidden
 	}
-	if u.RawQuery != "" {
-		u.RawQuery = "xxxxx"
+	shown := u.Scheme + "://" + u.Host
+	if u.Scheme == "amqp" || u.Scheme == "amqps" {
+		shown += u.EscapedPath() // the virtual host
 	}
-	return u.Redacted()
+	return shown
 }
+
+// hidden stands for a value that is not shown.
+const hidden = "xxxxx"

@@ -2,6 +2,7 @@ package settings_test
 
 import (
 	"bytes"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -20,6 +21,8 @@ func env(values map[string]string) func(string) (string, bool) {
 		return value, ok
 	}
 }
+
+func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 func TestWithFiles(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "url")
@@ -48,19 +51,50 @@ func TestWithFiles(t *testing.T) {
 	})
 }
 
+const hiddenURL = "config.URL=xxxxx "
+
+func TestWithFilesDoesNotShowASecretThatIsSetInsteadOfItsFile(t *testing.T) {
+	_, err := settings.WithFiles(env(map[string]string{"RABBITMQ_URL_FILE": "amqp://user:s3cret@host/"}))
+	require.ErrorContains(t, err, "RABBITMQ_URL_FILE")
+	assert.NotContains(t, err.Error(), "s3cret")
+}
+
 func TestMasked(t *testing.T) {
 	for _, row := range []struct{ value, shown string }{
 		{"localhost:5000", "localhost:5000"},
 		{"sqlite:/data/platforms.db", "sqlite:/data/platforms.db"},
-		{"amqps://user:s3cret@host:5671/v", "user:xxxxx@host:5671/v"},
-		{"amqp://user:s3c%72et@host/", "user:xxxxx@host/"},
-		{"amqp://host/?password=s3cret", "host"},
-		{"amqp://user:s3cret%@host/", "xxxxx"},
-		{"sqlserver://user:s3cret@host:1433?database=d&encrypt=true", "user:xxxxx@host?database=d"},
-		{"sqlserver://host?database=d&user+id=user&password=s3cret", "host?database=d"},
-		{"Server=host,1433;Initial Catalog=d;User Id=user;Password=s3cret", "user:xxxxx@host?database=d"},
-		{"server=host;database=d;uid=user;PWD=s3cret", "host?database=d"},
-		{`Data Source=host;Initial Catalog=d;User Id=user;Password="a;s3cret"`, ""},
+		{"amqps://s3cret:s3cret@host:5671/v", "amqps://host:5671/v "},
+		{"amqp://user:s3c%72et@host/", "amqp://host/ "},
+		{"amqp://host/?password=s3cret", "amqp://host/ "},
+		{"http://user:s3cret@host/s3cret?token=s3cret#s3cret", "http://host "},
+		{"sqlserver://user:s3cret@host:1433?database=d&encrypt=true", `"sqlserver://host:1433?database=d" `},
+		{"sqlserver://host/instance?database=d&user+id=user&password=s3cret", `"sqlserver://host\\instance?database=d" `},
+		{"Server=host,1433;Initial Catalog=d;User Id=user;Password=s3cret", `"sqlserver://host:1433?database=d" `},
+		{"server=host;database=d;uid=user;PWD=s3cret", `"sqlserver://host?database=d" `},
+		{" Server = host ; Database = d ; User Id = user ; Password = s3cret ", `"sqlserver://host?database=d" `},
+		{"Password=s3cret;Database=d;Addr=host", `"sqlserver://host?database=d" `},
+		{"pwd = s3cret; initial catalog = d; network address = host", `"sqlserver://host?database=d" `},
+		{`Data Source=host;Initial Catalog=d;User Id=user;Password="a;s3cret"`, `"sqlserver://host?database=d" `},
+
+		// What is no setting that can be read is not shown at all.
+		{"amqp://user:s3cret%@host/", hiddenURL},
+		{"amqp://user:1/s3cret@host/", hiddenURL},
+		{"amqp://user:s3cret#@host/", hiddenURL},
+		{"amqp:user:s3cret@host", hiddenURL},
+		{"postgres://user:1?s3cret@host/d", hiddenURL},
+		{"host=h user=u password=s3cret", hiddenURL},
+		{"user:s3cret@host", hiddenURL},
+		{"Password = s3cret; Database = d", hiddenURL},
+		{"odbc:server=host;database=d;pwd={s3cret}", hiddenURL},
+		{" sqlserver://user:s3cret@host?database=d", hiddenURL},
+		{"sqlserver://user:1/s3cret@host?database=d", hiddenURL},
+		{"sqlserver://user:s3cret@host:x?database=d", hiddenURL},
+		{"Server=host Password=s3cret;Database=d", hiddenURL},
+		{"Server=host;Database=d Password=s3cret", hiddenURL},
+		{"Server=host;Database=d,Password=s3cret", hiddenURL},
+		{"Server=host;Database=d;User Id=u Password=s3cret", hiddenURL},
+		{"Server=host;Password=s3cret", hiddenURL},
+		{"Server=host;Database=d;Encrypt=s3cret", hiddenURL},
 	} {
 		t.Run(row.value, func(t *testing.T) {
 			var out bytes.Buffer
@@ -71,7 +105,7 @@ func TestMasked(t *testing.T) {
 				Zero  time.Duration
 				Files struct{ Cert string }
 			}{URL: row.value, Max: 7}
-			slog.New(slog.NewTextHandler(&out, nil)).Info("starting", "config", settings.Masked(config))
+			logTo(&out).Info("starting", "config", settings.Masked(config))
 			assert.Contains(t, out.String(), "config.URL=")
 			assert.Contains(t, out.String(), "config.Max=7")
 			assert.Contains(t, out.String(), "config.Zero=0s")
@@ -80,6 +114,7 @@ func TestMasked(t *testing.T) {
 			assert.Contains(t, out.String(), row.shown)
 			assert.NotContains(t, out.String(), "s3cret")
 			assert.NotContains(t, out.String(), "s3c%72et")
+			assert.NotContains(t, out.String(), "user")
 		})
 	}
 }

@@ -59,18 +59,27 @@ func IsURL(url string) bool {
 	return ok
 }
 
+// Parse reads url as Open does. The error does not show it: it may hold a password.
+func Parse(url string) (msdsn.Config, error) {
+	config, err := msdsn.Parse(url)
+	if err != nil {
+		return config, errors.New("not a SQL Server URL or connection string that can be read; a certificate in it has to be a .pem file")
+	}
+	if config.Parameters[msdsn.Certificate] != "" && (config.TLSConfig == nil || config.TLSConfig.InsecureSkipVerify) {
+		return config, errors.New("the CA of the SQL Server (certificate=…) would not be used: add encrypt=true, and no TrustServerCertificate")
+	}
+	if config.Database == "" {
+		return config, errors.New("the SQL Server database is not named (database=… or Initial Catalog=…)")
+	}
+	return config, nil
+}
+
 // Open returns the database that url names. It connects to nothing yet. The
 // error does not show the url, which may hold a password.
 func Open(url string) (*DB, error) {
-	config, err := msdsn.Parse(url)
+	config, err := Parse(url)
 	if err != nil {
-		return nil, errors.New("not a SQL Server URL or connection string that can be read; a certificate in it has to be a .pem file")
-	}
-	if config.Parameters[msdsn.Certificate] != "" && (config.TLSConfig == nil || config.TLSConfig.InsecureSkipVerify) {
-		return nil, errors.New("the CA of the SQL Server (certificate=…) would not be used: add encrypt=true, and no TrustServerCertificate")
-	}
-	if config.Database == "" {
-		return nil, errors.New("the SQL Server database is not named (database=… or Initial Catalog=…)")
+		return nil, err
 	}
 	db := sql.OpenDB(newConnector(config))
 	db.SetMaxOpenConns(maxConnections)

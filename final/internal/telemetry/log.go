@@ -3,6 +3,7 @@ package telemetry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,24 +15,27 @@ import (
 
 // NewLogger returns a logger that writes to w as LOG_FORMAT (text or json) and
 // LOG_LEVEL (debug, info, warn or error) say, which lookup, os.LookupEnv, reads.
+// With an error, which names those that are wrong, it uses their defaults.
 // A line that is logged with the context of a request or of a message has its
 // request_id, trace_id and span_id.
 func NewLogger(w io.Writer, lookup func(string) (string, bool)) (*slog.Logger, error) {
+	var levelErr, formatErr error
 	level := slog.LevelInfo
 	if text, ok := lookup("LOG_LEVEL"); ok {
 		if err := level.UnmarshalText([]byte(text)); err != nil {
-			return nil, fmt.Errorf("LOG_LEVEL: %q is none of debug, info, warn, error", text)
+			levelErr = fmt.Errorf("LOG_LEVEL: %q is none of debug, info, warn, error", text)
 		}
 	}
 	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewTextHandler(w, options)
 	switch format, ok := lookup("LOG_FORMAT"); {
 	case !ok || format == "text":
-		return slog.New(contextHandler{slog.NewTextHandler(w, options)}), nil
 	case format == "json":
-		return slog.New(contextHandler{slog.NewJSONHandler(w, options)}), nil
+		handler = slog.NewJSONHandler(w, options)
 	default:
-		return nil, fmt.Errorf("LOG_FORMAT: %q is neither text nor json", format)
+		formatErr = fmt.Errorf("LOG_FORMAT: %q is neither text nor json", format)
 	}
+	return slog.New(contextHandler{handler}), errors.Join(levelErr, formatErr)
 }
 
 // contextHandler adds what the context of a line carries.

@@ -48,8 +48,19 @@ func TestLogger(t *testing.T) {
 
 	for name, value := range map[string]string{"LOG_LEVEL": "loud", "LOG_FORMAT": "xml"} {
 		t.Run("names "+name+" when it is wrong", func(t *testing.T) {
-			_, err := NewLogger(&bytes.Buffer{}, env(map[string]string{name: value}))
+			log, err := NewLogger(&bytes.Buffer{}, env(map[string]string{name: value}))
 			assert.ErrorContains(t, err, name)
+			assert.NotNil(t, log)
 		})
 	}
+
+	t.Run("names both, in the format that is right", func(t *testing.T) {
+		_, err := NewLogger(&bytes.Buffer{}, env(map[string]string{"LOG_LEVEL": "loud", "LOG_FORMAT": "xml"}))
+		require.ErrorContains(t, err, "LOG_LEVEL")
+		require.ErrorContains(t, err, "LOG_FORMAT")
+		var out bytes.Buffer
+		log, err := NewLogger(&out, env(map[string]string{"LOG_LEVEL": "loud", "LOG_FORMAT": "json"}))
+		log.Error("wrong settings", "error", err)
+		assert.True(t, json.Valid(out.Bytes()), out.String())
+	})
 }

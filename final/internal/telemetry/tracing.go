@@ -2,12 +2,13 @@ package telemetry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
+	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
@@ -28,7 +29,8 @@ type Exporter struct {
 // ExporterFromEnv reads the OTEL_* variables that choose an exporter, as
 // https://opentelemetry.io/docs/specs/otel/protocol/exporter/ names them.
 // Without an endpoint there is none. The exporter and the SDK read the others
-// themselves (headers, certificate, sampler, resource attributes).
+// themselves (headers, certificate, sampler, resource attributes); the error
+// names those that are wrong, without their values.
 func ExporterFromEnv(lookup func(string) (string, bool)) (Exporter, error) {
 	text := func(names ...string) string {
 		for _, name := range names {
@@ -39,21 +41,14 @@ func ExporterFromEnv(lookup func(string) (string, bool)) (Exporter, error) {
 		return ""
 	}
 	endpoint := text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-	if endpoint == "" || text("OTEL_SDK_DISABLED") == "true" || text("OTEL_TRACES_EXPORTER") == "none" {
+	if endpoint == "" || strings.EqualFold(text("OTEL_SDK_DISABLED"), "true") || strings.EqualFold(text("OTEL_TRACES_EXPORTER"), "none") {
 		return Exporter{}, nil
-	}
-	var errs []error
-	if u, err := url.Parse(endpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		errs = append(errs, errors.New("OTEL_EXPORTER_OTLP_ENDPOINT: not a URL such as http://localhost:4318"))
 	}
 	protocol := text("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 	if protocol == "" {
 		protocol = "http/protobuf"
 	}
-	if protocol != "grpc" && protocol != "http/protobuf" {
-		errs = append(errs, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL: %q is neither grpc nor http/protobuf", protocol))
-	}
-	return Exporter{protocol: protocol}, errors.Join(errs...)
+	return Exporter{protocol: protocol}, checkOTEL(lookup)
 }
 
 // Start returns a provider of tracers whose spans are sent in the background,
@@ -63,6 +58,10 @@ func (e Exporter) Start(ctx context.Context, service, version string, log *slog.
 	if e.protocol == "" {
 		return noop.NewTracerProvider(), func() {}, nil
 	}
+	// OpenTelemetry reports its own faults to the process, not to a provider: this is
+	// the one place that sets where they go.
+	otel.SetLogger(logr.FromSlogHandler(log.Handler()))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("tracing failed", "error", err) }))
 	var exporter sdktrace.SpanExporter
 	if e.protocol == "grpc" {
 		exporter, err = otlptracegrpc.New(ctx)

@@ -2,6 +2,9 @@ package telemetry
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -58,6 +62,22 @@ func TestTracing(t *testing.T) {
 	assert.NotContains(t, span.String(), "platforms/4")
 }
 
+func TestMessagesOfTheSDKAreInTheLog(t *testing.T) {
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+	exporter, err := ExporterFromEnv(env(map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}))
+	require.NoError(t, err)
+	var out bytes.Buffer
+	log, err := NewLogger(&out, env(map[string]string{"LOG_FORMAT": "json"}))
+	require.NoError(t, err)
+	_, stop, err := exporter.Start(t.Context(), "testservice", "1.2.3", log)
+	require.NoError(t, err)
+	defer stop()
+	otel.Handle(errors.New("the SDK is out of sorts"))
+	var line map[string]any
+	require.NoError(t, json.Unmarshal(out.Bytes(), &line), out.String())
+	assert.Equal(t, "the SDK is out of sorts", line["error"])
+}
+
 func TestExporterFromEnv(t *testing.T) {
 	const endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
 	for _, row := range []struct {
@@ -70,13 +90,34 @@ func TestExporterFromEnv(t *testing.T) {
 		{map[string]string{endpoint: "http://h:4318"}, "http/protobuf", ""},
 		{map[string]string{endpoint: "http://h:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "grpc", ""},
 		{map[string]string{endpoint: "http://h:4318", "OTEL_SDK_DISABLED": "true"}, "", ""},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_SDK_DISABLED": "TRUE"}, "", ""},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_SDK_DISABLED": "1"}, "http/protobuf", ""}, // not true, says the specification
 		{map[string]string{endpoint: "http://h:4318", "OTEL_TRACES_EXPORTER": "none"}, "", ""},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_RESOURCE_ATTRIBUTES": "a=b, c=%2C ,d="}, "http/protobuf", ""},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20x,y=z"}, "http/protobuf", ""},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_TRACES_SAMPLER": "ParentBased_TraceIDRatio", "OTEL_TRACES_SAMPLER_ARG": "0.01"}, "http/protobuf", ""},
+		{map[string]string{"OTEL_RESOURCE_ATTRIBUTES": "without tracing nothing reads it"}, "", ""},
 		{map[string]string{endpoint: "h:4318"}, "", endpoint},
 		{map[string]string{endpoint: "http://h:4318", "OTEL_EXPORTER_OTLP_PROTOCOL": "udp"}, "", "OTEL_EXPORTER_OTLP_PROTOCOL"},
+		{map[string]string{endpoint: "http://h:99999"}, "", endpoint},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://h:4318"}, "http/protobuf", ""},
+		{map[string]string{endpoint: "http://u:s3cret%@h", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://h:4318"}, "", endpoint},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_RESOURCE_ATTRIBUTES": "a=b,s3cret"}, "", "OTEL_RESOURCE_ATTRIBUTES"},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_RESOURCE_ATTRIBUTES": "a=s3cret%zz"}, "", "OTEL_RESOURCE_ATTRIBUTES"},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_EXPORTER_OTLP_HEADERS": "s3cret"}, "", "OTEL_EXPORTER_OTLP_HEADERS"},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "a b=s3cret"}, "", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_EXPORTER_OTLP_TIMEOUT": "10s"}, "", "OTEL_EXPORTER_OTLP_TIMEOUT"},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_EXPORTER_OTLP_COMPRESSION": "zip"}, "", "OTEL_EXPORTER_OTLP_COMPRESSION"},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_EXPORTER_OTLP_CERTIFICATE": "missing.pem"}, "", "OTEL_EXPORTER_OTLP_CERTIFICATE"},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_TRACES_SAMPLER": "sometimes"}, "", "OTEL_TRACES_SAMPLER"},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "2"}, "", "OTEL_TRACES_SAMPLER_ARG"},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, "", "OTEL_BSP_MAX_QUEUE_SIZE"},
+		{map[string]string{endpoint: "http://h:4318", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "x"}, "", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"},
 	} {
 		exporter, err := ExporterFromEnv(env(row.env))
 		if row.wrong != "" {
 			assert.ErrorContains(t, err, row.wrong)
+			assert.NotContains(t, fmt.Sprint(err), "s3cret")
 			continue
 		}
 		require.NoError(t, err)

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -56,11 +57,11 @@ func (f Files) config() (*tls.Config, error) {
 	if f.CA != "" {
 		text, err := os.ReadFile(f.CA)
 		if err != nil {
-			return nil, fmt.Errorf("read CA: %w", err)
+			return nil, fmt.Errorf("read CA: %w", withoutPath(err))
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("read CA: %s: no certificate in PEM", f.CA)
+			return nil, errors.New("read CA: no certificate in PEM")
 		}
 	}
 	return config, nil
@@ -94,7 +95,17 @@ func (p *keyPair) get() (*tls.Certificate, error) {
 	case err == nil:
 		p.loaded, p.changed = &pair, changed
 	case p.loaded == nil:
-		return nil, fmt.Errorf("read certificate: %w", err)
+		return nil, fmt.Errorf("read certificate: %w", withoutPath(err))
 	}
 	return p.loaded, nil
+}
+
+// withoutPath returns why a file cannot be read. Who sets a key instead of its
+// path would find it in the log.
+func withoutPath(err error) error {
+	var failed *fs.PathError
+	if errors.As(err, &failed) {
+		return failed.Err
+	}
+	return err
 }
