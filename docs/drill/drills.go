@@ -57,7 +57,7 @@ func drills() []drill {
 		{stage: "final", name: "slow-consumer", run: slowConsumer,
 			does: "CommandsService is stopped while 100 000 events gather, and started again."},
 		{stage: "final", name: "disk-full", run: diskFull,
-			does: "PlatformService's disk is full for a while."},
+			does: "the disks of both services are full for a while. Clients post to CommandsService, too: platforms and commands."},
 		{stage: "final", name: "database-locked", run: databaseLocked,
 			does: "another connection holds the lock of PlatformService's database for a while."},
 		{stage: "final", name: "sql-deadlock", keys: true, run: sqlDeadlock,
