@@ -68,6 +68,8 @@ func drills() []drill {
 			does: "of two PlatformServices and three CommandsServices on SQL Server, one after the other is suspended in the middle of its work, and resumed. " + noBackfill},
 		{stage: "final", name: "overload", run: overload,
 			does: "for 30 s ten times as many clients post as fast as they can as PlatformService serves at a time."},
+		{stage: "final", name: "memory", run: memory,
+			does: "each service has the memory of its pod, 128 MiB, while one client after the other does what takes the most."},
 		{stage: "final", name: "upgrade", run: upgrade,
 			does: "chapter 07's services are replaced by final's, side by side on one database and one broker, and PlatformService is rolled back."},
 		{stage: "final", name: "cluster", run: cluster, expect: expectNothingLost, unanswered: true,

@@ -23,6 +23,7 @@ type composeFile struct {
 		Privileged  bool              `json:"privileged"`
 		ReadOnly    bool              `json:"read_only"`
 		StopGrace   string            `json:"stop_grace_period"`
+		MemLimit    string            `json:"mem_limit"`
 		HealthCheck *struct{}         `json:"healthcheck"`
 		DependsOn   map[string]struct {
 			Condition string `json:"condition"`
@@ -50,6 +51,11 @@ func checkCompose(from stage, text []byte) ([]string, error) {
 		}
 		if own && !service.ReadOnly {
 			complain("%s: its root file system can be written to", name)
+		}
+		if own {
+			if problem := goMemory(service.Environment["GOMEMLIMIT"], strings.TrimSuffix(service.MemLimit, "m")+"Mi"); problem != "" {
+				complain("%s: %s", name, problem)
+			}
 		}
 		if grace, err := time.ParseDuration(service.StopGrace); own && (err != nil || grace < (stopLimit+stopRoom)*time.Second) {
 			complain("%s: stop_grace_period leaves no time to finish", name)
@@ -116,6 +122,8 @@ func TestCompose(t *testing.T) {
 		"order":           {"condition: service_healthy", "condition: service_started", "is of use"},
 		"call":            {"PLATFORMS_GRPC_ADDR:", "COMMANDS_SERVICE_URL:", "a POST waits for CommandsService"},
 		"stop":            {"stop_grace_period: 30s", "stop_grace_period: 10s", "leaves no time to finish"},
+		"no Go limit":     {"      GOMEMLIMIT: 115MiB\n", "", "GOMEMLIMIT is not set"},
+		"other limit":     {"mem_limit: 128m", "mem_limit: 96m", "GOMEMLIMIT=115MiB is not 85 to 95% of the limit 96Mi"},
 		"volume":          {"- rabbitmq:/var", "- rabbit:/var", "there is no volume rabbit"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -128,6 +128,9 @@ func TestMistakesAreCaught(t *testing.T) {
 		old, new string
 		want     string
 	}{
+		"Go's memory limit":     {production, "value: 115MiB", "value: 128MiB", "GOMEMLIMIT=128MiB is not 85 to 95% of the limit 128Mi"},
+		"no limit for Go":       {production, "GOMEMLIMIT", "GOMEMLIMIT_", "GOMEMLIMIT is not set"},
+		"less memory":           {production, "memory: 128Mi", "memory: 256Mi", "GOMEMLIMIT=115MiB is not 85 to 95% of the limit 256Mi"},
 		"unknown field":         {chapter, "terminationGracePeriodSeconds:", "terminationGracePeriod:", `unknown field "spec.template.spec.terminationGracePeriod"`},
 		"field of another case": {chapter, "imagePullPolicy:", "imagePullpolicy:", "unknown field"},
 		"field twice":           {chapter, "restartPolicy: Never", "restartPolicy: Never\n      restartPolicy: OnFailure", "already set"},

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -131,6 +132,7 @@ func (s *set) workload(w workload) {
 		s.security(title, pod.SecurityContext, c)
 		s.image(title, c)
 		s.environment(title, c)
+		s.memory(title, c)
 		for _, amount := range []struct {
 			what string
 			list corev1.ResourceList
@@ -213,6 +215,39 @@ func (s *set) image(title string, c corev1.Container) {
 	if strings.HasPrefix(c.Image, "microcomm/") && !strings.HasPrefix(c.Image, "microcomm/"+s.stage.name+"/") {
 		s.complain("%s: image %s is another stage's", title, c.Image)
 	}
+}
+
+// memory: of final's own containers, the limit that Go knows of follows from the
+// one that ends the container.
+func (s *set) memory(title string, c corev1.Container) {
+	if s.stage.name != "final" || !strings.HasPrefix(c.Image, "microcomm/") {
+		return
+	}
+	value := ""
+	for _, env := range c.Env {
+		if env.Name == "GOMEMLIMIT" {
+			value = env.Value
+		}
+	}
+	if problem := goMemory(value, c.Resources.Limits.Memory().String()); problem != "" {
+		s.complain("%s: %s", title, problem)
+	}
+}
+
+// goMemory says what is wrong with GOMEMLIMIT beside a limit such as 128Mi.
+func goMemory(value, limit string) string {
+	most, err := resource.ParseQuantity(limit)
+	if err != nil || most.IsZero() {
+		return fmt.Sprintf("the limit %q of its memory cannot be read", limit)
+	}
+	if value == "" {
+		return "GOMEMLIMIT is not set"
+	}
+	soft, err := resource.ParseQuantity(strings.TrimSuffix(value, "B"))
+	if ratio := soft.AsApproximateFloat64() / most.AsApproximateFloat64(); err != nil || ratio < 0.85 || ratio > 0.95 {
+		return fmt.Sprintf("GOMEMLIMIT=%s is not 85 to 95%% of the limit %s", value, limit)
+	}
+	return ""
 }
 
 var (
@@ -549,6 +584,9 @@ func (s stage) makesSecret(name, key string) bool {
 
 // reads tells if the service of that image reads the environment variable.
 func (s stage) reads(image, name string) bool {
+	if name == "GOMEMLIMIT" { // Go itself does
+		return true
+	}
 	service, _, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
 	files, _ := filepath.Glob(filepath.Join(s.dir, service, "*.go"))
 	main, _ := filepath.Glob(filepath.Join(s.dir, "cmd", service, "*.go"))

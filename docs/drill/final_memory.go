@@ -1,0 +1,655 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// attack is what one client can do to make a service hold memory.
+type attack struct {
+	name string
+	run  func(*attacker, context.Context) error
+}
+
+// attacks are of the size that killed a service with 128 MiB before it had bounds.
+var attacks = []attack{
+	{"100 streams that are never read", (*attacker).silentStreams},
+	{"50 full reads of the stream", (*attacker).fullReads},
+	{"50 lists in one message that are never read", (*attacker).silentAnswers},
+	{"40 connections with 8 MB of metadata", (*attacker).largeMetadata},
+	{"40 pages of large commands, read and not read", (*attacker).largePages},
+}
+
+// memory gives each service as much memory as a pod has, and runs the attacks
+// under load, one after the other.
+func memory(ctx context.Context, r *run) error {
+	if runtime.GOOS != "linux" {
+		return fmt.Errorf("%w: a limit for the memory of a process needs Linux", errSkipped)
+	}
+	if _, err := r.pair(); err != nil {
+		return err
+	}
+	var limits []*memoryLimit
+	for _, s := range r.all() {
+		limit, err := newMemoryLimit(r, s)
+		if err != nil {
+			return err
+		}
+		defer limit.close()
+		limits = append(limits, limit)
+	}
+	r.tell("Limit", "%s", limits[0])
+	if err := r.begin(ctx, loadConfig{clients: 4, rate: 20}); err != nil {
+		return err
+	}
+	a := &attacker{run: r, platforms: r.platforms[0], commands: r.commands[0]}
+	if err := a.fill(ctx); err != nil {
+		return err
+	}
+	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
+		return err
+	}
+	r.phase(fault)
+	watch := watchAnswers(ctx, r)
+	defer watch.stop()
+	for _, attack := range attacks {
+		r.progress.say("%s", attack.name)
+		err := attack.run(a, ctx)
+		if err == nil {
+			a.hold(ctx, r.times(10*time.Second))
+		}
+		a.release()
+		if err := a.expectAlive(ctx, attack.name, err); err != nil {
+			return err
+		}
+	}
+	watch.stop()
+	r.phase(after)
+	took, err := r.within(ctx, r.recovery(), r.flows)
+	r.expect(fmt.Sprintf("platforms to be accepted and to arrive within %s", r.recovery()), err == nil, "%s", tookOr(took, err))
+	if err := r.finish(ctx, r.patience()); err != nil {
+		return err
+	}
+	watch.expect(r)
+	for _, limit := range limits {
+		limit.expect(r)
+	}
+	r.expectComplete()
+	return nil
+}
+
+// attacker has what an attack opened.
+type attacker struct {
+	*run
+	platforms, commands *service
+
+	mu   sync.Mutex
+	open []io.Closer
+}
+
+// keep leaves something open until the attack is over.
+func (a *attacker) keep(c io.Closer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.open = append(a.open, c)
+}
+
+// release ends what the attack has open.
+func (a *attacker) release() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, c := range a.open {
+		c.Close()
+	}
+	a.open = nil
+}
+
+// hold lets the attack go on, unless a service ends.
+func (a *attacker) hold(ctx context.Context, d time.Duration) { _ = a.lasts(ctx, d) }
+
+// expectAlive notes whether every service has survived, and starts those again
+// that have not: each attack is judged.
+func (a *attacker) expectAlive(ctx context.Context, name string, failed error) error {
+	dead := a.alive()
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case dead != nil:
+		a.expect(name+": no service to end", false, "%s", dead)
+	case failed != nil:
+		a.expect(name+": all to go through", false, "%s", failed)
+	default:
+		a.expect(name+": no service to end", true, "none did")
+	}
+	for _, s := range a.all() {
+		select {
+		case <-s.process.Done():
+			if err := a.restart(ctx, s); err != nil {
+				return err
+			}
+		default:
+		}
+	}
+	return nil
+}
+
+const (
+	largePlatforms = 4_000 // of 6,000 bytes
+	largeCommands  = 1_000 // of 40,000 bytes
+	largeOwner     = 2_000_000_000
+)
+
+// fill stores platforms and commands with the most text that is accepted.
+func (a *attacker) fill(ctx context.Context) error {
+	wide := strings.Repeat("😀", 480)
+	platforms, err := openSQLite(a.platformsFile())
+	if err != nil {
+		return err
+	}
+	defer platforms.Close()
+	if _, err := platforms.ExecContext(ctx, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+		INSERT INTO platforms (name, publisher, cost) SELECT 'large ' || i || ?, ?, ? FROM n`, a.count(largePlatforms), wide, wide, wide); err != nil {
+		return fmt.Errorf("store large platforms: %w", err)
+	}
+	for i := range a.count(largePlatforms) {
+		a.ignore[fmt.Sprintf("large %d%s", i+1, wide)] = true
+	}
+	commands, err := openSQLite(a.commandsFile())
+	if err != nil {
+		return err
+	}
+	defer commands.Close()
+	a.ignore["large"] = true
+	if _, err := commands.ExecContext(ctx, `INSERT INTO platforms (external_id, name) VALUES (?, 'large')`, largeOwner); err != nil {
+		return fmt.Errorf("store large commands: %w", err)
+	}
+	if _, err := commands.ExecContext(ctx, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+		INSERT INTO commands (how_to, command_line, platform_id) SELECT ?, ?, p.id FROM n, platforms p WHERE p.external_id = ?`,
+		largeCommands, strings.Repeat("😀", 2000), strings.Repeat("😀", 8000), largeOwner); err != nil {
+		return fmt.Errorf("store large commands: %w", err)
+	}
+	return nil
+}
+
+// dial connects to host:port, for as long as the attack lasts.
+func (a *attacker) dial(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	a.keep(conn)
+	return conn, conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
+}
+
+// h2 is a client of HTTP/2 that reads nothing.
+type h2 struct {
+	frames  *http2.Framer
+	streams uint32
+}
+
+func (a *attacker) h2(ctx context.Context, address string) (*h2, error) {
+	conn, err := a.dial(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		return nil, err
+	}
+	c := &h2{frames: http2.NewFramer(conn, conn)}
+	return c, c.frames.WriteSettings()
+}
+
+// call begins a call without arguments, or with the most platforms a page.
+func (c *h2) call(method string, metadata ...hpack.HeaderField) error {
+	id := 2*c.streams + 1
+	c.streams++
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	for _, field := range append([]hpack.HeaderField{
+		{Name: ":method", Value: "POST"}, {Name: ":scheme", Value: "http"}, {Name: ":path", Value: "/GrpcPlatform/" + method},
+		{Name: ":authority", Value: "drill"}, {Name: "content-type", Value: "application/grpc"}, {Name: "te", Value: "trailers"},
+	}, metadata...) {
+		if err := encoder.WriteField(field); err != nil {
+			return err
+		}
+	}
+	const frame = 16 << 10
+	err := c.frames.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Next(frame), EndHeaders: block.Len() == 0})
+	for err == nil && block.Len() > 0 {
+		part := block.Next(frame)
+		err = c.frames.WriteContinuation(id, block.Len() == 0, part)
+	}
+	if err != nil {
+		return err
+	}
+	return c.frames.WriteData(id, true, request(method))
+}
+
+// request is a gRPC message.
+func request(method string) []byte {
+	var fields []byte
+	if method == "StreamPlatforms" {
+		fields = binary.AppendUvarint([]byte{2 << 3}, 1<<31-1) // pageSize
+	}
+	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(fields))), fields...)
+}
+
+// silentStreams begins streams on a few connections.
+func (a *attacker) silentStreams(ctx context.Context) error {
+	for range 10 {
+		client, err := a.h2(ctx, a.platforms.grpc)
+		for range 10 {
+			if err == nil {
+				err = client.call("StreamPlatforms")
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// silentAnswers calls for all platforms in one message.
+func (a *attacker) silentAnswers(ctx context.Context) error {
+	for range 10 {
+		client, err := a.h2(ctx, a.platforms.grpc)
+		for range 5 {
+			if err == nil {
+				err = client.call("GetAllPlatforms")
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// largeMetadata sends more metadata than a server needs to read. One that closes
+// the connection for it is right.
+func (a *attacker) largeMetadata(ctx context.Context) error {
+	large := hpack.HeaderField{Name: "large", Value: strings.Repeat("x", 8<<20)}
+	var clients sync.WaitGroup
+	for range 40 {
+		clients.Go(func() {
+			if client, err := a.h2(ctx, a.platforms.grpc); err == nil {
+				_ = client.call("StreamPlatforms", large)
+			}
+		})
+	}
+	clients.Wait()
+	return nil
+}
+
+// fullReads reads the whole stream on fifty connections. Each ends with OK and
+// all platforms, or is refused; at least one has to get them.
+func (a *attacker) fullReads(ctx context.Context) error {
+	var clients sync.WaitGroup
+	var mu sync.Mutex
+	served := 0
+	var failures []error
+	for range 50 {
+		clients.Go(func() {
+			size, status, err := fullRead(ctx, a.platforms.grpc)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err != nil:
+				failures = append(failures, err)
+			case status == "0" && size > a.count(largePlatforms)*2*480*4:
+				served++
+			case status != "8": // ResourceExhausted
+				failures = append(failures, fmt.Errorf("grpc-status %s after %d bytes", status, size))
+			}
+		})
+	}
+	clients.Wait()
+	a.tell("Full reads", "%d of 50 served, %d refused", served, 50-served-len(failures))
+	if served == 0 {
+		failures = append(failures, errors.New("none was served"))
+	}
+	return errors.Join(failures...)
+}
+
+func fullRead(ctx context.Context, address string) (size int, status string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	var protocols http.Protocols
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: &protocols, HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10}}
+	defer transport.CloseIdleConnections()
+	call, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/GrpcPlatform/StreamPlatforms", bytes.NewReader(request("StreamPlatforms")))
+	if err != nil {
+		return 0, "", err
+	}
+	call.Header.Set("Content-Type", "application/grpc")
+	call.Header.Set("TE", "trailers")
+	response, err := transport.RoundTrip(call)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	n, err := io.Copy(io.Discard, response.Body)
+	status = response.Trailer.Get("Grpc-Status")
+	if status == "" {
+		status = response.Header.Get("Grpc-Status") // there was nothing before it
+	}
+	return int(n), status, err
+}
+
+// largePages asks for pages of large commands. Some clients read them, and most
+// do not.
+func (a *attacker) largePages(ctx context.Context) error {
+	path := fmt.Sprintf("/api/c/platforms/%d/commands?limit=1000", largeOwner)
+	for range 36 {
+		if err := a.send(ctx, a.commands, "GET "+path+" HTTP/1.1\r\nHost: drill\r\n\r\n"); err != nil {
+			return err
+		}
+	}
+	var readers sync.WaitGroup
+	errs := make([]error, 4)
+	for i := range errs {
+		readers.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, time.Minute)
+			defer cancel()
+			errs[i] = a.client.get(ctx, a.commands.url+path, func(body io.Reader) error {
+				n, err := io.Copy(io.Discard, body)
+				if err == nil && n < largeCommands*40_000 {
+					err = fmt.Errorf("a page of %d bytes", n)
+				}
+				return err
+			})
+		})
+	}
+	readers.Wait()
+	return errors.Join(errs...)
+}
+
+// send opens a connection and sends text, and nothing more.
+func (a *attacker) send(ctx context.Context, s *service, text string) error {
+	conn, err := a.dial(ctx, strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		return err
+	}
+	_, _ = io.WriteString(conn, text) // a service that closes the connection meanwhile is right
+	return nil
+}
+
+// sendAll sends text on so many connections at once.
+func (a *attacker) sendAll(ctx context.Context, count int, s *service, text string) error {
+	var clients sync.WaitGroup
+	for range count {
+		clients.Go(func() { _ = a.send(ctx, s, text) })
+	}
+	clients.Wait()
+	return nil
+}
+
+// posts are the routes that take a body.
+func (a *attacker) posts() map[*service]string {
+	return map[*service]string{a.platforms: platformsPath, a.commands: fmt.Sprintf("/api/c/platforms/%d/commands", largeOwner)}
+}
+
+// halfBodies sends almost all of a body of 1 MiB.
+func (a *attacker) halfBodies(ctx context.Context) error {
+	for s, path := range a.posts() {
+		text := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: drill\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, 1<<20, strings.Repeat(" ", 1<<20-1))
+		if err := a.sendAll(ctx, 256, s, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstBytes sends the first byte of a body.
+func (a *attacker) firstBytes(ctx context.Context) error {
+	for s, path := range a.posts() {
+		if err := a.sendAll(ctx, 256, s, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: drill\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", path)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// largeHeaders sends a header of almost 1 MB, and not its end.
+func (a *attacker) largeHeaders(ctx context.Context) error {
+	for _, s := range a.all() {
+		if err := a.sendAll(ctx, 500, s, "GET /livez HTTP/1.1\r\nHost: drill\r\nLarge: "+strings.Repeat("x", 1_000_000)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// largeMessages sends messages as large as RabbitMQ accepts, unless its
+// configuration says less, at once. A broker that refuses them is right.
+func (a *attacker) largeMessages(ctx context.Context) error {
+	body := bytes.Repeat([]byte(" "), 16<<20)
+	var senders sync.WaitGroup
+	errs := make([]error, 4)
+	for i := range errs {
+		senders.Go(func() {
+			err := publish(ctx, a.brokerURL, a.exchange(), [][]byte{body})
+			var refused *amqp.Error
+			if !errors.As(err, &refused) && !errors.Is(err, amqp.ErrClosed) {
+				errs[i] = err
+			}
+		})
+	}
+	senders.Wait()
+	return errors.Join(errs...)
+}
+
+// answers are those of the services under attack.
+type answers struct {
+	end  context.CancelFunc
+	loop sync.WaitGroup
+
+	mu                  sync.Mutex
+	served, unavailable int
+	others              []string
+	slowest             time.Duration
+}
+
+// answerTimeout is how long a probe or a small request may take meanwhile.
+const answerTimeout = 10 * time.Second
+
+// watchAnswers asks both services for their readiness and for something small,
+// all the time.
+func watchAnswers(ctx context.Context, r *run) *answers {
+	ctx, end := context.WithCancel(ctx)
+	w := &answers{end: end}
+	for _, s := range r.all() {
+		list := commandsPath
+		if s.program == "platformservice" {
+			list = platformsPath
+		}
+		for _, url := range []string{s.url + "/readyz", s.url + list + "?limit=1"} {
+			w.loop.Go(func() {
+				tick := time.NewTicker(100 * time.Millisecond)
+				defer tick.Stop()
+				for {
+					select {
+					case <-tick.C:
+						w.ask(ctx, r.client, url)
+					case <-ctx.Done():
+						return
+					}
+				}
+			})
+		}
+	}
+	return w
+}
+
+func (w *answers) ask(ctx context.Context, c *client, url string) {
+	asking, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(asking, http.MethodGet, url, nil)
+	if err != nil {
+		return
+	}
+	begun := time.Now()
+	response, err := c.http.Do(request)
+	if err == nil {
+		response.Body.Close()
+	}
+	if ctx.Err() != nil {
+		return // the end of the watch
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.slowest = max(w.slowest, time.Since(begun))
+	switch {
+	case err != nil:
+		w.others = append(w.others, fmt.Sprint(url, ": ", err))
+	case response.StatusCode == http.StatusOK:
+		w.served++
+	case response.StatusCode == http.StatusServiceUnavailable && (response.Header.Get("Retry-After") != "" || strings.HasSuffix(url, "/readyz")):
+		w.unavailable++
+	default:
+		w.others = append(w.others, fmt.Sprint(url, ": ", response.Status))
+	}
+}
+
+func (w *answers) stop() {
+	w.end()
+	w.loop.Wait()
+}
+
+func (w *answers) expect(r *run) {
+	example := ""
+	if len(w.others) > 0 {
+		example = ", such as " + w.others[0]
+	}
+	r.expect(fmt.Sprintf("readiness and small requests to be answered within %s meanwhile, most of them with 200", answerTimeout),
+		len(w.others) == 0 && w.served > w.unavailable, "%d with 200, %d with 503 and Retry-After, %d not%s", w.served, w.unavailable, len(w.others), example)
+	r.tell("The slowest of these", "%s", rounded(w.slowest))
+}
+
+// memoryLimit gives a service the memory of its pod.
+type memoryLimit struct {
+	service *service
+	bytes   int64
+	goLimit string // of GOMEMLIMIT; empty: the manifests set none
+	group   string // a control group; empty: none may be made here
+}
+
+var (
+	podLimit = regexp.MustCompile(`(?s)limits:.*?memory: (\d+)Mi`)
+	goLimit  = regexp.MustCompile(`GOMEMLIMIT\s+value: "?(\w+)`)
+)
+
+// newMemoryLimit limits the memory of s, which is started later, as its manifest
+// does. Where no control group may be made, its largest resident memory is judged
+// instead: Go reserves more addresses than it uses, so ulimit cannot bound it.
+func newMemoryLimit(r *run, s *service) (*memoryLimit, error) {
+	file := map[string]string{"platformservice": "platforms-depl.yml", "commandsservice": "commands-depl.yml"}[s.program]
+	manifest, err := os.ReadFile(filepath.Join(r.stage.dir, "k8s", "base", file))
+	if err != nil {
+		return nil, err
+	}
+	l := &memoryLimit{service: s}
+	found := podLimit.FindSubmatch(manifest)
+	if found == nil {
+		return nil, fmt.Errorf("%s has no limit for the memory", file)
+	}
+	if _, err := fmt.Sscan(string(found[1]), &l.bytes); err != nil {
+		return nil, err
+	}
+	l.bytes <<= 20
+	if found := goLimit.FindSubmatch(manifest); found != nil {
+		l.goLimit = string(found[1])
+		s.env = append(s.env, "GOMEMLIMIT="+l.goLimit)
+	}
+	name := fmt.Sprintf("microcomm-drill-%d-%s", os.Getpid(), filepath.Base(r.dir)+"-"+s.name)
+	for _, setting := range []string{"/sys/fs/cgroup/memory/%s/memory.limit_in_bytes", "/sys/fs/cgroup/%s/memory.max"} { // v1, v2
+		setting = fmt.Sprintf(setting, name)
+		group := filepath.Dir(setting)
+		if os.Mkdir(group, 0o700) != nil {
+			continue
+		}
+		if set(setting, fmt.Sprint(l.bytes)) != nil {
+			_ = os.Remove(group)
+			continue
+		}
+		_ = set(filepath.Join(group, "memory.swap.max"), "0") // v2, where there is swap
+		l.group = group
+		s.wrap = []string{"sh", "-c", `echo $$ >"$0/cgroup.procs" && exec "$@"`, group}
+		break
+	}
+	return l, nil
+}
+
+// set writes into a file of a control group. It does not make one: in a folder that
+// is none the file is not there.
+func set(file, value string) error {
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(value)
+	return err
+}
+
+// String says how the memory is limited.
+func (l *memoryLimit) String() string {
+	how := "no control group may be made here, so the largest resident memory is judged"
+	if l.group != "" {
+		how = "by a control group"
+	}
+	limit := "no GOMEMLIMIT"
+	if l.goLimit != "" {
+		limit = "GOMEMLIMIT=" + l.goLimit
+	}
+	return fmt.Sprintf("%d MiB, %s; %s", l.bytes>>20, how, limit)
+}
+
+// expect judges the most memory that the process had, where no control group does.
+func (l *memoryLimit) expect(r *run) {
+	if l.group != "" {
+		return
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", l.service.process.PID()))
+	if err != nil {
+		return // it has ended, which has been judged
+	}
+	var peak int64
+	for line := range strings.Lines(string(status)) {
+		if text, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			_, _ = fmt.Sscan(text, &peak)
+		}
+	}
+	r.expect(fmt.Sprintf("%s to have less than %d MiB at any time", l.service.name, l.bytes>>20),
+		peak > 0 && peak<<10 < l.bytes, "%d MiB", peak>>10)
+}
+
+// close removes the control group, once its process has ended.
+func (l *memoryLimit) close() {
+	if l.group == "" {
+		return
+	}
+	if l.service.process != nil {
+		l.service.kill()
+	}
+	_ = os.Remove(l.group)
+}
