@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // The namespaces of those who are not part of this, as policies name them.
@@ -28,7 +29,7 @@ func (s *set) hops() {
 	needed := s.connections()
 	in, out := s.allowed()
 	for _, hop := range slices.Sorted(maps.Keys(needed)) {
-		if !strings.HasPrefix(hop, "namespaces ") && !out[hop] {
+		if !strings.HasPrefix(hop, "namespaces ") && !strings.HasPrefix(hop, "Gateway ") && !out[hop] {
 			s.complain("no NetworkPolicy lets this out: %s", hop)
 		}
 		if !strings.Contains(hop, " to namespaces ") && !in[hop] {
@@ -60,6 +61,11 @@ func (s *set) connections() map[string]bool {
 			for _, match := range sqlcmdServer.FindAllStringSubmatch(strings.Join(c.Command, " "), -1) {
 				s.connect(needed, w.title, match[1], func(corev1.ServicePort) bool { return true })
 			}
+			for _, port := range c.Ports {
+				if port.Name == "rbmq-metrics" {
+					needed[hop(monitoring, w.title, port.Name)] = true // Prometheus
+				}
+			}
 			if strings.HasPrefix(c.Image, "microcomm/") {
 				needed[hop(monitoring, w.title, "http")] = true // Prometheus
 				needed[hop(w.title, monitoring, "4317")] = true // OTLP
@@ -71,10 +77,17 @@ func (s *set) connections() map[string]bool {
 		}
 	}
 	for _, o := range s.others {
-		if ingress, ok := o.(*networkingv1.Ingress); ok {
-			for _, rule := range ingress.Spec.Rules {
+		switch o := o.(type) {
+		case *networkingv1.Ingress:
+			for _, rule := range o.Spec.Rules {
 				for _, path := range rule.HTTP.Paths {
 					s.connect(needed, ingressControllers, path.Backend.Service.Name, func(p corev1.ServicePort) bool { return p.Name == path.Backend.Service.Port.Name })
+				}
+			}
+		case *gatewayv1.HTTPRoute: // NGINX Gateway Fabric's pods are beside the Gateway
+			for _, rule := range o.Spec.Rules {
+				for _, ref := range rule.BackendRefs {
+					s.connect(needed, "Gateway "+string(o.Spec.ParentRefs[0].Name), string(ref.Name), func(p corev1.ServicePort) bool { return ref.Port != nil && p.Port == int32(*ref.Port) })
 				}
 			}
 		}
@@ -97,8 +110,18 @@ func (s *set) connect(needed map[string]bool, from, service string, wanted func(
 	}
 }
 
+// gateway is the Gateway whose pods a selector means, as "Gateway NAME", or
+// nothing. The controller makes these pods, and labels them so.
+func (s *set) gateway(selector *metav1.LabelSelector) string {
+	title := "Gateway " + selector.MatchLabels["gateway.networking.k8s.io/gateway-name"]
+	if !s.names[title] {
+		return ""
+	}
+	return title
+}
+
 // peers adds the hops between the pods of a StatefulSet: its ports that no
-// Service has are for them.
+// Service has are for them, but for Prometheus's.
 func (s *set) peers(needed map[string]bool, w workload) {
 	for _, c := range w.template.Spec.Containers {
 		for _, port := range c.Ports {
@@ -107,7 +130,7 @@ func (s *set) peers(needed map[string]bool, w workload) {
 				served = served || contains(w.template.Labels, service.Spec.Selector) &&
 					slices.ContainsFunc(service.Spec.Ports, func(p corev1.ServicePort) bool { return p.TargetPort.StrVal == port.Name })
 			}
-			if !served {
+			if !served && port.Name != "rbmq-metrics" {
 				needed[hop(w.title, w.title, port.Name)] = true
 			}
 		}
@@ -158,8 +181,14 @@ func (s *set) named(peers []networkingv1.NetworkPolicyPeer) []string {
 			names = append(names, "namespaces "+strings.Join(values, ", "))
 			continue
 		}
+		if peer.PodSelector == nil {
+			continue
+		}
+		if gateway := s.gateway(peer.PodSelector); gateway != "" {
+			names = append(names, gateway)
+		}
 		for _, w := range s.workloads {
-			if peer.PodSelector != nil && contains(w.template.Labels, peer.PodSelector.MatchLabels) {
+			if contains(w.template.Labels, peer.PodSelector.MatchLabels) {
 				names = append(names, w.title)
 			}
 		}

@@ -3,8 +3,14 @@ package manifests
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // variant gives the objects that are applied from dir as one stream, and the
@@ -174,9 +180,11 @@ func TestMistakesAreCaught(t *testing.T) {
 		"host path":             {chapter, "persistentVolumeClaim:\n          claimName: mssql-claim", "hostPath:\n          path: /srv", "is a folder of the node"},
 		"no limits":             {chapter, "limits:\n            cpu: \"1\"\n            memory: 128Mi", "limits: {}", "no limits of cpu and memory"},
 		"no memory request":     {chapter, "cpu: 50m\n            memory: 32Mi", "cpu: 50m", "no requests of cpu and memory"},
+		"no room on the node":   {production, "ephemeral-storage: 256Mi", "storage: 256Mi", "no limits of ephemeral-storage"},
 		"no startup probe":      {chapter, "startupProbe:\n          failureThreshold: 60\n          httpGet:\n            path: /livez\n            port: http\n          periodSeconds: 1", "tty: false", "no startup probe"},
 		"probe's port":          {chapter, "path: /readyz\n            port: http", "path: /readyz\n            port: web", "readiness probe: web is not the name of a container port"},
 		"probes that are one":   {chapter, "path: /readyz", "path: /livez", "readiness and liveness ask the same"},
+		"SQL Server's probes":   {production, "exec:\n            command:\n            - /bin/bash", "tcpSocket:\n            port: mssql\n          x:\n            command:\n            - /bin/bash", "readiness and liveness ask the same"},
 		"stop without drain":    {chapter, "lifecycle:\n          preStop:\n            sleep:\n              seconds: 5", "tty: false", "no preStop sleep"},
 		"stop without grace":    {chapter, "terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: 27", "leaves no time"},
 		"job without an end":    {chapter, "activeDeadlineSeconds: 900", "parallelism: 1", "it may wait for ever"},
@@ -193,6 +201,7 @@ func TestMistakesAreCaught(t *testing.T) {
 		"way in":                {production, "- podSelector:\n        matchLabels:\n          app: commandservice\n    - podSelector:\n        matchLabels:\n          app: mssql-login", "- podSelector:\n        matchLabels:\n          app: mssql-login", "no NetworkPolicy lets this in: Deployment commands-depl to Deployment mssql-depl, port mssql"},
 		"way out":               {production, "podSelector:\n    matchLabels:\n      app.kubernetes.io/component: api\n  policyTypes:\n  - Egress\n---", "podSelector:\n    matchLabels:\n      app: commandservice\n  policyTypes:\n  - Egress\n---", "no NetworkPolicy lets this out: Deployment platforms-depl to Deployment mssql-depl, port mssql"},
 		"way out for traces":    {production, "port: 4318", "port: 4316", "no NetworkPolicy lets this out: Deployment commands-depl to namespaces monitoring, port 4318"},
+		"way in from a Gateway": {production, "gateway-name: microcomm", "gateway-name: micro", "lets this in: Gateway microcomm to Deployment"},
 		"way in for Prometheus": {production, "kubernetes.io/metadata.name: monitoring\n    ports:\n    - port: http", "kubernetes.io/metadata.name: monitor\n    ports:\n    - port: http", "lets this in: namespaces monitoring to Deployment"},
 		"way for nobody":        {production, "value: platforms-clusterip-srv:777", "value: localhost:777", "allows what nobody needs: Deployment commands-depl to Deployment platforms-depl, port grpc"},
 		"a call":                {production, "name: PLATFORMS_GRPC_ADDR", "name: COMMANDS_SERVICE_URL", "a POST waits for CommandsService"},
@@ -218,6 +227,45 @@ func TestMistakesAreCaught(t *testing.T) {
 				t.Errorf("got %q, want a problem with %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// Production runs what was chosen, not what a tag means on the day that a node
+// pulls it, and a node that is lost takes one broker with it. The drill, on one
+// node, has the same but for these two.
+func TestProductionPinsAndSpreads(t *testing.T) {
+	pinned := regexp.MustCompile(`^(rabbitmq:\d+\.\d+\.\d+-management|mcr\.microsoft\.com/mssql/server:\d{4}-CU\d+-ubuntu-[\d.]+|microcomm/final/\w+:1)$`)
+	for _, s := range stages(t) {
+		if s.name != "final" {
+			continue
+		}
+		for overlay, strict := range map[string]bool{"production": true, "drill": false} {
+			objects, err := decode(s.variant(t, filepath.Join(s.dir, "k8s", "overlays", overlay)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range objects {
+				var pod corev1.PodSpec
+				switch o := o.(type) {
+				case *appsv1.Deployment:
+					pod = o.Spec.Template.Spec
+				case *batchv1.Job:
+					pod = o.Spec.Template.Spec
+				case *appsv1.StatefulSet:
+					pod = o.Spec.Template.Spec
+					spread := pod.TopologySpreadConstraints[0]
+					nodes := spread.MinDomains != nil && *spread.MinDomains == *o.Spec.Replicas
+					if must := spread.WhenUnsatisfiable == corev1.DoNotSchedule; must != strict || nodes != strict {
+						t.Errorf("%s: %s has to be on as many nodes as it has pods: %v, %v; want %v", overlay, o.Name, must, nodes, strict)
+					}
+				}
+				for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+					if strict && !pinned.MatchString(c.Image) {
+						t.Errorf("%s: %s floats", overlay, c.Image)
+					}
+				}
+			}
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -139,6 +140,9 @@ func (s *set) workload(w workload) {
 		}{{"requests", c.Resources.Requests}, {"limits", c.Resources.Limits}} {
 			if amount.list.Cpu().IsZero() || amount.list.Memory().IsZero() {
 				s.complain("%s: no %s of cpu and memory", title, amount.what)
+			}
+			if s.stage.name == "final" && amount.list.StorageEphemeral().IsZero() {
+				s.complain("%s: no %s of ephemeral-storage", title, amount.what)
 			}
 		}
 	}
@@ -337,8 +341,11 @@ func (s *set) probes(title string, pod corev1.PodSpec, c corev1.Container) {
 		}
 	}
 	ready, live := c.ReadinessProbe, c.LivenessProbe
-	if ready != nil && live != nil && ready.HTTPGet != nil && live.HTTPGet != nil && ready.HTTPGet.Path == live.HTTPGet.Path {
-		s.complain("%s: readiness and liveness ask the same", title)
+	if ready != nil && live != nil {
+		chapters := s.stage.name != "final" && ready.TCPSocket != nil // they keep SQL Server's short
+		if reflect.DeepEqual(ready.ProbeHandler, live.ProbeHandler) && !chapters {
+			s.complain("%s: readiness and liveness ask the same", title)
+		}
 	}
 	if !strings.HasPrefix(c.Image, "microcomm/") {
 		return
@@ -483,7 +490,7 @@ func (s *set) policy(o *networkingv1.NetworkPolicy) {
 	}
 	peers := func(list []networkingv1.NetworkPolicyPeer) {
 		for _, peer := range list {
-			if peer.NamespaceSelector == nil && peer.PodSelector != nil && !s.selects(peer.PodSelector) {
+			if peer.NamespaceSelector == nil && peer.PodSelector != nil && !s.selects(peer.PodSelector) && s.gateway(peer.PodSelector) == "" {
 				s.complain("%s: it allows pods that do not exist", title)
 			}
 		}

@@ -90,12 +90,45 @@ echo "Sqlcmd: Error: Microsoft ODBC Driver 18 for SQL Server : $answer."
 exit 1
 `
 
+// What SQL Server may say to SA.
+const (
+	loginFailed  = "Login failed for user 'sa'."
+	loginTimeout = "Login timeout expired"
+	upgrading    = "Login failed for user 'sa'. Reason: Server is in script upgrade mode. Only administrator can connect at this time."
+)
+
+// SQL Server is ready when it handles logins, also while it refuses SA's password:
+// those of the services are others.
+func TestSQLServerIsReady(t *testing.T) {
+	final := stage{"final", filepath.Join(root, "final")}
+	objects, err := decode(final.variant(t, filepath.Join(final.dir, "k8s", "overlays", "production")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var command []string
+	for _, o := range objects {
+		if d, ok := o.(*appsv1.Deployment); ok && d.Name == "mssql-depl" && d.Spec.Template.Spec.Containers[0].ReadinessProbe.Exec != nil {
+			command = d.Spec.Template.Spec.Containers[0].ReadinessProbe.Exec.Command
+		}
+	}
+	if command == nil {
+		t.Fatal("SQL Server is not asked if it is ready")
+	}
+	for answer, ready := range map[string]bool{"ok": true, loginFailed: true, loginTimeout: false, upgrading: false} {
+		dir := t.TempDir()
+		for file, text := range map[string]string{"sqlcmd": sqlcmd, "answers": answer} {
+			if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out, err := script(t, command, []string{"DIR=" + dir, "MSSQL_SA_PASSWORD=secret"}, "/opt/mssql-tools18/bin/sqlcmd", filepath.Join(dir, "sqlcmd"))
+		if calls, _ := os.ReadFile(filepath.Join(dir, "calls")); (err == nil) != ready || len(calls) == 0 || strings.Contains(string(calls), "secret") {
+			t.Errorf("%s: got %v, %q after %q, want ready: %v", answer, err, out, calls, ready)
+		}
+	}
+}
+
 func TestLoginJob(t *testing.T) {
-	const (
-		refused = "Login failed for user 'sa'."
-		away    = "Login timeout expired"
-		upgrade = "Login failed for user 'sa'. Reason: Server is in script upgrade mode. Only administrator can connect at this time."
-	)
 	repeat := func(n int, answer string) string { return strings.Repeat(answer+"\n", n) }
 	for _, s := range stages(t) {
 		var command []string
@@ -122,10 +155,10 @@ func TestLoginJob(t *testing.T) {
 			says    string
 		}{
 			"ready":          {answers: "ok"},
-			"starting":       {answers: repeat(40, away) + "ok", says: "waiting for SQL Server: Sqlcmd: Error: Microsoft ODBC Driver 18 for SQL Server : Login timeout expired"},
-			"first start":    {answers: repeat(10, refused) + "ok"},
-			"upgrade":        {answers: repeat(40, upgrade) + "ok"},
-			"wrong password": {answers: refused, fails: true, says: "SQL Server refuses the password of SA"},
+			"starting":       {answers: repeat(40, loginTimeout) + "ok", says: "waiting for SQL Server: Sqlcmd: Error: Microsoft ODBC Driver 18 for SQL Server : Login timeout expired"},
+			"first start":    {answers: repeat(10, loginFailed) + "ok"},
+			"upgrade":        {answers: repeat(40, upgrading) + "ok"},
+			"wrong password": {answers: loginFailed, fails: true, says: "SQL Server refuses the password of SA"},
 			"script fails":   {answers: "ok\nsyntax error", fails: true, says: "syntax error"},
 		} {
 			t.Run(s.name+"/"+name, func(t *testing.T) {
