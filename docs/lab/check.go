@@ -3,12 +3,15 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
+	"strings"
 	"time"
 
 	"microcomm/docs/internal/process"
@@ -27,7 +30,9 @@ chapter's own tests of what you have changed, but for e2e, must pass as well. Wi
 the exercise's cluster_test.go run instead, on the current kubectl context.
 
 With a STAGE alone: its exercises, and how far you are. With URLs or --cluster: its e2e
-tests, against the services at the URLs or, by port-forwards, those in the cluster:
+tests, against the services at the URLs or those in the cluster: by its Ingress or its
+Gateway, whichever there is, else by port-forwards. INGRESS_URL says where the controller
+listens, when not at the address that the Ingress or Gateway has:
   go tool lab check 06 durable-queue
   go tool lab check 06 --platforms-url http://localhost:5000 \
     --commands-url http://localhost:6000`,
@@ -75,8 +80,8 @@ func check(ctx context.Context, l *lab, options checkOptions, names []string) er
 	return runE2E(ctx, l, l.stages[at], options.platforms, options.commands, options.host)
 }
 
-// e2eOnCluster runs the stage's e2e tests against the services in the cluster,
-// through port-forwards.
+// e2eOnCluster runs the stage's e2e tests against the services in the cluster, by
+// the Ingress or the Gateway, or by port-forwards when neither can be reached.
 func e2eOnCluster(ctx context.Context, l *lab, k cluster, s stage) error {
 	there, err := k.deployed(ctx)
 	if err != nil {
@@ -84,6 +89,26 @@ func e2eOnCluster(ctx context.Context, l *lab, k cluster, s stage) error {
 	}
 	if there != s.name {
 		return fmt.Errorf("%s is not deployed to %s: go tool lab deploy %s", s.name, k, s.name)
+	}
+	if err := quorumQueues(ctx, l, k); err != nil {
+		return err
+	}
+	in, err := k.entrance(ctx)
+	if err != nil {
+		return err
+	}
+	if in.url != "" {
+		err := in.opens(ctx, 30*time.Second)
+		if err == nil {
+			fmt.Fprintf(l.out, "by the %s, at %s\n", in.kind, in.url)
+			return runE2E(ctx, l, s, in.url, in.url, in.host)
+		}
+		if os.Getenv("INGRESS_URL") != "" || !errors.Is(err, errUnreachable) {
+			return err
+		}
+	}
+	if in.kind != "" {
+		fmt.Fprintf(l.out, "by port-forwards: the %s is not reachable from here; INGRESS_URL says where its controller listens\n", in.kind)
 	}
 	platforms, stop, err := portForward(ctx, k, "platforms-clusterip-srv")
 	if err != nil {
@@ -96,6 +121,46 @@ func e2eOnCluster(ctx context.Context, l *lab, k cluster, s stage) error {
 	}
 	defer stop()
 	return runE2E(ctx, l, s, platforms, commands, "")
+}
+
+// quorumQueues returns an error when a quorum queue has fewer members than
+// RabbitMQ has nodes: what it holds could be lost with a node's disk.
+func quorumQueues(ctx context.Context, l *lab, k cluster) error {
+	nodes, err := k.run(ctx, "", "get", "statefulset", "rabbitmq", "--ignore-not-found", "-o", "jsonpath={.spec.replicas}")
+	if err != nil || nodes == "" {
+		return err
+	}
+	out, err := k.run(ctx, "", "exec", "rabbitmq-0", "-c", "rabbitmq", "--",
+		"rabbitmqctl", "-q", "--formatter", "json", "list_queues", "name", "type", "members")
+	if err != nil {
+		return err
+	}
+	var queues []struct {
+		Name, Type string
+		Members    json.RawMessage // not a list for other types
+	}
+	if err := json.Unmarshal([]byte(out), &queues); err != nil {
+		return fmt.Errorf("read what rabbitmqctl prints: %w", err)
+	}
+	var errs []error
+	number := 0
+	for _, q := range queues {
+		if !strings.Contains(q.Type, "quorum") {
+			continue
+		}
+		number++
+		var members []string
+		if err := json.Unmarshal(q.Members, &members); err != nil {
+			return fmt.Errorf("read what rabbitmqctl prints of %s: %w", q.Name, err)
+		}
+		if strconv.Itoa(len(members)) != nodes {
+			errs = append(errs, fmt.Errorf("queue %s is on %v, and RabbitMQ has %s nodes: docs/operations.md#queuecopiesmissing", q.Name, members, nodes))
+		}
+	}
+	if len(errs) == 0 {
+		fmt.Fprintf(l.out, "%d quorum queues, each on all nodes of RabbitMQ (%s)\n", number, nodes)
+	}
+	return errors.Join(errs...)
 }
 
 // dryRun lets the cluster of the current context check all variants of the
@@ -116,7 +181,11 @@ func dryRun(ctx context.Context, k cluster, s stage) error {
 			}
 		}
 	}
-	return nil
+	if !s.has("k8s/gateway") || !k.serves(ctx, gatewayAPI) {
+		return nil
+	}
+	_, err := k.run(ctx, "", "apply", "--dry-run=server", "-f", filepath.Join(s.dir, "k8s", "gateway"))
+	return err
 }
 
 // runE2E runs the stage's e2e tests against services that are already running.

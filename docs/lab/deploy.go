@@ -30,6 +30,9 @@ kind, minikube, k3d, Docker Desktop, Rancher Desktop and OrbStack are recognised
 the context's name. For another cluster --load names the command that takes an
 image there; {image} stands for the image's name.
 
+--gateway deploys the HTTPRoute in the place of the Ingress, for a cluster with the
+Gateway API.
+
 SQL Server's image is for amd64 only, and wants 2 GB: --sqlite leaves it out, and
 PlatformService keeps its data in a SQLite file on a volume.`,
 		run: func(ctx context.Context, l *lab, names []string) error { return deploy(ctx, l, o, names[0]) },
@@ -37,6 +40,7 @@ PlatformService keeps its data in a SQLite file on a volume.`,
 	o.common(&v)
 	v.flags.BoolVar(&o.sqlite, "sqlite", false, "leave SQL Server out")
 	v.flags.StringVar(&o.overlay, "overlay", "", "the `NAME` of one of final/k8s/overlays")
+	v.flags.BoolVar(&o.gateway, "gateway", false, "the HTTPRoute and its Gateway, and no Ingress")
 	v.flags.StringVar(&o.load, "load", "", "the `COMMAND` that takes {image} into the cluster")
 	v.flags.BoolVar(&o.keep, "keep", false, "refuse to delete what another stage has left there")
 	v.flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "the `TIME` that the pods may take to be ready, such as 10m")
@@ -47,6 +51,7 @@ PlatformService keeps its data in a SQLite file on a volume.`,
 type deployOptions struct {
 	stage     stage
 	sqlite    bool
+	gateway   bool
 	overlay   string
 	namespace string
 	load      string
@@ -119,6 +124,14 @@ func deploy(ctx context.Context, l *lab, o deployOptions, name string) error {
 	if err != nil {
 		return err
 	}
+	if o.gateway {
+		if !k.serves(ctx, gatewayAPI) {
+			return fmt.Errorf("%s does not have the Gateway API: docs/kubernetes.md says how to get it", k)
+		}
+		if manifests, err = byGateway(o.stage, manifests); err != nil {
+			return err
+		}
+	}
 	listed, err := k.run(ctx, manifests, "create", "--dry-run=client", "-o", "json", "-f", "-")
 	if err != nil {
 		return err
@@ -157,7 +170,20 @@ func deploy(ctx context.Context, l *lab, o deployOptions, name string) error {
 	if err := waitReady(ctx, l, k, workloadsOf(objects), o.timeout); err != nil {
 		return err
 	}
-	return printURLs(ctx, l, k)
+	if err := printURLs(ctx, l, k); err != nil {
+		return err
+	}
+	printScaling(ctx, l, k, objects)
+	return nil
+}
+
+// printScaling says when objects are to scale by load, and the cluster does not
+// measure it.
+func printScaling(ctx context.Context, l *lab, k cluster, objects []object) {
+	scales := slices.ContainsFunc(objects, func(o object) bool { return o.Kind == "HorizontalPodAutoscaler" })
+	if scales && !k.serves(ctx, metricsAPI) {
+		fmt.Fprintln(l.out, "autoscaling   this cluster has no metrics-server: replicas stay at the minimum, whatever the load (docs/kubernetes.md)")
+	}
 }
 
 // confirm asks on the terminal, and returns an error unless the answer is yes.
@@ -219,15 +245,15 @@ func printURLs(ctx context.Context, l *lab, k cluster) error {
 		}
 		fmt.Fprintf(l.out, "NodePort      http://%s:%s/api/platforms\n", host, port)
 	}
-	ingress, err := k.run(ctx, "", "get", "ingress", "ingress-srv", "--ignore-not-found", "-o",
-		"jsonpath={.spec.rules[0].host} {.status.loadBalancer.ingress[0].ip}{.status.loadBalancer.ingress[0].hostname}")
+	in, err := k.entrance(ctx)
 	if err != nil {
 		return err
 	}
-	if fields := strings.Fields(ingress); len(fields) == 2 {
-		fmt.Fprintf(l.out, "Ingress       curl -H 'Host: %s' http://%s/api/platforms\n", fields[0], fields[1])
-	} else if len(fields) == 1 {
-		fmt.Fprintln(l.out, "Ingress       no controller of class nginx has taken it up: docs/kubernetes.md says how to get one")
+	switch {
+	case in.url != "":
+		fmt.Fprintf(l.out, "%-13s curl -H 'Host: %s' %s/api/platforms\n", in.kind, in.host, in.url)
+	case in.kind != "":
+		fmt.Fprintf(l.out, "%-13s it has no address: is there a controller of class nginx? docs/kubernetes.md says how to get one\n", in.kind)
 	}
 	fmt.Fprintln(l.out, "from anywhere kubectl port-forward service/platforms-clusterip-srv 5000:80")
 	fmt.Fprintln(l.out, "              kubectl port-forward service/commands-clusterip-srv 6000:80")

@@ -149,3 +149,25 @@ func TestNewPassword(t *testing.T) {
 		t.Errorf("got %q, which means something in a URL", one)
 	}
 }
+
+func TestScalingNeedsMetrics(t *testing.T) {
+	scaled := []object{{Kind: "HorizontalPodAutoscaler"}}
+	for name, tt := range map[string]struct {
+		script  string
+		objects []object
+		want    string
+	}{
+		"measured":       {"exit 0", scaled, ""},
+		"not measured":   {"exit 1", scaled, "no metrics-server"},
+		"nothing scales": {"exit 1", []object{{Kind: "Deployment"}}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			useKubectl(t, tt.script)
+			var out bytes.Buffer
+			printScaling(t.Context(), &lab{out: &out}, cluster{context: "test"}, tt.objects)
+			if (out.Len() > 0) != (tt.want != "") || !strings.Contains(out.String(), tt.want) {
+				t.Errorf("got %q, want %q", out.String(), tt.want)
+			}
+		})
+	}
+}

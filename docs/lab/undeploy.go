@@ -35,7 +35,11 @@ func undeploy(ctx context.Context, l *lab, o deployOptions, name string) error {
 	if there != "" && there != o.stage.name {
 		return fmt.Errorf("%s is what is deployed there: go tool lab undeploy %s", there, there)
 	}
-	names, err := k.objects(ctx, partOfKinds+",secrets")
+	kinds := partOfKinds + ",secrets"
+	if k.serves(ctx, gatewayAPI) {
+		kinds += "," + gatewayKind + "," + routeKind
+	}
+	names, err := k.objects(ctx, kinds)
 	if err != nil {
 		return err
 	}

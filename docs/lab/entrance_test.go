@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// entranceScript is a kubectl of a cluster with this Ingress and Gateway. Without
+// a Gateway it does not have the Gateway API.
+func entranceScript(ingress, gateway string) string {
+	return `case "$*" in
+*--raw*) [ -n "` + gateway + `" ] || exit 1 ;;
+*ingress*) printf '` + ingress + `' ;;
+*gateway*) [ -n "` + gateway + `" ] || exit 1; printf '` + gateway + `' ;;
+esac`
+}
+
+func TestEntrance(t *testing.T) {
+	for name, tt := range map[string]struct {
+		ingress, gateway, given string
+		want                    entrance
+	}{
+		"an Ingress":               {"microcomm.com 10.0.0.1", "", "", entrance{"Ingress", "microcomm.com", "http://10.0.0.1"}},
+		"a Gateway":                {"", "microcomm.com 10.0.0.2", "", entrance{"Gateway", "microcomm.com", "http://10.0.0.2"}},
+		"both":                     {"microcomm.com 10.0.0.1", "microcomm.com 10.0.0.2", "", entrance{"Ingress", "microcomm.com", "http://10.0.0.1"}},
+		"none":                     {"", "", "http://localhost:18080", entrance{}},
+		"no address":               {"microcomm.com ", "", "", entrance{"Ingress", "microcomm.com", ""}},
+		"the address is elsewhere": {"", "microcomm.com ", "http://localhost:18080/", entrance{"Gateway", "microcomm.com", "http://localhost:18080"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("INGRESS_URL", tt.given)
+			useKubectl(t, entranceScript(tt.ingress, tt.gateway))
+			got, err := cluster{context: "test"}.entrance(t.Context())
+			if err != nil || got != tt.want {
+				t.Errorf("got %+v, %v; want %+v", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestEntranceOpens(t *testing.T) {
+	requests := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests++
+		if r.Host != "microcomm.com" || requests < 3 {
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	if err := (entrance{"Ingress", "microcomm.com", server.URL}).opens(t.Context(), time.Minute); err != nil || requests != 3 {
+		t.Errorf("got %v after %d requests, want that the third gets through", err, requests)
+	}
+	err := entrance{"Gateway", "other.com", server.URL}.opens(t.Context(), 10*time.Millisecond)
+	if err == nil || errors.Is(err, errUnreachable) || !strings.Contains(err.Error(), "does not lead to PlatformService: status 404") {
+		t.Errorf("a host without a route: got %v", err)
+	}
+	server.Close()
+	if err := (entrance{"Ingress", "microcomm.com", server.URL}).opens(t.Context(), time.Minute); !errors.Is(err, errUnreachable) {
+		t.Errorf("no server: got %v", err)
+	}
+}
+
+func TestHTTPRouteInPlaceOfTheIngress(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "k8s", "gateway"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const route = "# routes\nkind: HTTPRoute\n"
+	if err := os.WriteFile(filepath.Join(dir, "k8s", "gateway", "httproute.yml"), []byte(route), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const others = "apiVersion: v1\nkind: Service\n---\napiVersion: v1\nkind: ConfigMap\n---\n"
+	for _, manifests := range []string{
+		"kind: Ingress\nmetadata: {}\n---\n" + strings.TrimSuffix(others, "---\n"),
+		others + "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {}\n",
+	} {
+		got, err := byGateway(stage{name: "04-ingress", dir: dir}, manifests)
+		if want := others + route; err != nil || got != want {
+			t.Errorf("got %q, %v; want %q", got, err, want)
+		}
+	}
+	var usage usageError
+	if _, err := byGateway(stage{name: "03-k8s", dir: t.TempDir()}, others); !errors.As(err, &usage) {
+		t.Errorf("without a route: got %v, want what is wrong with the flag", err)
+	}
+}
+
+func TestQueueOnTooFewNodesIsReported(t *testing.T) {
+	const queues = `[{"name":"events","type":"quorum","members":["rabbit@a","rabbit@b","rabbit@c"]},{"name":"own","type":"classic","members":""},{"name":"dead","type":"quorum","members":["rabbit@a"]}]`
+	for name, tt := range map[string]struct{ script, want, out string }{
+		"one node each":   {`case "$*" in *statefulset*) printf 1 ;; *) echo '[{"name":"events","type":"quorum","members":["rabbit@a"]}]' ;; esac`, "", "1 quorum queues, each on all nodes of RabbitMQ (1)"},
+		"one has one":     {`case "$*" in *statefulset*) printf 3 ;; *) echo '` + queues + `' ;; esac`, "queue dead is on [rabbit@a], and RabbitMQ has 3 nodes", ""},
+		"no StatefulSet":  {`case "$*" in *statefulset*) ;; *) exit 1 ;; esac`, "", ""},
+		"no response":     {`case "$*" in *statefulset*) printf 3 ;; *) echo "node is down" >&2; exit 69 ;; esac`, "node is down", ""},
+		"something other": {`case "$*" in *statefulset*) printf 3 ;; *) echo "Listing queues" ;; esac`, "read what rabbitmqctl prints", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			useKubectl(t, tt.script)
+			var out bytes.Buffer
+			err := quorumQueues(t.Context(), &lab{out: &out, err: &out}, cluster{context: "test"})
+			if (err == nil) != (tt.want == "") || (err != nil && !strings.Contains(err.Error(), tt.want)) || !strings.Contains(out.String(), tt.out) {
+				t.Errorf("got %v, %q; want %q, %q", err, out.String(), tt.want, tt.out)
+			}
+		})
+	}
+}
