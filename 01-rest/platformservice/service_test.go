@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -23,6 +24,11 @@ func testConfig(t *testing.T) Config {
 		HTTPAddr:    "127.0.0.1:0",
 		DatabaseURL: "sqlite:" + filepath.Join(t.TempDir(), "platforms.db"),
 	}
+}
+
+// newAPI returns the REST API over a store, with nothing else behind it.
+func newAPI(store platformStore, log *slog.Logger) *restAPI {
+	return &restAPI{store: store, log: log}
 }
 
 // testService is a service that a test runs.

@@ -17,7 +17,9 @@ import (
 // commandsAPI returns the REST API with a client of the CommandsService at url.
 func commandsAPI(t testing.TB, url string, timeout time.Duration, log *slog.Logger) *restAPI {
 	t.Helper()
-	return &restAPI{store: memoryStore(t), commands: newCommandsClient(url, timeout), log: log}
+	api := newAPI(memoryStore(t), log)
+	api.commands = newCommandsClient(url, timeout)
+	return api
 }
 
 // requireCreated posts a platform and checks that it was created.

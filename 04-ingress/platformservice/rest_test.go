@@ -22,7 +22,7 @@ func serveAPI(t testing.TB) (url string, store platformStore, logged *logCapture
 	t.Helper()
 	store = memoryStore(t)
 	log, logged := captureLog()
-	return serve(t, (&restAPI{store: store, log: log}).handler()), store, logged
+	return serve(t, newAPI(store, log).handler()), store, logged
 }
 
 func TestList(t *testing.T) {
@@ -424,7 +424,7 @@ func TestStoreFailure(t *testing.T) {
 	} {
 		t.Run(row.method+" "+row.path+" is a 500, logged once", func(t *testing.T) {
 			log, logged := captureLog()
-			url := serve(t, (&restAPI{store: store, log: log}).handler())
+			url := serve(t, newAPI(store, log).handler())
 			a := send(t, row.method, url+row.path, row.body)
 			requireProblem(t, a, http.StatusInternalServerError)
 			assert.NotContains(t, strings.ToLower(a.body), "sql")
@@ -436,7 +436,7 @@ func TestStoreFailure(t *testing.T) {
 
 	t.Run("bad input is still a 400", func(t *testing.T) {
 		log, _ := captureLog()
-		url := serve(t, (&restAPI{store: store, log: log}).handler())
+		url := serve(t, newAPI(store, log).handler())
 		requireProblem(t, send(t, "POST", url+"/api/platforms", `{}`), http.StatusBadRequest, "name", "publisher", "cost")
 		requireProblem(t, send(t, "GET", url+"/api/platforms/abc", ""), http.StatusBadRequest, "id")
 	})
@@ -451,7 +451,7 @@ func TestClientDisconnects(t *testing.T) {
 		store := memoryStore(t)
 		log, logged := captureLog()
 		for _, path := range []string{"/api/platforms", "/api/platforms/1"} {
-			assert.Empty(t, sendAndDisconnect(t, (&restAPI{store: store, log: log}).handler(), store, "GET", path, ""))
+			assert.Empty(t, sendAndDisconnect(t, newAPI(store, log).handler(), store, "GET", path, ""))
 		}
 		assert.Len(t, logged.lines("client disconnected"), 2)
 		assert.Len(t, logged.lines("level=DEBUG"), 2)
@@ -461,7 +461,7 @@ func TestClientDisconnects(t *testing.T) {
 	t.Run("a POST is completed", func(t *testing.T) {
 		store := memoryStore(t)
 		log, _ := captureLog()
-		got := sendAndDisconnect(t, (&restAPI{store: store, log: log}).handler(), store, "POST", "/api/platforms", valid)
+		got := sendAndDisconnect(t, newAPI(store, log).handler(), store, "POST", "/api/platforms", valid)
 		assert.Contains(t, got, "201 Created")
 		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
@@ -473,7 +473,7 @@ func TestClientDisconnects(t *testing.T) {
 		_, err := store.(*sqliteStore).db.Exec(`DROP TABLE platforms`)
 		require.NoError(t, err)
 		log, logged := captureLog()
-		got := sendAndDisconnect(t, (&restAPI{store: store, log: log}).handler(), store, "POST", "/api/platforms", valid)
+		got := sendAndDisconnect(t, newAPI(store, log).handler(), store, "POST", "/api/platforms", valid)
 		assert.Contains(t, got, "500 Internal Server Error")
 		assert.Len(t, logged.lines("request failed"), 1)
 	})
@@ -512,7 +512,7 @@ func FuzzCreate(f *testing.F) {
 		f.Add(body)
 	}
 	log, _ := captureLog()
-	api := (&restAPI{store: memoryStore(f), log: log}).handler()
+	api := newAPI(memoryStore(f), log).handler()
 
 	f.Fuzz(func(t *testing.T, body []byte) {
 		created := httptest.NewRecorder()

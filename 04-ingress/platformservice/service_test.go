@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -25,6 +26,11 @@ func testConfig(t *testing.T) Config {
 		CommandsServiceURL:     "http://127.0.0.1:1/",
 		CommandsServiceTimeout: patience,
 	}
+}
+
+// newAPI returns the REST API over a store, with nothing else behind it.
+func newAPI(store platformStore, log *slog.Logger) *restAPI {
+	return &restAPI{store: store, log: log}
 }
 
 // testService is a service that a test runs.

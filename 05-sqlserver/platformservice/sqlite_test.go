@@ -21,7 +21,7 @@ func TestLockedDatabase(t *testing.T) {
 	_, err := db.Exec(`PRAGMA busy_timeout = 1`)
 	require.NoError(t, err)
 	log, logged := captureLog()
-	url := serve(t, (&restAPI{store: store, log: log}).handler())
+	url := serve(t, newAPI(store, log).handler())
 
 	other, err := sql.Open("sqlite3", file)
 	require.NoError(t, err)

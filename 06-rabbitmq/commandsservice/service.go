@@ -41,10 +41,10 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	backgroundCtx, stopBackground := context.WithCancel(ctx)
 	defer background.Wait()
 	defer stopBackground()
-	events := &eventProcessor{store: store, log: log}
-	subscriber := NewRabbitMQSubscriber(cfg.RabbitMQURL, cfg.Exchange, log)
+	processor := &eventProcessor{store: store, log: log}
+	events := &subscriber{url: cfg.RabbitMQURL, exchange: cfg.Exchange, log: log}
 	background.Go(func() {
-		subscriber.Run(backgroundCtx, events.process, func() {
+		events.run(backgroundCtx, processor.process, func() {
 			log.Info("receiving events; those published before are lost")
 		})
 	})

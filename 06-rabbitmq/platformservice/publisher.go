@@ -6,29 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// errNotConnected is returned by Publish while the broker cannot be reached.
+// errNotConnected is returned by publish while the broker cannot be reached.
 var errNotConnected = errors.New("not connected to the broker")
 
-// Publisher sends events to the bus: whatever carries them, here RabbitMQ. It is
-// exported for the chapter final, where one process runs both services and hands
-// them a bus in memory.
-type Publisher interface {
-	// Publish sends one event to every subscriber that is connected now. It does
-	// not wait for a broker that is away: it returns an error at once, and the
-	// event is lost.
-	Publish(ctx context.Context, body []byte) error
-	// Close closes the connection. What Publish has written before is sent.
-	Close()
-}
-
-// rabbitMQPublisher publishes to a fanout exchange of RabbitMQ. It connects in
-// the background, and reconnects whenever the connection is lost.
-type rabbitMQPublisher struct {
+// publisher sends events to a fanout exchange of RabbitMQ. It connects in the
+// background, and reconnects whenever the connection is lost.
+type publisher struct {
 	url      string
 	exchange string
 	log      *slog.Logger
@@ -39,18 +26,20 @@ type rabbitMQPublisher struct {
 	channel *amqp.Channel // nil while nothing can be published
 }
 
-// NewRabbitMQPublisher returns a Publisher that starts to connect to url. It
-// must be closed.
-func NewRabbitMQPublisher(url, exchange string, log *slog.Logger) Publisher {
+// newPublisher returns a publisher that starts to connect to url. It must be
+// closed.
+func newPublisher(url, exchange string, log *slog.Logger) *publisher {
 	ctx, stop := context.WithCancel(context.Background())
-	p := &rabbitMQPublisher{url: url, exchange: exchange, log: log, stop: stop}
+	p := &publisher{url: url, exchange: exchange, log: log, stop: stop}
 	p.done.Go(func() { p.run(ctx) })
 	return p
 }
 
-// Publish implements Publisher. A nil error means that the event was written to
-// the connection, not that the broker has it.
-func (p *rabbitMQPublisher) Publish(ctx context.Context, body []byte) error {
+// publish sends one event to every subscriber that is connected now. It does not
+// wait for a broker that is down: it returns an error at once, and the event is
+// lost. A nil error means that the event was written to the connection, not that
+// the broker has it.
+func (p *publisher) publish(ctx context.Context, body []byte) error {
 	p.mu.Lock()
 	channel := p.channel
 	p.mu.Unlock()
@@ -58,7 +47,6 @@ func (p *rabbitMQPublisher) Publish(ctx context.Context, body []byte) error {
 		return errNotConnected
 	}
 	const routingKey, mandatory, immediate = "", false, false // a fanout exchange ignores the key
-	// The library ignores ctx here; the write deadline of brokerConn is what counts.
 	err := channel.PublishWithContext(ctx, p.exchange, routingKey, mandatory, immediate, amqp.Publishing{
 		ContentType: "application/json",
 		Body:        body,
@@ -69,14 +57,14 @@ func (p *rabbitMQPublisher) Publish(ctx context.Context, body []byte) error {
 	return nil
 }
 
-// Close implements Publisher.
-func (p *rabbitMQPublisher) Close() {
+// close closes the connection. What was published before is sent.
+func (p *publisher) close() {
 	p.stop()
 	p.done.Wait()
 }
 
 // run reconnects until ctx ends.
-func (p *rabbitMQPublisher) run(ctx context.Context) {
+func (p *publisher) run(ctx context.Context) {
 	var pause backoff
 	for {
 		err := p.stayConnected(ctx, &pause)
@@ -92,12 +80,14 @@ func (p *rabbitMQPublisher) run(ctx context.Context) {
 
 // stayConnected connects, and returns why it could not, or why the connection
 // ended. It resets pause once it is connected.
-func (p *rabbitMQPublisher) stayConnected(ctx context.Context, pause *backoff) error {
+func (p *publisher) stayConnected(ctx context.Context, pause *backoff) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // after Close: dialBroker watches ctx until then
 	connection, err := dialBroker(ctx, p.url)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = connection.CloseDeadline(time.Now().Add(brokerTimeout)) }()
+	defer connection.Close()
 	channel, err := connection.Channel()
 	if err != nil {
 		return fmt.Errorf("open channel: %w", err)
@@ -132,7 +122,7 @@ func (p *rabbitMQPublisher) stayConnected(ctx context.Context, pause *backoff) e
 	}
 }
 
-func (p *rabbitMQPublisher) setChannel(channel *amqp.Channel) {
+func (p *publisher) setChannel(channel *amqp.Channel) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.channel = channel

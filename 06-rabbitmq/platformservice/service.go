@@ -19,14 +19,14 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 	defer store.close()
 
-	publisher := NewRabbitMQPublisher(cfg.RabbitMQURL, cfg.Exchange, log)
-	defer publisher.Close()
+	events := newPublisher(cfg.RabbitMQURL, cfg.Exchange, log)
+	defer events.close()
 
 	listener, err := net.Listen("tcp", cfg.HTTPAddr)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (PLATFORMS_HTTP_ADDR): %w", err)
 	}
-	api := &restAPI{store: store, publisher: publisher, log: log}
+	api := &restAPI{store: store, publisher: events, log: log}
 	if cfg.CommandsServiceURL != "" {
 		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
 		defer api.commands.close()

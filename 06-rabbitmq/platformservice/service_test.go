@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -28,6 +29,12 @@ func testConfig(t *testing.T) Config {
 		RabbitMQURL:            "amqp://127.0.0.1:1/",
 		Exchange:               "unused",
 	}
+}
+
+// newAPI returns the REST API over a store, with nothing else behind it: its
+// publisher is not connected.
+func newAPI(store platformStore, log *slog.Logger) *restAPI {
+	return &restAPI{store: store, publisher: &publisher{}, log: log}
 }
 
 // testService is a service that a test runs.

@@ -44,9 +44,9 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	defer stopBackground()
 	backfill := newBackfill(&platformsClient{target: cfg.GRPCTarget}, store, log)
 	background.Go(func() { backfill.run(backgroundCtx) })
-	events := &eventProcessor{store: store, onLoss: backfill.request, log: log}
-	subscriber := NewRabbitMQSubscriber(cfg.RabbitMQURL, cfg.Exchange, log)
-	background.Go(func() { subscriber.Run(backgroundCtx, events.process, backfill.request) })
+	processor := &eventProcessor{store: store, onLoss: backfill.request, log: log}
+	events := &subscriber{url: cfg.RabbitMQURL, exchange: cfg.Exchange, log: log}
+	background.Go(func() { events.run(backgroundCtx, processor.process, backfill.request) })
 
 	health.set("ready")
 	defer health.set("stopping")

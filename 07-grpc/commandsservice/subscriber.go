@@ -15,32 +15,19 @@ import (
 // the broker gives no notice.
 const bindInterval = 2 * time.Second
 
-// Subscriber receives events from the bus: whatever carries them, here RabbitMQ.
-// It is exported for the chapter final, where one process runs both services and
-// hands them a bus in memory.
-type Subscriber interface {
-	// Run passes the body of each event to handle, one at a time in the order of
-	// arrival, until ctx ends; an event that is being handled is finished first.
-	// onConnect is called whenever the subscriber has connected: events that were
-	// published before are not received.
-	Run(ctx context.Context, handle func(ctx context.Context, body []byte), onConnect func())
-}
-
-// rabbitMQSubscriber receives from a fanout exchange of RabbitMQ, through a
-// queue of its own. It reconnects whenever the connection is lost.
-type rabbitMQSubscriber struct {
+// subscriber receives events from a fanout exchange of RabbitMQ, through a queue
+// of its own. It reconnects whenever the connection is lost.
+type subscriber struct {
 	url      string
 	exchange string
 	log      *slog.Logger
 }
 
-// NewRabbitMQSubscriber returns a Subscriber for the broker at url.
-func NewRabbitMQSubscriber(url, exchange string, log *slog.Logger) Subscriber {
-	return &rabbitMQSubscriber{url: url, exchange: exchange, log: log}
-}
-
-// Run implements Subscriber.
-func (s *rabbitMQSubscriber) Run(ctx context.Context, handle func(context.Context, []byte), onConnect func()) {
+// run passes the body of each event to handle, one at a time in the order of
+// arrival, until ctx ends; an event that is being handled is finished first.
+// onConnect is called whenever the subscriber has connected: events that were
+// published before are not received.
+func (s *subscriber) run(ctx context.Context, handle func(context.Context, []byte), onConnect func()) {
 	var pause backoff
 	for {
 		err := s.receive(ctx, handle, func() {
@@ -60,12 +47,14 @@ func (s *rabbitMQSubscriber) Run(ctx context.Context, handle func(context.Contex
 
 // receive connects, calls onConnect, and handles events until the connection is
 // lost or ctx ends.
-func (s *rabbitMQSubscriber) receive(ctx context.Context, handle func(context.Context, []byte), onConnect func()) error {
+func (s *subscriber) receive(ctx context.Context, handle func(context.Context, []byte), onConnect func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // after Close: dialBroker watches ctx until then
 	connection, err := dialBroker(ctx, s.url)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = connection.CloseDeadline(time.Now().Add(brokerTimeout)) }()
+	defer connection.Close()
 	channel, err := connection.Channel()
 	if err != nil {
 		return fmt.Errorf("open channel: %w", err)
@@ -100,7 +89,7 @@ func (s *rabbitMQSubscriber) receive(ctx context.Context, handle func(context.Co
 // consume declares the exchange and a queue, binds them, and starts to consume.
 // The broker names the queue, reserves it for this connection and deletes it
 // with the connection: what is published afterwards is lost to us.
-func (s *rabbitMQSubscriber) consume(channel *amqp.Channel) (string, <-chan amqp.Delivery, error) {
+func (s *subscriber) consume(channel *amqp.Channel) (string, <-chan amqp.Delivery, error) {
 	if err := declareExchange(channel, s.exchange); err != nil {
 		return "", nil, err
 	}
@@ -122,7 +111,7 @@ func (s *rabbitMQSubscriber) consume(channel *amqp.Channel) (string, <-chan amqp
 
 // bind binds the queue to the exchange. Binding again is harmless, and restores a
 // binding that was lost.
-func (s *rabbitMQSubscriber) bind(channel *amqp.Channel, queue string) error {
+func (s *subscriber) bind(channel *amqp.Channel, queue string) error {
 	const routingKey, noWait = "", false
 	if err := channel.QueueBind(queue, routingKey, s.exchange, noWait, nil); err != nil {
 		return fmt.Errorf("bind queue to exchange %s: %w", s.exchange, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"regexp"
 	"sync/atomic"
 	"testing"
 
@@ -17,8 +16,8 @@ type listener struct {
 	bodies    chan string // what came
 	connected chan int    // 1, 2, … as often as it connected
 	log       *logCapture
-	stop      context.CancelFunc // ends Run
-	stopped   chan struct{}      // closed when Run has returned
+	stop      context.CancelFunc // ends run
+	stopped   chan struct{}      // closed when run has returned
 }
 
 // startListener runs a subscriber until the test ends, or stop is called.
@@ -31,13 +30,13 @@ func startListener(t *testing.T, url, exchange string) *listener {
 	go func() {
 		defer close(l.stopped)
 		connections := 0
-		NewRabbitMQSubscriber(url, exchange, log).Run(ctx,
+		(&subscriber{url: url, exchange: exchange, log: log}).run(ctx,
 			func(_ context.Context, body []byte) { l.bodies <- string(body) },
 			func() { connections++; l.connected <- connections })
 	}()
 	t.Cleanup(func() {
 		cancel()
-		receive(t, "the end of Run", l.stopped)
+		receive(t, "the end of run", l.stopped)
 	})
 	return l
 }
@@ -77,25 +76,6 @@ func TestSubscriber(t *testing.T) {
 		assert.Equal(t, "x", receive(t, "an event", l.bodies))
 	})
 
-	t.Run("asks for the exchange and the queue of the contract", func(t *testing.T) {
-		broker := newTestBroker(t)
-		proxy, url := newBrokerProxy(t, broker.url)
-		proxy.restore()
-		receive(t, "a connection", startListener(t, url, broker.exchange).connected)
-
-		// Each begins with the numbers of an AMQP class and method. A text is
-		// preceded by its length. Bits are counted from the lowest.
-		sent := proxy.recorded()
-		assert.Contains(t, sent, "\x00\x28\x00\x0a"+"\x00\x00"+withLength(broker.exchange)+withLength("fanout")+
-			"\x00", "exchange.declare: a fanout, and no bit: not durable, not auto-delete")
-		assert.Contains(t, sent, "\x00\x32\x00\x0a"+"\x00\x00"+"\x00"+
-			"\x0c", "queue.declare: no name, and the bits exclusive and auto-delete, not durable")
-		consume := "\x00\x3c\x00\x14" + "\x00\x00" + "\x07amq.gen"
-		assert.NotContains(t, sent, consume, "a queue's name has a random part")
-		assert.Regexp(t, `(?s)\x00\x3c\x00\x14\x00\x00.amq\.gen-[^\x00]+?ctag-[^\x00]+?\x06\x00\x00\x00\x00`, sent,
-			"basic.consume: the broker's name for the queue, and the bits no-ack and exclusive")
-	})
-
 	t.Run("starts without a broker, and connects when it comes", func(t *testing.T) {
 		broker := newTestBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
@@ -123,25 +103,6 @@ func TestSubscriber(t *testing.T) {
 			proxy.restore()
 		}
 		receive(t, "a connection", l.connected)
-	})
-
-	t.Run("subscribes again when somebody deletes its queue", func(t *testing.T) {
-		broker := newTestBroker(t)
-		proxy, url := newBrokerProxy(t, broker.url)
-		proxy.restore()
-		l := startListener(t, url, broker.exchange)
-		receive(t, "a connection", l.connected)
-
-		// The broker lets nobody but an operator do that. This is what it says
-		// to the consumer then: basic.cancel, in a frame of channel 1.
-		tag := regexp.MustCompile(`ctag-[!-~]+`).FindString(proxy.recorded())
-		require.NotEmpty(t, tag)
-		method := "\x00\x3c\x00\x1e" + withLength(tag) + "\x01"
-		proxy.say(t, "\x01"+"\x00\x01"+"\x00\x00\x00"+withLength(method)+"\xce")
-
-		assert.Equal(t, 2, receive(t, "another connection", l.connected))
-		require.True(t, broker.publish(t, "x"))
-		assert.Equal(t, "x", receive(t, "an event", l.bodies))
 	})
 
 	t.Run("binds its queue again when the exchange was deleted", func(t *testing.T) {
@@ -173,7 +134,7 @@ func TestSubscriber(t *testing.T) {
 		stopped := make(chan struct{})
 		go func() {
 			defer close(stopped)
-			NewRabbitMQSubscriber(broker.url, broker.exchange, log).Run(ctx,
+			(&subscriber{url: broker.url, exchange: broker.exchange, log: log}).run(ctx,
 				(&eventProcessor{store: store, log: log}).process, func() { connected <- struct{}{} })
 		}()
 		defer func() { cancel(); receive(t, "the end of Run", stopped) }()
@@ -187,9 +148,6 @@ func TestSubscriber(t *testing.T) {
 	})
 }
 
-// withLength returns a text of up to 255 bytes as AMQP has it.
-func withLength(text string) string { return string([]byte{byte(len(text))}) + text }
-
 func TestSubscriberStop(t *testing.T) {
 	t.Run("leaves no goroutine and no queue", func(t *testing.T) {
 		noGoroutineLeft(t)
@@ -198,7 +156,7 @@ func TestSubscriberStop(t *testing.T) {
 		receive(t, "a connection", l.connected)
 		require.True(t, broker.publish(t, "x"), "taken by the queue")
 		l.stop()
-		receive(t, "the end of Run", l.stopped)
+		receive(t, "the end of run", l.stopped)
 		eventually(t, "no queue that takes an event", func() bool { return !broker.publish(t, "x") })
 	})
 
@@ -207,7 +165,7 @@ func TestSubscriberStop(t *testing.T) {
 		l := startListener(t, "amqp://127.0.0.1:1/", "unused")
 		eventually(t, "an attempt", func() bool { return len(l.log.lines("subscriber not connected")) > 0 })
 		l.stop()
-		receive(t, "the end of Run", l.stopped)
+		receive(t, "the end of run", l.stopped)
 	})
 
 	t.Run("finishes the event in hand first", func(t *testing.T) {
@@ -219,7 +177,7 @@ func TestSubscriberStop(t *testing.T) {
 		var finished atomic.Bool
 		finishedAtReturn := make(chan bool, 1)
 		go func() {
-			NewRabbitMQSubscriber(broker.url, broker.exchange, log).Run(ctx, func(ctx context.Context, _ []byte) {
+			(&subscriber{url: broker.url, exchange: broker.exchange, log: log}).run(ctx, func(ctx context.Context, _ []byte) {
 				began <- struct{}{}
 				<-goOn
 				finished.Store(ctx.Err() == nil) // it can still store something

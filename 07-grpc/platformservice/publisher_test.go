@@ -1,7 +1,6 @@
 package platformservice
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -13,11 +12,11 @@ import (
 )
 
 // startPublisher returns a publisher that is closed when the test ends.
-func startPublisher(t *testing.T, url, exchange string, log *slog.Logger) Publisher {
+func startPublisher(t *testing.T, url, exchange string, log *slog.Logger) *publisher {
 	t.Helper()
-	publisher := NewRabbitMQPublisher(url, exchange, log)
-	t.Cleanup(publisher.Close)
-	return publisher
+	p := newPublisher(url, exchange, log)
+	t.Cleanup(p.close)
+	return p
 }
 
 // waitConnected returns when the publisher that writes to this log has
@@ -109,7 +108,7 @@ func TestPublisher(t *testing.T) {
 		// awayAgain posts while the broker is away.
 		awayAgain := func(name string) {
 			t.Helper()
-			require.ErrorIs(t, publisher.Publish(t.Context(), []byte("lost")), errNotConnected)
+			require.ErrorIs(t, publisher.publish(t.Context(), []byte("lost")), errNotConnected)
 			before := len(logged.lines("event not published"))
 			postPlatform(t, api, name)
 			require.Len(t, logged.lines("event not published"), before+1)
@@ -130,7 +129,7 @@ func TestPublisher(t *testing.T) {
 		assert.Empty(t, logged.lines("unblocks publishers"), "a lost connection is not one that was blocked")
 	})
 
-	t.Run("Close sends what was published before it", func(t *testing.T) {
+	t.Run("close sends what was published before it", func(t *testing.T) {
 		noGoroutineLeft(t)
 		broker := newTestBroker(t)
 		events := listen(t, broker)
@@ -140,26 +139,26 @@ func TestPublisher(t *testing.T) {
 		const count = 500
 		inParallel(t, 5, func(int) error {
 			for range count / 5 {
-				if err := publisher.Publish(t.Context(), []byte("{}")); err != nil {
+				if err := publisher.publish(t.Context(), []byte("{}")); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		publisher.Close()
+		publisher.close()
 		for range count {
 			receive(t, "an event", events)
 		}
-		assert.ErrorIs(t, publisher.Publish(t.Context(), []byte("{}")), errNotConnected)
+		assert.ErrorIs(t, publisher.publish(t.Context(), []byte("{}")), errNotConnected)
 	})
 
-	t.Run("Close ends the attempts to connect", func(t *testing.T) {
+	t.Run("close ends the attempts to connect", func(t *testing.T) {
 		noGoroutineLeft(t)
 		proxy := newTCPProxy(t, "127.0.0.1:1")
 		log, logged := captureLog()
 		publisher := startPublisher(t, "amqp://"+proxy.addr, "unused", log)
 		eventually(t, "an attempt", func() bool { return len(logged.lines("publisher not connected")) > 0 })
-		publisher.Close()
+		publisher.close()
 	})
 
 	t.Run("an exchange of another kind is logged, again and again", func(t *testing.T) {
@@ -168,7 +167,7 @@ func TestPublisher(t *testing.T) {
 		log, logged := captureLog()
 		publisher := startPublisher(t, broker.url, broker.exchange, log)
 		eventually(t, "two attempts", func() bool { return len(logged.lines("PRECONDITION_FAILED")) >= 2 })
-		assert.ErrorIs(t, publisher.Publish(t.Context(), []byte("{}")), errNotConnected)
+		assert.ErrorIs(t, publisher.publish(t.Context(), []byte("{}")), errNotConnected)
 	})
 
 	t.Run("connects again when the broker closes the channel", func(t *testing.T) {
@@ -177,58 +176,11 @@ func TestPublisher(t *testing.T) {
 		publisher := startPublisher(t, broker.url, broker.exchange, log)
 		waitConnected(t, logged, 1)
 		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
-		require.NoError(t, publisher.Publish(t.Context(), []byte("to nowhere"))) // which gets a 404 from the broker
+		require.NoError(t, publisher.publish(t.Context(), []byte("to nowhere"))) // which gets a 404 from the broker
 		waitConnected(t, logged, 2)
 		events := listen(t, broker)
-		require.NoError(t, publisher.Publish(t.Context(), []byte("{}")))
+		require.NoError(t, publisher.publish(t.Context(), []byte("{}")))
 		receive(t, "the event", events)
-	})
-
-	t.Run("refuses events while the broker says that it takes none", func(t *testing.T) {
-		broker := newTestBroker(t)
-		events := listen(t, broker)
-		proxy, url := newBrokerProxy(t, broker.url)
-		proxy.restore()
-		log, logged := captureLog()
-		publisher := startPublisher(t, url, broker.exchange, log)
-		waitConnected(t, logged, 1)
-
-		// Frames of AMQP 0-9-1: type 1, channel 0, size, connection (10) method, end.
-		proxy.say(t, "\x01\x00\x00\x00\x00\x00\x0f\x00\x0a\x00\x3c\x0alow on ram\xce") // blocked (60), with the reason
-		eventually(t, "the unblocking", func() bool { return len(logged.lines(`reason="low on ram"`)) == 1 })
-		assert.ErrorIs(t, publisher.Publish(t.Context(), []byte("{}")), errNotConnected)
-		proxy.say(t, "\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x3d\xce") // unblocked (61)
-		eventually(t, "the unblocking", func() bool { return len(logged.lines("unblocks publishers")) == 1 })
-		require.NoError(t, publisher.Publish(t.Context(), []byte("{}")))
-		receive(t, "the event", events)
-	})
-
-	t.Run("a broker that stops reading does not hold a POST for ever", func(t *testing.T) {
-		noGoroutineLeft(t)
-		broker := newTestBroker(t)
-		broker.declare(t)
-		proxy, url := newBrokerProxy(t, broker.url)
-		proxy.restore()
-		log, logged := captureLog()
-		publisher := startPublisher(t, url, broker.exchange, log)
-		waitConnected(t, logged, 1)
-		proxy.stall()
-
-		// The first ones fit in the buffers on the way.
-		body := bytes.Repeat([]byte("x"), 4<<20)
-		failed := make(chan error, 1)
-		go func() {
-			for range 100 {
-				if err := publisher.Publish(t.Context(), body); err != nil {
-					failed <- err
-					return
-				}
-			}
-			failed <- nil
-		}()
-		assert.Error(t, receive(t, "an error of Publish", failed))
-		// It is taken for lost, and left.
-		eventually(t, "a lost connection", func() bool { return len(logged.lines("publisher not connected")) > 0 })
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 type restAPI struct {
 	store     platformStore
 	commands  *commandsClient // nil: CommandsService is not notified
-	publisher Publisher       // nil: no event is published
+	publisher *publisher
 	log       *slog.Logger
 }
 
@@ -82,12 +82,9 @@ func (a *restAPI) notifyCommands(ctx context.Context, p platform) {
 
 // publish sends the event to the bus. It does not wait for any subscriber.
 func (a *restAPI) publish(ctx context.Context, p platform) {
-	if a.publisher == nil {
-		return
-	}
 	body, err := encodePlatformPublished(p)
 	if err == nil {
-		err = a.publisher.Publish(ctx, body)
+		err = a.publisher.publish(ctx, body)
 	}
 	if err != nil {
 		a.log.Warn("event not published", "id", p.ID, "error", err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 )
 
 // Run runs the service until ctx ends, and then returns nil. It returns an
@@ -20,14 +19,14 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 	defer store.close()
 
-	publisher := NewRabbitMQPublisher(cfg.RabbitMQURL, cfg.Exchange, log)
-	defer publisher.Close()
+	events := newPublisher(cfg.RabbitMQURL, cfg.Exchange, log)
+	defer events.close()
 
 	listener, err := net.Listen("tcp", cfg.HTTPAddr)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (PLATFORMS_HTTP_ADDR): %w", err)
 	}
-	api := &restAPI{store: store, publisher: publisher, log: log}
+	api := &restAPI{store: store, publisher: events, log: log}
 	if cfg.CommandsServiceURL != "" {
 		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
 		defer api.commands.close()
@@ -49,7 +48,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return fmt.Errorf("listen for gRPC (PLATFORMS_GRPC_ADDR): %w", err)
 	}
 	rpc := startGRPC(grpcListener, &grpcAPI{store: store, log: log})
-	defer stopBoth(web, rpc)
+	defer rpc.stop()
 	log.Info("listening for gRPC", "addr", grpcListener.Addr())
 
 	health.set("ready")
@@ -64,13 +63,4 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	case err := <-rpc.failed:
 		return err
 	}
-}
-
-// stopBoth stops the servers at the same time, so that their time limits do not
-// add up.
-func stopBoth(web *httpServer, rpc *grpcServer) {
-	var stopping sync.WaitGroup
-	stopping.Go(web.stop)
-	stopping.Go(rpc.stop)
-	stopping.Wait()
 }
