@@ -46,7 +46,7 @@ func buildAndRun(m *testing.M) (int, error) {
 	}
 	defer os.RemoveAll(bin)
 	// With the race detector: a service that has a data race does not end with 0.
-	output, err := exec.Command("go", "build", "-race", "-o", bin+string(filepath.Separator), "../cmd/...").CombinedOutput()
+	output, err := exec.Command("go", "build", "-buildvcs=false", "-race", "-o", bin+string(filepath.Separator), "../cmd/...").CombinedOutput()
 	if err != nil {
 		return 1, fmt.Errorf("build the services: %w\n%s", err, output)
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -61,6 +63,27 @@ func TestDrillsOfAStageAreListedAndFitATerminal(t *testing.T) {
 			t.Errorf("drill %s does not list %s:\n%s", stage, want, out.String())
 		}
 		narrow(t, "drill "+stage, out.String())
+	}
+}
+
+// The sheet for predictions, for a workshop, names drills that there are.
+func TestThePredictionsAreOfDrillsThatExist(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "handout.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("`lab drill (\\w+) ([\\w-]+)`").FindAllStringSubmatch(string(text), -1)
+	if len(found) < 6 {
+		t.Fatalf("%d drills", len(found))
+	}
+	for _, names := range found {
+		s, err := findStage(filepath.Join("..", ".."), names[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(named(forStage(drills(), s.name), names[2])) == 0 {
+			t.Errorf("%s has no drill %s", s.name, names[2])
+		}
 	}
 }
 
