@@ -26,9 +26,10 @@ var errForeignDatabase = errors.New("COMMANDS_DATABASE_URL: the database is not 
 
 // sqliteStore keeps platforms and commands in SQLite.
 type sqliteStore struct {
-	name string // of the file, or :memory:
-	file sqlite.File
-	db   *sql.DB
+	name   string // of the file, or :memory:
+	file   sqlite.File
+	db     *sql.DB // for reading
+	writes *sql.DB // one connection: see write. In memory it is db
 }
 
 // openSQLite opens a file, or ":memory:".
@@ -47,11 +48,13 @@ func openSQLite(file string) (*sqliteStore, error) {
 	}
 	s := &sqliteStore{name: file}
 	s.db = s.file.Open(dsn)
-	if file == ":memory:" {
-		// Each connection to :memory: opens another, empty database. So there is
-		// exactly one connection, which database/sql keeps open.
-		s.db.SetMaxOpenConns(1)
+	s.writes = s.db
+	if file != ":memory:" {
+		s.writes = s.file.Open(dsn)
 	}
+	// Each connection to :memory: opens another, empty database. So there is
+	// exactly one connection, which database/sql keeps open.
+	s.writes.SetMaxOpenConns(1)
 	return s, nil
 }
 
@@ -111,33 +114,31 @@ func (s *sqliteStore) platform(ctx context.Context, externalID int32) (platform,
 }
 
 func (s *sqliteStore) addPlatform(ctx context.Context, p platform) (bool, error) {
-	if err := s.file.Check(); err != nil {
-		return false, fmt.Errorf("add platform %d: %w", p.ExternalID, err)
-	}
-	result, err := s.db.ExecContext(ctx,
-		`INSERT INTO platforms (external_id, name) VALUES (?, ?) ON CONFLICT (external_id) DO NOTHING`,
-		p.ExternalID, p.Name)
+	added := false
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		result, err := tx.ExecContext(ctx,
+			`INSERT INTO platforms (external_id, name) VALUES (?, ?) ON CONFLICT (external_id) DO NOTHING`,
+			p.ExternalID, p.Name)
+		if err != nil {
+			return err
+		}
+		count, err := result.RowsAffected()
+		added = count == 1
+		return err
+	})
 	if err != nil {
 		return false, fmt.Errorf("add platform %d: %w", p.ExternalID, err)
 	}
-	count, err := result.RowsAffected()
-	if err != nil {
-		return false, fmt.Errorf("add platform %d: %w", p.ExternalID, err)
-	}
-	return count == 1, nil
+	return added, nil
 }
 
-// upsertRows is how many rows one INSERT has: enough that the statement's own
-// cost is small.
-const upsertRows = 100
-
-func (s *sqliteStore) upsertPlatforms(ctx context.Context, platforms []platform) (int, error) {
-	if err := s.file.Check(); err != nil {
-		return 0, fmt.Errorf("upsert platforms: %w", err)
-	}
-	conn, err := s.db.Conn(ctx)
+// write calls do with a transaction, and commits that. Every change of the database
+// is made here, one at a time: SQLite has one writer anyway, and those that wait
+// for its lock do so by asking now and then. An error of do undoes what it did.
+func (s *sqliteStore) write(ctx context.Context, do func(tx *sql.Tx) error) error {
+	conn, err := s.writes.Conn(ctx) // waits for its turn
 	if err != nil {
-		return 0, fmt.Errorf("upsert platforms: %w", err)
+		return err
 	}
 	defer conn.Close()
 	// WithoutCancel: database/sql closes the connection of a transaction whose
@@ -145,29 +146,49 @@ func (s *sqliteStore) upsertPlatforms(ctx context.Context, platforms []platform)
 	// end with ctx all the same. Begin takes the write lock at once (_txlock).
 	tx, err := conn.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
-		return 0, fmt.Errorf("upsert platforms: %w", err)
+		return fmt.Errorf("begin: %w", err)
 	}
 	defer tx.Rollback() // does nothing after Commit
-	stored := 0
-	for rows := range slices.Chunk(lastOfEach(platforms), upsertRows) {
-		values := make([]any, 0, 2*upsertRows)
-		for _, p := range rows {
-			values = append(values, p.ExternalID, p.Name)
-		}
-		// A row whose name is the same is not written, and not counted.
-		result, err := tx.ExecContext(ctx, `INSERT INTO platforms (external_id, name) VALUES (?, ?)`+
-			strings.Repeat(`, (?, ?)`, len(rows)-1)+
-			` ON CONFLICT (external_id) DO UPDATE SET name = excluded.name WHERE name <> excluded.name`, values...)
-		if err != nil {
-			return 0, fmt.Errorf("upsert platforms: %w", err)
-		}
-		count, err := result.RowsAffected()
-		if err != nil {
-			return 0, fmt.Errorf("upsert platforms: %w", err)
-		}
-		stored += int(count)
+	if err := s.file.Check(); err != nil {
+		return err
+	}
+	if err := do(tx); err != nil {
+		return err
 	}
 	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// upsertRows is how many rows one INSERT has: enough that the statement's own
+// cost is small.
+const upsertRows = 100
+
+func (s *sqliteStore) upsertPlatforms(ctx context.Context, platforms []platform) (int, error) {
+	stored := 0
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		for rows := range slices.Chunk(lastOfEach(platforms), upsertRows) {
+			values := make([]any, 0, 2*upsertRows)
+			for _, p := range rows {
+				values = append(values, p.ExternalID, p.Name)
+			}
+			// A row whose name is the same is not written, and not counted.
+			result, err := tx.ExecContext(ctx, `INSERT INTO platforms (external_id, name) VALUES (?, ?)`+
+				strings.Repeat(`, (?, ?)`, len(rows)-1)+
+				` ON CONFLICT (external_id) DO UPDATE SET name = excluded.name WHERE name <> excluded.name`, values...)
+			if err != nil {
+				return err
+			}
+			count, err := result.RowsAffected()
+			if err != nil {
+				return err
+			}
+			stored += int(count)
+		}
+		return nil
+	})
+	if err != nil {
 		return 0, fmt.Errorf("upsert platforms: %w", err)
 	}
 	return stored, nil
@@ -184,38 +205,37 @@ func (s *sqliteStore) command(ctx context.Context, platformID, commandID int32) 
 	return scanCommand(row, platformID, commandID)
 }
 
-func (s *sqliteStore) createCommand(ctx context.Context, c command) (command, error) {
-	if err := s.file.Check(); err != nil {
+func (s *sqliteStore) createCommand(ctx context.Context, c command) (created command, err error) {
+	err = s.write(ctx, func(tx *sql.Tx) (err error) {
+		created, err = insertSQLite(ctx, tx, c)
+		return err
+	})
+	if err != nil {
 		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
 	}
-	return insertSQLite(ctx, s.db, c)
+	return created, nil
 }
 
-// insertSQLite stores c. In is the database, or a transaction.
-func insertSQLite(ctx context.Context, in interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-}, c command) (command, error) {
-	// Not RETURNING: its row comes before the commit, whose error the driver then
-	// drops, with _stmt_cache_size. Exec returns after the commit.
-	result, err := in.ExecContext(ctx, `
+// insertSQLite stores c, or returns errPlatformNotFound.
+func insertSQLite(ctx context.Context, tx *sql.Tx, c command) (command, error) {
+	// Not RETURNING: Scan reads no further than its row, and the driver drops the
+	// error of what is left of a statement that it caches (_stmt_cache_size).
+	result, err := tx.ExecContext(ctx, `
 		INSERT INTO commands (how_to, command_line, platform_id)
 		SELECT ?, ?, id FROM platforms WHERE external_id = ?`, c.HowTo, c.CommandLine, c.PlatformID)
 	if err != nil {
-		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
+		return command{}, err
 	}
 	count, err := result.RowsAffected()
 	if err != nil {
-		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
+		return command{}, err
 	}
 	if count == 0 {
 		return command{}, errPlatformNotFound
 	}
 	id, err := result.LastInsertId()
-	if err != nil {
-		return command{}, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
-	}
 	c.ID = int32(id)
-	return c, nil
+	return c, err
 }
 
 func (s *sqliteStore) ping(ctx context.Context) error {
@@ -230,7 +250,12 @@ func (s *sqliteStore) ping(ctx context.Context) error {
 }
 
 func (s *sqliteStore) collectors() []prometheus.Collector {
-	return []prometheus.Collector{collectors.NewDBStatsCollector(s.db, "commands")}
+	if s.writes == s.db {
+		return []prometheus.Collector{collectors.NewDBStatsCollector(s.db, "commands")}
+	}
+	return []prometheus.Collector{collectors.NewDBStatsCollector(s.db, "commands"), collectors.NewDBStatsCollector(s.writes, "commands writer")}
 }
 
-func (s *sqliteStore) close() error { return errors.Join(s.file.Close(), s.db.Close()) }
+func (s *sqliteStore) close() error {
+	return errors.Join(s.file.Close(), s.writes.Close(), s.db.Close()) // closing twice what is the same does nothing
+}

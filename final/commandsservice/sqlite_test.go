@@ -23,16 +23,14 @@ import (
 	"microcomm/final/internal/sqlite"
 )
 
-// serveFile serves the REST API over a new database in a file. Every call uses
-// the same connection, db, so that a setting of it is that of every call.
-func serveFile(t *testing.T) (url, file string, db *sql.DB) {
+// serveFile serves the REST API over a new database in a file. Writes is the one
+// connection that changes it: a setting of it is that of every write.
+func serveFile(t *testing.T) (url, file string, writes *sql.DB) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "commands.db")
 	store := openTestStore(t, "sqlite:"+file)
-	db = store.(*sqliteStore).db
-	db.SetMaxOpenConns(1)
 	log, _ := captureLog()
-	return serve(t, (&restAPI{store: store, log: log}).handler()), file, db
+	return serve(t, (&restAPI{store: store, log: log}).handler()), file, store.(*sqliteStore).writes
 }
 
 func requireUnavailable(t *testing.T, r response) {
@@ -46,8 +44,8 @@ func requireUnavailable(t *testing.T, r response) {
 // TestLockedDatabase: a POST that meets a locked database gets a 503, stores
 // nothing, and succeeds when it is sent again later.
 func TestLockedDatabase(t *testing.T) {
-	url, file, db := serveFile(t)
-	_, err := db.Exec(`PRAGMA busy_timeout = 1`)
+	url, file, writes := serveFile(t)
+	_, err := writes.Exec(`PRAGMA busy_timeout = 1`)
 	require.NoError(t, err)
 	other, err := sql.Open("sqlite3", file)
 	require.NoError(t, err)
@@ -68,18 +66,18 @@ func TestLockedDatabase(t *testing.T) {
 
 // TestFullDatabase: the same when there is no space.
 func TestFullDatabase(t *testing.T) {
-	url, _, db := serveFile(t)
+	url, _, writes := serveFile(t)
 	require.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"x"}`).status)
 	var pages int
-	require.NoError(t, db.QueryRow(`PRAGMA page_count`).Scan(&pages))
-	_, err := db.Exec(fmt.Sprintf(`PRAGMA max_page_count = %d`, pages))
+	require.NoError(t, writes.QueryRow(`PRAGMA page_count`).Scan(&pages))
+	_, err := writes.Exec(fmt.Sprintf(`PRAGMA max_page_count = %d`, pages))
 	require.NoError(t, err)
 
 	commands := url + "/api/c/platforms/4/commands"
 	body := fmt.Sprintf(`{"howTo":"h","commandLine":"%s"}`, strings.Repeat("x", maxCommandLine)) // more than a page
 	requireUnavailable(t, send(t, "POST", commands, body))
 	assert.Equal(t, "[]\n", send(t, "GET", commands, "").body)
-	_, err = db.Exec(`PRAGMA max_page_count = 1000000`)
+	_, err = writes.Exec(`PRAGMA max_page_count = 1000000`)
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusCreated, send(t, "POST", commands, body).status)
 }
@@ -87,12 +85,12 @@ func TestFullDatabase(t *testing.T) {
 // TestFullDatabaseLosesNothing: of POSTs until no page is left, and beyond, each
 // that got a 201 is stored, under an id of its own.
 func TestFullDatabaseLosesNothing(t *testing.T) {
-	url, _, db := serveFile(t)
+	url, _, writes := serveFile(t)
 	require.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"x"}`).status)
-	_, err := db.Exec(`PRAGMA max_page_count = 1`) // as many as it has: no more
+	_, err := writes.Exec(`PRAGMA max_page_count = 1`) // as many as it has: no more
 	require.NoError(t, err)
 	requireStored(t, url, func(created int) bool { return created < 1000 })
-	_, err = db.Exec(`PRAGMA max_page_count = 1000000`)
+	_, err = writes.Exec(`PRAGMA max_page_count = 1000000`)
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/c/platforms/4/commands", `{"howTo":"h","commandLine":"c"}`).status)
 }
@@ -133,10 +131,9 @@ func requireStored(t *testing.T, url string, more func(created int) bool) {
 // call writes. SQLite itself refuses these commits: a hook asks it to.
 func TestFailedCommit(t *testing.T) {
 	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "commands.db")).(*sqliteStore)
-	store.db.SetMaxOpenConns(1)
 	addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 	refuse := func(hook func() int) {
-		conn, err := store.db.Conn(t.Context())
+		conn, err := store.writes.Conn(t.Context())
 		require.NoError(t, err)
 		defer conn.Close()
 		require.NoError(t, conn.Raw(func(driver any) error {
@@ -169,9 +166,9 @@ func TestFailedCommit(t *testing.T) {
 
 // TestReadOnlyDatabase: what writes gets a 503, events wait, and later all succeeds.
 func TestReadOnlyDatabase(t *testing.T) {
-	url, _, db := serveFile(t)
+	url, _, writes := serveFile(t)
 	require.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"x"}`).status)
-	_, err := db.Exec(`PRAGMA query_only = 1`)
+	_, err := writes.Exec(`PRAGMA query_only = 1`)
 	require.NoError(t, err)
 	const command = `{"howTo":"h","commandLine":"c"}`
 	requireUnavailable(t, send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`))
@@ -179,7 +176,7 @@ func TestReadOnlyDatabase(t *testing.T) {
 	requireUnavailable(t, send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key"))
 	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/api/c/platforms", "").status)
 
-	_, err = db.Exec(`PRAGMA query_only = 0`)
+	_, err = writes.Exec(`PRAGMA query_only = 0`)
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`).status)
 	assert.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key").status)
