@@ -71,6 +71,10 @@ func httpFloor(ctx context.Context, file, synchronous string) error {
 	if err != nil {
 		return err
 	}
+	all, err := db.Prepare(`SELECT id, name, publisher, cost FROM platforms ORDER BY id`)
+	if err != nil {
+		return err
+	}
 	insert, err := db.Prepare(`INSERT INTO platforms (name, publisher, cost) VALUES (?, ?, ?) RETURNING id`)
 	if err != nil {
 		return err
@@ -100,8 +104,27 @@ func httpFloor(ctx context.Context, file, synchronous string) error {
 		}
 		return p, tx.Commit()
 	}
-	list := func(w http.ResponseWriter, r *http.Request) error {
-		rows, err := db.QueryContext(r.Context(), `SELECT id, name, publisher, cost FROM platforms ORDER BY id`)
+	short := func(w http.ResponseWriter, r *http.Request) error {
+		rows, err := all.QueryContext(r.Context())
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		list := []row{}
+		for rows.Next() {
+			var p row
+			if err := rows.Scan(&p.ID, &p.Name, &p.Publisher, &p.Cost); err != nil {
+				return err
+			}
+			list = append(list, p)
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		return json.NewEncoder(w).Encode(list)
+	}
+	long := func(w http.ResponseWriter, r *http.Request) error {
+		rows, err := all.QueryContext(r.Context())
 		if err != nil {
 			return err
 		}
@@ -144,6 +167,10 @@ func httpFloor(ctx context.Context, file, synchronous string) error {
 	})
 	mux.HandleFunc("GET /api/platforms", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
+		list := long
+		if r.URL.Query().Has("limit") { // it fits into memory
+			list = short
+		}
 		if err := list(w, r); err != nil {
 			panic(http.ErrAbortHandler)
 		}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -35,6 +36,7 @@ func paths() []path {
 		}},
 		{"GET one", measureGetOne},
 		{"GET all", measureGetAll},
+		{"GET a list", measureLists},
 		{"POST to readable", measureReadable},
 		{"consume", measureConsume},
 		{"backfill", measureBackfill},
@@ -180,6 +182,34 @@ func measureGetAll(ctx context.Context, b *bench) ([]result, error) {
 	growth := ours.memory("VmHWM") - before
 	return []result{compare(fmt.Sprintf("GET all, %d rows", rows), "rows/s", a, f, 0.9),
 		{path: "GET all: memory growth", ours: fmt.Sprintf("%.0f MiB", growth), floor: "–", aim: "< 32 MiB", met: growth < 32}}, nil
+}
+
+// measureLists measures requests for lists that fit into memory, by the processor
+// time that they take: the clients, on the same machine, take more than half of it.
+func measureLists(ctx context.Context, b *bench) ([]result, error) {
+	var results []result
+	for rows, aim := range map[int]float64{1000: 0.75, 3: 0.7} {
+		ours, floor, err := b.startReaders(ctx, rows)
+		if err != nil {
+			return nil, err
+		}
+		rate := func(p *program) func() (float64, error) {
+			return func() (float64, error) {
+				before := p.processorTime()
+				l, err := drive(ctx, 4, b.duration(), http.StatusOK, get(ctx, p.addr, func(int, int) string { return "/api/platforms?limit=1000" }))
+				return float64(len(l.latencies)) / (p.processorTime() - before).Seconds(), err
+			}
+		}
+		a, f, err := b.inTurns(rate(ours), rate(floor))
+		ours.stop()
+		floor.stop()
+		if err != nil {
+			return nil, err
+		}
+		results = append(results, compare(fmt.Sprintf("GET a list of %d, 4 clients", rows), "per CPU second", a, f, aim))
+	}
+	slices.SortFunc(results, func(a, b result) int { return strings.Compare(a.path, b.path) })
+	return results, nil
 }
 
 // queue returns the environment of a CommandsService with a database, an

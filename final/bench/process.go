@@ -206,6 +206,23 @@ func (p *program) memory(name string) float64 {
 	return 0
 }
 
+// processorTime returns how much of the processors' time the program has used, of
+// /proc/PID/stat.
+func (p *program) processorTime() time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest) // from the third on
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return time.Duration(user+system) * time.Second / 100 // Linux counts in hundredths of a second
+}
+
 // eventually polls until condition is true, for two minutes at most.
 func eventually(ctx context.Context, what string, condition func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)

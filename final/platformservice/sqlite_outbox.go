@@ -12,7 +12,10 @@ import (
 const sqliteNow = `CAST(unixepoch('subsec') * 1000 AS INTEGER)`
 
 func (s *sqliteStore) pendingEvents(ctx context.Context, after int64, limit int) ([]outboxEvent, error) {
-	rows, err := s.selectPending.QueryContext(ctx, after, limit)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("read pending events: %w", err)
+	}
+	rows, err := s.selectPending.QueryContext(context.WithoutCancel(ctx), after, limit) // as for one platform
 	if err != nil {
 		return nil, fmt.Errorf("read pending events: %w", err)
 	}
