@@ -25,6 +25,7 @@ type Config struct {
 
 	DrainTime            time.Duration // how long requests are still handled after the signal to stop
 	MaxInFlight          int           // REST requests that are handled at once; more get a 503
+	MaxConnections       int           // HTTP connections that are open at once; more wait
 	DatabaseWait         time.Duration // how long to wait at start for a database that is not up
 	BackfillReadyTimeout time.Duration // how long the service is unready for a first backfill that does not end
 
@@ -64,6 +65,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	for _, delay := range cfg.RetryDelays {
 		env.FitsBroker("COMMANDS_QUEUE", retryQueue(cfg.Queue, delay))
 	}
+	cfg.MaxConnections = env.Number("HTTP_MAX_CONNECTIONS", max(512, cfg.MaxInFlight), 1, 1_000_000)
 	var err error
 	cfg.RabbitMQTLS, err = bus.TLSFromEnv(lookup, cfg.RabbitMQURL)
 	return cfg, errors.Join(env.Err(), err)

@@ -22,15 +22,16 @@ func TestConfigFromEnv(t *testing.T) {
 		cfg, err := configFrom(nil)
 		require.NoError(t, err)
 		assert.Equal(t, Config{
-			HTTPAddr:    "localhost:6000",
-			DatabaseURL: "sqlite::memory:",
-			RabbitMQURL: "amqp://localhost:5672/",
-			Exchange:    "microcomm.platforms",
-			Queue:       "commands.platforms",
-			Prefetch:    512,
-			RetryDelays: []time.Duration{time.Second, 10 * time.Second, time.Minute},
-			GRPCTarget:  "localhost:5001",
-			MaxInFlight: 256,
+			HTTPAddr:       "localhost:6000",
+			DatabaseURL:    "sqlite::memory:",
+			RabbitMQURL:    "amqp://localhost:5672/",
+			Exchange:       "microcomm.platforms",
+			Queue:          "commands.platforms",
+			Prefetch:       512,
+			RetryDelays:    []time.Duration{time.Second, 10 * time.Second, time.Minute},
+			GRPCTarget:     "localhost:5001",
+			MaxInFlight:    256,
+			MaxConnections: 512,
 
 			DatabaseWait:         time.Minute,
 			BackfillReadyTimeout: 30 * time.Second,
@@ -48,6 +49,7 @@ func TestConfigFromEnv(t *testing.T) {
 			"COMMANDS_RETRY_DELAYS": "50ms, 1h",
 			"PLATFORMS_GRPC_TARGET": "platforms:777",
 			"HTTP_MAX_IN_FLIGHT":    "20",
+			"HTTP_MAX_CONNECTIONS":  "30",
 			"DRAIN_TIME":            "3s",
 
 			"COMMANDS_DATABASE_WAIT": "2m",
@@ -55,16 +57,17 @@ func TestConfigFromEnv(t *testing.T) {
 		})
 		require.NoError(t, err)
 		assert.Equal(t, Config{
-			HTTPAddr:    ":8080",
-			DatabaseURL: "sqlite:/data/commands.db",
-			RabbitMQURL: "amqp://user:s3cret@rabbitmq:5672/",
-			Exchange:    "other",
-			Queue:       "mine",
-			Prefetch:    20,
-			RetryDelays: []time.Duration{50 * time.Millisecond, time.Hour},
-			GRPCTarget:  "platforms:777",
-			MaxInFlight: 20,
-			DrainTime:   3 * time.Second,
+			HTTPAddr:       ":8080",
+			DatabaseURL:    "sqlite:/data/commands.db",
+			RabbitMQURL:    "amqp://user:s3cret@rabbitmq:5672/",
+			Exchange:       "other",
+			Queue:          "mine",
+			Prefetch:       20,
+			RetryDelays:    []time.Duration{50 * time.Millisecond, time.Hour},
+			GRPCTarget:     "platforms:777",
+			MaxInFlight:    20,
+			MaxConnections: 30,
+			DrainTime:      3 * time.Second,
 
 			DatabaseWait:         2 * time.Minute,
 			BackfillReadyTimeout: 5 * time.Second,
@@ -92,6 +95,7 @@ func TestConfigFromEnv(t *testing.T) {
 	for name, values := range map[string][]string{
 		"DRAIN_TIME":             {"", "-1s", "31s", "5", "soon"},
 		"HTTP_MAX_IN_FLIGHT":     {"", "0", "-1", "x", "1.5", "1000001"},
+		"HTTP_MAX_CONNECTIONS":   {"", "0", "-1", "x", "1.5", "1000001"},
 		"COMMANDS_DATABASE_WAIT": {"", "0s", "-1s", "5", "soon"},
 		"BACKFILL_READY_TIMEOUT": {"", "0s", "-1s", "5", "soon"},
 

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
 	"time"
+
+	"microcomm/final/internal/web"
 )
 
 // stopTimeout is how long stop waits for requests in flight. Only one whose
@@ -21,21 +24,15 @@ type httpServer struct {
 	failed chan error // receives an error when serving ends before stop is called
 }
 
-// startHTTP serves handler on listener, and closes it when serving ends.
-func startHTTP(listener net.Listener, handler http.Handler) *httpServer {
+// startHTTP serves handler on listener, which is limited to maxConnections, and
+// closes it when serving ends.
+func startHTTP(listener net.Listener, maxConnections int, handler http.Handler, log *slog.Logger) *httpServer {
 	s := &httpServer{
-		server: &http.Server{
-			Handler:           handler,
-			ReadHeaderTimeout: 5 * time.Second,
-			ReadTimeout:       requestTimeout,
-			WriteTimeout:      3 * requestTimeout, // counted from the header on: read, handle, write
-			IdleTimeout:       time.Minute,
-			// Headers are kept in memory. By Go's default, 1 MiB a request, a few
-			// hundred clients could fill it.
-			MaxHeaderBytes: 16 << 10,
-		},
+		server: web.NewServer(handler, maxConnections, log),
 		failed: make(chan error, 1),
 	}
+	s.server.ReadTimeout = requestTimeout
+	s.server.WriteTimeout = 3 * requestTimeout // counted from the header on: read, handle, write
 	s.serve.Go(func() {
 		if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- fmt.Errorf("serve HTTP: %w", err)

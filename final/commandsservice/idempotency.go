@@ -45,6 +45,13 @@ func isPrintableASCII(text string) bool {
 	return true
 }
 
+// keyInFlight returns the 409 for a key whose first request is being handled, and
+// says when to retry.
+func keyInFlight(w http.ResponseWriter) *problem {
+	w.Header().Set("Retry-After", "1")
+	return newProblem(http.StatusConflict, "the first request with this "+idempotencyHeader+" is still being handled; retry later")
+}
+
 // fingerprint tells requests with other fields apart. The layout of the JSON
 // that held them makes no difference.
 func fingerprint(fields ...string) []byte {

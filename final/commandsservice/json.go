@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"strings"
-)
 
-// maxBody is the size of the largest body that is read, in bytes.
-const maxBody = 1 << 20
+	"microcomm/final/internal/web"
+)
 
 // requestBody is implemented by the structs that a body is decoded into.
 type requestBody interface {
@@ -21,12 +19,14 @@ type requestBody interface {
 
 // readJSON decodes the request's body into body, a pointer to a struct, and
 // validates it. Field names are matched without regard to case, and unknown
-// ones are ignored. It returns a problem (415, 413 or 400) or fieldErrors.
-func readJSON(w http.ResponseWriter, r *http.Request, body requestBody) error {
-	text, err := readBody(w, r)
+// ones are ignored. It returns a problem (400, 408, 413, 415 or 503), fieldErrors
+// or web.ErrDisconnected.
+func readJSON(w http.ResponseWriter, r *http.Request, bodies *web.Bodies, body requestBody) error {
+	text, free, err := readBody(w, r, bodies)
 	if err != nil {
 		return err
 	}
+	defer free()
 	var wrongType *json.UnmarshalTypeError
 	switch err := json.Unmarshal(text, body); {
 	case err == nil:
@@ -41,28 +41,35 @@ func readJSON(w http.ResponseWriter, r *http.Request, body requestBody) error {
 }
 
 // readBody returns the request's body: JSON by its Content-Type, not too large,
-// and valid Unicode.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+// and valid Unicode. The caller must call free when it no longer needs the body.
+func readBody(w http.ResponseWriter, r *http.Request, bodies *web.Bodies) (body []byte, free func(), err error) {
 	if !isJSON(r.Header.Get("Content-Type")) {
-		return nil, newProblem(http.StatusUnsupportedMediaType, "the Content-Type must be application/json")
+		return nil, nil, newProblem(http.StatusUnsupportedMediaType, "the Content-Type must be application/json")
 	}
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		w.Header().Set("Accept-Encoding", "identity") // RFC 9110, section 12.5.3
-		return nil, newProblem(http.StatusUnsupportedMediaType, "a compressed body is not accepted: send it without Content-Encoding")
+		return nil, nil, newProblem(http.StatusUnsupportedMediaType, "a compressed body is not accepted: send it without Content-Encoding")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	var tooLarge *http.MaxBytesError
+	body, free, err = bodies.Read(w, r)
+	if refused := (*web.BodyError)(nil); errors.As(err, &refused) {
+		if refused.Status == http.StatusServiceUnavailable {
+			return nil, nil, unavailable(w, refused.Detail)
+		}
+		return nil, nil, newProblem(refused.Status, refused.Detail)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
 	switch {
-	case errors.As(err, &tooLarge):
-		return nil, newProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody))
-	case err != nil:
-		return nil, newProblem(http.StatusBadRequest, "the body ended early or came too slowly")
 	case len(bytes.TrimSpace(body)) == 0:
-		return nil, newProblem(http.StatusBadRequest, "the body is empty: send a JSON object")
+		err = newProblem(http.StatusBadRequest, "the body is empty: send a JSON object")
 	case !isUnicode(body):
-		return nil, newProblem(http.StatusBadRequest, "the body contains text that is not valid Unicode")
+		err = newProblem(http.StatusBadRequest, "the body contains text that is not valid Unicode")
 	}
-	return body, nil
+	if err != nil {
+		free()
+	}
+	return body, free, err
 }
 
 // isJSON reports whether contentType means JSON in UTF-8. It accepts what the
@@ -79,17 +86,19 @@ func isJSON(contentType string) bool {
 		strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")
 }
 
-// writeJSON writes value as the response. It always returns nil, so that a
-// handler can end with it.
+// writeJSON writes value as the response, or returns web.ErrDisconnected. A
+// handler ends with it.
 func writeJSON(w http.ResponseWriter, status int, value any) error {
-	writeBody(w, "application/json", status, value)
-	return nil
+	return writeBody(w, "application/json", status, value)
 }
 
-func writeBody(w http.ResponseWriter, contentType string, status int, value any) {
+func writeBody(w http.ResponseWriter, contentType string, status int, value any) error {
 	w.Header().Set("Content-Type", contentType)
 	w.WriteHeader(status)
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(value) // fails only when the client has gone
+	if err := encoder.Encode(value); err != nil {
+		return fmt.Errorf("%w: %w", web.ErrDisconnected, err)
+	}
+	return nil
 }

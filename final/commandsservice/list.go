@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"microcomm/final/internal/web"
 )
 
 const (
@@ -29,8 +31,8 @@ const (
 )
 
 // errCutOff is returned for a response that failed after it had begun. It is
-// too late for another status: the router breaks the connection, so that the
-// client does not take a part of a list for the whole.
+// too late for another status: the connection is closed, so that the client does
+// not take a part of a list for the whole.
 var errCutOff = errors.New("response cut off")
 
 // listItem is an item of a list. A list is in the order of its items' ids.
@@ -132,7 +134,7 @@ func writeItems[T listItem](w http.ResponseWriter, r *http.Request, read readIte
 		// It fails for a ResponseWriter that has no deadline to extend.
 		_ = connection.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if _, err := w.Write(text.Bytes()); err != nil {
-			return fmt.Errorf("%w: %v", errCutOff, err)
+			return fmt.Errorf("%w: %w", web.ErrDisconnected, err)
 		}
 		text.Reset()
 		return nil

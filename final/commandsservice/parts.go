@@ -11,6 +11,7 @@ import (
 
 	"microcomm/final/internal/bus"
 	"microcomm/final/internal/tlsconfig"
+	"microcomm/final/internal/web"
 )
 
 // Parts are what a process that runs several services hands over to this one.
@@ -35,17 +36,20 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 }
 
 // listenOn returns listener or, when it is nil, a new one on addr, which speaks
-// TLS when files has a certificate.
-func listenOn(listener net.Listener, addr string, files tlsconfig.Files) (net.Listener, error) {
-	if listener != nil {
-		return listener, nil
-	}
+// TLS when files has a certificate. It has at most limit connections open at a time.
+func listenOn(listener net.Listener, addr string, files tlsconfig.Files, limit int) (net.Listener, error) {
 	config, err := files.Server()
 	if err != nil {
 		return nil, err
 	}
-	if config == nil {
-		return net.Listen("tcp", addr)
+	if listener == nil {
+		if listener, err = net.Listen("tcp", addr); err != nil {
+			return nil, err
+		}
 	}
-	return tls.Listen("tcp", addr, config)
+	limited := web.LimitConnections(listener, limit)
+	if config == nil {
+		return limited, nil
+	}
+	return tls.NewListener(limited, config), nil
 }

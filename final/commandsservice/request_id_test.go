@@ -28,8 +28,8 @@ func TestRequestID(t *testing.T) {
 	log, logged := captureLog()
 	store := memoryStore(t)
 	health := newHealth(check{name: "database", run: store.ping})
-	api := &restAPI{store: store, log: slog.New(idHandler{log.Handler()})}
-	url := serve(t, requestid.Handler(health.handler(limitInFlight(1, api.handler()))))
+	api := &restAPI{store: store, slots: newSlots(100), log: slog.New(idHandler{log.Handler()})}
+	url := serve(t, requestid.Handler(health.handler(api.handler())))
 
 	t.Run("is in a problem, also while the service is starting", func(t *testing.T) {
 		r := send(t, "GET", url+"/api/c/platforms", "", requestid.Header, "a b")

@@ -1,54 +1,78 @@
 package commandsservice
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 
 	"microcomm/final/internal/sqlserver"
+	"microcomm/final/internal/web"
 )
 
 // restAPI handles the HTTP requests of clients and of PlatformService.
 type restAPI struct {
 	store    commandStore
-	inFlight keysInFlight
 	log      *slog.Logger
+	slots    slots
+	bodies   web.Bodies
+	inFlight keysInFlight
 }
 
 // handler returns the routes.
 func (a *restAPI) handler() http.Handler {
 	routes := newRouter(a.fail)
-	routes.handle("/api/c/platforms", methods{http.MethodGet: a.listPlatforms, http.MethodPost: timed(a.receivePlatform)})
-	routes.handle("/api/c/platforms/{platformId}/commands", methods{http.MethodGet: a.listCommands, http.MethodPost: timed(a.createCommand)})
-	routes.handle("/api/c/platforms/{platformId}/commands/{commandId}", methods{http.MethodGet: timed(a.getCommand)})
+	routes.handle("/api/c/platforms", methods{http.MethodGet: a.listPlatforms, http.MethodPost: a.receivePlatform})
+	routes.handle("/api/c/platforms/{platformId}/commands", methods{http.MethodGet: a.listCommands, http.MethodPost: a.createCommand})
+	routes.handle("/api/c/platforms/{platformId}/commands/{commandId}", methods{http.MethodGet: a.getCommand})
 	return routes
 }
 
 func (a *restAPI) listPlatforms(w http.ResponseWriter, r *http.Request) error {
-	return writeList(w, r, func(ctx context.Context, after int32, limit int) ([]platformRead, bool, error) {
+	return writeList(w, r, inSlots(a.slots, func(ctx context.Context, after int32, limit int) ([]platformRead, bool, error) {
 		platforms, more, err := a.store.platformsAfter(ctx, after, limit)
 		return toPlatformReads(platforms), more, err
-	})
+	}))
 }
 
-// receivePlatform is called by PlatformService for each new platform.
+// receivePlatform is called by PlatformService for each new platform. A request
+// without a body only asks whether the connection works, as API clients that
+// were set up for the .NET service do.
 func (a *restAPI) receivePlatform(w http.ResponseWriter, r *http.Request) error {
+	if !hasBody(r) {
+		a.log.InfoContext(r.Context(), "inbound connection tested")
+		return writeJSON(w, http.StatusOK, map[string]string{"status": "the inbound connection works"})
+	}
 	var body platformCreate
-	if err := readJSON(w, r, &body); err != nil {
+	if err := readJSON(w, r, &a.bodies, &body); err != nil {
 		return err
 	}
-	added, err := a.store.addPlatform(r.Context(), body.toPlatform())
-	if err != nil {
+	var stored platform
+	err := a.slots.do(r.Context(), func(ctx context.Context) error {
+		added, err := a.store.addPlatform(ctx, body.toPlatform())
+		if err != nil {
+			return err
+		}
+		a.log.InfoContext(ctx, "platform received by HTTP", "id", body.ID, "name", body.Name, "new", added)
+		stored, err = a.store.platform(ctx, body.ID) // a known one may have another name
 		return err
-	}
-	a.log.InfoContext(r.Context(), "platform received by HTTP", "id", body.ID, "name", body.Name, "new", added)
-	stored, err := a.store.platform(r.Context(), body.ID) // a known one may have another name
+	})
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, toPlatformRead(stored))
+}
+
+// hasBody reports whether r has a body. The length of one that is sent in chunks
+// is not known in advance, so it reads ahead.
+func hasBody(r *http.Request) bool {
+	reader := bufio.NewReader(r.Body)
+	_, err := reader.Peek(1)
+	r.Body = io.NopCloser(reader) // the server closes the original
+	return err != io.EOF
 }
 
 func (a *restAPI) listCommands(w http.ResponseWriter, r *http.Request) error {
@@ -56,10 +80,10 @@ func (a *restAPI) listCommands(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeList(w, r, func(ctx context.Context, after int32, limit int) ([]commandRead, bool, error) {
+	return writeList(w, r, inSlots(a.slots, func(ctx context.Context, after int32, limit int) ([]commandRead, bool, error) {
 		commands, more, err := a.store.commandsAfter(ctx, platformID, after, limit)
 		return toCommandReads(commands), more, err
-	})
+	}))
 }
 
 func (a *restAPI) getCommand(w http.ResponseWriter, r *http.Request) error {
@@ -71,7 +95,11 @@ func (a *restAPI) getCommand(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	found, err := a.store.command(r.Context(), platformID, commandID)
+	var found command
+	err = a.slots.do(r.Context(), func(ctx context.Context) error {
+		found, err = a.store.command(ctx, platformID, commandID)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -87,17 +115,22 @@ func (a *restAPI) createCommand(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var body commandCreate
+	if err := readJSON(w, r, &a.bodies, &body); err != nil {
+		return err
+	}
 	if key != "" {
 		if !a.inFlight.begin(key) {
-			return newProblem(http.StatusConflict, "the first request with this "+idempotencyHeader+" is still being handled")
+			return keyInFlight(w)
 		}
 		defer a.inFlight.end(key)
 	}
-	var body commandCreate
-	if err := readJSON(w, r, &body); err != nil {
+	var created command
+	var replayed bool
+	err = a.slots.do(r.Context(), func(ctx context.Context) error {
+		created, replayed, err = a.save(ctx, key, body.toCommand(platformID))
 		return err
-	}
-	created, replayed, err := a.save(r.Context(), key, body.toCommand(platformID))
+	})
 	if err != nil {
 		return err
 	}
@@ -136,12 +169,14 @@ func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 		p = notFound(r, "platform", "platformId")
 	case errors.Is(err, errCommandNotFound):
 		p = notFound(r, "command", "commandId")
-	case errors.Is(r.Context().Err(), context.Canceled):
+	case errors.Is(err, errOverloaded):
+		p = unavailable(w, "too many requests at once; retry later")
+	case errors.Is(err, web.ErrDisconnected):
 		log.DebugContext(r.Context(), "client disconnected")
-		return // nobody is there to read a response
+		abort(r, web.StatusClientDisconnected)
 	case errors.Is(err, errCutOff):
 		log.WarnContext(r.Context(), "list not completed")
-		return
+		abort(r, http.StatusInternalServerError)
 	case errors.Is(err, sqlserver.ErrNotConfirmed): // a 503 would say that nothing was stored
 		log.ErrorContext(r.Context(), "outcome unknown")
 		p = newProblem(http.StatusInternalServerError,

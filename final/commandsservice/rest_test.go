@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/web"
 )
 
 // The body that the .NET PlatformService sends, as recorded.
@@ -37,6 +39,18 @@ func TestReceivePlatform(t *testing.T) {
 		got := send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"second"}`)
 		requireJSON(t, got, http.StatusOK, `{"id":4,"name":"first"}`)
 		requireJSON(t, send(t, "GET", url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"first"}]`)
+	})
+
+	t.Run("without a body it only says that the connection works", func(t *testing.T) {
+		url, store, _ := serveAPI(t)
+		for _, header := range [][]string{nil, {"Content-Type", ""}, {"Content-Type", "text/plain"}, {"Content-Encoding", "gzip"}} {
+			for _, path := range []string{"/api/c/platforms", "/api/c/platforms/"} {
+				assert.Equal(t, http.StatusOK, send(t, "POST", url+path, "", header...).status)
+			}
+		}
+		chunked := newRequest(t, "POST", url+"/api/c/platforms", io.MultiReader()) // of unknown length, which is 0
+		assert.Equal(t, http.StatusOK, sendRequest(t, chunked).status)
+		requirePlatforms(t, store, 0)
 	})
 
 	for what, body := range map[string]string{
@@ -283,7 +297,7 @@ func TestBodies(t *testing.T) {
 			url, store, _ := serveAPI(t)
 			addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 			largest := strings.TrimSuffix(valid, "}") + `,"other":"`
-			largest += strings.Repeat("a", maxBody-len(largest)-2) + `"}`
+			largest += strings.Repeat("a", web.MaxBody-len(largest)-2) + `"}`
 			for _, body := range []string{largest, largest + " "} {
 				sized := newRequest(t, "POST", url+route, strings.NewReader(body))
 				chunked := newRequest(t, "POST", url+route, io.MultiReader(strings.NewReader(body))) // of unknown length
@@ -476,7 +490,12 @@ func FuzzReceivePlatform(f *testing.F) {
 		url, _, _ := serveAPI(t)
 		got := send(t, "POST", url+"/api/c/platforms", string(body))
 		list := send(t, "GET", url+"/api/c/platforms", "")
-		if got.status == http.StatusOK {
+		switch {
+		case len(body) == 0: // a test of the connection
+			assert.Equal(t, http.StatusOK, got.status)
+			requireJSON(t, list, http.StatusOK, "[]")
+			return
+		case got.status == http.StatusOK:
 			requireJSON(t, list, http.StatusOK, "["+got.body+"]")
 			return
 		}
@@ -544,7 +563,7 @@ func serveAPI(t testing.TB) (url string, store commandStore, logged *logCapture)
 	t.Helper()
 	store = memoryStore(t)
 	log, logged := captureLog()
-	return serve(t, (&restAPI{store: store, log: log}).handler()), store, logged
+	return serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler()), store, logged
 }
 
 // decode reads a response of JSON.

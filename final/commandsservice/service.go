@@ -38,16 +38,16 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 		subscriber = NewRabbitMQSubscriber(cfg, registry, eventMetrics.consumed, log)
 	}
 
-	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr, cfg.HTTPTLS)
+	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr, cfg.HTTPTLS, cfg.MaxConnections)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (COMMANDS_HTTP_ADDR): %w", err)
 	}
-	api := &restAPI{store: store, log: log}
+	api := &restAPI{store: store, slots: newSlots(cfg.MaxInFlight), log: log}
 	health := newHealth(
 		check{name: "database", failing: "the database does not respond", reason: sqlite.Reason, run: store.ping},
 		check{name: "backfill", failing: "the first backfill has not ended", run: backfill.check},
 		brokerCheck(subscriber.Connected))
-	web := startHTTP(listener, requestid.Handler(metrics.Handler(health.handler(limitInFlight(cfg.MaxInFlight, api.handler())))))
+	web := startHTTP(listener, cfg.MaxConnections, requestid.Handler(metrics.Handler(health.handler(api.handler()))), log)
 	defer web.stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
 

@@ -58,7 +58,7 @@ func TestDiskFailsAtCommit(t *testing.T) {
 	log, logged := captureLog()
 	h := newHealth(check{name: "database", failing: "no response", reason: sqlite.Reason, run: store.ping})
 	h.set("ready")
-	url := serve(t, h.handler((&restAPI{store: store, log: log}).handler()))
+	url := serve(t, h.handler((&restAPI{store: store, slots: newSlots(100), log: log}).handler()))
 
 	free := fillDisk(t, file+"-wal")
 	requireStored(t, url, func(created int) bool { return created == 0 })

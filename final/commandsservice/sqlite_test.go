@@ -30,7 +30,7 @@ func serveFile(t *testing.T) (url, file string, writes *sql.DB) {
 	file = filepath.Join(t.TempDir(), "commands.db")
 	store := openTestStore(t, "sqlite:"+file)
 	log, _ := captureLog()
-	return serve(t, (&restAPI{store: store, log: log}).handler()), file, store.(*sqliteStore).writes
+	return serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler()), file, store.(*sqliteStore).writes
 }
 
 func requireUnavailable(t *testing.T, r response) {
@@ -213,7 +213,7 @@ func TestReplacedFile(t *testing.T) {
 			log, logged := captureLog()
 			h := newHealth(check{name: "database", failing: "no response", reason: sqlite.Reason, run: store.ping})
 			h.set("ready")
-			url := serve(t, h.handler((&restAPI{store: store, log: log}).handler()))
+			url := serve(t, h.handler((&restAPI{store: store, slots: newSlots(100), log: log}).handler()))
 			require.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
 
 			require.NoError(t, os.Rename(file+suffix, file+".moved"))

@@ -21,7 +21,7 @@ import (
 // commandsAPI returns the REST API with a client of the CommandsService at url.
 func commandsAPI(t testing.TB, url string, timeout time.Duration, log *slog.Logger) *restAPI {
 	t.Helper()
-	return &restAPI{store: memoryStore(t), commands: newCommandsClient(url, timeout), log: log}
+	return &restAPI{store: memoryStore(t), commands: newCommandsClient(url, timeout), slots: newSlots(100), log: log}
 }
 
 // requireCreated posts a platform and checks that it was created.

@@ -32,6 +32,7 @@ type Config struct {
 	SQLiteSynchronous string        // FULL or NORMAL; see openSQLite
 	DrainTime         time.Duration // how long requests are still handled after the signal to stop
 	MaxInFlight       int           // REST requests that are handled at once; more get a 503
+	MaxConnections    int           // HTTP connections that are open at once; more wait
 
 	HTTPTLS tlsconfig.Files // HTTPS, when there is a certificate
 	GRPCTLS tlsconfig.Files // gRPC over TLS, the same; with a CA for clients that have a certificate of it
@@ -67,6 +68,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		HTTPTLS: env.ServerTLS("PLATFORMS_TLS"),
 		GRPCTLS: env.ServerTLS("PLATFORMS_GRPC_TLS"),
 	}
+	cfg.MaxConnections = env.Number("HTTP_MAX_CONNECTIONS", max(512, cfg.MaxInFlight), 1, 1_000_000)
 	// Real data is not mixed with examples unless asked for.
 	cfg.Seed = env.Boolean("SEED_DATA", !sqlserver.IsURL(cfg.DatabaseURL))
 	cfg.CommandsServiceTLS = env.ClientTLS("COMMANDS_SERVICE_TLS")

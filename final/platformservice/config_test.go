@@ -36,6 +36,7 @@ func TestConfigFromEnv(t *testing.T) {
 			CommandsServiceTimeout: 2 * time.Second,
 			RabbitMQURL:            "amqp://localhost:5672/",
 			MaxInFlight:            256,
+			MaxConnections:         512,
 			SQLiteSynchronous:      "FULL",
 			Exchange:               "microcomm.platforms",
 		}, cfg)
@@ -53,6 +54,7 @@ func TestConfigFromEnv(t *testing.T) {
 			"RABBITMQ_URL":             "amqps://user:password@broker/vhost",
 			"RABBITMQ_EXCHANGE":        "other",
 			"HTTP_MAX_IN_FLIGHT":       "20",
+			"HTTP_MAX_CONNECTIONS":     "30",
 			"DRAIN_TIME":               "3s",
 			"SQLITE_SYNCHRONOUS":       "NORMAL",
 			"RABBITMQ_BIND_TRIGGER":    "true",
@@ -70,6 +72,7 @@ func TestConfigFromEnv(t *testing.T) {
 			Exchange:               "other",
 			DrainTime:              3 * time.Second,
 			MaxInFlight:            20,
+			MaxConnections:         30,
 			SQLiteSynchronous:      "NORMAL",
 			BindTrigger:            true,
 		}, cfg)
@@ -134,6 +137,7 @@ func TestConfigFromEnv(t *testing.T) {
 		"DRAIN_TIME":               {"", "-1s", "31s", "5", "soon"},
 		"HTTP_MAX_IN_FLIGHT":       {"", "0", "-1", "x", "1.5", "1000001"},
 		"RABBITMQ_EXCHANGE":        {"", " x", "amq.fanout", strings.Repeat("x", 256)},
+		"HTTP_MAX_CONNECTIONS":     {"", "0", "-1", "x", "1.5", "1000001"},
 		"RABBITMQ_TLS_CA_FILE":     {"missing.pem"},
 		"SQLITE_SYNCHRONOUS":       {"", "OFF", "full"},
 		"RABBITMQ_URL":             {"", "localhost:5672", "http://u:s3cret@host/", "amqp://u:s3cret@host:x/", "amqp://u:s3cret%@host/"},

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
@@ -22,7 +21,8 @@ type grpcServer struct {
 	failed chan error // receives an error when serving ends before stop is called
 }
 
-// startGRPC serves api on listener, which it closes in the end. Without credentials
+// startGRPC serves api on listener, which is limited to maxConnections, and closes
+// it in the end. Without credentials
 // among the options it is HTTP/2 in plain text, for use inside the cluster.
 func startGRPC(listener net.Listener, api *grpcAPI, options ...grpc.ServerOption) *grpcServer {
 	s := &grpcServer{
@@ -46,7 +46,7 @@ func startGRPC(listener net.Listener, api *grpcAPI, options ...grpc.ServerOption
 	}
 	proto.RegisterGrpcPlatformServer(s.server, api)
 	s.serve.Go(func() {
-		if err := s.server.Serve(countedListener{netutil.LimitListener(listener, maxConnections)}); err != nil {
+		if err := s.server.Serve(countedListener{listener}); err != nil {
 			s.failed <- fmt.Errorf("serve gRPC: %w", err)
 		}
 	})

@@ -1,10 +1,7 @@
 package platformservice
 
 import (
-	"bufio"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -118,7 +115,7 @@ func TestIdempotencyKey(t *testing.T) {
 		file := "sqlite:" + filepath.Join(t.TempDir(), "platforms.db")
 		log, _ := captureLog()
 		store := openTestStore(t, file)
-		url := serve(t, (&restAPI{store: store, log: log}).handler())
+		url := serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler())
 		first := send(t, "POST", url+"/api/platforms", body, "Idempotency-Key", "a-key")
 		require.Equal(t, http.StatusCreated, first.status)
 		assert.Empty(t, first.header.Get("Idempotency-Replayed"))
@@ -135,7 +132,7 @@ func TestIdempotencyKey(t *testing.T) {
 		requireReplay(url)
 		require.NoError(t, store.close())
 		store = openTestStore(t, file)
-		requireReplay(serve(t, (&restAPI{store: store, log: log}).handler()))
+		requireReplay(serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler()))
 		assert.Equal(t, 2, countRows(t, store, "platforms"))
 	})
 
@@ -152,32 +149,33 @@ func TestIdempotencyKey(t *testing.T) {
 		assert.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/platforms", body, "Idempotency-Key", "k").status)
 	})
 
-	t.Run("while the first is still under way it is a 409", func(t *testing.T) {
-		url, _, _ := serveAPI(t)
-		// The service asks for the body once it handles the request.
-		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
-		require.NoError(t, err)
-		defer conn.Close()
-		_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nIdempotency-Key: k\r\n"+
-			"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", "/api/platforms", len(body))
-		require.NoError(t, err)
-		reader := bufio.NewReader(conn)
-		line, err := reader.ReadString('\n')
-		require.NoError(t, err)
-		require.Contains(t, line, "100 Continue")
-
-		requireProblem(t, send(t, "POST", url+"/api/platforms", body, "Idempotency-Key", "k"), http.StatusConflict)
-		assert.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/platforms", body, "Idempotency-Key", "another").status)
-		_, err = io.WriteString(conn, body)
-		require.NoError(t, err)
-		_, err = reader.ReadString('\n') // the empty line after 100 Continue
-		require.NoError(t, err)
-		first, err := http.ReadResponse(reader, nil)
-		require.NoError(t, err)
-		defer first.Body.Close()
-		require.Equal(t, http.StatusCreated, first.StatusCode)
-		again := send(t, "POST", url+"/api/platforms", body, "Idempotency-Key", "k")
+	t.Run("while the first is being handled it is a 409, which says when to retry", func(t *testing.T) {
+		held := holdStore(t)
+		first := make(chan response, 1)
+		go func() { first <- send(t, "POST", held.url+"/api/platforms", body, "Idempotency-Key", "k") }()
+		receive(t, "the first request", held.entered)
+		second := send(t, "POST", held.url+"/api/platforms", body, "Idempotency-Key", "k")
+		requireProblem(t, second, http.StatusConflict)
+		assert.Equal(t, "1", second.header.Get("Retry-After"))
+		close(held.release)
+		assert.Equal(t, http.StatusCreated, receive(t, "the first response", first).status)
+		assert.Equal(t, http.StatusCreated, send(t, "POST", held.url+"/api/platforms", body, "Idempotency-Key", "another").status)
+		again := send(t, "POST", held.url+"/api/platforms", body, "Idempotency-Key", "k")
 		assert.Equal(t, "true", again.header.Get("Idempotency-Replayed"))
+	})
+
+	t.Run("a request whose body has not arrived holds no key", func(t *testing.T) {
+		held := holdStore(t)
+		close(held.release)
+		conn := dial(t, held.url)
+		conn.send(t, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nIdempotency-Key: k\r\n"+
+			"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", "/api/platforms", len(body)))
+		conn.requireContinue(t)
+		assert.Equal(t, http.StatusCreated, send(t, "POST", held.url+"/api/platforms", body, "Idempotency-Key", "k").status)
+		conn.send(t, body)
+		replay := conn.response(t)
+		assert.Equal(t, http.StatusCreated, replay.status)
+		assert.Equal(t, "true", replay.header.Get("Idempotency-Replayed"))
 	})
 
 	t.Run("a key is 1 to 255 printable ASCII characters, once", func(t *testing.T) {

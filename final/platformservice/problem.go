@@ -35,5 +35,5 @@ func invalid(errs fieldErrors) *problem {
 // the response's header.
 func writeProblem(w http.ResponseWriter, p *problem) {
 	p.Instance = w.Header().Get(requestid.Header)
-	writeBody(w, "application/problem+json", p.Status, p)
+	_ = writeBody(w, "application/problem+json", p.Status, p) // the client's loss
 }

@@ -60,7 +60,7 @@ func serveRelay(t *testing.T, store platformStore, publisher bus.Publisher, log 
 	relay := newRelay(store, publisher, newRelayMetrics(prometheus.NewRegistry()), noop.NewTracerProvider().Tracer(""), log)
 	relay.start()
 	t.Cleanup(relay.stop)
-	return serve(t, (&restAPI{store: store, wake: relay.wake, log: log}).handler())
+	return serve(t, (&restAPI{store: store, wake: relay.wake, slots: newSlots(100), log: log}).handler())
 }
 
 // postPlatform posts a platform and requires that it is created.

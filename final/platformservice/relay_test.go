@@ -284,7 +284,7 @@ func TestPostDoesNotWaitForTheBus(t *testing.T) {
 	relay := startTestRelay(t, store, publisher)
 	defer close(release)
 	log, _ := captureLog()
-	url := serve(t, (&restAPI{store: store, wake: relay.wake, log: log}).handler())
+	url := serve(t, (&restAPI{store: store, wake: relay.wake, slots: newSlots(100), log: log}).handler())
 	const body = `{"name":"x","publisher":"p","cost":"1"}`
 	require.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/platforms", body).status)
 	receive(t, "a call of Publish", publishing)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"microcomm/final/internal/sqlserver"
+	"microcomm/final/internal/web"
 	"microcomm/final/proto"
 )
 
@@ -17,23 +18,25 @@ type restAPI struct {
 	wake     func()          // called when there is a new event in the outbox; nil: nobody waits for one
 	commands *commandsClient // nil: CommandsService is not notified
 	log      *slog.Logger
+	slots    slots
+	bodies   web.Bodies
 	inFlight keysInFlight
 }
 
 // handler returns the routes.
 func (a *restAPI) handler() http.Handler {
 	routes := newRouter(a.fail)
-	routes.handle("/api/platforms", methods{http.MethodGet: a.list, http.MethodPost: timed(a.create)})
-	routes.handle("/api/platforms/{id}", methods{http.MethodGet: timed(a.get)})
+	routes.handle("/api/platforms", methods{http.MethodGet: a.list, http.MethodPost: a.create})
+	routes.handle("/api/platforms/{id}", methods{http.MethodGet: a.get})
 	routes.handle("/protos/platforms.proto", methods{http.MethodGet: a.protoFile})
 	return routes
 }
 
 func (a *restAPI) list(w http.ResponseWriter, r *http.Request) error {
-	return writeList(w, r, func(ctx context.Context, after int32, limit int) ([]platformRead, bool, error) {
+	return writeList(w, r, inSlots(a.slots, func(ctx context.Context, after int32, limit int) ([]platformRead, bool, error) {
 		platforms, more, err := a.store.platformsAfter(ctx, after, limit)
 		return toPlatformReads(platforms), more, err
-	})
+	}))
 }
 
 func (a *restAPI) get(w http.ResponseWriter, r *http.Request) error {
@@ -41,7 +44,11 @@ func (a *restAPI) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	found, err := a.store.platform(r.Context(), id)
+	var found platform
+	err = a.slots.do(r.Context(), func(ctx context.Context) error {
+		found, err = a.store.platform(ctx, id)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -53,30 +60,31 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var body platformCreate
+	if err := readJSON(w, r, &a.bodies, &body); err != nil {
+		return err
+	}
 	if key != "" {
 		if !a.inFlight.begin(key) {
-			return newProblem(http.StatusConflict, "the first request with this "+idempotencyHeader+" is still being handled")
+			return keyInFlight(w)
 		}
 		defer a.inFlight.end(key)
 	}
-	var body platformCreate
-	if err := readJSON(w, r, &body); err != nil {
+	var created platform
+	var replayed bool
+	err = a.slots.do(r.Context(), func(ctx context.Context) error {
+		created, replayed, err = a.save(ctx, key, body.toPlatform())
+		if err == nil && !replayed {
+			a.log.InfoContext(ctx, "platform created", "id", created.ID, "name", created.Name)
+			a.notifyCommands(ctx, created) // whatever comes of it, the response is a 201: the platform is stored
+		}
 		return err
-	}
-	// From here on a client that disconnects no longer cancels the work: a
-	// platform that is stored and a client that does not know it would be the
-	// result. The time limit starts again, since the old one goes with the client.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), requestTimeout)
-	defer cancel()
-	created, replayed, err := a.save(ctx, key, body.toPlatform())
+	})
 	if err != nil {
 		return err
 	}
 	if replayed {
 		w.Header().Set(replayedHeader, "true")
-	} else {
-		a.log.InfoContext(ctx, "platform created", "id", created.ID, "name", created.Name)
-		a.notifyCommands(ctx, created) // whatever comes of it, the response is a 201: the platform is stored
 	}
 	w.Header().Set("Location", fmt.Sprintf("/api/platforms/%d", created.ID))
 	return writeJSON(w, http.StatusCreated, toPlatformRead(created))
@@ -111,7 +119,7 @@ func (a *restAPI) notifyCommands(ctx context.Context, p platform) {
 // protoFile returns the gRPC contract, for clients that generate their own code.
 func (a *restAPI) protoFile(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte(proto.Source)) // fails only when the client has gone
+	_, _ = w.Write([]byte(proto.Source)) // fails only when the client has disconnected
 	return nil
 }
 
@@ -130,12 +138,14 @@ func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 		p = newProblem(http.StatusUnprocessableEntity, errKeyReused.Error())
 	case errors.Is(err, errNotFound):
 		p = notFound(r, "platform", "id")
-	case errors.Is(r.Context().Err(), context.Canceled):
+	case errors.Is(err, errOverloaded):
+		p = unavailable(w, "too many requests at once; retry later")
+	case errors.Is(err, web.ErrDisconnected):
 		log.DebugContext(r.Context(), "client disconnected")
-		return // nobody is there to read a response
+		abort(r, web.StatusClientDisconnected)
 	case errors.Is(err, errCutOff):
 		log.WarnContext(r.Context(), "list not completed")
-		return
+		abort(r, http.StatusInternalServerError)
 	case errors.Is(err, sqlserver.ErrNotConfirmed): // a 503 would say that nothing was stored
 		log.ErrorContext(r.Context(), "outcome unknown")
 		p = newProblem(http.StatusInternalServerError,

@@ -1,7 +1,6 @@
 package platformservice
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,7 +15,7 @@ import (
 	"microcomm/final/internal/telemetry"
 )
 
-// requestTimeout bounds the handling of one request.
+// requestTimeout bounds the reading of one request, and its handling.
 const requestTimeout = 10 * time.Second
 
 // handlerFunc handles a request. It returns an error instead of writing one:
@@ -46,24 +45,18 @@ func newRouter(fail func(http.ResponseWriter, *http.Request, error)) *router {
 func (rt *router) handle(path string, handlers methods) {
 	rt.paths.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 		telemetry.SetRoute(r.Context(), path)
-		err := handlers.handle(w, r)
-		if err != nil {
+		if err := handlers.handle(w, r); err != nil {
 			rt.fail(w, r, err)
-		}
-		if errors.Is(err, errCutOff) {
-			panic(http.ErrAbortHandler) // breaks the connection, and nothing else
 		}
 	})
 }
 
-// timed bounds what handler does for one request. It is for every handler but
-// those of lists, which bound each step.
-func timed(handler handlerFunc) handlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-		defer cancel()
-		return handler(w, r.WithContext(ctx))
-	}
+// abort closes the connection of r, whose response cannot be written to its end.
+// To return instead would send one that looks complete, or an empty 200. The
+// request counts as one with this status.
+func abort(r *http.Request, status int) {
+	telemetry.SetStatus(r.Context(), status)
+	panic(http.ErrAbortHandler) // net/http closes the connection, and logs nothing
 }
 
 // ServeHTTP implements http.Handler.

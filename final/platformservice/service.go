@@ -36,12 +36,12 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	}
 	defer publisher.Close()
 
-	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr, cfg.HTTPTLS)
+	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr, cfg.HTTPTLS, cfg.MaxConnections)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (PLATFORMS_HTTP_ADDR): %w", err)
 	}
 	relay := newRelay(store, publisher, newRelayMetrics(registry), tracer, log)
-	api := &restAPI{store: store, wake: relay.wake, log: log}
+	api := &restAPI{store: store, wake: relay.wake, slots: newSlots(cfg.MaxInFlight), log: log}
 	if cfg.CommandsServiceURL != "" {
 		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
 		api.commands.tracer = tracer
@@ -53,7 +53,7 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	health := newHealth(
 		check{name: "database", failing: "the database does not respond", reason: sqlite.Reason, run: store.ping},
 		brokerCheck(publisher.Connected))
-	web := startHTTP(listener, requestid.Handler(metrics.Handler(health.handler(limitInFlight(cfg.MaxInFlight, api.handler())))))
+	web := startHTTP(listener, cfg.MaxConnections, requestid.Handler(metrics.Handler(health.handler(api.handler()))), log)
 	defer web.stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
 
@@ -71,7 +71,7 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	if err != nil {
 		return err
 	}
-	grpcListener, err := listenOn(parts.GRPCListener, cfg.GRPCAddr, tlsconfig.Files{})
+	grpcListener, err := listenOn(parts.GRPCListener, cfg.GRPCAddr, tlsconfig.Files{}, maxConnections)
 	if err != nil {
 		return fmt.Errorf("listen for gRPC (PLATFORMS_GRPC_ADDR): %w", err)
 	}

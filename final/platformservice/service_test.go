@@ -3,6 +3,7 @@ package platformservice
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"net"
@@ -30,6 +31,7 @@ func testConfig(t *testing.T) Config {
 		RabbitMQURL:            "amqp://127.0.0.1:1/",
 		Exchange:               "unused",
 		MaxInFlight:            100,
+		MaxConnections:         100,
 	}
 }
 
@@ -140,22 +142,50 @@ func TestRun(t *testing.T) {
 		cfg.MaxInFlight = 1
 		service := startService(t, cfg)
 		service.waitReady(t)
-		conn, err := net.Dial("tcp", service.addr)
+		db, err := sql.Open("sqlite3", "file:"+strings.TrimPrefix(cfg.DatabaseURL, "sqlite:")+"?_txlock=immediate&_busy_timeout=5000")
 		require.NoError(t, err)
-		defer conn.Close()
-		_, err = fmt.Fprintf(conn, "POST /api/platforms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
-			"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(body))
+		defer db.Close()
+		lock, err := db.BeginTx(t.Context(), nil) // writers wait for it
 		require.NoError(t, err)
-		line, err := bufio.NewReader(conn).ReadString('\n')
-		require.NoError(t, err)
-		require.Contains(t, line, "100 Continue", "the service waits for the body")
+		first := make(chan response, 1)
+		go func() { first <- send(t, "POST", service.url+"/api/platforms", body) }()
 
-		requireProblem(t, send(t, "GET", service.url+"/api/platforms", ""), http.StatusServiceUnavailable)
+		var refused response
+		eventually(t, "a request in flight", func() bool {
+			refused = send(t, "GET", service.url+"/api/platforms", "")
+			return refused.status != http.StatusOK
+		})
+		requireProblem(t, refused, http.StatusServiceUnavailable)
+		assert.Equal(t, "1", refused.header.Get("Retry-After"))
 		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/livez", "").status)
 		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
-		_, err = io.WriteString(conn, body)
-		require.NoError(t, err)
+		require.NoError(t, lock.Rollback())
+		assert.Equal(t, http.StatusCreated, receive(t, "the first response", first).status)
 		service.waitReady(t)
+	})
+
+	t.Run("with all the connections that it may have, it serves the next", func(t *testing.T) {
+		cfg := testConfig(t)
+		cfg.MaxConnections = 4
+		service := startService(t, cfg)
+		service.waitReady(t)
+		for range 5 * cfg.MaxConnections { // each stays open, as far as its client is concerned
+			conn := dial(t, service.url)
+			conn.send(t, "GET /api/platforms HTTP/1.1\r\nHost: x\r\n\r\n")
+			assert.Equal(t, http.StatusOK, conn.response(t).status)
+		}
+	})
+
+	t.Run("refuses headers that are too large", func(t *testing.T) {
+		service := startService(t, testConfig(t))
+		service.waitReady(t)
+		for size, status := range map[int]int{
+			8 << 10:  http.StatusOK,
+			64 << 10: http.StatusRequestHeaderFieldsTooLarge,
+		} {
+			r := send(t, "GET", service.url+"/api/platforms", "", "X-Large", strings.Repeat("x", size))
+			assert.Equal(t, status, r.status)
+		}
 	})
 
 	t.Run("while it drains, it says that it stops and handles requests", func(t *testing.T) {

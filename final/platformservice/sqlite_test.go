@@ -24,7 +24,7 @@ func TestLockedDatabase(t *testing.T) {
 	_, err := store.(*sqliteStore).writes.Exec(`PRAGMA busy_timeout = 1`)
 	require.NoError(t, err)
 	log, logged := captureLog()
-	url := serve(t, (&restAPI{store: store, log: log}).handler())
+	url := serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler())
 
 	other, err := sql.Open("sqlite3", file)
 	require.NoError(t, err)
@@ -118,7 +118,7 @@ func TestFailedCommit(t *testing.T) {
 func TestReadOnlyDatabase(t *testing.T) {
 	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "platforms.db")).(*sqliteStore)
 	log, _ := captureLog()
-	url := serve(t, (&restAPI{store: store, log: log}).handler())
+	url := serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler())
 	_, err := store.writes.Exec(`PRAGMA query_only = 1`)
 	require.NoError(t, err)
 	requireUnavailable(t, url)
@@ -142,7 +142,7 @@ func TestReplacedFile(t *testing.T) {
 			log, logged := captureLog()
 			h := newHealth(check{name: "database", failing: "no response", reason: sqlite.Reason, run: store.ping})
 			h.set("ready")
-			url := serve(t, h.handler((&restAPI{store: store, log: log}).handler()))
+			url := serve(t, h.handler((&restAPI{store: store, slots: newSlots(100), log: log}).handler()))
 			require.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
 
 			require.NoError(t, os.Rename(file+suffix, file+".moved"))

@@ -157,7 +157,7 @@ func TestSQLiteWriter(t *testing.T) {
 func TestFullDisk(t *testing.T) {
 	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db")).(*sqliteStore)
 	log, logged := captureLog()
-	url := serve(t, (&restAPI{store: store, log: log}).handler())
+	url := serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler())
 	const body = `{"name":"x","publisher":"p","cost":"1"}`
 	_, err := store.writes.Exec(`PRAGMA max_page_count = 1`) // as many as it has: no more
 	require.NoError(t, err)

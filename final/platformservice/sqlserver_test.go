@@ -177,7 +177,7 @@ func (s unconfirmedStore) createPlatform(ctx context.Context, p platform) (platf
 // client may then create it again.
 func TestUnconfirmedCommit(t *testing.T) {
 	log, logged := captureLog()
-	url := serve(t, (&restAPI{store: unconfirmedStore{memoryStore(t)}, log: log}).handler())
+	url := serve(t, (&restAPI{store: unconfirmedStore{memoryStore(t)}, slots: newSlots(1), log: log}).handler())
 	r := send(t, "POST", url+"/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`)
 	requireProblem(t, r, http.StatusInternalServerError)
 	assert.Contains(t, r.body, "Idempotency-Key")

@@ -1,33 +1,80 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"strings"
 	"time"
+
+	"microcomm/final/internal/web"
 )
 
 // writeTimeout bounds the time that a client takes for its next piece of a
 // response. It is longer than a service's own, so that the service decides.
 const writeTimeout = 45 * time.Second
 
+// maxConnections bounds the connections of clients.
+const maxConnections = 512
+
 // newGateway returns what the Ingress is in a cluster: one address for both
 // services, which are told apart by the path. The arguments are host:port.
 func newGateway(platformsAddr, commandsAddr string, log *slog.Logger) http.Handler {
+	var bodies web.Bodies
 	platforms, commands := newProxy(platformsAddr, log), newProxy(commandsAddr, log)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w = lasting{w}
 		switch {
 		case hasPathPrefix(r.URL.Path, "/api/platforms"):
-			platforms.ServeHTTP(w, r)
+			forward(w, r, &bodies, platforms)
 		case hasPathPrefix(r.URL.Path, "/api/c/platforms"):
-			commands.ServeHTTP(w, r)
+			forward(w, r, &bodies, commands)
 		default:
-			http.Error(w, "There is nothing here. Try /api/platforms or /api/c/platforms.", http.StatusNotFound)
+			refuse(w, http.StatusNotFound, "there is nothing here: try /api/platforms or /api/c/platforms")
 		}
 	})
+}
+
+// forward reads the body before the service is involved. So what is wrong with it
+// is the client's fault, and a client that sends slowly keeps the gateway alone
+// busy. From then on the client's connection no longer matters: one that has
+// closed only its own side still reads the response.
+func forward(w http.ResponseWriter, r *http.Request, bodies *web.Bodies, service http.Handler) {
+	body, free, err := bodies.Read(w, r)
+	if refused := (*web.BodyError)(nil); errors.As(err, &refused) {
+		refuse(w, refused.Status, refused.Detail)
+		return
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler) // the client has disconnected
+	}
+	defer free()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	defer cancel()
+	whole := r.Clone(ctx)
+	whole.Header.Del("Expect") // the body has arrived
+	// GetBody lets the transport repeat a request that it began to send just as the
+	// service closed an idle connection.
+	whole.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+	whole.Body, _ = whole.GetBody()
+	whole.ContentLength, whole.TransferEncoding = int64(len(body)), nil
+	service.ServeHTTP(w, whole)
+}
+
+// refuse writes an error of the gateway itself, in the form of the services' own.
+func refuse(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail})
 }
 
 // hasPathPrefix is the Ingress's pathType Prefix: it goes by whole elements, so
@@ -50,14 +97,17 @@ func (w lasting) Write(piece []byte) (int, error) {
 func (w lasting) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func newProxy(addr string, log *slog.Logger) http.Handler {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.ResponseHeaderTimeout = writeTimeout
 	return &httputil.ReverseProxy{
+		Transport: transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: addr})
 			r.SetXForwarded()
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			log.Warn("no response from the service", "path", r.URL.Path, "error", err)
-			http.Error(w, "The service behind this address did not respond.", http.StatusBadGateway)
+			refuse(w, http.StatusBadGateway, "the service behind this address did not respond")
 		},
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}

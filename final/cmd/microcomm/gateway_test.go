@@ -1,17 +1,22 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/web"
 )
 
 // serveGateway serves a gateway to service and returns its URL.
@@ -21,7 +26,7 @@ func serveGateway(t *testing.T, service http.HandlerFunc) string {
 	t.Cleanup(behind.Close)
 	addr := strings.TrimPrefix(behind.URL, "http://")
 	gateway := httptest.NewUnstartedServer(newGateway(addr, addr, slog.New(slog.DiscardHandler)))
-	gateway.Config.WriteTimeout = 100 * time.Millisecond
+	gateway.Config.ReadTimeout, gateway.Config.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
 	gateway.Start()
 	t.Cleanup(gateway.Close)
 	return gateway.URL
@@ -48,4 +53,97 @@ func TestGatewayShowsThatAResponseWasCutOff(t *testing.T) {
 	})
 	_, _, err := get(url + "/api/platforms")
 	require.Error(t, err)
+}
+
+// exchange sends a request to url byte by byte as given, closes the client's side
+// of the connection when halfClose says so, and returns the response.
+func exchange(t *testing.T, url, request string, halfClose bool) (status int, contentType, body string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	_, err = io.WriteString(conn, request)
+	require.NoError(t, err)
+	if halfClose {
+		require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	return response.StatusCode, response.Header.Get("Content-Type"), string(text)
+}
+
+func TestGatewayRespondsToAClientThatHalfCloses(t *testing.T) {
+	url := serveGateway(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		select { // as a service that has to wait for its database
+		case <-r.Context().Done():
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+		w.WriteHeader(http.StatusCreated)
+		fmt.Fprintf(w, "%s %s", r.Method, body)
+	})
+	for request, expected := range map[string]string{
+		"GET /api/platforms HTTP/1.1\r\nHost: x\r\n\r\n":                                                        "GET ",
+		"GET /api/c/platforms HTTP/1.0\r\n\r\n":                                                                 "GET ",
+		"POST /api/platforms HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody":                              "POST body",
+		"POST /api/c/platforms HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n": "POST body",
+	} {
+		status, _, body := exchange(t, url, request, true)
+		assert.Equal(t, http.StatusCreated, status, request)
+		assert.Equal(t, expected, body, request)
+	}
+}
+
+func TestGatewayDoesNotBlameTheServiceForTheClientsFaults(t *testing.T) {
+	var called atomic.Bool
+	url := serveGateway(t, func(http.ResponseWriter, *http.Request) { called.Store(true) })
+	for what, row := range map[string]struct {
+		request   string
+		halfClose bool
+		status    int
+	}{
+		"a body that ends early":         {"Content-Length: 10\r\n\r\n12345", true, http.StatusBadRequest},
+		"a chunk without a size":         {"Transfer-Encoding: chunked\r\n\r\nx\r\n1\r\n0\r\n\r\n", false, http.StatusBadRequest},
+		"chunks without an end":          {"Transfer-Encoding: chunked\r\n\r\n1\r\n1\r\n", true, http.StatusBadRequest},
+		"a body that stops arriving":     {"Content-Length: 10\r\n\r\n12345", false, http.StatusRequestTimeout},
+		"chunks that stop arriving":      {"Transfer-Encoding: chunked\r\n\r\n5\r\n12", false, http.StatusRequestTimeout},
+		"a body announced as too large":  {"Content-Length: 1048577\r\nExpect: 100-continue\r\n\r\n", false, http.StatusRequestEntityTooLarge},
+		"a body that turns out to be so": {"Transfer-Encoding: chunked\r\n\r\n100001\r\n" + strings.Repeat("x", web.MaxBody+1), false, http.StatusRequestEntityTooLarge},
+	} {
+		t.Run(what, func(t *testing.T) {
+			status, contentType, body := exchange(t, url, "POST /api/platforms HTTP/1.1\r\nHost: x\r\n"+row.request, row.halfClose)
+			assert.Equal(t, row.status, status)
+			assert.Equal(t, "application/problem+json", contentType)
+			assert.Contains(t, body, fmt.Sprintf(`"status":%d`, row.status))
+			assert.False(t, called.Load(), "the service is not involved")
+		})
+	}
+}
+
+func TestGatewayPassesTheBodyOnAndAsksForItOnce(t *testing.T) {
+	url := serveGateway(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%d %d %s", len(body), r.ContentLength, r.Header.Get("Expect"))
+	})
+	request, err := http.NewRequestWithContext(t.Context(), "POST", url+"/api/platforms", io.MultiReader(strings.NewReader(strings.Repeat("x", web.MaxBody))))
+	require.NoError(t, err)
+	request.Header.Set("Expect", "100-continue")
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	assert.Equal(t, "1048576 1048576 ", string(body))
+}
+
+func TestGatewayNamesAServiceThatDoesNotRespond(t *testing.T) {
+	url := serveGateway(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	status, contentType, _ := exchange(t, url, "GET /api/platforms HTTP/1.1\r\nHost: x\r\n\r\n", false)
+	assert.Equal(t, http.StatusBadGateway, status)
+	assert.Equal(t, "application/problem+json", contentType)
 }

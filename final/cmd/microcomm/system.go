@@ -16,6 +16,7 @@ import (
 	"microcomm/final/internal/settings"
 	"microcomm/final/internal/telemetry"
 	"microcomm/final/internal/tlsconfig"
+	"microcomm/final/internal/web"
 	"microcomm/final/platformservice"
 )
 
@@ -96,16 +97,11 @@ func run(ctx context.Context, cfg config, log *slog.Logger) error {
 	})
 
 	gatewayLog := log.With("service", "gateway")
-	gateway := &http.Server{
-		Handler:           newGateway(listeners[0].Addr().String(), listeners[2].Addr().String(), gatewayLog),
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       15 * time.Second,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       time.Minute,
-		ErrorLog:          slog.NewLogLogger(gatewayLog.Handler(), slog.LevelWarn),
-	}
+	handler := newGateway(listeners[0].Addr().String(), listeners[2].Addr().String(), gatewayLog)
+	gateway := web.NewServer(handler, maxConnections, gatewayLog)
+	gateway.ReadTimeout, gateway.WriteTimeout = 15*time.Second, writeTimeout
 	running.Go(func() {
-		if err := gateway.Serve(front); !errors.Is(err, http.ErrServerClosed) {
+		if err := gateway.Serve(web.LimitConnections(front, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("gateway: %w", err)
 		}
 	})

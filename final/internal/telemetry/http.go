@@ -52,14 +52,28 @@ func NewHTTP(registry *prometheus.Registry, tracer trace.Tracer) *HTTP {
 	return h
 }
 
-type routeKey struct{}
+type observedKey struct{}
+
+// observed is what a request counts as.
+type observed struct {
+	route  string
+	status int // instead of the response's; 0: no other
+}
 
 // SetRoute says which route, as a template such as /api/platforms/{id}, the
 // request of ctx is for. Requests for none count as the route "other": a path
 // is the client's choice, and each would be a time series of its own.
 func SetRoute(ctx context.Context, route string) {
-	if place, ok := ctx.Value(routeKey{}).(*string); ok {
-		*place = route
+	if o, ok := ctx.Value(observedKey{}).(*observed); ok {
+		o.route = route
+	}
+}
+
+// SetStatus says which status the request of ctx counts as, when its client does
+// not get the response.
+func SetStatus(ctx context.Context, status int) {
+	if o, ok := ctx.Value(observedKey{}).(*observed); ok {
+		o.status = status
 	}
 }
 
@@ -74,20 +88,28 @@ func (h *HTTP) Handler(next http.Handler) http.Handler {
 		}
 		began := time.Now()
 		h.inFlight.Inc()
-		route := "other"
-		ctx := context.WithValue(r.Context(), routeKey{}, &route)
+		observed := &observed{route: "other"}
+		ctx := context.WithValue(r.Context(), observedKey{}, observed)
 		span := trace.SpanFromContext(ctx) // that of nothing
 		if r.URL.Path != "/livez" && r.URL.Path != "/readyz" {
 			ctx = propagation.TraceContext{}.Extract(ctx, propagation.HeaderCarrier(r.Header))
 			ctx, span = h.tracer.Start(ctx, method(r.Method), trace.WithSpanKind(trace.SpanKindServer))
 		}
 		recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
-		defer func() { // also when the connection is aborted, which is a panic
+		returned := false
+		defer func() { // also after a panic, which closes the connection
+			status := recorder.status
+			if observed.status != 0 {
+				status = observed.status
+			} else if !returned {
+				status = http.StatusInternalServerError
+			}
 			h.inFlight.Dec()
-			h.duration.WithLabelValues(method(r.Method), route, strconv.Itoa(recorder.status)).Observe(time.Since(began).Seconds())
-			endSpan(span, method(r.Method), route, recorder.status)
+			h.duration.WithLabelValues(method(r.Method), observed.route, strconv.Itoa(status)).Observe(time.Since(began).Seconds())
+			endSpan(span, method(r.Method), observed.route, status)
 		}()
 		next.ServeHTTP(recorder, r.WithContext(ctx))
+		returned = true
 	})
 }
 

@@ -1,0 +1,103 @@
+// Package web has what the HTTP servers of this repository have in common: the
+// bounds on what a client can make them hold in memory.
+package web
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// maxHeaderBytes bounds the header of a request. Tokens, cookies and what proxies
+// add take a few KiB. With net/http's default, 1 MiB, a hundred connections fill
+// the memory of a pod.
+const maxHeaderBytes = 16 << 10
+
+// LimitConnections returns a listener that has at most n connections open at a
+// time. Others wait in the kernel, where they cost the process nothing. It differs
+// from golang.org/x/net/netutil.LimitListener in that its connections can still
+// close one side. Otherwise net/http could only reset the connection after it has
+// refused a header, and the client might lose the response.
+func LimitConnections(listener net.Listener, n int) net.Listener {
+	return &limitedListener{Listener: listener, places: make(chan struct{}, n), closed: make(chan struct{})}
+}
+
+type limitedListener struct {
+	net.Listener
+	places chan struct{}
+	closed chan struct{}
+	close  sync.Once
+}
+
+// Accept implements net.Listener.
+func (l *limitedListener) Accept() (net.Conn, error) {
+	select {
+	case l.places <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		<-l.places
+		return nil, err
+	}
+	return &limitedConn{Conn: conn, free: func() { <-l.places }}, nil
+}
+
+// Close implements net.Listener.
+func (l *limitedListener) Close() error {
+	l.close.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+type limitedConn struct {
+	net.Conn
+	free  func()
+	close sync.Once
+}
+
+// Close implements net.Conn.
+func (c *limitedConn) Close() error {
+	defer c.close.Do(c.free)
+	return c.Conn.Close()
+}
+
+// CloseWrite is for net/http.
+func (c *limitedConn) CloseWrite() error {
+	if conn, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return conn.CloseWrite()
+	}
+	return nil
+}
+
+// NewServer returns a server for a listener that is limited to maxConnections.
+// When so many are open it closes the idle ones: clients that want nothing now
+// leave their places to those that wait. net/http's own errors are logged with
+// log. The caller sets ReadTimeout and WriteTimeout.
+func NewServer(handler http.Handler, maxConnections int, log *slog.Logger) *http.Server {
+	server := &http.Server{
+		Handler:           handler,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	var mu sync.Mutex
+	open := 0
+	server.ConnState = func(_ net.Conn, state http.ConnState) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch state {
+		case http.StateNew:
+			open++
+		case http.StateClosed, http.StateHijacked:
+			open--
+		default:
+			return
+		}
+		server.SetKeepAlivesEnabled(open < maxConnections) // false closes those that are idle
+	}
+	return server
+}
