@@ -3,8 +3,14 @@
 //
 //	dlq list           lists them
 //	dlq show ID        shows one, with its headers and its body
-//	dlq replay ID|all  puts them back into the service's queue
+//	dlq replay ID      puts it back into the service's queue
+//	dlq replay all     puts back those that are there now
 //	dlq drop ID        deletes one
+//	dlq drop every ID  deletes all that have this id
+//
+// Instead of an ID, @3 is the third in the list. One dlq works at a time: the next
+// waits for it. The exit status is 1 when it could not do all that it was asked for,
+// and 2 for a wrong argument or setting.
 //
 // Settings, as for the service: RABBITMQ_URL or RABBITMQ_URL_FILE, RABBITMQ_TLS_*
 // and COMMANDS_QUEUE.
@@ -25,7 +31,7 @@ import (
 	"microcomm/final/internal/tlsconfig"
 )
 
-const usage = "usage: dlq list | show ID | replay ID|all | drop ID"
+const usage = "usage: dlq list | show ID | replay ID|all | drop [every] ID   (ID is an id, or @3 for the third in the list)"
 
 func main() { os.Exit(start()) }
 
@@ -41,7 +47,7 @@ func start() int {
 		return 2
 	}
 	env.WarnMistyped(os.Environ(), slog.New(slog.NewTextHandler(os.Stderr, nil)))
-	if err := run(ctx, cfg, os.Stdout); err != nil {
+	if err := run(ctx, cfg, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "dlq:", err)
 		return 1
 	}
@@ -51,6 +57,7 @@ func start() int {
 // config is what it was asked for, and where.
 type config struct {
 	verb, id   string
+	every      bool // drop all that have this id
 	url, queue string
 	tls        tlsconfig.Files
 }
@@ -64,6 +71,8 @@ func configure(args []string, lookup func(string) (string, bool)) (cfg config, e
 	case cfg.verb == "list" && len(args) == 1:
 	case len(args) == 2 && (cfg.verb == "show" || cfg.verb == "replay" || cfg.verb == "drop" && args[1] != "all"):
 		cfg.id = args[1]
+	case len(args) == 3 && cfg.verb == "drop" && args[1] == "every" && args[2] != "all":
+		cfg.id, cfg.every = args[2], true
 	default:
 		return cfg, errors.New(usage)
 	}
@@ -71,30 +80,26 @@ func configure(args []string, lookup func(string) (string, bool)) (cfg config, e
 	env := settings.NewEnv(lookup)
 	cfg.url = env.AMQPURL("RABBITMQ_URL", "amqp://localhost:5672/")
 	cfg.queue = env.BrokerName("COMMANDS_QUEUE", "commands.platforms")
-	env.FitsBroker("COMMANDS_QUEUE", bus.DeadQueue(cfg.queue))
+	env.FitsBroker("COMMANDS_QUEUE", bus.DeadQueue(cfg.queue)) // which is longer than the name of the lock
 	var tlsErr error
 	cfg.tls, tlsErr = bus.TLSFromEnv(lookup, cfg.url)
 	return cfg, errors.Join(fileErr, env.Err(), tlsErr)
 }
 
 // run does what cfg asks for.
-func run(ctx context.Context, cfg config, out io.Writer) error {
-	connection, err := bus.Dial(ctx, cfg.url, cfg.tls, bus.BrokerTimeout)
+func run(ctx context.Context, cfg config, out, notes io.Writer) error {
+	letters, err := openLetters(ctx, cfg, notes)
 	if err != nil {
 		return err
 	}
-	defer connection.Close() // what was not acknowledged stays
-	letters, err := open(connection, cfg.queue)
-	if err != nil {
-		return err
-	}
+	defer letters.close(ctx) // what was not removed stays
 	switch cfg.verb {
 	case "list":
-		return letters.list(out)
+		return letters.list(ctx, out)
 	case "show":
-		return letters.show(out, cfg.id)
+		return letters.show(ctx, out)
 	case "replay":
-		return letters.replay(ctx, out, cfg.id)
+		return letters.replay(ctx, out)
 	}
-	return letters.drop(out, cfg.id)
+	return letters.drop(ctx, out)
 }

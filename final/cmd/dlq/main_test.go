@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -71,7 +72,7 @@ func dlq(t *testing.T, env map[string]string, args ...string) (string, error) {
 		return "", err
 	}
 	var out strings.Builder
-	err = run(t.Context(), cfg, &out)
+	err = run(t.Context(), cfg, &out, io.Discard)
 	return out.String(), err
 }
 

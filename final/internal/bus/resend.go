@@ -149,7 +149,7 @@ func (s *Sender) wait(ctx context.Context, queue string, confirmation *amqp.Defe
 	}
 	switch lost := Lost(s.lost); {
 	case s.missing[queue]:
-		return errors.New("there is no queue of this name")
+		return fmt.Errorf("there is no queue %s", queue)
 	case !ack && lost != nil: // the library then says no to every message that waits
 		return lost
 	case !ack:

@@ -149,7 +149,7 @@ func TestSender(t *testing.T) {
 		require.NoError(t, err)
 		there, err := sender.Send(queue, amqp.Publishing{})
 		require.NoError(t, err)
-		require.EqualError(t, missing(t.Context()), "publish to queue missing-queue: there is no queue of this name")
+		require.EqualError(t, missing(t.Context()), "publish to queue missing-queue: there is no queue missing-queue")
 		require.NoError(t, there(t.Context()))
 	})
 
