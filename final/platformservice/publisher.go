@@ -25,7 +25,7 @@ const (
 
 var (
 	errNotConnected = errors.New("not connected to the broker")
-	errNotConfirmed = errors.New("not confirmed by the broker")
+	errNotConfirmed = errors.New("refused by the broker: a queue at the exchange, perhaps another subscriber's, is full or unavailable")
 )
 
 // rabbitMQPublisher publishes to a fanout exchange of RabbitMQ. It connects in

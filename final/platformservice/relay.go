@@ -2,6 +2,7 @@ package platformservice
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 const (
 	relayBatch    = 256                    // events that are published together
 	relayInterval = time.Second            // between two looks at the outbox, when nobody calls wake
+	relayRefused  = 10 * time.Second       // between two attempts, at most, while the bus refuses an event
 	relayPace     = 2 * time.Millisecond   // between two looks when somebody does: under load, events go together
 	relayTimeout  = 5 * time.Second        // for one batch to be read, confirmed or marked
 	markDelay     = 100 * time.Millisecond // from a confirmation to its mark in the outbox
@@ -75,10 +77,11 @@ func (r *relay) work(ctx, held context.Context) {
 	spans := publishSpans{tracer: r.tracer, open: map[int64]trace.Span{}}
 	defer spans.close()
 	var pause time.Duration // after a failure; 0 after a success
+	limit := relayBatch     // events that are published together
 	var pruned time.Time
 	for ctx.Err() == nil && held.Err() == nil {
 		began := time.Now()
-		published, err := r.publishBatch(held, &confirmed, &spans)
+		published, err := r.publishBatch(held, limit, &confirmed, &spans)
 		if err == nil && confirmed.due() <= 0 {
 			err = r.mark(held, &confirmed)
 		}
@@ -89,7 +92,14 @@ func (r *relay) work(ctx, held context.Context) {
 			if pause == 0 {
 				r.log.Warn("events not published, retrying", "error", err)
 			}
-			pause = min(max(2*pause, firstPause), relayInterval)
+			longest := relayInterval
+			if errors.Is(err, errNotConfirmed) {
+				longest = relayRefused
+			}
+			pause = min(max(2*pause, firstPause), longest)
+			// A queue that is full, perhaps another subscriber's, makes the bus refuse an event
+			// that the other queues have got, and get again: only one does at a time.
+			limit = 1
 			r.wait(ctx, held, pause, nil) // a new event makes success no likelier
 			continue
 		}
@@ -100,7 +110,11 @@ func (r *relay) work(ctx, held context.Context) {
 		if time.Since(pruned) >= pruneInterval && !r.prune(held) {
 			pruned = time.Now()
 		}
-		if published < relayBatch {
+		more := published == limit
+		if published > 0 {
+			limit = min(2*limit, relayBatch)
+		}
+		if !more {
 			r.wait(ctx, held, min(relayInterval, confirmed.due()), r.woken)
 			r.wait(ctx, held, relayPace-time.Since(began), nil)
 		}
@@ -119,12 +133,12 @@ func (r *relay) wait(ctx, held context.Context, d time.Duration, woken <-chan st
 	}
 }
 
-// publishBatch publishes the first events that are pending and not confirmed. It
-// returns how many the bus has taken, and adds them to confirmed.
-func (r *relay) publishBatch(held context.Context, confirmed *confirmedEvents, spans *publishSpans) (published int, err error) {
+// publishBatch publishes up to limit of the first events that are pending and not
+// confirmed. It returns how many the bus has taken, and adds them to confirmed.
+func (r *relay) publishBatch(held context.Context, limit int, confirmed *confirmedEvents, spans *publishSpans) (published int, err error) {
 	ctx, cancel := context.WithTimeout(held, relayTimeout)
 	defer cancel()
-	events, err := r.store.pendingEvents(ctx, confirmed.last(), relayBatch)
+	events, err := r.store.pendingEvents(ctx, confirmed.last(), limit)
 	if err != nil || len(events) == 0 {
 		return 0, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/trace/noop"
@@ -106,9 +107,14 @@ func TestRelay(t *testing.T) {
 			t.Run(what, func(t *testing.T) {
 				store := memoryStore(t)
 				calls := 0
+				var sizes []int
 				publisher := &testPublisher{publish: func(_ context.Context, messages []bus.Message) (int, error) {
-					if calls++; calls <= 4 { // confirms none, one, two, three
-						return min(calls-1, len(messages)), failure
+					sizes = append(sizes, len(messages))
+					switch calls++; calls {
+					case 1:
+						return 3, failure
+					case 2, 3, 5:
+						return 0, failure
 					}
 					return len(messages), nil
 				}}
@@ -121,10 +127,11 @@ func TestRelay(t *testing.T) {
 				publisher.waitAll(t, store)
 				requireInOrder(t, store, publisher)
 				result := map[bool]string{true: "returned", false: "failed"}[failure == bus.ErrNoQueue]
-				assert.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(metricsText("confirmed", 20, result, 20+19+17+14)),
+				assert.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(metricsText("confirmed", 20, result, 17+1+1+2)),
 					"outbox_published_events_total"))
-				assert.Len(t, logged.lines("events not published"), 1, "once, not at each attempt")
-				eventually(t, "a line in the log", func() bool { return len(logged.lines("events are published again")) == 1 })
+				assert.Equal(t, []int{20, 1, 1, 1, 2, 1, 2, 4, 8, 1}, sizes, "one until it passes, and then more and more")
+				assert.Len(t, logged.lines("events not published"), 2, "once, not at each attempt")
+				eventually(t, "a line in the log", func() bool { return len(logged.lines("events are published again")) == 2 })
 			})
 		}
 	})
@@ -268,6 +275,41 @@ func TestRelaysOfTwoReplicas(t *testing.T) {
 			})
 		}
 	})
+}
+
+func TestFullQueueOfAnotherSubscriber(t *testing.T) {
+	broker := newTestBroker(t)
+	require.NoError(t, bus.DeclareExchange(broker.channel, broker.exchange))
+	const ours, foreign = ".ours", ".foreign"
+	for name, arguments := range map[string]amqp.Table{ours: nil,
+		foreign: {amqp.QueueMaxLenArg: 1, amqp.QueueOverflowArg: amqp.QueueOverflowRejectPublish}} {
+		_, err := broker.channel.QueueDeclare(broker.exchange+name, false, false, true, false, arguments)
+		require.NoError(t, err)
+		require.NoError(t, broker.channel.QueueBind(broker.exchange+name, "", broker.exchange, false, nil))
+	}
+	store := memoryStore(t)
+	const events = relayBatch + 50
+	for n := range events {
+		createPlatform(t, store, fmt.Sprint(n))
+	}
+	log, logged := captureLog()
+	publisher := startPublisher(t, broker.url, broker.exchange, log)
+	waitConnected(t, logged, 1)
+	metrics := newRelayMetrics(prometheus.NewRegistry())
+	startLoggingRelay(t, store, publisher, metrics, log)
+
+	failed := func() int { return int(testutil.ToFloat64(metrics.results.WithLabelValues("failed"))) }
+	eventually(t, "some more attempts", func() bool { return failed() >= relayBatch+3 }) // the foreign queue has taken the first event
+	assert.Less(t, failed(), relayBatch+10, "each sends one event")
+	assert.Len(t, logged.lines("perhaps another subscriber's, is full"), 1)
+
+	_, err := broker.channel.QueueDelete(broker.exchange+foreign, false, false, false)
+	require.NoError(t, err)
+	eventually(t, "all events to be published", func() bool { return len(pending(t, store)) == 0 })
+	queue, err := broker.channel.QueueDeclarePassive(broker.exchange+ours, false, false, true, false, nil)
+	require.NoError(t, err)
+	assert.Equal(t, events+failed(), queue.Messages)
+	assert.Less(t, queue.Messages, events+relayBatch+10, "what is there twice")
 }
 
 func TestPostDoesNotWaitForTheBus(t *testing.T) {
