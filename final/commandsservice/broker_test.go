@@ -75,11 +75,13 @@ type tcpProxy struct {
 	target   string
 	listener net.Listener
 	running  sync.WaitGroup
+	released chan struct{} // closed at the end
 
-	mu    sync.Mutex
-	down  bool
-	conns []net.Conn
-	sent  bytes.Buffer // what the clients sent
+	mu      sync.Mutex
+	down    bool
+	holding bool // see hold
+	conns   []net.Conn
+	sent    bytes.Buffer // what the clients sent
 }
 
 // newTCPProxy starts a proxy to target, host:port. It is down: whoever connects
@@ -88,10 +90,11 @@ func newTCPProxy(t *testing.T, target string) *tcpProxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &tcpProxy{addr: listener.Addr().String(), target: target, listener: listener, down: true}
+	p := &tcpProxy{addr: listener.Addr().String(), target: target, listener: listener, released: make(chan struct{}), down: true}
 	p.running.Go(p.accept)
 	t.Cleanup(func() {
 		p.listener.Close()
+		close(p.released)
 		p.cut()
 		p.running.Wait()
 	})
@@ -139,9 +142,35 @@ func (p *tcpProxy) accept() {
 			server.Close()
 			continue
 		}
-		p.running.Go(func() { defer server.Close(); _, _ = io.Copy(io.MultiWriter(p, server), client) })
+		p.running.Go(func() { defer server.Close(); _, _ = io.Copy(io.MultiWriter(p, server), &holdable{client, p}) })
 		p.running.Go(func() { defer client.Close(); _, _ = io.Copy(client, server) })
 	}
+}
+
+// hold does what a broker with an alarm does, from now on: it reads nothing more
+// from a connection once that has published, and still sends heartbeats.
+func (p *tcpProxy) hold() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.holding = true
+}
+
+// holdable is a client whose messages are read until it is held.
+type holdable struct {
+	net.Conn
+	proxy *tcpProxy
+}
+
+func (h *holdable) Read(b []byte) (int, error) {
+	n, err := h.Conn.Read(b)
+	h.proxy.mu.Lock()
+	held := h.proxy.holding && bytes.Contains(b[:n], []byte("\x00\x3c\x00\x28")) // class 60, method 40: basic.publish
+	h.proxy.mu.Unlock()
+	if !held {
+		return n, err
+	}
+	<-h.proxy.released
+	return 0, io.EOF
 }
 
 // Write keeps what a client sent, before the server gets it.

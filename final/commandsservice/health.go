@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +26,10 @@ const checkTimeout = time.Second
 type health struct {
 	checks []check
 	state  atomic.Value // string: starting, ready or stopping
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	failing map[string]bool // whether a check failed when it was last made, by its name
 }
 
 // check is one thing that the service depends on.
@@ -35,8 +41,8 @@ type check struct {
 	run      func(context.Context) error
 }
 
-func newHealth(checks ...check) *health {
-	h := &health{checks: checks}
+func newHealth(log *slog.Logger, checks ...check) *health {
+	h := &health{checks: checks, log: log, failing: map[string]bool{}}
 	h.state.Store("starting")
 	return h
 }
@@ -106,7 +112,11 @@ func (h *health) ready(w http.ResponseWriter, r *http.Request) error {
 	response := readiness{Status: h.state.Load().(string), Checks: map[string]checkResult{}}
 	for _, c := range h.checks {
 		result := checkResult{Status: "ok"}
-		if err := c.attempt(r.Context()); err != nil {
+		err := c.attempt(r.Context())
+		if r.Context().Err() == nil { // else that is all that the error says
+			h.logChange(r.Context(), c.name, err)
+		}
+		if err != nil {
 			result = checkResult{Status: "failing", Detail: c.failing}
 			if c.reason != nil {
 				result.Detail = cmp.Or(c.reason(err), c.failing)
@@ -129,6 +139,21 @@ func (c check) attempt(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	return c.run(ctx)
+}
+
+// logChange logs why a check fails, and that it passes again: once, not for every
+// probe.
+func (h *health) logChange(ctx context.Context, name string, err error) {
+	h.mu.Lock()
+	before := h.failing[name]
+	h.failing[name] = err != nil
+	h.mu.Unlock()
+	switch {
+	case err != nil && !before:
+		h.log.WarnContext(ctx, "check failing", "check", name, "error", err)
+	case err == nil && before:
+		h.log.InfoContext(ctx, "check passing again", "check", name)
+	}
 }
 
 // unavailable returns a 503 that asks the client to retry after a second.

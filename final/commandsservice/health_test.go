@@ -3,7 +3,9 @@ package commandsservice
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -36,7 +38,7 @@ func TestHealth(t *testing.T) {
 			what += ", the database is away"
 		}
 		t.Run(what, func(t *testing.T) {
-			h := newHealth(databaseCheck(row.database))
+			h := newHealth(slog.New(slog.DiscardHandler), databaseCheck(row.database))
 			if row.state != "starting" { // the state to begin with
 				h.set(row.state)
 			}
@@ -60,15 +62,42 @@ func TestHealth(t *testing.T) {
 	}
 
 	t.Run("what is optional is reported, and no more", func(t *testing.T) {
-		h := newHealth(databaseCheck(nil), check{name: "broker", failing: "not connected", optional: true,
+		h := newHealth(slog.New(slog.DiscardHandler), databaseCheck(nil), check{name: "broker", failing: "not connected", optional: true,
 			run: func(context.Context) error { return errors.New("away") }})
 		h.set("ready")
 		requireJSON(t, send(t, "GET", serve(t, h.handler(api))+"/readyz", ""), http.StatusOK,
 			`{"status":"ready","checks":{"database":{"status":"ok"},"broker":{"status":"failing","detail":"not connected"}}}`)
 	})
 
+	t.Run("the cause is logged once when a check begins to fail, and its end", func(t *testing.T) {
+		log, logged := captureLog()
+		var cause error
+		h := newHealth(log, check{name: "database", failing: "no response", run: func(context.Context) error { return cause }})
+		h.set("ready")
+		url := serve(t, h.handler(api))
+		for n, err := range []error{nil, errors.New("the first cause"), nil, errors.New("the second cause")} {
+			cause = err
+			for range 3 {
+				send(t, "GET", url+"/readyz", "")
+			}
+			assert.Len(t, logged.lines("check failing"), (n+1)/2)
+			assert.Len(t, logged.lines("check passing again"), n/2)
+		}
+		assert.Len(t, logged.lines(`check=database error="the first cause"`), 1)
+		assert.Len(t, logged.lines(`check=database error="the second cause"`), 1)
+	})
+
+	t.Run("a probe that does not wait is not a cause", func(t *testing.T) {
+		log, logged := captureLog()
+		h := newHealth(log, check{name: "database", run: func(ctx context.Context) error { return ctx.Err() }})
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		h.handler(api).ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", "/readyz", nil))
+		assert.Empty(t, logged.lines("check failing"))
+	})
+
 	t.Run("a database that hangs does not hang the probe", func(t *testing.T) {
-		h := newHealth(check{name: "database", run: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
+		h := newHealth(slog.New(slog.DiscardHandler), check{name: "database", run: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
 		h.set("ready")
 		assert.Equal(t, http.StatusServiceUnavailable, send(t, "GET", serve(t, h.handler(api))+"/readyz", "").status)
 	})
@@ -77,7 +106,7 @@ func TestHealth(t *testing.T) {
 // TestHealthOfStore: a connection is not enough to be ready.
 func TestHealthOfStore(t *testing.T) {
 	store := memoryStore(t)
-	h := newHealth(check{name: "database", run: store.ping})
+	h := newHealth(slog.New(slog.DiscardHandler), check{name: "database", run: store.ping})
 	h.set("ready")
 	url := serve(t, h.handler(http.NotFoundHandler()))
 	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)

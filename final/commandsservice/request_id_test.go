@@ -27,7 +27,7 @@ func (h idHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 func TestRequestID(t *testing.T) {
 	log, logged := captureLog()
 	store := memoryStore(t)
-	health := newHealth(check{name: "database", run: store.ping})
+	health := newHealth(log, check{name: "database", run: store.ping})
 	api := &restAPI{store: store, slots: newSlots(100), log: slog.New(idHandler{log.Handler()})}
 	url := serve(t, requestid.Handler(health.handler(api.handler())))
 

@@ -43,7 +43,7 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 		return fmt.Errorf("listen for HTTP (COMMANDS_HTTP_ADDR): %w", err)
 	}
 	api := &restAPI{store: store, slots: newSlots(cfg.MaxInFlight), log: log}
-	health := newHealth(
+	health := newHealth(log,
 		check{name: "database", failing: "the database does not respond", reason: sqlite.Reason, run: store.ping},
 		check{name: "backfill", failing: "the first backfill has not ended", run: backfill.check},
 		brokerCheck(subscriber.Connected))

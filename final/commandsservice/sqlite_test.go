@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -211,7 +212,7 @@ func TestReplacedFile(t *testing.T) {
 			store := openTestStore(t, "sqlite:"+file)
 			addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 			log, logged := captureLog()
-			h := newHealth(check{name: "database", failing: "no response", reason: sqlite.Reason, run: store.ping})
+			h := newHealth(slog.New(slog.DiscardHandler), check{name: "database", failing: "no response", reason: sqlite.Reason, run: store.ping})
 			h.set("ready")
 			url := serve(t, h.handler((&restAPI{store: store, slots: newSlots(100), log: log}).handler()))
 			require.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)

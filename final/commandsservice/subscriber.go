@@ -2,9 +2,10 @@ package commandsservice
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,18 +19,18 @@ import (
 )
 
 const (
-	declareInterval = 2 * time.Second  // between two declarations, in case something was deleted
-	confirmTimeout  = 10 * time.Second // for the broker to confirm what is delivered again later
-	maxRedeliveries = 20               // by the broker, of a message whose consumers die of it
+	declareInterval = 2 * time.Second // between two declarations, in case something was deleted
+	maxRedeliveries = 20              // by the broker, of a message whose consumers die of it
 )
 
 // rabbitMQSubscriber receives from a fanout exchange of RabbitMQ, through a
 // durable queue that all replicas share. It reconnects whenever the connection
 // is lost.
 //
-// A message that was not handled goes to a queue that holds it for its delay and
-// then passes it back, or with the dead letters. Its original is acknowledged
-// once it is there: it may be delivered twice, and is never lost.
+// A message that the library cannot read ends the connection, and the broker
+// then delivers all that were on their way once more, up to maxRedeliveries times.
+// So after a lost connection the subscriber receives that many one at a time: the
+// unreadable one is dead-lettered by the broker, and no other with it.
 type rabbitMQSubscriber struct {
 	url      string
 	tls      tlsconfig.Files
@@ -37,6 +38,7 @@ type rabbitMQSubscriber struct {
 	queue    string
 	prefetch int
 	delays   []time.Duration
+	limit    int // of redeliveries by the broker, maxRedeliveries
 	metrics  *subscriberMetrics
 	log      *slog.Logger
 
@@ -47,7 +49,8 @@ type rabbitMQSubscriber struct {
 // were not handled, as the results retried and dead_lettered.
 func NewRabbitMQSubscriber(cfg Config, registry prometheus.Registerer, consumed *prometheus.CounterVec, log *slog.Logger) bus.Subscriber {
 	s := &rabbitMQSubscriber{url: cfg.RabbitMQURL, tls: cfg.RabbitMQTLS, exchange: cfg.Exchange,
-		queue: cfg.Queue, prefetch: cfg.Prefetch, delays: cfg.RetryDelays, metrics: newSubscriberMetrics(registry, consumed), log: log}
+		queue: cfg.Queue, prefetch: cfg.Prefetch, delays: cfg.RetryDelays, limit: maxRedeliveries,
+		metrics: newSubscriberMetrics(registry, consumed), log: log}
 	bus.RegisterConnected(registry, s.Connected)
 	return s
 }
@@ -57,10 +60,9 @@ type handler = func(ctx context.Context, batch []bus.Message) []error
 
 // Run implements bus.Subscriber.
 func (s *rabbitMQSubscriber) Run(ctx context.Context, handle handler, onConnect func()) {
-	var pause backoff
+	p := pace{alone: 1, prefetch: s.prefetch} // until the first message, nothing is known of their size
 	for {
-		err := s.receive(ctx, handle, func() {
-			pause.reset()
+		err := s.receive(ctx, &p, handle, func() {
 			s.log.Info("subscriber connected", "exchange", s.exchange, "queue", s.queue)
 			onConnect()
 		})
@@ -68,7 +70,7 @@ func (s *rabbitMQSubscriber) Run(ctx context.Context, handle handler, onConnect 
 			return
 		}
 		s.log.Warn("subscriber not connected, retrying", "error", err)
-		if pause.wait(ctx) != nil {
+		if p.pause.wait(ctx) != nil {
 			return
 		}
 	}
@@ -77,16 +79,46 @@ func (s *rabbitMQSubscriber) Run(ctx context.Context, handle handler, onConnect 
 // Connected implements bus.Subscriber.
 func (s *rabbitMQSubscriber) Connected() bool { return s.connected.Load() }
 
+// pace says how fast the subscriber connects and receives.
+type pace struct {
+	pause    backoff // until the next connection; an acknowledgement resets it, a mere connection does not
+	alone    int     // messages that are still to be received one at a time
+	prefetch int     // how many are received at once afterwards
+}
+
+// limit returns how many messages the broker may send ahead now.
+func (p *pace) limit() int {
+	if p.alone > 0 {
+		return 1
+	}
+	return p.prefetch
+}
+
+// slow has as many messages received one at a time as may have been on their way.
+func (p *pace) slow() { p.alone = p.prefetch }
+
+// settled counts a batch. One with messages too large for an event may be
+// followed by more of them, and prefetch of those would not fit into memory.
+func (p *pace) settled(batch []amqp.Delivery, acknowledged int) {
+	if acknowledged > 0 {
+		p.pause.reset()
+	}
+	p.alone = max(0, p.alone-len(batch))
+	if slices.ContainsFunc(batch, func(d amqp.Delivery) bool { return len(d.Body) > maxEvent }) {
+		p.slow()
+	}
+}
+
 // receive connects, calls onConnect, and handles batches until the connection is
 // lost or ctx ends.
-func (s *rabbitMQSubscriber) receive(ctx context.Context, handle handler, onConnect func()) error {
+func (s *rabbitMQSubscriber) receive(ctx context.Context, p *pace, handle handler, onConnect func()) error {
 	connection, err := bus.Dial(ctx, s.url, s.tls, bus.StopGrace+bus.BrokerTimeout)
 	if err != nil {
 		return err
 	}
 	var background sync.WaitGroup
 	defer background.Wait()
-	defer func() { _ = connection.CloseDeadline(time.Now().Add(bus.BrokerTimeout)) }()
+	defer bus.Close(connection)
 	topology, err := connection.Channel()
 	if err != nil {
 		return fmt.Errorf("open channel: %w", err)
@@ -94,106 +126,89 @@ func (s *rabbitMQSubscriber) receive(ctx context.Context, handle handler, onConn
 	if err := s.declare(topology); err != nil {
 		return err
 	}
-	c, err := s.consume(connection)
+	c, err := newConsumer(connection, s.queue, s.prefetch)
 	if err != nil {
 		return err
 	}
-	background.Go(c.readAhead)
-	failed := make(chan error, 1)
+	defer c.reading.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if err := c.consume(ctx, p.limit()); err != nil {
+		return err
+	}
+	failed := make(chan error, 1)
 	background.Go(func() { failed <- s.declareAgain(ctx, topology) })
-	handling, cancelHandling := bus.WithGrace(ctx)
-	defer cancelHandling()
 
 	s.connected.Store(true)
 	defer s.connected.Store(false)
 	onConnect()
+	handling, cancelHandling := bus.WithGrace(ctx)
+	defer cancelHandling()
+	m := s.startMover(handling)
+	err = s.handleBatches(ctx, handling, c, m, p, handle, failed)
+	if ctx.Err() == nil {
+		p.slow()
+		cancelHandling() // what is moved now could not be acknowledged
+	}
+	m.finish()
+	return err
+}
+
+// handleBatches handles batches until there are no more, ctx ends, or failed has an error.
+func (s *rabbitMQSubscriber) handleBatches(ctx, handling context.Context, c *consumer, m *mover, p *pace, handle handler, failed <-chan error) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-failed:
 			return err
-		case first, ok := <-c.arrived:
-			if !ok {
-				return c.closeReason()
+		case err := <-c.lost:
+			return bus.LostBy(err)
+		case _, ok := <-c.deleted:
+			if !ok { // the connection is lost
+				return bus.LostBy(<-c.lost)
 			}
-			batch := c.batch(first, s.batchLimit())
-			if err := s.settle(c, batch, handle(handling, messages(batch)), handling); err != nil {
+			return fmt.Errorf("queue %s was deleted", s.queue)
+		case first := <-c.arrived:
+			// Half of what the broker sends ahead is left for the next batch, which
+			// arrives while this one is handled.
+			batch := c.batch(first, max(1, p.limit()/2))
+			acknowledged, err := settle(m, batch, handle(handling, messages(batch)), handling)
+			if err != nil {
 				return err
 			}
-		}
-	}
-}
-
-// batchLimit leaves half of what the broker sends unacknowledged for the next
-// batch, which arrives while this one is handled.
-func (s *rabbitMQSubscriber) batchLimit() int { return max(1, s.prefetch/2) }
-
-// settle publishes the messages that were not handled for later, or with the
-// dead letters, and then acknowledges the batch. Those that were interrupted
-// are not acknowledged: the broker delivers them to another subscriber.
-func (s *rabbitMQSubscriber) settle(c *consumer, batch []amqp.Delivery, errs []error, handling context.Context) error {
-	last := batch[len(batch)-1]
-	if errs == nil {
-		return last.Ack(true)
-	}
-	if handling.Err() != nil {
-		for i, d := range batch {
-			if errs[i] == nil {
-				if err := d.Ack(false); err != nil {
+			p.settled(batch, acknowledged)
+			// One that is still to be moved must not keep the next one from arriving.
+			stuck := p.limit() == 1 && acknowledged < len(batch) && m.room()
+			if stuck || p.limit() != c.limit {
+				if err := c.consume(ctx, p.limit()); err != nil {
 					return err
 				}
 			}
 		}
-		return handling.Err()
 	}
-	var retried, dead int
-	var example error
-	var moved []*amqp.DeferredConfirmation
+}
+
+// settle acknowledges the messages that were handled, and returns how many. The
+// others it passes to the mover. When the handler was interrupted, they are not
+// acknowledged: the broker delivers them to another subscriber.
+func settle(m *mover, batch []amqp.Delivery, errs []error, handling context.Context) (acknowledged int, err error) {
+	handled := !slices.ContainsFunc(errs, func(err error) bool { return err != nil })
+	if handled && m.idle() {
+		return len(batch), batch[len(batch)-1].Ack(true) // and all before it
+	}
 	for i, d := range batch {
-		if errs[i] == nil {
-			continue
+		switch {
+		case handled || errs[i] == nil:
+			if err := d.Ack(false); err != nil {
+				return acknowledged, err
+			}
+			acknowledged++
+		case handling.Err() == nil:
+			m.add(d, errs[i])
 		}
-		attempts := attemptsOf(d)
-		queue, headers := bus.DeadQueue(s.queue), amqp.Table{bus.AttemptsHeader: int32(attempts + 1), bus.ErrorHeader: short(errs[i])}
-		if errors.Is(errs[i], bus.ErrUnusable) || attempts >= len(s.delays) {
-			dead++
-			s.log.Error("event put with the dead letters", "message", d.MessageId, "attempts", attempts+1, "error", headers[bus.ErrorHeader])
-		} else {
-			retried++
-			example = errs[i]
-			queue = retryQueue(s.queue, s.delays[attempts])
-			delete(headers, bus.ErrorHeader)
-		}
-		const mandatory, immediate = true, false
-		confirmation, err := c.channel.PublishWithDeferredConfirm("", queue, mandatory, immediate, bus.Resend(d, headers))
-		if err != nil {
-			return fmt.Errorf("publish to %s: %w", queue, err)
-		}
-		moved = append(moved, confirmation)
 	}
-	if retried > 0 {
-		s.log.Warn("events not handled, delivered again later", "count", retried, "error", example)
-	}
-	if err := c.waitFor(moved); err != nil {
-		return fmt.Errorf("move events that were not handled: %w", err)
-	}
-	s.metrics.consumed.WithLabelValues("retried").Add(float64(retried))
-	s.metrics.consumed.WithLabelValues("dead_lettered").Add(float64(dead))
-	return last.Ack(true)
-}
-
-// attemptsOf returns how often a message was handled without success.
-func attemptsOf(d amqp.Delivery) int {
-	n, _ := d.Headers[bus.AttemptsHeader].(int32)
-	return int(n)
-}
-
-// short returns the text of an error for a header or the log.
-func short(err error) string {
-	return strings.ToValidUTF8(fmt.Sprintf("%.500v", err), "?")
+	return acknowledged, handling.Err()
 }
 
 // messages returns what the handler is passed.
@@ -212,41 +227,76 @@ func messages(batch []amqp.Delivery) []bus.Message {
 
 // consumer is a channel that events come from.
 type consumer struct {
-	channel    *amqp.Channel
-	deliveries <-chan amqp.Delivery
-	arrived    chan amqp.Delivery // has room for all that are not acknowledged
-	returned   chan amqp.Return   // has room for all that are moved
-	lost       chan *amqp.Error
+	channel *amqp.Channel
+	queue   string
+	tag     int // of the latest of its consumers, as the broker calls them
+	limit   int // of messages that the broker sends ahead
+	arrived chan amqp.Delivery
+	lost    chan *amqp.Error
+	deleted chan string // has the tag of a consumer whose queue was deleted
+	reading sync.WaitGroup
+	read    chan struct{} // closed when all that came to the consumer before has arrived
 }
 
-// consume starts to consume.
-func (s *rabbitMQSubscriber) consume(connection *amqp.Connection) (*consumer, error) {
+// newConsumer returns a consumer of a queue that does not consume yet. It has
+// room for as many messages as the broker may send ahead.
+func newConsumer(connection *amqp.Connection, queue string, prefetch int) (*consumer, error) {
 	channel, err := connection.Channel()
 	if err != nil {
 		return nil, fmt.Errorf("open channel: %w", err)
 	}
-	if err := channel.Confirm(false); err != nil {
-		return nil, fmt.Errorf("ask for confirmations: %w", err)
+	c := &consumer{channel: channel, queue: queue, arrived: make(chan amqp.Delivery, prefetch), read: make(chan struct{}),
+		lost: channel.NotifyClose(make(chan *amqp.Error, 1)), deleted: channel.NotifyCancel(make(chan string, 1))}
+	close(c.read)
+	return c, nil
+}
+
+// consume starts to consume until ctx ends, with a limit of messages that are
+// sent ahead. It ends what consumed before; messages that came to that and are not
+// acknowledged yet do not count.
+func (c *consumer) consume(ctx context.Context, limit int) error {
+	if c.tag > 0 {
+		if err := c.channel.Cancel(strconv.Itoa(c.tag), false); err != nil {
+			return fmt.Errorf("stop consuming: %w", err)
+		}
 	}
-	if err := channel.Qos(s.prefetch, 0, false); err != nil {
-		return nil, fmt.Errorf("set the prefetch count: %w", err)
+	c.tag++
+	c.limit = limit
+	if err := c.channel.Qos(limit, 0, false); err != nil {
+		return fmt.Errorf("set the prefetch count: %w", err)
 	}
-	lost := channel.NotifyClose(make(chan *amqp.Error, 1))
-	returned := channel.NotifyReturn(make(chan amqp.Return, s.prefetch))
 	const autoAck, exclusive, noLocal, noWait = false, false, false, false
-	deliveries, err := channel.Consume(s.queue, "", autoAck, exclusive, noLocal, noWait, nil)
+	deliveries, err := c.channel.Consume(c.queue, strconv.Itoa(c.tag), autoAck, exclusive, noLocal, noWait, nil)
 	if err != nil {
-		return nil, fmt.Errorf("consume: %w", err)
+		return fmt.Errorf("consume: %w", err)
 	}
-	return &consumer{channel, deliveries, make(chan amqp.Delivery, s.prefetch), returned, lost}, nil
+	before, read := c.read, make(chan struct{})
+	c.read = read
+	c.reading.Go(func() {
+		defer close(read)
+		<-before // so that they stay in order; it ends with ctx, too
+		c.readAhead(ctx, deliveries)
+	})
+	return nil
 }
 
 // readAhead takes deliveries from the library, which hands out one at a time,
-// until there are no more.
-func (c *consumer) readAhead() {
-	defer close(c.arrived)
-	for d := range c.deliveries {
-		c.arrived <- d
+// until there are no more or ctx ends.
+func (c *consumer) readAhead(ctx context.Context, deliveries <-chan amqp.Delivery) {
+	for {
+		select {
+		case d, ok := <-deliveries:
+			if !ok {
+				return
+			}
+			select {
+			case c.arrived <- d:
+			case <-ctx.Done():
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -255,48 +305,11 @@ func (c *consumer) batch(first amqp.Delivery, limit int) []amqp.Delivery {
 	batch := []amqp.Delivery{first}
 	for len(batch) < limit {
 		select {
-		case d, ok := <-c.arrived:
-			if !ok {
-				return batch
-			}
+		case d := <-c.arrived:
 			batch = append(batch, d)
 		default:
 			return batch
 		}
 	}
 	return batch
-}
-
-// waitFor waits until the broker has confirmed that it has the messages in a queue.
-func (c *consumer) waitFor(published []*amqp.DeferredConfirmation) error {
-	ctx, cancel := context.WithTimeout(context.Background(), confirmTimeout)
-	defer cancel()
-	for _, confirmation := range published {
-		ack, err := confirmation.WaitContext(ctx)
-		if err != nil {
-			return err
-		}
-		if !ack {
-			return errors.New("not confirmed by the broker")
-		}
-	}
-	select {
-	case message := <-c.returned: // before it was confirmed
-		return fmt.Errorf("there is no queue %s", message.RoutingKey)
-	default:
-		return nil
-	}
-}
-
-// closeReason returns why there are no more deliveries: the connection was lost
-// or, when it was not, the queue was deleted.
-func (c *consumer) closeReason() error {
-	select {
-	case err := <-c.lost:
-		if err != nil {
-			return fmt.Errorf("connection lost: %w", err)
-		}
-	default:
-	}
-	return errors.New("the queue was deleted")
 }

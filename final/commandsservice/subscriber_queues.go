@@ -24,7 +24,7 @@ func (s *rabbitMQSubscriber) declare(channel *amqp.Channel) error {
 	}
 	s.metrics.deadLetters.Set(float64(dead.Messages))
 	arguments := passOn(bus.DeadQueue(s.queue))
-	arguments["x-delivery-limit"] = int32(maxRedeliveries)
+	arguments["x-delivery-limit"] = int32(s.limit)
 	if _, err := s.declareQueue(channel, s.queue, arguments); err != nil {
 		return err
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +35,7 @@ type listener struct {
 
 // startListener runs a subscriber until the test ends, or stop is called. Its
 // queue is named after the exchange. A nil handle handles everything.
-func startListener(t *testing.T, url, exchange string, handle handler) *listener {
+func startListener(t *testing.T, url, exchange string, handle handler, configure ...func(*rabbitMQSubscriber)) *listener {
 	t.Helper()
 	log, logged := captureLog()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -42,6 +44,9 @@ func startListener(t *testing.T, url, exchange string, handle handler) *listener
 		stop: cancel, stopped: make(chan struct{})}
 	l.subscriber = NewRabbitMQSubscriber(Config{RabbitMQURL: url, Exchange: exchange, Queue: exchange, Prefetch: 100,
 		RetryDelays: []time.Duration{50 * time.Millisecond}}, l.registry, consumed, log).(*rabbitMQSubscriber)
+	for _, c := range configure {
+		c(l.subscriber)
+	}
 	go func() {
 		defer close(l.stopped)
 		connections := 0
@@ -288,6 +293,294 @@ func TestSubscriberFailures(t *testing.T) {
 		receive(t, "a connection", l.connected)
 		require.True(t, broker.publish(t, "x"))
 		eventually(t, "two attempts", func() bool { return len(l.log.lines("there is no queue")) >= 2 })
+	})
+}
+
+// TestSubscriberHeaders: headers are input, and any publisher can set them.
+func TestSubscriberHeaders(t *testing.T) {
+	for name, headers := range map[string]amqp.Table{
+		"an array": {"CC": []any{"QUEUE"}, "BCC": []any{"QUEUE"}},
+		"a text":   {"cc": "QUEUE", "Cc": "QUEUE"}, // the broker refuses a CC that is no array
+		"lower":    {"cc": []any{"QUEUE"}, "Bcc": []any{"QUEUE"}},
+	} {
+		t.Run("a dead letter is not copied to the queues that it names: "+name, func(t *testing.T) {
+			broker := newQueueBroker(t)
+			l := startListener(t, broker.url, broker.exchange, fail(errors.New("refused")))
+			receive(t, "a connection", l.connected)
+			for name, value := range headers {
+				if _, text := value.(string); text {
+					headers[name] = broker.exchange // also the name of the queue
+				} else {
+					headers[name] = []any{broker.exchange}
+				}
+			}
+			require.NoError(t, broker.channel.Publish(broker.exchange, "", false, false, amqp.Publishing{Headers: headers, Body: []byte("x")}))
+			letter := broker.deadLetter(t)
+			assert.Contains(t, letter.Headers[bus.HeadersHeader], broker.exchange, "it says what it was")
+			require.True(t, broker.publish(t, "last"))
+			assert.Equal(t, "last", string(broker.deadLetter(t).Body))
+			assert.Equal(t, 2.0, testutil.ToFloat64(l.consumed.WithLabelValues("dead_lettered")))
+		})
+	}
+
+	t.Run("attempts that this service did not count end no process", func(t *testing.T) {
+		broker := newQueueBroker(t)
+		l := startListener(t, broker.url, broker.exchange, fail(errors.New("refused")))
+		receive(t, "a connection", l.connected)
+		values := []any{int32(-1), int32(math.MinInt32), int32(math.MaxInt32), int64(math.MaxInt64), int64(-1), int8(-1), byte(255), float64(-1),
+			1.5, "-1", []byte{255}, []any{int32(-1)}, amqp.Table{"x": int32(-1)}, true, nil, time.Unix(-1, 0), amqp.Decimal{Value: -1}}
+		for i, value := range values {
+			require.NoError(t, broker.channel.Publish(broker.exchange, "", false, false, amqp.Publishing{
+				Headers: amqp.Table{bus.AttemptsHeader: value}, Body: fmt.Append(nil, i)}))
+		}
+		for range values {
+			attempts := broker.deadLetter(t).Headers[bus.AttemptsHeader]
+			assert.Equal(t, int32(2), attempts)
+		}
+		assert.Len(t, l.connected, 0, "on one connection")
+	})
+}
+
+// FuzzFailure: whatever the headers of a message that was not handled, it goes to
+// a queue of ours, and further each time.
+func FuzzFailure(f *testing.F) {
+	s := &rabbitMQSubscriber{queue: "q", delays: bus.RetryDelays()}
+	for kind := range uint8(12) {
+		f.Add(bus.AttemptsHeader, kind, "CC", int64(-1), false)
+		f.Add("CC", kind, bus.AttemptsHeader, int64(math.MaxInt64), true)
+	}
+	f.Fuzz(func(t *testing.T, name string, kind uint8, text string, number int64, unusable bool) {
+		err := errors.New(text)
+		if unusable {
+			err = fmt.Errorf("%w: %s", bus.ErrUnusable, text)
+		}
+		d := amqp.Delivery{Headers: amqp.Table{name: headerOf(kind, text, number)}, Body: []byte(text)}
+		messages([]amqp.Delivery{d}) // what the handler is passed
+		attempts := 0
+		for {
+			to := s.destinationOf(failure{d, err})
+			require.NoError(t, to.message.Headers.Validate())
+			require.NotContains(t, to.message.Headers, "CC")
+			require.Greater(t, to.attempts, attempts)
+			require.LessOrEqual(t, to.attempts, 1+len(s.delays))
+			if to.dead {
+				require.Equal(t, "q.dead", to.queue)
+				return
+			}
+			require.False(t, unusable)
+			require.Equal(t, retryQueue("q", s.delays[to.attempts-1]), to.queue)
+			attempts, d.Headers = to.attempts, to.message.Headers
+		}
+	})
+}
+
+// FuzzEvent: whatever the body of a message, it is a platform with a valid id and
+// name, or an error that fits into a line of the log.
+func FuzzEvent(f *testing.F) {
+	f.Add([]byte(recordedEvent))
+	f.Add([]byte(`{"Id":-1,"Name":"\ud800","Event":"Platform_Published"}`))
+	f.Add([]byte(`{"Event":"Other"}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		p, err := decodePlatformPublished(body)
+		if err != nil {
+			require.Less(t, len(short(err)), 2500)
+			return
+		}
+		require.NoError(t, p.validate())
+	})
+}
+
+// headerOf returns a header of any kind.
+func headerOf(kind uint8, text string, number int64) any {
+	kinds := []any{int32(number), number, nil, number%2 == 0, byte(number), int8(number), int16(number), math.Float64frombits(uint64(number)),
+		text, []byte(text), time.Unix(number, 0), amqp.Decimal{Value: int32(number)}, []any{text, number}, amqp.Table{text: number}}
+	return kinds[int(kind)%len(kinds)]
+}
+
+func TestSubscriberPace(t *testing.T) {
+	// backlog publishes bodies before there is a subscriber, and returns the sizes
+	// of the batches in which one receives them.
+	backlog := func(t *testing.T, handle func(broker *testBroker, batches int), bodies ...string) []int {
+		t.Helper()
+		broker := newQueueBroker(t)
+		l := startListener(t, broker.url, broker.exchange, nil)
+		receive(t, "a connection", l.connected)
+		l.stop()
+		receive(t, "the end of Run", l.stopped)
+		for _, body := range bodies {
+			require.True(t, broker.publish(t, body))
+		}
+		var sizes []int
+		l = startListener(t, broker.url, broker.exchange, func(_ context.Context, batch []bus.Message) []error {
+			sizes = append(sizes, len(batch))
+			handle(broker, len(sizes))
+			return nil
+		})
+		for range bodies {
+			receive(t, "an event", l.bodies)
+		}
+		l.stop()
+		receive(t, "the end of Run", l.stopped)
+		return sizes
+	}
+
+	t.Run("the first message is received alone, those after it in batches", func(t *testing.T) {
+		sizes := backlog(t, func(broker *testBroker, batches int) {
+			switch batches {
+			case 1:
+				assert.Equal(t, 199, broker.ready(t), "none is sent ahead: its size is not known")
+			case 3:
+				eventually(t, "many that are sent ahead", func() bool { return broker.ready(t) < 120 })
+			}
+		}, slices.Repeat([]string{"x"}, 200)...)
+		assert.Equal(t, 1, sizes[0])
+		assert.Greater(t, slices.Max(sizes), 5)
+	})
+
+	t.Run("after a message larger than an event the next ones are received one at a time", func(t *testing.T) {
+		bodies := append([]string{strings.Repeat("x", maxEvent+1)}, slices.Repeat([]string{"x"}, 60)...)
+		sizes := backlog(t, func(broker *testBroker, batches int) {
+			if batches == 10 {
+				assert.Equal(t, len(bodies)-10, broker.ready(t))
+			}
+		}, bodies...)
+		assert.Equal(t, slices.Repeat([]int{1}, len(bodies)), sizes)
+	})
+}
+
+// ready returns how many messages in the queue are not on their way to a
+// subscriber.
+func (b *testBroker) ready(t testing.TB) int {
+	t.Helper()
+	queue, err := b.channel.QueueDeclarePassive(b.exchange, true, false, false, false, nil)
+	require.NoError(t, err)
+	return queue.Messages
+}
+
+// TestSubscriberUnreadable: a message that the library cannot read ends the
+// connection, whoever receives it.
+func TestSubscriberUnreadable(t *testing.T) {
+	deep := amqp.Table{}
+	for range 40 {
+		deep = amqp.Table{"x": deep}
+	}
+	wide := amqp.Table{}
+	for i := range 8193 {
+		wide[fmt.Sprint(i)] = nil
+	}
+	for what, headers := range map[string]amqp.Table{"nested too deep": deep, "of too many entries": wide} {
+		t.Run("headers "+what+": the message is dead-lettered, and no other with it", func(t *testing.T) {
+			broker := newQueueBroker(t)
+			const limit, good = 4, 462
+			few := func(s *rabbitMQSubscriber) { s.limit = limit }
+			l := startListener(t, broker.url, broker.exchange, nil, few)
+			receive(t, "a connection", l.connected)
+			l.stop()
+			receive(t, "the end of Run", l.stopped)
+			for i := range good {
+				if i == 200 {
+					require.NoError(t, broker.channel.Publish(broker.exchange, "", false, false, amqp.Publishing{Headers: headers, Body: []byte("unreadable")}))
+				}
+				require.True(t, broker.publish(t, fmt.Sprint(i)))
+			}
+			l = startListener(t, broker.url, broker.exchange, nil, few)
+			handled := map[string]bool{}
+			for len(handled) < good {
+				handled[receive(t, "an event", l.bodies)] = true
+			}
+			assert.NotContains(t, handled, "unreadable")
+			eventually(t, "the dead letter", func() bool {
+				dead, err := broker.channel.QueueDeclarePassive(broker.exchange+".dead", true, false, false, false, nil)
+				require.NoError(t, err)
+				require.LessOrEqual(t, dead.Messages, 1)
+				return dead.Messages == 1
+			})
+			assert.LessOrEqual(t, len(l.log.lines("connection lost")), limit+3)
+			assert.Zero(t, testutil.ToFloat64(l.consumed.WithLabelValues("dead_lettered")))
+		})
+	}
+
+	t.Run("the pause before the next connection grows until a message is acknowledged", func(t *testing.T) {
+		p := pace{alone: 1, prefetch: 100}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 10 {
+			_ = p.pause.wait(ended)
+		}
+		assert.Equal(t, longestPause, p.pause.pause)
+		p.settled(make([]amqp.Delivery, 1), 0)
+		assert.Equal(t, longestPause, p.pause.pause)
+		p.settled(make([]amqp.Delivery, 1), 1)
+		assert.Zero(t, p.pause.pause)
+	})
+}
+
+// TestSubscriberBlocked: a broker with an alarm for memory or disk reads nothing
+// more from a connection that has published.
+func TestSubscriberBlocked(t *testing.T) {
+	// start starts a subscriber to such a broker that refuses "bad".
+	start := func(t *testing.T) (*testBroker, *listener) {
+		t.Helper()
+		broker := newQueueBroker(t)
+		proxy, url := newBrokerProxy(t, broker.url)
+		proxy.restore()
+		proxy.hold()
+		l := startListener(t, url, broker.exchange, func(_ context.Context, batch []bus.Message) []error {
+			errs := make([]error, len(batch))
+			for i, m := range batch {
+				if strings.HasPrefix(string(m.Body), "bad") {
+					errs[i] = bus.ErrUnusable
+				}
+			}
+			return errs
+		})
+		receive(t, "a connection", l.connected)
+		return broker, l
+	}
+
+	t.Run("events behind one that cannot be moved are handled and acknowledged", func(t *testing.T) {
+		broker, l := start(t)
+		for i := range 10 {
+			require.True(t, broker.publish(t, fmt.Sprint("bad ", i)))
+		}
+		const good = 300 // more than the broker sends ahead
+		for i := range good {
+			require.True(t, broker.publish(t, fmt.Sprint(i)))
+		}
+		for next := 0; next < good; {
+			if body := receive(t, "an event", l.bodies); body == fmt.Sprint(next) {
+				next++
+			}
+		}
+		l.stop()
+		receive(t, "the end of Run", l.stopped)
+		eventually(t, "those that could not be moved, and no others", func() bool { return broker.ready(t) == 10 })
+	})
+
+	t.Run("a stop does not wait for the end of the alarm", func(t *testing.T) {
+		noGoroutineLeft(t)
+		broker, l := start(t)
+		require.True(t, broker.publish(t, "bad"))
+		receive(t, "the event", l.bodies)
+		began := time.Now()
+		l.stop()
+		receive(t, "the end of Run", l.stopped)
+		assert.Less(t, time.Since(began), bus.StopGrace+2*bus.BrokerTimeout)
+	})
+
+	t.Run("a lost connection is not a queue that does not exist", func(t *testing.T) {
+		broker := newQueueBroker(t)
+		proxy, url := newBrokerProxy(t, broker.url)
+		proxy.restore()
+		proxy.hold()
+		l := startListener(t, url, broker.exchange, fail(bus.ErrUnusable))
+		receive(t, "a connection", l.connected)
+		require.True(t, broker.publish(t, "x"))
+		receive(t, "the event", l.bodies)
+		proxy.cut()
+		eventually(t, "the loss", func() bool { return len(l.log.lines("subscriber not connected")) > 0 })
+		assert.Empty(t, l.log.lines("no queue"))
+		assert.Empty(t, l.log.lines("was deleted"))
 	})
 }
 

@@ -24,8 +24,9 @@ const (
 )
 
 var (
-	errNotConnected = errors.New("not connected to the broker")
-	errNotConfirmed = errors.New("refused by the broker: a queue at the exchange, perhaps another subscriber's, is full or unavailable")
+	errNotConnected   = errors.New("not connected to the broker")
+	errConnectionLost = errors.New("connection to the broker lost")
+	errNotConfirmed   = errors.New("refused by the broker: a queue at the exchange, perhaps another subscriber's, is full or unavailable")
 )
 
 // rabbitMQPublisher publishes to a fanout exchange of RabbitMQ. It connects in
@@ -109,12 +110,14 @@ func (p *rabbitMQPublisher) publishTogether(ctx context.Context, messages []bus.
 	for i, confirmation := range sent {
 		ack, waitErr := confirmation.WaitContext(ctx)
 		if waitErr != nil { // what comes later would be mistaken for what comes of later messages
-			_ = link.connection.CloseDeadline(time.Now().Add(bus.BrokerTimeout))
+			bus.Close(link.connection)
 			return min(confirmed, i), fmt.Errorf("wait for the broker's confirmation: %w", waitErr)
 		}
 		link.takeReturned(returned) // a message is returned before it is confirmed
 		switch {
 		case confirmed < i: // not the first that fails
+		case !ack && link.channel.IsClosed(): // the library then says no to every message that waits
+			confirmed, err = i, errConnectionLost
 		case !ack:
 			confirmed, err = i, errNotConfirmed
 		case returned[messages[i].ID]:
@@ -187,7 +190,7 @@ func (p *rabbitMQPublisher) stayConnected(ctx context.Context, pause *backoff) e
 	}
 	var declaring sync.WaitGroup
 	defer declaring.Wait()
-	defer func() { _ = connection.CloseDeadline(time.Now().Add(bus.BrokerTimeout)) }()
+	defer bus.Close(connection)
 	blocked := connection.NotifyBlocked(make(chan amqp.Blocking, 1))
 	declare, err := connection.Channel() // of its own: a call on it may wait while the broker blocks
 	if err != nil {
@@ -221,7 +224,7 @@ func (p *rabbitMQPublisher) stayConnected(ctx context.Context, pause *backoff) e
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-lost:
-			return fmt.Errorf("connection lost: %w", err)
+			return bus.LostBy(err)
 		case err := <-failed:
 			return err
 		case b, ok := <-blocked: // the broker is short of memory or disk, and has stopped reading

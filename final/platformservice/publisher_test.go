@@ -174,6 +174,7 @@ func TestPublisher(t *testing.T) {
 		proxy.cut()
 		got := receive(t, "the end of Publish", results)
 		require.Error(t, got.err)
+		require.NotErrorIs(t, got.err, errNotConfirmed, "it says what happened")
 		require.Less(t, got.confirmed, len(batch))
 		for n := range got.confirmed { // what is confirmed has arrived
 			for !arrived[fmt.Sprint(n)] {

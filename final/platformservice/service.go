@@ -50,7 +50,7 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 		}
 		defer api.commands.close()
 	}
-	health := newHealth(
+	health := newHealth(log,
 		check{name: "database", failing: "the database does not respond", reason: sqlite.Reason, run: store.ping},
 		brokerCheck(publisher.Connected))
 	web := startHTTP(listener, cfg.MaxConnections, requestid.Handler(metrics.Handler(health.handler(api.handler()))), log)

@@ -56,7 +56,7 @@ func TestDiskFailsAtCommit(t *testing.T) {
 	store := openTestStore(t, "sqlite:"+file)
 	createPlatform(t, store, "x")
 	log, logged := captureLog()
-	h := newHealth(check{name: "database", failing: "no response", reason: sqlite.Reason, run: store.ping})
+	h := newHealth(log, check{name: "database", failing: "no response", reason: sqlite.Reason, run: store.ping})
 	h.set("ready")
 	url := serve(t, h.handler((&restAPI{store: store, slots: newSlots(100), log: log}).handler()))
 

@@ -3,6 +3,7 @@ package platformservice
 import (
 	"context"
 	"database/sql"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -140,7 +141,7 @@ func TestReplacedFile(t *testing.T) {
 			store := openTestStore(t, "sqlite:"+file)
 			known := createPlatform(t, store, "x")
 			log, logged := captureLog()
-			h := newHealth(check{name: "database", failing: "no response", reason: sqlite.Reason, run: store.ping})
+			h := newHealth(slog.New(slog.DiscardHandler), check{name: "database", failing: "no response", reason: sqlite.Reason, run: store.ping})
 			h.set("ready")
 			url := serve(t, h.handler((&restAPI{store: store, slots: newSlots(100), log: log}).handler()))
 			require.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
