@@ -167,8 +167,11 @@ func TestFailedCommit(t *testing.T) {
 
 // TestReadOnlyDatabase: what writes gets a 503, events wait, and later all succeeds.
 func TestReadOnlyDatabase(t *testing.T) {
-	url, _, writes := serveFile(t)
-	require.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"x"}`).status)
+	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "commands.db"))
+	writes := store.(*sqliteStore).writes
+	log, _ := captureLog()
+	url := serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler())
+	addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 	_, err := writes.Exec(`PRAGMA query_only = 1`)
 	require.NoError(t, err)
 	const command = `{"howTo":"h","commandLine":"c"}`
@@ -177,8 +180,10 @@ func TestReadOnlyDatabase(t *testing.T) {
 	requireUnavailable(t, send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key"))
 	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/api/c/platforms", "").status)
 
-	_, err = writes.Exec(`PRAGMA query_only = 0`)
-	require.NoError(t, err)
+	eventsWait(t, store, func() {
+		_, err := writes.Exec(`PRAGMA query_only = 0`)
+		require.NoError(t, err)
+	})
 	assert.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`).status)
 	assert.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key").status)
 }
