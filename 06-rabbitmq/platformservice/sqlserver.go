@@ -59,6 +59,9 @@ func openSQLServer(url string) (*sqlServerStore, error) {
 	if err != nil {
 		return nil, errors.New("DATABASE_URL: not a SQL Server URL or connection string that can be read")
 	}
+	if strings.Contains(config.Host+config.Database+config.User, "=") { // with a password in it, which errors would show
+		return nil, errors.New("DATABASE_URL: a semicolon is missing in the connection string")
+	}
 	if config.Database == "" {
 		return nil, errors.New("DATABASE_URL: the SQL Server database is not named (database=… or Initial Catalog=…)")
 	}

@@ -193,6 +193,9 @@ func TestOpenSQLServer(t *testing.T) {
 		"a URL that cannot be parsed":           "sqlserver://SA:s3cret%@localhost:1433?database=x",
 		"a port that is no number":              "sqlserver://SA:s3cret@localhost:x?database=x",
 		"an ADO.NET form with a port too large": "Server=localhost,99999;Database=x;User Id=SA;Password=s3cret",
+		"no semicolon behind the server":        "Server=localhost Password=s3cret;Database=x",
+		"no semicolon behind the database":      "Server=localhost;Database=x Password=s3cret",
+		"no semicolon behind the user":          "Server=localhost;Database=x;User Id=SA Password=s3cret",
 	} {
 		t.Run("refuses "+what+" without showing the password", func(t *testing.T) {
 			_, err := openStore(url, "FULL")

@@ -202,9 +202,6 @@ func parseSQLServer(value string) (server, database string, err error) {
 	if len(database) > maxSQLServerName || !isText(database) || mayHoldPassword(database) {
 		return "", "", errors.New("its database has a name that can not be right; is a semicolon missing?")
 	}
-	if strings.ContainsAny(config.User, "=;") {
-		return "", "", errors.New("its user has a name that can not be right; is a semicolon missing?")
-	}
 	return server, database, nil
 }
 

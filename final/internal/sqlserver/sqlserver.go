@@ -65,6 +65,9 @@ func Parse(url string) (msdsn.Config, error) {
 	if err != nil {
 		return config, errors.New("not a SQL Server URL or connection string that can be read; a certificate in it has to be a .pem file")
 	}
+	if strings.Contains(config.Host+config.Database+config.User, "=") { // with a password in it, which errors would show
+		return config, errors.New("a semicolon is missing in the SQL Server connection string")
+	}
 	if config.Parameters[msdsn.Certificate] != "" && (config.TLSConfig == nil || config.TLSConfig.InsecureSkipVerify) {
 		return config, errors.New("the CA of the SQL Server (certificate=…) would not be used: add encrypt=true, and no TrustServerCertificate")
 	}
