@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -83,7 +84,7 @@ func TestSlotsAreForTheStore(t *testing.T) {
 		s := newSlots(1)
 		routes := newRouter((&restAPI{log: log}).fail)
 		routes.handle("/list", methods{http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
-			return writeList(w, r, inSlots(s, numbers(math.MaxInt32)))
+			return writeList(w, r, new(atomic.Int32), inSlots(s, numbers(math.MaxInt32)))
 		}})
 		url := serve(t, routes) + "/list"
 		for range 3 {

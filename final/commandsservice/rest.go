@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 
 	"microcomm/final/internal/sqlserver"
 	"microcomm/final/internal/web"
@@ -20,6 +21,7 @@ type restAPI struct {
 	slots    slots
 	bodies   web.Bodies
 	inFlight keysInFlight
+	large    atomic.Int32 // lists that are being written in parts
 }
 
 // handler returns the routes.
@@ -32,7 +34,7 @@ func (a *restAPI) handler() http.Handler {
 }
 
 func (a *restAPI) listPlatforms(w http.ResponseWriter, r *http.Request) error {
-	return writeList(w, r, inSlots(a.slots, func(ctx context.Context, after int32, limit int) ([]platformRead, bool, error) {
+	return writeList(w, r, &a.large, inSlots(a.slots, func(ctx context.Context, after int32, limit int) ([]platformRead, bool, error) {
 		platforms, more, err := a.store.platformsAfter(ctx, after, limit)
 		return toPlatformReads(platforms), more, err
 	}))
@@ -80,7 +82,7 @@ func (a *restAPI) listCommands(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeList(w, r, inSlots(a.slots, func(ctx context.Context, after int32, limit int) ([]commandRead, bool, error) {
+	return writeList(w, r, &a.large, inSlots(a.slots, func(ctx context.Context, after int32, limit int) ([]commandRead, bool, error) {
 		commands, more, err := a.store.commandsAfter(ctx, platformID, after, limit)
 		return toCommandReads(commands), more, err
 	}))

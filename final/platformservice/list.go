@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"microcomm/final/internal/web"
@@ -23,8 +24,12 @@ const (
 	// maxListText is how many bytes of text the items that are in memory at a time
 	// have. A store ends a read with the item that reaches it.
 	maxListText = 128 << 10
-	// writeLength is how many bytes of a list are written at a time.
+	// writeLength is how many bytes of a list are written at a time. A list that has
+	// more is a large one.
 	writeLength = 32 << 10
+	// maxLargeLists is how many large lists are written at once: as long as their
+	// clients read, what is in memory of them stays there.
+	maxLargeLists = 64
 	// writeTimeout bounds one such write. A client that reads, however long the
 	// list is, is never cut off.
 	writeTimeout = 2 * requestTimeout
@@ -46,8 +51,9 @@ type readItems[T listItem] func(ctx context.Context, after int32, limit int) (it
 
 // writeList writes the part of a list that the request asks for: with
 // ?limit=…&after=… a page, else everything. The list is never in memory as a
-// whole, and a slow client holds no connection to the database.
-func writeList[T listItem](w http.ResponseWriter, r *http.Request, read readItems[T]) error {
+// whole, and a slow client holds no connection to the database. It counts large
+// lists in large.
+func writeList[T listItem](w http.ResponseWriter, r *http.Request, large *atomic.Int32, read readItems[T]) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return newProblem(http.StatusBadRequest, "the query cannot be read")
@@ -56,7 +62,7 @@ func writeList[T listItem](w http.ResponseWriter, r *http.Request, read readItem
 	if err != nil {
 		return err
 	}
-	items, more, err := readChunk(r.Context(), read, after, cmp.Or(limit, maxLimit))
+	items, more, err := read(r.Context(), after, cmp.Or(limit, maxLimit))
 	if err != nil {
 		return err
 	}
@@ -75,7 +81,11 @@ func writeList[T listItem](w http.ResponseWriter, r *http.Request, read readItem
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	return writeItems(w, r, read, items, more, last)
+	err = writeItems(w, r, large, read, items, more, last)
+	if err != nil {
+		w.Header().Del("Link") // if it is not sent yet, a problem is
+	}
+	return err
 }
 
 // pageOf returns the page that query asks for. The limit is 0 when there is
@@ -101,12 +111,6 @@ func pageOf(query url.Values) (limit int, after int32, err error) {
 	return limit, after, errs.orNil()
 }
 
-func readChunk[T listItem](ctx context.Context, read readItems[T], after int32, limit int) (items []T, more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	return read(ctx, after, limit)
-}
-
 // pageEnd returns the id of the last item of the page that begins with items, and
 // whether the list continues after it. The Link is written before the items: so
 // those of a page that is too large for the memory are read twice.
@@ -116,7 +120,7 @@ func pageEnd[T listItem](ctx context.Context, read readItems[T], items []T, more
 		if limit -= len(items); limit == 0 || !more {
 			break
 		}
-		if items, more, err = readChunk(ctx, read, end, limit); err != nil {
+		if items, more, err = read(ctx, end, limit); err != nil {
 			return 0, false, err
 		}
 	}
@@ -124,8 +128,9 @@ func pageEnd[T listItem](ctx context.Context, read readItems[T], items []T, more
 }
 
 // writeItems writes items and, when there are more, reads and writes those up to
-// the id last. It encodes them one by one.
-func writeItems[T listItem](w http.ResponseWriter, r *http.Request, read readItems[T], items []T, more bool, last int32) error {
+// the id last. It encodes them one by one. When it returns errOverloaded, or an
+// error of read, nothing is written.
+func writeItems[T listItem](w http.ResponseWriter, r *http.Request, large *atomic.Int32, read readItems[T], items []T, more bool, last int32) error {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
@@ -139,6 +144,7 @@ func writeItems[T listItem](w http.ResponseWriter, r *http.Request, read readIte
 		text.Reset()
 		return nil
 	}
+	begun := false
 	after := int32(0)
 	separator := byte('[')
 	for {
@@ -150,18 +156,30 @@ func writeItems[T listItem](w http.ResponseWriter, r *http.Request, read readIte
 			separator = ','
 			_ = encoder.Encode(&items[i]) // a buffer does not fail
 			text.Truncate(text.Len() - 1) // the newline
-			if text.Len() >= writeLength {
-				if err := write(); err != nil {
-					return err
+			if text.Len() < writeLength {
+				continue
+			}
+			if !begun {
+				begun = true
+				defer large.Add(-1)
+				if large.Add(1) > maxLargeLists {
+					return errOverloaded
 				}
+			}
+			if err := write(); err != nil {
+				return err
 			}
 		}
 		if !more || after >= last {
 			break
 		}
 		var err error
-		if items, more, err = readChunk(r.Context(), read, after, maxLimit); err != nil {
+		items, more, err = read(r.Context(), after, maxLimit)
+		if err != nil && begun {
 			return fmt.Errorf("%w: %v", errCutOff, err)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	if separator == '[' {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,8 +40,9 @@ func numbers(last int32) readItems[number] {
 func listHandler(read readItems[number]) (http.Handler, *logCapture) {
 	log, logged := captureLog()
 	routes := newRouter((&restAPI{log: log}).fail)
+	var large atomic.Int32
 	routes.handle("/list", methods{http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
-		return writeList(w, r, read)
+		return writeList(w, r, &large, read)
 	}})
 	return routes, logged
 }
@@ -240,6 +242,34 @@ func TestListCutOff(t *testing.T) {
 		assert.Len(t, logged.lines("level=DEBUG"), 1)
 		assert.Len(t, logged.lines(""), 1)
 	})
+}
+
+// TestLargeListsAtOnce: what is in memory of a list stays there for as long as its
+// client likes. So many at once are refused, and those that ask for little are not.
+func TestLargeListsAtOnce(t *testing.T) {
+	hold := make(chan struct{})
+	url, _ := serveList(t, func(ctx context.Context, after int32, limit int) ([]number, bool, error) {
+		if after >= 10*maxLimit { // some of it is written
+			<-hold
+		}
+		return numbers(20*maxLimit)(ctx, after, limit)
+	})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for range maxLargeLists {
+		response, err := client.Do(newRequest(t, "GET", url, nil))
+		require.NoError(t, err)
+		defer response.Body.Close()
+		require.Equal(t, http.StatusOK, response.StatusCode)
+	}
+	r := send(t, "GET", url, "")
+	requireProblem(t, r, http.StatusServiceUnavailable)
+	assert.NotEmpty(t, r.header.Get("Retry-After"))
+	small := send(t, "GET", url+"?limit=1000", "")
+	assert.Equal(t, http.StatusOK, small.status)
+	assert.NotEmpty(t, small.header.Get("Link"))
+
+	close(hold)
+	eventually(t, "a place for another", func() bool { return send(t, "GET", url, "").status == http.StatusOK })
 }
 
 // TestListTakesTime: the server's timeouts are for a request and a response as a

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 
 	"microcomm/final/internal/sqlserver"
 	"microcomm/final/internal/web"
@@ -21,6 +22,7 @@ type restAPI struct {
 	slots    slots
 	bodies   web.Bodies
 	inFlight keysInFlight
+	large    atomic.Int32 // lists that are being written in parts
 }
 
 // handler returns the routes.
@@ -33,7 +35,7 @@ func (a *restAPI) handler() http.Handler {
 }
 
 func (a *restAPI) list(w http.ResponseWriter, r *http.Request) error {
-	return writeList(w, r, inSlots(a.slots, func(ctx context.Context, after int32, limit int) ([]platformRead, bool, error) {
+	return writeList(w, r, &a.large, inSlots(a.slots, func(ctx context.Context, after int32, limit int) ([]platformRead, bool, error) {
 		platforms, more, err := a.store.platformsAfter(ctx, after, limit)
 		return toPlatformReads(platforms), more, err
 	}))
