@@ -47,6 +47,34 @@ func TestDeleteTwiceIsNotFound(t *testing.T) {
 	requireProblem(t, send(t, "DELETE", url+"/3", ""), http.StatusNotFound)
 }
 
+// Of many clients that delete one platform at once, one has deleted it. To look
+// for the platform first and delete it then is two steps, and others come between.
+func TestOfManyDeletesAtOnceOneSucceeds(t *testing.T) {
+	url := startWithThree(t)
+	for range 20 {
+		created := send(t, "POST", url, `{"name":"x","publisher":"p","cost":"1"}`)
+		require.Equal(t, http.StatusCreated, created.status)
+		statuses := make([]int, 8)
+		inParallel(t, len(statuses), func(i int) error {
+			request, err := http.NewRequest("DELETE", url+strings.TrimPrefix(created.header.Get("Location"), "/api/platforms"), nil)
+			if err != nil {
+				return err
+			}
+			r, err := http.DefaultClient.Do(request)
+			if err == nil {
+				statuses[i] = r.StatusCode
+				err = r.Body.Close()
+			}
+			return err
+		})
+		want := []int{http.StatusNoContent}
+		for range len(statuses) - 1 {
+			want = append(want, http.StatusNotFound)
+		}
+		require.ElementsMatch(t, want, statuses, "statuses of %d DELETEs of one platform at once", len(statuses))
+	}
+}
+
 func TestDeleteOfNothing(t *testing.T) {
 	url := startWithThree(t)
 	for _, id := range []string{"4", "0", "-1", "99999999999999999999"} {

@@ -3,8 +3,10 @@
 package platformservice
 
 import (
+	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -123,6 +125,24 @@ func TestPagesAreStable(t *testing.T) {
 	last, next := s.page(t, next)
 	assert.Equal(t, []int{8}, last)
 	assert.Empty(t, next)
+}
+
+// noListing is a store that refuses to read all platforms.
+type noListing struct{ platformStore }
+
+func (noListing) platforms(context.Context) ([]platform, error) {
+	return nil, errors.New("a million platforms do not fit into the memory")
+}
+
+func TestAPageReadsNoMoreThanAPage(t *testing.T) {
+	store := memoryStore(t)
+	require.NoError(t, store.createIfEmpty(t.Context(), []platform{{Name: "x", Publisher: "p", Cost: "1"}, {Name: "y", Publisher: "p", Cost: "1"}}))
+	log, _ := captureLog()
+	url := serve(t, (&restAPI{store: noListing{store}, log: log}).handler()) + "/api/platforms"
+	for _, query := range []string{"?limit=1", "?limit=1&after=1", "?after=1"} {
+		r := send(t, "GET", url+query, "")
+		require.Equal(t, http.StatusOK, r.status, "%s asks the store for every platform: %s", query, r.body)
+	}
 }
 
 func TestWrongPageValuesAreNamed(t *testing.T) {

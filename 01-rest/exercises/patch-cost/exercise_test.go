@@ -43,6 +43,11 @@ func TestPatchChangesTheCostAlone(t *testing.T) {
 	r = send(t, "PATCH", url+"/1/", `{"id":2,"name":"KeyDB","publisher":"","COST":"Free"}`)
 	requireJSON(t, r, http.StatusOK, `{"id":1,"name":"Redis","publisher":"Redis Ltd.","cost":"Free"}`)
 	requirePlatforms(t, url, "Free")
+
+	// As in a POST, the limit counts characters, not bytes.
+	longest := strings.Repeat("€", maxText)
+	r = send(t, "PATCH", url+"/1", `{"cost":"`+longest+`"}`)
+	requireJSON(t, r, http.StatusOK, `{"id":1,"name":"Redis","publisher":"Redis Ltd.","cost":"`+longest+`"}`)
 }
 
 // A merge patch changes what it names (RFC 7396). This one names nothing.

@@ -111,6 +111,25 @@ func TestASlowPeerHoldsUpNobodyElse(t *testing.T) {
 	assert.Equal(t, maxCallsInTest+10, strings.Count(list, `"id":`), "every platform is stored")
 }
 
+// A POST that finds no place does not wait for one, not even for a moment: here
+// they become free as soon as its platform is stored, and that is too late for it.
+func TestAPostDoesNotWaitForAPlace(t *testing.T) {
+	for range 5 { // a slow machine may be late once
+		s := startBulkheadTest(t, func(http.ResponseWriter, *http.Request) {})
+		s.fill(t)
+		go func() { s.statuses <- s.post() }()
+		eventually(t, "the platform of another POST", func() bool {
+			return strings.Count(send(t, "GET", s.service.url+"/api/platforms", "").body, `"id":`) == maxCallsInTest+1
+		})
+		s.drain(t)
+		require.Equal(t, http.StatusCreated, receive(t, "the response to another POST", s.statuses))
+		if len(s.service.log.lines(`msg="CommandsService not notified"`)) == 1 {
+			return
+		}
+	}
+	require.FailNow(t, "each of 5 POSTs that found all places taken made its call all the same, once a place was free")
+}
+
 func TestACallThatIsNotMadeIsLogged(t *testing.T) {
 	s := startBulkheadTest(t, func(http.ResponseWriter, *http.Request) {})
 	s.fill(t)

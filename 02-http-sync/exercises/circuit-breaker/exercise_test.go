@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -89,11 +90,11 @@ func TestOnlyFailuresInARowOpenIt(t *testing.T) {
 	s := startBreakerTest(t, "10s", "1h")
 	s.respondWith(http.StatusBadRequest)
 	require.Equal(t, 10, s.post(t, 10), "calls of 10 POSTs: a peer that returns 400 is well")
-	for range 3 {
+	for _, success := range []int{http.StatusOK, http.StatusBadRequest, http.StatusNotFound, http.StatusOK} {
 		s.respondWith(http.StatusServiceUnavailable)
 		require.Equal(t, 4, s.post(t, 4), "calls of 4 POSTs: 4 failures do not open it")
-		s.respondWith(http.StatusOK)
-		require.Equal(t, 1, s.post(t, 1), "a success: the count begins again")
+		s.respondWith(success)
+		require.Equal(t, 1, s.post(t, 1), "a %d is a success: the count begins again", success)
 	}
 	s.respondWith(http.StatusServiceUnavailable)
 	require.Equal(t, 5, s.post(t, 5))
@@ -153,6 +154,80 @@ func TestFailedProbeOpensItAgain(t *testing.T) {
 	s.respondWith(http.StatusOK)
 	eventually(t, "another probe", func() bool { return s.post(t, 1) == 1 })
 	assert.Equal(t, 5, s.post(t, 5), "calls of 5 POSTs after a probe succeeded")
+}
+
+func TestAProbeIsJudgedLikeAnyCall(t *testing.T) {
+	s := startBreakerTest(t, "10s", "50ms")
+	s.respondWith(http.StatusServiceUnavailable)
+	s.post(t, 5)
+	require.Zero(t, s.post(t, 1), "calls after 5 failures") // within 50 ms, but for a very slow machine
+	for range 2 {
+		s.respond.Store(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+		eventually(t, "a probe, which gets no response", func() bool { return s.post(t, 1) == 1 })
+	}
+	s.respondWith(http.StatusNotFound)
+	eventually(t, "a probe, which gets a 404", func() bool { return s.post(t, 1) == 1 })
+	assert.Equal(t, 5, s.post(t, 5), "calls of 5 POSTs after it: a peer that returns a 404 is well")
+}
+
+// Two calls begin while the breaker is closed, and end during the probe: one fails
+// and one succeeds. Neither is the probe.
+func TestALateResultIsNotTheProbes(t *testing.T) {
+	s := startBreakerTest(t, "20s", "50ms")
+	type held struct{ status chan int }
+	calls := make(chan held, 10)
+	hold := func(w http.ResponseWriter, r *http.Request) {
+		call := held{make(chan int, 1)}
+		calls <- call
+		select {
+		case status := <-call.status:
+			w.WriteHeader(status)
+		case <-r.Context().Done():
+		}
+	}
+	posted := make(chan struct{}, 10)
+	post := func() {
+		client := &http.Client{Timeout: patience}
+		body := strings.NewReader(`{"name":"x","publisher":"p","cost":"1"}`)
+		if response, err := client.Post(s.service.url+"/api/platforms", "application/json", body); err == nil {
+			response.Body.Close()
+		}
+		posted <- struct{}{}
+	}
+	s.respond.Store(hold)
+	var late []held
+	for range 2 {
+		go post()
+		late = append(late, receive(t, "a call while the breaker is closed", calls))
+	}
+	s.respondWith(http.StatusServiceUnavailable)
+	s.post(t, 5)
+	s.respond.Store(hold)
+	var probe held
+	eventually(t, "the probe, a call after the pause", func() bool {
+		before := s.calls.Load()
+		go post()
+		select {
+		case probe = <-calls:
+			return true
+		case <-posted:
+			return s.calls.Load() > before
+		}
+	})
+	s.respondWith(http.StatusServiceUnavailable) // at once, to a call that should not be made
+	for i, status := range []int{http.StatusServiceUnavailable, http.StatusOK} {
+		late[i].status <- status
+		receive(t, "the end of a POST from before", posted)
+		made := 0
+		for over := time.Now().Add(150 * time.Millisecond); time.Now().Before(over); { // three pauses
+			made += s.post(t, 1)
+		}
+		require.Equal(t, 0, made, "calls during the probe, after a call from before got a %d", status)
+	}
+	s.respondWith(http.StatusOK)
+	probe.status <- http.StatusOK
+	receive(t, "the end of the POST with the probe", posted)
+	assert.Equal(t, 5, s.post(t, 5), "calls of 5 POSTs after the probe succeeded")
 }
 
 func TestBreakerPauseIsASetting(t *testing.T) {

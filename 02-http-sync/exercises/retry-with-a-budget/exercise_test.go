@@ -122,6 +122,26 @@ func TestRetriesHaveABudget(t *testing.T) {
 		require.Equal(t, 1, s.post(t, id), "calls while the peer is up")
 	}
 	assert.Equal(t, 2, s.post(t, down+up+1), "calls after %d successes: a tenth of a token each makes one retry", up)
+	assert.Equal(t, 1, s.post(t, down+up+2), "calls for the next platform: that token is spent")
+}
+
+// A long time without failures fills the budget, and no more than that: when the
+// peer goes down, there are ten retries, not hundreds.
+func TestTheBudgetHoldsTenAtMost(t *testing.T) {
+	const up, down = 150, 20
+	s := startRetryTest(t, "10s", func(w http.ResponseWriter, _ *http.Request, id, _ int) {
+		if id > up {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	for id := 1; id <= up; id++ {
+		require.Equal(t, 1, s.post(t, id), "calls while the peer is up")
+	}
+	retries := 0
+	for id := up + 1; id <= up+down; id++ {
+		retries += s.post(t, id) - 1
+	}
+	require.Equal(t, 10, retries, "retries in %d POSTs, after %d that succeeded", down, up)
 }
 
 // COMMANDS_SERVICE_TIMEOUT bounds the attempts together, not each of them. Here the

@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // mended reads the exercise's file, and of it the Deployment and its container.
@@ -89,6 +90,18 @@ func TestTheServiceFindsThePods(t *testing.T) {
 	for _, problem := range check(own, append(read(t, "k8s/commands-depl.yml"), objects...)) {
 		if strings.Contains(problem, "selector") || strings.Contains(problem, "is not the name of a container port") {
 			t.Error(problem)
+		}
+	}
+	var commands *appsv1.Deployment
+	for _, o := range read(t, "k8s/commands-depl.yml") {
+		if d, ok := o.(*appsv1.Deployment); ok {
+			commands = d
+		}
+	}
+	for _, o := range objects {
+		service, ok := o.(*corev1.Service)
+		if ok && labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(commands.Spec.Template.Labels)) {
+			t.Errorf("the selector of the Service %s, %v, finds the pods of CommandsService, too", service.Name, service.Spec.Selector)
 		}
 	}
 	problems, err := refused(read(t, "k8s/platforms-depl.yml"), objects)

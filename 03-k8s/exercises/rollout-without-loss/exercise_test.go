@@ -9,11 +9,12 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// updated reads the Deployment from the exercise's file.
-func updated(t *testing.T) (appsv1.DeploymentSpec, corev1.Container) {
+// fromFile reads the exercise's file.
+func fromFile(t *testing.T) []metav1.Object {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(os.Getenv("EXERCISE_STAGE"), "exercises/rollout-without-loss/commands-depl.yml"))
 	if err != nil {
@@ -23,7 +24,13 @@ func updated(t *testing.T) (appsv1.DeploymentSpec, corev1.Container) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range objects {
+	return objects
+}
+
+// updated returns the Deployment of the exercise's file.
+func updated(t *testing.T) (appsv1.DeploymentSpec, corev1.Container) {
+	t.Helper()
+	for _, o := range fromFile(t) {
 		if d, ok := o.(*appsv1.Deployment); ok && d.Name == "commands-depl" && len(d.Spec.Template.Spec.Containers) == 1 {
 			return d.Spec, d.Spec.Template.Spec.Containers[0]
 		}
@@ -73,6 +80,11 @@ func TestNoRequestBeforeThePodIsReady(t *testing.T) {
 	}
 	if probe.HTTPGet.Path != "/readyz" || probe.HTTPGet.Port.String() != "http" {
 		t.Errorf("the readiness probe asks for %s on port %s: want /readyz, which says whether it can serve, on http", probe.HTTPGet.Path, probe.HTTPGet.Port.String())
+	}
+	for _, o := range fromFile(t) {
+		if service, ok := o.(*corev1.Service); ok && service.Spec.PublishNotReadyAddresses {
+			t.Errorf("the Service %s has publishNotReadyAddresses: it sends requests to pods that are not ready", service.Name)
+		}
 	}
 	if container.LivenessProbe == nil || container.LivenessProbe.HTTPGet == nil || container.LivenessProbe.HTTPGet.Path != "/livez" {
 		t.Error("the liveness probe has to stay as it is")

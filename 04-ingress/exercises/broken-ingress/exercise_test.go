@@ -97,6 +97,16 @@ func TestEachPathReachesItsService(t *testing.T) {
 			t.Errorf("microcomm.com%s goes to %q, want %q", path, got, want)
 		}
 	}
+	for _, rule := range ingress.Spec.Rules {
+		if rule.HTTP == nil {
+			continue
+		}
+		for _, p := range rule.HTTP.Paths {
+			if p.PathType == nil || *p.PathType == networkingv1.PathTypeImplementationSpecific {
+				t.Errorf("what the path %s means is left to each controller: say Prefix or Exact", p.Path)
+			}
+		}
+	}
 	if got := serviceFor(ingress, "example.com", "/api/platforms"); got != nobody {
 		t.Errorf("example.com/api/platforms goes to %q: only microcomm.com is ours", got)
 	}

@@ -142,6 +142,9 @@ func TestOneRequestInTenGoesToTheCanary(t *testing.T) {
 			t.Errorf("%s: the shares are %v, want 0.9 for %s and 0.1 for %s", path, got, everybodys, canary)
 		}
 	}
+	if parents := route.Spec.ParentRefs; len(parents) != 1 || parents[0].Name != "microcomm" || len(route.Spec.Hostnames) != 1 || route.Spec.Hostnames[0] != "microcomm.com" {
+		t.Errorf("the route is for %v at the gateways %v, want it to stay for microcomm.com at microcomm", route.Spec.Hostnames, parents)
+	}
 	if got := shares(t, route, "/api/c/platforms", nil); got[commands] != 1 {
 		t.Errorf("/api/c/platforms goes to %v, want %s", got, commands)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,11 +160,16 @@ func TestRestoreRefusesAWrongFile(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, content, 0o600))
 		return path
 	}
+	damaged := slices.Clone(backup) // behind the first page, which says what it is
+	for i := 4096; i < len(damaged); i++ {
+		damaged[i] = 0xff
+	}
 	missing := filepath.Join(v.dir, "missing.db")
 	for what, path := range map[string]string{
 		"a file that is not there":      missing,
 		"an empty file":                 file("empty.db", nil),
 		"a text":                        file("notes.txt", []byte(strings.Repeat("no database\n", 1000))),
+		"a backup with a damage":        file("damaged.db", damaged),
 		"half a backup":                 file("half.db", backup[:len(backup)/2]),
 		"a database of CommandsService": filepath.Join(v.dir, "commands.db"),
 	} {
@@ -174,6 +180,25 @@ func TestRestoreRefusesAWrongFile(t *testing.T) {
 	assert.NoFileExists(t, missing, "a restore makes no file in the place of the one that is missing")
 	v.platforms.start(t)
 	assert.Equal(t, []string{"Docker"}, v.names(t), "the database as it was")
+}
+
+// A name of a file is data, also where it becomes a part of an address.
+func TestBackupMayHaveAnyName(t *testing.T) {
+	v := newVolume(t)
+	v.platforms.start(t)
+	createPlatform(t, v.system, "Docker")
+	for _, name := range []string{"of Monday.db", "100%25.db", "what?mode=memory", "#1.db"} {
+		file := filepath.Join(v.dir, name)
+		succeeded, output := v.run(t, "backup", file)
+		require.True(t, succeeded, "platformservice backup %q: %s", name, output)
+		require.FileExists(t, file)
+		empty := &volume{system: local(t, "DATABASE_URL=sqlite:"+filepath.Join(t.TempDir(), "platforms.db"))}
+		succeeded, output = empty.run(t, "restore", file)
+		require.True(t, succeeded, "platformservice restore %q: %s", name, output)
+		empty.platforms.start(t)
+		require.Equal(t, []string{"Docker"}, empty.names(t), "what is restored from %q", name)
+		empty.platforms.kill()
+	}
 }
 
 func TestWrongArgumentsAreAnError(t *testing.T) {

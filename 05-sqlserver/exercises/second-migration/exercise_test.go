@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -68,6 +69,11 @@ func TestTheWebsiteIsKept(t *testing.T) {
 	const without = `{"id":2,"name":"x","publisher":"p","cost":"1"}`
 	requireJSON(t, send(t, "POST", url, `{"name":"x","publisher":"p","cost":"1"}`), http.StatusCreated, without)
 	requireJSON(t, send(t, "GET", url, ""), http.StatusOK, "["+created+","+without+"]")
+
+	// The limit counts characters, not bytes.
+	longest := strings.Repeat("ü", maxText)
+	r := send(t, "POST", url, `{"name":"x","publisher":"p","cost":"1","website":"`+longest+`"}`)
+	require.Equal(t, http.StatusCreated, r.status, "a website of %d characters: %s", maxText, r.body)
 
 	for _, website := range []string{`5`, `"` + strings.Repeat("x", maxText+1) + `"`} {
 		body := `{"name":"x","publisher":"p","cost":"1","website":` + website + `}`
@@ -132,6 +138,18 @@ func TestSQLServerHasItToo(t *testing.T) {
 	}
 	require.Greater(t, len(versions("sqlserver")), 1, "migrations for SQL Server")
 	assert.Equal(t, versions("sqlite"), versions("sqlserver"), "each version has a migration for both databases")
+
+	// Without a server nothing runs these statements. So the text is looked at, for
+	// the mistakes that are easily made.
+	files, err := fs.Glob(migrations, "migrations/sqlserver/*.sql")
+	require.NoError(t, err)
+	text, err := fs.ReadFile(migrations, files[len(files)-1])
+	require.NoError(t, err)
+	up, _, _ := strings.Cut(strings.ToUpper(string(text)), "-- +GOOSE DOWN")
+	up = regexp.MustCompile(`(?m)^\s*--.*$`).ReplaceAllString(up, "")
+	assert.Regexp(t, `ALTER\s+TABLE\s+(\[?DBO\]?\.)?\[?PLATFORMS\]?\s+ADD\s+\[?WEBSITE`, up, "T-SQL says ALTER TABLE … ADD Website …, without the word COLUMN")
+	assert.Regexp(t, `NVARCHAR`, up, "the type of text in SQL Server is nvarchar")
+	assert.True(t, strings.Contains(up, "DEFAULT") || !strings.Contains(up, "NOT NULL"), "the INSERT of the old version fails: NOT NULL, and no DEFAULT")
 
 	// A server that only pretends to be one: every row has five columns, each of them 1.
 	insert := make(chan string, 1)

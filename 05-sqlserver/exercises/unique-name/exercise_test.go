@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -156,6 +157,18 @@ func TestSQLServerHasTheRuleToo(t *testing.T) {
 	}
 	require.Greater(t, len(versions("sqlserver")), 1, "migrations for SQL Server")
 	assert.Equal(t, versions("sqlite"), versions("sqlserver"), "each version has a migration for both databases")
+
+	// Without a server nothing runs these statements. So the text is looked at, for
+	// the mistake that is easily made.
+	files, err := fs.Glob(migrations, "migrations/sqlserver/*.sql")
+	require.NoError(t, err)
+	text, err := fs.ReadFile(migrations, files[len(files)-1])
+	require.NoError(t, err)
+	up, _, _ := strings.Cut(strings.ToUpper(string(text)), "-- +GOOSE DOWN")
+	up = regexp.MustCompile(`(?m)^\s*--.*$`).ReplaceAllString(up, "")
+	if !strings.Contains(up, "ALTER COLUMN") {
+		assert.NotRegexp(t, `(INDEX[^;]*\sON\s[^;(]*|UNIQUE[^;(]*)\(\s*\[?NAME\]?(\s+ASC)?\s*\)`, up, "Name is nvarchar(max), which SQL Server puts into no index")
+	}
 
 	// A server that only pretends to be one, and finds every key in its unique index.
 	server := startTDS(t, func(r tdsRequest) []byte {

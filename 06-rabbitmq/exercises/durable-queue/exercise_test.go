@@ -102,8 +102,8 @@ func TestRefusedEventComesAgain(t *testing.T) {
 	_, err = db.Exec("ALTER TABLE platforms RENAME TO away")
 	require.NoError(t, err)
 	publish(t, channel)
-	eventually(t, "the error of the database (no such table) in the log of CommandsService", func() bool {
-		return strings.Contains(s.commands.logs.String(), "no such table")
+	eventually(t, "the error of the database (no such table), four times, in the log of CommandsService", func() bool {
+		return strings.Count(s.commands.logs.String(), "no such table") >= 4 // it comes again until it is stored
 	})
 	_, err = db.Exec("ALTER TABLE away RENAME TO platforms")
 	require.NoError(t, err)
@@ -118,6 +118,20 @@ func TestStoredEventDoesNotComeAgain(t *testing.T) {
 	eventually(t, "the platform", func() bool { return s.knows(created.ID) })
 	require.NoError(t, s.commands.stop(t)) // whatever is not acknowledged returns to the queue
 	require.Zero(t, waiting(t, channel, queue), "events that were handled and not acknowledged")
+}
+
+// An event that makes no sense, or is of another type, will do so again: it is
+// dropped, as before, and does not come between the next one and its turn.
+func TestUnusableEventHoldsUpNoOther(t *testing.T) {
+	s, queue, channel := durableQueue(t)
+	waiting(t, channel, queue)
+	for _, body := range []string{"no JSON", `{"Id":-1,"Name":"Docker","Event":"Platform_Published"}`, `{"Id":1,"Name":"Docker","Event":"Platform_Renamed"}`} {
+		require.NoError(t, channel.Publish("e2e-"+t.Name(), "", false, false, amqp.Publishing{Body: []byte(body)}))
+	}
+	publish(t, channel)
+	eventually(t, "the platform of the event behind those that make no sense", func() bool { return s.knows(77) })
+	require.NoError(t, s.commands.stop(t))
+	require.Zero(t, waiting(t, channel, queue), "events that were dropped and not acknowledged")
 }
 
 func TestEventsArePersistent(t *testing.T) {

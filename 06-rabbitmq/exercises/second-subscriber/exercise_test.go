@@ -9,7 +9,10 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -87,6 +90,16 @@ func TestBothGetEveryEvent(t *testing.T) {
 	}
 	eventually(t, "10 events in AuditService", func() bool { return counts(t, audit)["Platform_Published"] == 10 })
 	require.NoError(t, audit.stop(t))
+}
+
+// Services that import each other can only be released together.
+func TestAuditImportsNoOtherService(t *testing.T) {
+	list := exec.Command("go", "list", "-deps", "../cmd/auditservice")
+	output, err := list.CombinedOutput()
+	require.NoError(t, err, "there is no program cmd/auditservice yet: %s", output)
+	for _, other := range []string{"microcomm/06-rabbitmq/commandsservice", "microcomm/06-rabbitmq/platformservice"} {
+		require.False(t, slices.Contains(strings.Fields(string(output)), other), "it imports %s: a service imports no other, copy what you need", other)
+	}
 }
 
 func TestAuditCountsByType(t *testing.T) {

@@ -75,7 +75,7 @@ func TestEventHasARoutingKey(t *testing.T) {
 
 func TestSubscriberBindsWhatItWants(t *testing.T) {
 	s, channel, fanout, topic := topicSystem(t)
-	for _, key := range []string{"platform.deleted", "platform.published.draft", "command.created", "published", ""} {
+	for _, key := range []string{"platform.deleted", "command.published", "platform.published.draft", "command.created", "published", ""} {
 		require.False(t, taken(t, channel, topic, key), "CommandsService must not get events of the routing key %q", key)
 	}
 	require.False(t, taken(t, channel, fanout, ""), "CommandsService would get every event twice: from both exchanges")

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"microcomm/07-grpc/commandsservice"
 	"microcomm/07-grpc/proto"
@@ -61,6 +63,10 @@ func startCommandsService(t *testing.T, timeout string, respond func(context.Con
 }
 
 func TestServerIsToldTheDeadline(t *testing.T) {
+	for _, value := range []string{"", "0s", "-1s", "5", "soon"} {
+		_, err := commandsservice.ConfigFromEnv(func(name string) (string, bool) { return value, name == "PLATFORMS_GRPC_TIMEOUT" })
+		require.ErrorContains(t, err, "PLATFORMS_GRPC_TIMEOUT", "the value %q", value)
+	}
 	left := make(chan time.Duration, 100)
 	startCommandsService(t, "4s", func(ctx context.Context) (*proto.PlatformResponse, error) {
 		if deadline, ok := ctx.Deadline(); ok {
@@ -123,6 +129,17 @@ func TestServerStopsWorkForACallerThatIsGone(t *testing.T) {
 	eventually(t, "a line of the log, of the level debug, that names GetAllPlatforms", func() bool {
 		return len(logged.lines("GetAllPlatforms")) > 0
 	})
-	require.NotContains(t, strings.Join(logged.lines("GetAllPlatforms"), "\n"), "level=ERROR",
+	require.Contains(t, strings.Join(logged.lines("GetAllPlatforms"), "\n"), "level=DEBUG",
 		"a caller that hangs up is no fault of the server")
+	require.Empty(t, logged.lines("level=ERROR"), "a caller that hangs up is no fault of the server")
+
+	// A caller that waits, and a store that does not return within the server's own
+	// limit: that is the store's fault, and an error.
+	go func() {
+		_, err := client.GetAllPlatforms(t.Context(), &proto.GetAllRequest{})
+		called <- err
+	}()
+	receive(t, "another call", store.listing)
+	require.Equal(t, codes.Unavailable, status.Code(receive(t, "its end, after the server's own limit", called)), "the caller's deadline has not passed")
+	require.Len(t, logged.lines("level=ERROR"), 1, "lines of the log about a store that takes too long")
 }

@@ -183,9 +183,13 @@ func TestOnlyTheRightServerIsCalled(t *testing.T) {
 		t.Cleanup(func() { server.Stop(); assert.NoError(t, receive(t, "the end of the server", served)) })
 		return api, listener.Addr().String()
 	}
-	right, addr := serve(ca, "127.0.0.1")
-	startCommandsService(t, ca.settings(t, "commands"), addr)
-	eventually(t, "a call to the right server", func() bool { return right.calls.Load() > 0 })
+	for _, host := range []string{"127.0.0.1", "localhost"} {
+		right, addr := serve(ca, host)
+		_, port, err := net.SplitHostPort(addr)
+		require.NoError(t, err)
+		startCommandsService(t, ca.settings(t, "commands"), net.JoinHostPort(host, port))
+		eventually(t, "a call to the right server, "+host, func() bool { return right.calls.Load() > 0 })
+	}
 
 	for what, server := range map[string]struct {
 		ca   *authority
@@ -197,6 +201,60 @@ func TestOnlyTheRightServerIsCalled(t *testing.T) {
 			return wrong.calls.Load() > 0 || len(commands.lines("backfill failed")) >= 2
 		})
 		require.Zero(t, wrong.calls.Load(), "CommandsService called a server with a certificate "+what)
+	}
+}
+
+// All three settings, and one of the files is not what it should be. Plain text,
+// with a warning in a log, would be a protection that is not there.
+func TestABrokenFileIsNoPlainText(t *testing.T) {
+	ca := newAuthority(t)
+	broken := filepath.Join(t.TempDir(), "broken.pem")
+	require.NoError(t, os.WriteFile(broken, []byte("no certificate\n"), 0o600))
+	for _, name := range []string{"GRPC_TLS_CA_FILE", "GRPC_TLS_CERT_FILE", "GRPC_TLS_KEY_FILE"} {
+		settings := ca.settings(t, "127.0.0.1")
+		settings[name] = broken
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		settings["PLATFORMS_GRPC_ADDR"] = listener.Addr().String()
+		require.NoError(t, listener.Close())
+		if cfg, err := ConfigFromEnv(lookup(settings)); err == nil {
+			log, _ := captureLog()
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- Run(ctx, cfg, log) }()
+			served := false
+			eventually(t, "PlatformService ends, or serves in plain text", func() bool {
+				_, err := getAllPlatforms(t, settings["PLATFORMS_GRPC_ADDR"])
+				served = err == nil
+				return served || len(ended) > 0
+			})
+			stop()
+			<-ended
+			require.False(t, served, "PlatformService serves in plain text, with a broken %s", name)
+		}
+
+		listener, err = net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		plain := &countingServer{}
+		server := grpc.NewServer()
+		proto.RegisterGrpcPlatformServer(server, plain)
+		served := make(chan error, 1)
+		go func() { served <- server.Serve(listener) }()
+		settings["PLATFORMS_GRPC_TARGET"] = listener.Addr().String()
+		if cfg, err := commandsservice.ConfigFromEnv(lookup(settings)); err == nil {
+			log, logged := captureLog()
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- commandsservice.Run(ctx, cfg, log) }()
+			eventually(t, "CommandsService ends, or its backfill fails", func() bool {
+				return len(ended) > 0 || plain.calls.Load() > 0 || len(logged.lines("backfill failed")) > 0
+			})
+			stop()
+			<-ended
+		}
+		server.Stop()
+		require.NoError(t, receive(t, "the end of the server", served))
+		require.Zero(t, plain.calls.Load(), "CommandsService calls in plain text, with a broken %s", name)
 	}
 }
 

@@ -108,6 +108,25 @@ func TestSlowClientHoldsNothingOfTheDatabase(t *testing.T) {
 	require.NoError(t, receive(t, "somebody else's query, while a client reads slowly", used))
 }
 
+// A page begins behind the last id of the one before. With OFFSET a row that is
+// deleted meanwhile makes another one disappear.
+func TestRowsThatGoHideNoOthers(t *testing.T) {
+	const count = 10_000
+	store := memoryStore(t)
+	fill(t, store, count, strings.Repeat("x", 500))
+	_, addr, _ := serveGRPC(t, store)
+	stream := openStream(t, t.Context(), addr, "\x10\x32") // pages of 50
+	_, err := next(stream)                                 // the client does not read on yet, so the server cannot send on
+	require.NoError(t, err)
+	_, err = store.(*sqliteStore).db.ExecContext(t.Context(), `DELETE FROM platforms WHERE id <= 10`)
+	require.NoError(t, err)
+	for want := int32(2); want <= count; want++ {
+		model, err := next(stream)
+		require.NoError(t, err, "platform %d", want)
+		require.Equal(t, want, model.GetPlatformId(), "in id order, each once")
+	}
+}
+
 // startCommandsService runs CommandsService until the test ends. It calls the
 // gRPC server at target.
 func startCommandsService(t *testing.T, target string) *testService {
@@ -129,7 +148,7 @@ func startCommandsService(t *testing.T, target string) *testService {
 }
 
 func TestClientStoresBatchByBatch(t *testing.T) {
-	const count = 5000
+	const count = 5003 // the last batch is a small one
 	goOn := make(chan struct{})
 	server := grpc.NewServer(grpc.ForceServerCodec(rawCodec{}), grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 		if method, _ := grpc.MethodFromServerStream(stream); method != streamMethod {
@@ -172,7 +191,7 @@ func TestClientStoresBatchByBatch(t *testing.T) {
 
 // TestMorePlatformsThanOneMessageHolds: 5 MB of names are too many for GetAllPlatforms.
 func TestMorePlatformsThanOneMessageHolds(t *testing.T) {
-	const count = 10_000
+	const count = 10_007
 	store := memoryStore(t)
 	fill(t, store, count, strings.Repeat("x", 500))
 	_, addr, _ := serveGRPC(t, store)

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	_ "github.com/mattn/go-sqlite3"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/require"
 )
@@ -19,6 +21,7 @@ import (
 // to the broker.
 type deletion struct {
 	*system
+	file     string // PlatformService's database
 	channel  *amqp.Channel
 	exchange string
 }
@@ -30,9 +33,10 @@ func newDeletion(t *testing.T) *deletion {
 	t.Cleanup(func() { deleteFromBroker(t, exchange) })
 	deleteFromBroker(t, exchange) // what a run that was cut short has left
 	dir := t.TempDir()
+	d.file = filepath.Join(dir, "platforms.db")
 	for _, s := range []*service{d.platforms, d.commands} {
 		s.env = append(s.env, "RABBITMQ_EXCHANGE="+exchange, "COMMANDS_QUEUE="+exchange,
-			"DATABASE_URL=sqlite:"+filepath.Join(dir, "platforms.db"),
+			"DATABASE_URL=sqlite:"+d.file,
 			"COMMANDS_DATABASE_URL=sqlite:"+filepath.Join(dir, "commands.db"))
 	}
 	connection, err := amqp.Dial(os.Getenv("RABBITMQ_URL"))
@@ -146,6 +150,32 @@ func TestDeleteWaitsInTheOutbox(t *testing.T) {
 	d.waitKnown(t, created.ID, false)
 }
 
+// TestTheDeletionAndItsEventAreOne: when the event cannot be stored, because the
+// test has taken the outbox away, the platform is not deleted either.
+func TestTheDeletionAndItsEventAreOne(t *testing.T) {
+	d := newDeletion(t)
+	d.start(t)
+	p := createPlatform(t, d.system, "Docker")
+	d.waitKnown(t, p.ID, true)
+	db, err := sql.Open("sqlite3", "file:"+d.file+"?_busy_timeout=5000")
+	require.NoError(t, err)
+	defer db.Close()
+	_, err = db.Exec("ALTER TABLE outbox RENAME TO away")
+	require.NoError(t, err)
+	path := fmt.Sprintf("/api/platforms/%d", p.ID)
+	status, _, err := d.platforms.send(http.MethodDelete, path, "")
+	require.NoError(t, err)
+	require.NotEqual(t, http.StatusNoContent, status, "a deletion whose event cannot be stored")
+	_, err = db.Exec("ALTER TABLE away RENAME TO outbox")
+	require.NoError(t, err)
+	d.platforms.call(t, http.MethodGet, path, "", http.StatusOK, nil) // else nobody would ever hear that it is gone
+	eventually(t, "the platform is deleted, now that its event can be stored", func() bool {
+		status, _, err := d.platforms.send(http.MethodDelete, path, "")
+		return err == nil && status == http.StatusNoContent
+	})
+	d.waitKnown(t, p.ID, false)
+}
+
 // TestDeletedPlatformStaysDeleted: an event that is delivered again, a call that
 // comes late, and a backfill know nothing of the deletion.
 func TestDeletedPlatformStaysDeleted(t *testing.T) {
@@ -163,6 +193,13 @@ func TestDeletedPlatformStaysDeleted(t *testing.T) {
 	}
 	d.waitKnown(t, 1000, true)
 	d.waitKnown(t, gone.ID, false)
+
+	// A deletion may come first: the creation is retried, or was a dead letter.
+	for _, body := range []string{`{"Id":2000,"Event":"Platform_Deleted"}`, fmt.Sprintf(published, 2000), fmt.Sprintf(published, 1001)} {
+		require.NoError(t, d.channel.Publish(d.exchange, "", false, false, amqp.Publishing{MessageId: body, Body: []byte(body)}))
+	}
+	d.waitKnown(t, 1001, true)
+	d.waitKnown(t, 2000, false)
 
 	_, _, err := d.commands.send(http.MethodPost, "/api/c/platforms", fmt.Sprintf(`{"id": %d, "name": "Gone"}`, gone.ID))
 	require.NoError(t, err) // whatever the response
