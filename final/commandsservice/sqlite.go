@@ -32,6 +32,10 @@ type sqliteStore struct {
 	writes *sql.DB // one connection: see write. In memory it is db
 }
 
+// sqliteReaders is how many connections there are for reading. Each takes up to
+// 2 MB for its cache, which Go's memory limit does not see. More readers wait.
+const sqliteReaders = 16
+
 // openSQLite opens a file, or ":memory:".
 func openSQLite(file string) (*sqliteStore, error) {
 	if file == "" {
@@ -50,6 +54,8 @@ func openSQLite(file string) (*sqliteStore, error) {
 	s.db = s.file.Open(dsn)
 	s.writes = s.db
 	if file != ":memory:" {
+		s.db.SetMaxOpenConns(sqliteReaders)
+		s.db.SetMaxIdleConns(sqliteReaders)
 		s.writes = s.file.Open(dsn)
 	}
 	// Each connection to :memory: opens another, empty database. So there is

@@ -33,7 +33,8 @@ type sqliteStore struct {
 	sqliteStatements
 }
 
-// sqliteReaders is how many idle connections are kept for reading.
+// sqliteReaders is how many connections there are for reading. Each takes up to
+// 2 MB for its cache, which Go's memory limit does not see. More readers wait.
 const sqliteReaders = 16
 
 // openSQLite opens a file, or ":memory:". With the synchronous mode FULL, what
@@ -56,6 +57,7 @@ func openSQLite(file, synchronous string) (*sqliteStore, error) {
 		// exactly one connection, which database/sql keeps open.
 		db.SetMaxOpenConns(1)
 	} else {
+		db.SetMaxOpenConns(sqliteReaders)
 		db.SetMaxIdleConns(sqliteReaders)
 		writes = opened.Open(dsn)
 		writes.SetMaxOpenConns(1)

@@ -172,3 +172,20 @@ func TestReplacedFile(t *testing.T) {
 		})
 	}
 }
+
+// TestReadersOfSQLite: however many read at once, there are only so many
+// connections. Each has a cache, and memory that Go does not know of.
+func TestReadersOfSQLite(t *testing.T) {
+	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "platforms.db"))
+	db := store.(*sqliteStore).db
+	for range 15 { // all but one are busy
+		busy, err := db.Conn(t.Context())
+		require.NoError(t, err)
+		defer busy.Close()
+	}
+	inParallel(t, 100, func(int) error {
+		_, _, err := store.platformsAfter(t.Context(), 0, 10)
+		return err
+	})
+	assert.LessOrEqual(t, db.Stats().OpenConnections, 16)
+}
