@@ -73,7 +73,7 @@ func drills() []drill {
 		{stage: "final", name: "upgrade", run: upgrade,
 			does: "chapter 07's services are replaced by final's, side by side on one database and one broker, and PlatformService is rolled back."},
 		{stage: "final", name: "cluster", run: cluster, expect: expectNothingLost, unanswered: true,
-			does: "on Kubernetes, each pod is deleted and killed, one RabbitMQ node of three is away for long, and everything is restarted."},
+			does: "on Kubernetes, each pod is deleted and killed, one RabbitMQ node of three is away for long, another one loses its disk, and everything is restarted."},
 		{stage: "final", name: "sigterm", run: sigterm,
 			does: "each service in turn is stopped with SIGTERM under load, and all of them are restarted one after the other."},
 	}

@@ -33,8 +33,9 @@ const (
 const partOf = "app.kubernetes.io/part-of=microcomm"
 
 // cluster breaks what runs on the cluster of kubectl's current context: each pod
-// is deleted, and killed; a RabbitMQ node of three is away for long; everything
-// is restarted. Clients come by the Ingress, as they do in production.
+// is deleted, and killed; a RabbitMQ node of three is down for long, and another
+// one loses its disk; everything is restarted. Clients come by the Ingress, as they
+// do in production.
 func cluster(ctx context.Context, r *run) error {
 	name, err := kubectl(ctx, "config", "current-context")
 	if err != nil {
@@ -77,6 +78,9 @@ func cluster(ctx context.Context, r *run) error {
 		return err
 	}
 	if err := r.loseNode(ctx); err != nil {
+		return err
+	}
+	if err := r.loseDisk(ctx); err != nil {
 		return err
 	}
 	r.phase("rolling restart")
@@ -154,6 +158,103 @@ func (r *run) loseNode(ctx context.Context) error {
 		return err
 	}
 	return r.settled(ctx)
+}
+
+// loseDisk deletes the disk of the first RabbitMQ node, under its running pod, while
+// CommandsService is stopped and the events wait in its queue. A backfill would hide
+// that they are lost, so they are counted before it starts again.
+func (r *run) loseDisk(ctx context.Context) error {
+	r.phase("RabbitMQ disk lost")
+	scale := func(ctx context.Context, n string) error {
+		_, err := kubectl(ctx, "scale", "deployment", "commands-depl", "--replicas="+n)
+		return err
+	}
+	replicas, err := kubectl(ctx, "get", "deployment", "commands-depl", "-o", "jsonpath={.spec.replicas}")
+	if err != nil {
+		return err
+	}
+	err = scale(ctx, "0")
+	if err == nil {
+		err = r.deleteDisk(ctx)
+	}
+	// Back again, also after an interruption.
+	if err := errors.Join(err, scale(context.WithoutCancel(ctx), replicas)); err != nil {
+		return err
+	}
+	return r.settled(ctx)
+}
+
+func (r *run) deleteDisk(ctx context.Context) error {
+	if err := r.settled(ctx); err != nil { // no consumer is left that could take some of them
+		return err
+	}
+	if err := r.lasts(ctx, r.times(10*time.Second)); err != nil {
+		return err
+	}
+	before, err := waitingEvents(ctx)
+	if err != nil {
+		return err
+	}
+	if before == 0 {
+		return errors.New("no events wait in the queue, so none could be lost")
+	}
+	// The volume is deleted as soon as no pod uses it.
+	if _, err := kubectl(ctx, "delete", "persistentvolumeclaim", "data-rabbitmq-0", "--wait=false"); err != nil {
+		return err
+	}
+	if _, err := kubectl(ctx, "delete", "pod", "rabbitmq-0"); err != nil {
+		return err
+	}
+	if err := r.settled(ctx); err != nil {
+		return err
+	}
+	after, err := waitingEvents(ctx)
+	if err != nil {
+		return err
+	}
+	if after < before { // clients go on, so it can only have grown
+		return fmt.Errorf("%d events waited before the disk was deleted, and %d after it", before, after)
+	}
+	r.tell("Events that waited while a RabbitMQ node lost its disk", "%d, then %d", before, after)
+	return nil
+}
+
+// waitingEvents counts the messages in CommandsService's queue. The error names a
+// quorum queue that is not on all three nodes.
+func waitingEvents(ctx context.Context) (int, error) {
+	out, err := kubectl(ctx, "exec", "rabbitmq-1", "-c", "rabbitmq", "--",
+		"rabbitmqctl", "-q", "--formatter", "json", "list_queues", "name", "type", "members", "messages")
+	if err != nil {
+		return 0, err
+	}
+	var queues []struct {
+		Name, Type string
+		Members    json.RawMessage // not a list for other types
+		Messages   int
+	}
+	if err := json.Unmarshal([]byte(out), &queues); err != nil {
+		return 0, fmt.Errorf("read what rabbitmqctl prints: %w", err)
+	}
+	waiting := -1
+	for _, q := range queues {
+		var members []string
+		if !strings.Contains(q.Type, "quorum") {
+			continue
+		}
+		if err := json.Unmarshal(q.Members, &members); err != nil {
+			return 0, fmt.Errorf("read what rabbitmqctl prints of %s: %w", q.Name, err)
+		}
+		if len(members) != 3 {
+			return 0, fmt.Errorf("queue %s is on %v, want three nodes", q.Name, members)
+		}
+		if q.Name == "commands.platforms" {
+			waiting = q.Messages
+		}
+	}
+	if waiting < 0 {
+		return 0, errors.New("there is no queue commands.platforms")
+	}
+	return waiting, nil
 }
 
 // settled waits until all pods are there and ready, for some seconds on end:

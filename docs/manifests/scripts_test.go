@@ -78,6 +78,46 @@ func TestCookieIsItsOwners(t *testing.T) {
 	}
 }
 
+// A RabbitMQ node of several has started when it has a copy of each quorum queue:
+// the next one may be replaced, or lost, then.
+func TestRabbitMQNodeHasEachQueue(t *testing.T) {
+	final := stage{"final", filepath.Join(root, "final")}
+	for _, overlay := range []string{"production", "drill"} {
+		objects, err := decode(final.variant(t, filepath.Join(final.dir, "k8s", "overlays", overlay)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var command []string
+		for _, o := range objects {
+			if set, ok := o.(*appsv1.StatefulSet); ok {
+				command = set.Spec.Template.Spec.Containers[0].StartupProbe.Exec.Command
+			}
+		}
+		for name, tt := range map[string]struct {
+			ports, grow string
+			started     bool
+		}{
+			"has all":         {"exit 0", "echo", true},
+			"gets its copies": {"exit 0", `printf '/\tevents\t2\tok\n/\tdead\t2\tok\n'`, true},
+			"ports closed":    {"exit 69", "echo", false},
+			"another joins":   {"exit 0", `printf '/\tevents\t2\tok\n/\tdead\t1\terror: cluster_change_not_permitted\n'`, false},
+			"no majority":     {"exit 0", `printf '/\tevents\t1\tthe operation timed out and may not have been completed\n'`, false},
+			"node is down":    {"exit 0", "exit 69", false},
+		} {
+			dir := t.TempDir()
+			for file, text := range map[string]string{"rabbitmq-diagnostics": tt.ports, "rabbitmq-queues": tt.grow} {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out, err := script(t, command, []string{"PATH=" + dir + string(filepath.ListSeparator) + os.Getenv("PATH"), "RABBITMQ_NODENAME=rabbit@a"})
+			if (err == nil) != tt.started {
+				t.Errorf("%s: %s: got %v, %q; want started: %v", overlay, name, err, out, tt.started)
+			}
+		}
+	}
+}
+
 // sqlcmd stands in for SQL Server's: it appends its arguments to the file calls,
 // and the nth call is answered by the nth line of answers, the last one for ever.
 const sqlcmd = `#!/bin/sh

@@ -168,7 +168,7 @@ func check(q query, series []labels.Labels) []string {
 // The alerts and the dashboard name nothing that the running services lack. A
 // copy that does is found out.
 func TestQueriesNameWhatTheServicesExport(t *testing.T) {
-	series := scrape(t)
+	series := append(scrape(t), rabbitMQ(t)...)
 	for _, q := range queries(t) {
 		for _, problem := range check(q, series) {
 			t.Error(problem)
@@ -237,6 +237,18 @@ func TestRunbooksLookForWhatIsLogged(t *testing.T) {
 	for _, text := range strings.Split(strings.Join(patterns, "|"), "|") {
 		if !strings.Contains(sources.String(), text) {
 			t.Errorf("no service logs %q", text)
+		}
+	}
+}
+
+// kubectl shows the last ten lines of each pod that a selector finds, unless it
+// is told otherwise: what a grep looks for is hardly ever among them.
+func TestRunbooksReadTheWholeLog(t *testing.T) {
+	for _, name := range []string{"operations.md", "kubernetes.md", "troubleshooting.md"} {
+		for _, command := range submatches(regexp.MustCompile(`(kubectl logs [^\n`+"`"+`]*)`), string(read(t, filepath.Join("..", name)))) {
+			if strings.Contains(command, " -l ") && !strings.Contains(command, " --tail=-1") {
+				t.Errorf("%s: %q reads ten lines of each pod", name, command)
+			}
 		}
 	}
 }

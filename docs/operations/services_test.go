@@ -53,6 +53,22 @@ func scrape(t *testing.T) []labels.Labels {
 	return append(series, exported(t, "http://"+commands)...)
 }
 
+// rabbitMQ is what RabbitMQ 4.1 and later export of a queue, each node of those that
+// it has a copy of. It is written down, since tests may run with an older broker.
+func rabbitMQ(t *testing.T) []labels.Labels {
+	t.Helper()
+	var series []labels.Labels
+	for _, membership := range []string{"leader", "follower"} {
+		metric, err := parser.NewParser(parser.Options{}).ParseMetric(
+			`rabbitmq_detailed_queue_info{vhost="/",queue="commands.platforms",queue_type="rabbit_quorum_queue",membership="` + membership + `"}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		series = append(series, metric)
+	}
+	return series
+}
+
 // exported is every series of a service's /metrics.
 func exported(t *testing.T, url string) []labels.Labels {
 	t.Helper()
