@@ -8,6 +8,7 @@ import (
 	"io"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,10 +60,15 @@ func (k cluster) run(ctx context.Context, stdin string, args ...string) (string,
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	if k.context != "" {
-		args = append(args, "--context", k.context)
+		where := []string{"--context", k.context}
 		if args[0] != "kustomize" {
-			args = append(args, "--namespace", k.namespace)
+			where = append(where, "--namespace", k.namespace)
 		}
+		end := len(args)
+		if at := slices.Index(args, "--"); at >= 0 {
+			end = at // what follows is for the program that exec runs
+		}
+		args = slices.Insert(slices.Clone(args), end, where...)
 	}
 	return process.Output(ctx, process.Command{Args: append([]string{"kubectl"}, args...), Stdin: strings.NewReader(stdin)})
 }

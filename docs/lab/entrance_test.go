@@ -95,6 +95,7 @@ func TestHTTPRouteInPlaceOfTheIngress(t *testing.T) {
 func TestQueueOnTooFewNodesIsReported(t *testing.T) {
 	const queues = `[{"name":"events","type":"quorum","members":["rabbit@a","rabbit@b","rabbit@c"]},{"name":"own","type":"classic","members":""},{"name":"dead","type":"quorum","members":["rabbit@a"]}]`
 	for name, tt := range map[string]struct{ script, want, out string }{
+		"the cluster's own flags come before the program": {`case "$*" in *statefulset*) printf 1 ;; *"--namespace lab -- rabbitmqctl"*) echo '[]' ;; *) exit 64 ;; esac`, "", "0 quorum queues"},
 		"one node each":   {`case "$*" in *statefulset*) printf 1 ;; *) echo '[{"name":"events","type":"quorum","members":["rabbit@a"]}]' ;; esac`, "", "1 quorum queues, each on all nodes of RabbitMQ (1)"},
 		"one has one":     {`case "$*" in *statefulset*) printf 3 ;; *) echo '` + queues + `' ;; esac`, "queue dead is on [rabbit@a], and RabbitMQ has 3 nodes", ""},
 		"no StatefulSet":  {`case "$*" in *statefulset*) ;; *) exit 1 ;; esac`, "", ""},
@@ -104,7 +105,7 @@ func TestQueueOnTooFewNodesIsReported(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			useKubectl(t, tt.script)
 			var out bytes.Buffer
-			err := quorumQueues(t.Context(), &lab{out: &out, err: &out}, cluster{context: "test"})
+			err := quorumQueues(t.Context(), &lab{out: &out, err: &out}, cluster{context: "test", namespace: "lab"})
 			if (err == nil) != (tt.want == "") || (err != nil && !strings.Contains(err.Error(), tt.want)) || !strings.Contains(out.String(), tt.out) {
 				t.Errorf("got %v, %q; want %q, %q", err, out.String(), tt.want, tt.out)
 			}
