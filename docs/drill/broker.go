@@ -70,13 +70,20 @@ func publish(ctx context.Context, url, exchange string, bodies [][]byte) error {
 			if err != nil {
 				return fmt.Errorf("publish: %w", err)
 			}
-			if ok, err := confirmed.WaitContext(ctx); err != nil || !ok {
-				return fmt.Errorf("publish: not confirmed: %w", err)
+			ok, err := confirmed.WaitContext(ctx)
+			if err == nil && !ok {
+				err = errNotConfirmed
+			}
+			if err != nil {
+				return fmt.Errorf("publish: %w", err)
 			}
 		}
 		return nil
 	})
 }
+
+// errNotConfirmed is returned for a message that the broker does not accept.
+var errNotConfirmed = errors.New("not confirmed")
 
 // take gets every message that is ready in a queue and asks replay of each: those
 // it wants go to the queue to, and the others stay.

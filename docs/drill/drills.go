@@ -17,7 +17,7 @@ type drill struct {
 
 	unanswered  bool // it leaves clients of final without a response, who may retry
 	keys        bool // its clients retry, with an Idempotency-Key
-	killsBroker bool // which has to be its own, then
+	killsBroker bool // it needs a broker of its own
 }
 
 // noBackfill is said of a drill with eventsAlone.
@@ -68,7 +68,7 @@ func drills() []drill {
 			does: "of two PlatformServices and three CommandsServices on SQL Server, one after the other is suspended in the middle of its work, and resumed. " + noBackfill},
 		{stage: "final", name: "overload", run: overload,
 			does: "for 30 s ten times as many clients post as fast as they can as PlatformService serves at a time."},
-		{stage: "final", name: "memory", run: memory,
+		{stage: "final", name: "memory", run: memory, killsBroker: true, // its own, since it needs the limits of the manifests
 			does: "each service has the memory of its pod, 128 MiB, while one client after the other does what takes the most."},
 		{stage: "final", name: "upgrade", run: upgrade,
 			does: "chapter 07's services are replaced by final's, side by side on one database and one broker, and PlatformService is rolled back."},

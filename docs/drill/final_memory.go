@@ -35,6 +35,11 @@ var attacks = []attack{
 	{"50 lists in one message that are never read", (*attacker).silentAnswers},
 	{"40 connections with 8 MB of metadata", (*attacker).largeMetadata},
 	{"40 pages of large commands, read and not read", (*attacker).largePages},
+	{"400 lists that are never read", (*attacker).silentLists},
+	{"256 half-sent bodies", (*attacker).halfBodies},
+	{"256 bodies of one byte", (*attacker).firstBytes},
+	{"500 connections with headers of 1 MB", (*attacker).largeHeaders},
+	{"4 messages of 16 MiB", (*attacker).largeMessages},
 }
 
 // memory gives each service as much memory as a pod has, and runs the attacks
@@ -383,6 +388,16 @@ func (a *attacker) largePages(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// silentLists asks for large lists.
+func (a *attacker) silentLists(ctx context.Context) error {
+	for s, path := range a.posts() {
+		if err := a.sendAll(ctx, 400, s, "GET "+path+" HTTP/1.1\r\nHost: drill\r\n\r\n"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // send opens a connection and sends text, and nothing more.
 func (a *attacker) send(ctx context.Context, s *service, text string) error {
 	conn, err := a.dial(ctx, strings.TrimPrefix(s.url, "http://"))
@@ -448,8 +463,8 @@ func (a *attacker) largeMessages(ctx context.Context) error {
 	for i := range errs {
 		senders.Go(func() {
 			err := publish(ctx, a.brokerURL, a.exchange(), [][]byte{body})
-			var refused *amqp.Error
-			if !errors.As(err, &refused) && !errors.Is(err, amqp.ErrClosed) {
+			var closed *amqp.Error // for the size
+			if !errors.As(err, &closed) && !errors.Is(err, errNotConfirmed) {
 				errs[i] = err
 			}
 		})

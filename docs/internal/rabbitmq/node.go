@@ -107,7 +107,8 @@ func startNode(ctx context.Context, server string, ports Ports, progress io.Writ
 		}
 	}
 	settings := map[string]string{
-		"rabbitmq.conf":   "listeners.tcp.lab = " + n.address + "\nlog.console = true\n",
+		// max_message_size is that of final's manifests (30-limits.conf).
+		"rabbitmq.conf":   "listeners.tcp.lab = " + n.address + "\nlog.console = true\nmax_message_size = 131072\n",
 		"enabled_plugins": "[].\n",
 		"env.conf":        "",
 	}
