@@ -19,7 +19,7 @@ func dlqVerb() verb {
 		summary: "shows the events that final could not handle, and replays them",
 		about: `  go tool lab dlq list           lists the dead letters of CommandsService
   go tool lab dlq show ID        shows one, with its headers and its body
-  go tool lab dlq replay ID      puts it back into the service's queue; all: every one
+  go tool lab dlq replay ID      puts it back into the queue; all: every one
   go tool lab dlq drop ID        deletes it
   go tool lab dlq drop every ID  deletes all that have this id
 
