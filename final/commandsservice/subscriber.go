@@ -21,6 +21,7 @@ import (
 const (
 	declareInterval = 2 * time.Second // between two declarations, in case something was deleted
 	maxRedeliveries = 20              // by the broker, of a message whose consumers die of it
+	quietAfter      = time.Second     // without a message; the next one is then received alone
 )
 
 // rabbitMQSubscriber receives from a fanout exchange of RabbitMQ, through a
@@ -60,7 +61,8 @@ type handler = func(ctx context.Context, batch []bus.Message) []error
 
 // Run implements bus.Subscriber.
 func (s *rabbitMQSubscriber) Run(ctx context.Context, handle handler, onConnect func()) {
-	p := pace{alone: 1, prefetch: s.prefetch} // until the first message, nothing is known of their size
+	p := pace{prefetch: s.prefetch}
+	p.first()
 	for {
 		err := s.receive(ctx, &p, handle, func() {
 			s.log.Info("subscriber connected", "exchange", s.exchange, "queue", s.queue)
@@ -94,11 +96,15 @@ func (p *pace) limit() int {
 	return p.prefetch
 }
 
+// first has the next message received alone: nothing is known of the size of those
+// that arrive now, and prefetch of the largest would not fit into memory.
+func (p *pace) first() { p.alone = max(1, p.alone) }
+
 // slow has as many messages received one at a time as may have been on their way.
 func (p *pace) slow() { p.alone = p.prefetch }
 
 // settled counts a batch. One with messages too large for an event may be
-// followed by more of them, and prefetch of those would not fit into memory.
+// followed by more of them.
 func (p *pace) settled(batch []amqp.Delivery, acknowledged int) {
 	if acknowledged > 0 {
 		p.pause.reset()
@@ -156,7 +162,10 @@ func (s *rabbitMQSubscriber) receive(ctx context.Context, p *pace, handle handle
 
 // handleBatches handles batches until there are no more, ctx ends, or failed has an error.
 func (s *rabbitMQSubscriber) handleBatches(ctx, handling context.Context, c *consumer, m *mover, p *pace, handle handler, failed <-chan error) error {
+	quiet := time.NewTimer(quietAfter)
+	defer quiet.Stop()
 	for {
+		stuck := false // a message that is still to be moved keeps the next one from arriving
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -178,12 +187,14 @@ func (s *rabbitMQSubscriber) handleBatches(ctx, handling context.Context, c *con
 				return err
 			}
 			p.settled(batch, acknowledged)
-			// One that is still to be moved must not keep the next one from arriving.
-			stuck := p.limit() == 1 && acknowledged < len(batch) && m.room()
-			if stuck || p.limit() != c.limit {
-				if err := c.consume(ctx, p.limit()); err != nil {
-					return err
-				}
+			stuck = p.limit() == 1 && acknowledged < len(batch) && m.room()
+			quiet.Reset(quietAfter)
+		case <-quiet.C:
+			p.first()
+		}
+		if stuck || p.limit() != c.limit {
+			if err := c.consume(ctx, p.limit()); err != nil {
+				return err
 			}
 		}
 	}

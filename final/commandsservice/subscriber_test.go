@@ -437,6 +437,28 @@ func TestSubscriberPace(t *testing.T) {
 		assert.Greater(t, slices.Max(sizes), 5)
 	})
 
+	t.Run("so is the first message after a quiet time", func(t *testing.T) {
+		broker := newQueueBroker(t)
+		began, goOn := make(chan int, 100), make(chan struct{})
+		l := startListener(t, broker.url, broker.exchange, func(_ context.Context, batch []bus.Message) []error {
+			began <- len(batch)
+			<-goOn
+			return nil
+		})
+		receive(t, "a connection", l.connected)
+		require.True(t, broker.publish(t, "x"))
+		receive(t, "the first message", began)
+		goOn <- struct{}{}
+		receive(t, "its end", l.bodies)
+		<-time.After(2 * quietAfter) // what is tested is the passing of time
+		for range 10 {
+			require.True(t, broker.publish(t, "x"))
+		}
+		receive(t, "the next message", began)
+		assert.Equal(t, 9, broker.ready(t), "none is sent ahead")
+		close(goOn)
+	})
+
 	t.Run("after a message larger than an event the next ones are received one at a time", func(t *testing.T) {
 		bodies := append([]string{strings.Repeat("x", maxEvent+1)}, slices.Repeat([]string{"x"}, 60)...)
 		sizes := backlog(t, func(broker *testBroker, batches int) {
