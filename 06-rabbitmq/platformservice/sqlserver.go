@@ -3,8 +3,11 @@ package platformservice
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +34,7 @@ const unlockTimeout = 2 * time.Second
 const (
 	sqlServerDatabaseExists     = 1801
 	sqlServerCannotOpenDatabase = 4060 // it is missing, or this login has no access
+	sqlServerLoginFailed        = 18456
 )
 
 // sqlServerStore keeps platforms in SQL Server.
@@ -65,7 +69,7 @@ func openSQLServer(url string) (*sqlServerStore, error) {
 	if config.Database == "" {
 		return nil, errors.New("DATABASE_URL: the SQL Server database is not named (database=… or Initial Catalog=…)")
 	}
-	db := sql.OpenDB(newSQLServerConnector(config))
+	db := sql.OpenDB(mssql.NewConnectorConfig(config))
 	db.SetMaxOpenConns(maxConnections)
 	db.SetMaxIdleConns(maxConnections)
 	db.SetConnMaxIdleTime(maxIdleTime)
@@ -92,7 +96,7 @@ func (s *sqlServerStore) createDatabase(ctx context.Context) error {
 	}
 	config := s.config
 	config.Database = "master"
-	master := sql.OpenDB(newSQLServerConnector(config))
+	master := sql.OpenDB(mssql.NewConnectorConfig(config))
 	defer master.Close()
 	// A name cannot be a parameter of CREATE DATABASE; QUOTENAME makes it one identifier.
 	_, err = master.ExecContext(ctx, `
@@ -135,51 +139,28 @@ func (appLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
-func (s *sqlServerStore) platforms(ctx context.Context) (platforms []platform, err error) {
-	err = s.read(ctx, func() error {
-		rows, err := s.db.QueryContext(ctx, `SELECT Id, Name, Publisher, Cost FROM dbo.Platforms ORDER BY Id`)
-		if err != nil {
-			return fmt.Errorf("list platforms: %w", err)
-		}
-		platforms, err = scanPlatforms(rows)
-		return err
-	})
-	return platforms, err
+func (s *sqlServerStore) platforms(ctx context.Context) ([]platform, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT Id, Name, Publisher, Cost FROM dbo.Platforms ORDER BY Id`)
+	if err != nil {
+		return nil, fmt.Errorf("list platforms: %w", err)
+	}
+	return scanPlatforms(rows)
 }
 
-func (s *sqlServerStore) platform(ctx context.Context, id int32) (found platform, err error) {
-	err = s.read(ctx, func() error {
-		row := s.db.QueryRowContext(ctx,
-			`SELECT Id, Name, Publisher, Cost FROM dbo.Platforms WHERE Id = @id`, sql.Named("id", id))
-		found, err = scanPlatform(row, id)
-		return err
-	})
-	return found, err
+func (s *sqlServerStore) platform(ctx context.Context, id int32) (platform, error) {
+	row := s.db.QueryRowContext(ctx,
+		`SELECT Id, Name, Publisher, Cost FROM dbo.Platforms WHERE Id = @id`, sql.Named("id", id))
+	return scanPlatform(row, id)
 }
 
 func (s *sqlServerStore) ping(ctx context.Context) error {
-	return s.read(ctx, func() error { return s.db.PingContext(ctx) })
-}
-
-// read calls do, which changes nothing in the database, and once more if it
-// loses its connection. database/sql retries only what it could not send.
-func (s *sqlServerStore) read(ctx context.Context, do func() error) error {
-	err := do()
-	if s.closeLost(err) && ctx.Err() == nil {
-		err = do()
+	var found bool
+	err := s.db.QueryRowContext(ctx,
+		`SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM dbo.Platforms) THEN 1 ELSE 0 END AS bit)`).Scan(&found)
+	if err != nil {
+		return fmt.Errorf("query platforms: %w", err)
 	}
-	return err
-}
-
-// closeLost reports whether err is the loss of a connection. If so, it closes the
-// idle ones: after a restart of the server they are all dead.
-func (s *sqlServerStore) closeLost(err error) bool {
-	if !errors.Is(err, errConnectionLost) {
-		return false
-	}
-	s.db.SetMaxIdleConns(0)
-	s.db.SetMaxIdleConns(maxConnections)
-	return true
+	return nil
 }
 
 // sqlServerInsert has typed parameters: a Go string arrives as nvarchar, as the
@@ -193,9 +174,19 @@ func sqlServerValues(p platform) []any {
 }
 
 func (s *sqlServerStore) createPlatform(ctx context.Context, p platform) (platform, error) {
-	err := s.db.QueryRowContext(ctx, sqlServerInsert, sqlServerValues(p)...).Scan(&p.ID)
+	rows, err := s.db.QueryContext(ctx, sqlServerInsert, sqlServerValues(p)...)
 	if err != nil {
-		s.closeLost(err) // but no retry: the row may have been stored
+		return platform{}, fmt.Errorf("create platform: %w", err)
+	}
+	defer rows.Close()
+	// The id arrives before the row is committed. So it is not enough: the end of
+	// the rows says that the statement succeeded.
+	for rows.Next() {
+		if err := rows.Scan(&p.ID); err != nil {
+			return platform{}, fmt.Errorf("create platform: %w", err)
+		}
+	}
+	if err := rows.Err(); err != nil {
 		return platform{}, fmt.Errorf("create platform: %w", err)
 	}
 	return p, nil
@@ -248,10 +239,12 @@ func sqlServerErrors(err error) []mssql.Error {
 }
 
 // sqlServerUnavailable reports whether err means that the database cannot serve now, and
-// that the same request may succeed later. A login that fails is among these:
-// after the start, the settings are known to be right.
+// that the same request may succeed later. That there is no connection is among
+// these, and so is a login that fails: after the start, the settings are known to
+// be right.
 func sqlServerUnavailable(err error) bool {
-	if errors.Is(err, errNoConnection) || errors.Is(err, errConnectionLost) || errors.Is(err, context.DeadlineExceeded) {
+	var network net.Error
+	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, driver.ErrBadConn) {
 		return true
 	}
 	// From severity 17 on the request is not at fault: out of memory, locks or
@@ -259,6 +252,7 @@ func sqlServerUnavailable(err error) bool {
 	// https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-error-severities
 	isSevere := func(e mssql.Error) bool { return e.Class >= 17 }
 	return slices.ContainsFunc(sqlServerErrors(err), isSevere) || isSQLServerError(err,
+		sqlServerCannotOpenDatabase, sqlServerLoginFailed,
 		1205, // deadlock victim
 		1222, // lock request timed out
 		3960, // update conflict under snapshot isolation

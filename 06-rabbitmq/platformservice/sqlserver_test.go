@@ -6,9 +6,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/url"
 	"os"
-	"strings"
 	"testing"
 
 	mssql "github.com/microsoft/go-mssqldb"
@@ -199,6 +200,9 @@ func TestIsUnavailable(t *testing.T) {
 		{"no memory", mssql.Error{Number: 701, Class: 17}, true},
 		{"a shutdown", mssql.Error{Number: 6005, Class: 14}, true},
 		{"a fatal error", mssql.Error{Number: 596, Class: 21}, true},
+		{"a login that fails", mssql.Error{Number: 18456, Class: 14}, true},
+		{"a database that cannot be opened", mssql.Error{Number: 4060, Class: 11}, true},
+		{"a connection that is lost", fmt.Errorf("list: %w", io.EOF), true},
 		{"a busy Azure SQL", mssql.Error{Number: 40501, Class: 16}, true},
 		{"wrapped", fmt.Errorf("create: %w", mssql.Error{Number: 1205}), true},
 		{"not the last error", mssql.Error{Number: 3621, All: []mssql.Error{{Number: 1205}, {Number: 3621}}}, true},
@@ -213,55 +217,44 @@ func TestIsUnavailable(t *testing.T) {
 		t.Run(row.what, func(t *testing.T) { assert.Equal(t, row.want, sqlServerUnavailable(row.err)) })
 	}
 
-	for what, respond := range map[string]func(tdsRequest) []byte{
-		"a server that hangs up":   func(r tdsRequest) []byte { return r.hangUp(nil) },
-		"a server that breaks TLS": func(r tdsRequest) []byte { return tdsPreloginResponse(1) },
-		"a login that fails":       failingLogin(18456, 14),
-		"a database that is away":  failingLogin(4060, 11),
-		"a database that starts":   failingLogin(40613, 17),
-		"a request that is refused": func(r tdsRequest) []byte {
-			if r.kind == tdsLogin || r.kind == tdsPrelogin {
-				return respondTDS(r)
-			}
-			return tdsError(1105, 17)
-		},
+	for what, serve := range map[string]func(net.Conn){
+		"a server that hangs up":               func(conn net.Conn) {},
+		"a server that hangs up in the middle": func(conn net.Conn) { _, _ = io.ReadFull(conn, make([]byte, 1)) },
 	} {
 		t.Run(what, func(t *testing.T) {
-			store := openTDS(t, startTDS(t, respond).url)
-			for call, do := range storeCalls() {
-				err := do(t.Context(), store)
-				require.Error(t, err, call)
-				assert.True(t, sqlServerUnavailable(err), "%s: %v", call, err)
-			}
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			go func() { // ends when the listener is closed
+				for {
+					conn, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					serve(conn)
+					conn.Close()
+				}
+			}()
+			defer listener.Close()
+			err = openTestSQLServer(t, listener.Addr().String()).ping(t.Context())
+			require.Error(t, err)
+			assert.True(t, sqlServerUnavailable(err), err)
 		})
 	}
 
 	t.Run("nobody listens", func(t *testing.T) {
-		err := openTDS(t, "sqlserver://SA:s3cret@127.0.0.1:1?database=platformsdb").ping(t.Context())
+		err := openTestSQLServer(t, "127.0.0.1:1").ping(t.Context())
 		require.Error(t, err)
 		assert.True(t, sqlServerUnavailable(err), err)
 	})
-
-	t.Run("an error that is the request's own", func(t *testing.T) {
-		store := openTDS(t, startTDS(t, func(r tdsRequest) []byte {
-			if strings.Contains(r.text, "FROM dbo.Platforms") {
-				return tdsError(208, 16)
-			}
-			return respondTDS(r)
-		}).url)
-		_, err := store.platforms(t.Context())
-		require.True(t, isSQLServerError(err, 208), err)
-		assert.False(t, sqlServerUnavailable(err))
-	})
 }
 
-func failingLogin(number int32, severity byte) func(tdsRequest) []byte {
-	return func(r tdsRequest) []byte {
-		if r.kind == tdsLogin {
-			return tdsError(number, severity)
-		}
-		return respondTDS(r)
-	}
+// openTestSQLServer opens the store at addr, and connects to nothing yet.
+func openTestSQLServer(t *testing.T, addr string) *sqlServerStore {
+	t.Helper()
+	store, err := openSQLServer("sqlserver://SA:s3cret@" + addr + "?database=platformsdb&dial+timeout=1")
+	require.NoError(t, err)
+	t.Cleanup(func() { store.close() })
+	return store
 }
 
 // TestMissingDatabaseIsSeen: SQL Server responds to a login to a database that

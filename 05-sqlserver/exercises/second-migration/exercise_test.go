@@ -3,8 +3,12 @@
 package platformservice
 
 import (
+	"context"
 	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"path/filepath"
@@ -25,8 +29,7 @@ const oldSchema = `
 	CREATE TABLE platforms (id INTEGER PRIMARY KEY AUTOINCREMENT,
 		name TEXT NOT NULL, publisher TEXT NOT NULL, cost TEXT NOT NULL);
 	INSERT INTO platforms (name, publisher, cost) VALUES ('Redis', 'Redis Ltd.', 'Free'), ('NATS', 'Synadia', 'Free'), ('x', 'p', '1');
-	DELETE FROM platforms WHERE id = 3;
-	PRAGMA application_id = 0x6d63506c`
+	DELETE FROM platforms WHERE id = 3;`
 
 // oldDatabase is a file with that schema.
 func oldDatabase(t *testing.T) (cfg Config, db *sql.DB) {
@@ -151,18 +154,23 @@ func TestSQLServerHasItToo(t *testing.T) {
 	assert.Regexp(t, `NVARCHAR`, up, "the type of text in SQL Server is nvarchar")
 	assert.True(t, strings.Contains(up, "DEFAULT") || !strings.Contains(up, "NOT NULL"), "the INSERT of the old version fails: NOT NULL, and no DEFAULT")
 
-	// A server that only pretends to be one: every row has five columns, each of them 1.
 	insert := make(chan string, 1)
-	server := startTDS(t, func(r tdsRequest) []byte {
-		if strings.Contains(r.text, "INSERT INTO dbo.Platforms") {
-			insert <- r.text
-		} else if strings.Contains(r.text, "FROM dbo.Platforms") {
-			return tdsResponse(tdsRows(5, 1), tdsDone(0))
+	store := &sqlServerStore{db: sql.OpenDB(fakeSQLServer{func(query string, args []driver.NamedValue) ([]driver.Value, error) {
+		if strings.Contains(query, "INSERT INTO dbo.Platforms") {
+			insert <- fmt.Sprint(args)
+			return []driver.Value{int64(1)}, nil
 		}
-		return respondTDS(r)
-	})
+		// Each row has as many columns as the query names, each of them 1.
+		columns, _, _ := strings.Cut(query, "FROM")
+		row := make([]driver.Value, 1+strings.Count(columns, ","))
+		for i := range row {
+			row[i] = int64(1)
+		}
+		return row, nil
+	}})}
+	defer store.close()
 	log, _ := captureLog()
-	url := serve(t, (&restAPI{store: openTDS(t, server.url), log: log}).handler()) + "/api/platforms"
+	url := serve(t, newAPI(store, log).handler()) + "/api/platforms"
 	requireJSON(t, send(t, "GET", url+"/1", ""), http.StatusOK, `{"id":1,"name":"1","publisher":"1","cost":"1","website":"1"}`)
 	require.Equal(t, http.StatusCreated, send(t, "POST", url, withWebsite).status)
 	assert.Contains(t, receive(t, "the INSERT", insert), "https://go.dev")
@@ -184,4 +192,41 @@ func TestSQLServerHasItToo(t *testing.T) {
 		require.NoError(t, err)
 		assert.Len(t, platforms, 2)
 	})
+}
+
+// fakeSQLServer is a server that only pretends to be one, behind database/sql: it
+// is connector, driver connection and statement at once. respond returns the one
+// row, if any, with which it responds to a statement.
+type fakeSQLServer struct {
+	respond func(query string, args []driver.NamedValue) ([]driver.Value, error)
+}
+
+func (f fakeSQLServer) Connect(context.Context) (driver.Conn, error) { return f, nil }
+func (f fakeSQLServer) Driver() driver.Driver                        { return nil }
+func (f fakeSQLServer) Prepare(string) (driver.Stmt, error)          { return nil, errors.ErrUnsupported }
+func (f fakeSQLServer) Begin() (driver.Tx, error)                    { return f, nil }
+func (f fakeSQLServer) Commit() error                                { return nil }
+func (f fakeSQLServer) Rollback() error                              { return nil }
+func (f fakeSQLServer) Close() error                                 { return nil }
+func (f fakeSQLServer) CheckNamedValue(*driver.NamedValue) error     { return nil }
+func (f fakeSQLServer) ExecContext(_ context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	_, err := f.respond(query, args)
+	return driver.RowsAffected(1), err
+}
+func (f fakeSQLServer) QueryContext(_ context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	row, err := f.respond(query, args)
+	return &fakeRow{row}, err
+}
+
+type fakeRow struct{ row []driver.Value }
+
+func (r *fakeRow) Columns() []string { return make([]string, len(r.row)) }
+func (r *fakeRow) Close() error      { return nil }
+func (r *fakeRow) Next(into []driver.Value) error {
+	if r.row == nil {
+		return io.EOF
+	}
+	copy(into, r.row)
+	r.row = nil
+	return nil
 }

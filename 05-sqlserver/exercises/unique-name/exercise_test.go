@@ -3,9 +3,13 @@
 package platformservice
 
 import (
+	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"path/filepath"
@@ -13,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	mssql "github.com/microsoft/go-mssqldb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -125,8 +130,7 @@ func TestOldDuplicatesAreKept(t *testing.T) {
 		CREATE TABLE platforms (id INTEGER PRIMARY KEY AUTOINCREMENT,
 			name TEXT NOT NULL, publisher TEXT NOT NULL, cost TEXT NOT NULL);
 		INSERT INTO platforms (name, publisher, cost) VALUES
-			('Redis', 'p1', '1'), ('NATS', 'p2', '2'), ('Redis', 'p3', '3'), ('Redis', 'p4', '4');
-		PRAGMA application_id = 0x6d63506c`)
+			('Redis', 'p1', '1'), ('NATS', 'p2', '2'), ('Redis', 'p3', '3'), ('Redis', 'p4', '4');`)
 	require.NoError(t, err)
 
 	_, url := startUnique(t, cfg)
@@ -170,15 +174,16 @@ func TestSQLServerHasTheRuleToo(t *testing.T) {
 		assert.NotRegexp(t, `(INDEX[^;]*\sON\s[^;(]*|UNIQUE[^;(]*)\(\s*\[?NAME\]?(\s+ASC)?\s*\)`, up, "Name is nvarchar(max), which SQL Server puts into no index")
 	}
 
-	// A server that only pretends to be one, and finds every key in its unique index.
-	server := startTDS(t, func(r tdsRequest) []byte {
-		if strings.Contains(r.text, "INSERT INTO dbo.Platforms") {
-			return tdsError(2601, 14)
+	// A server that finds every key in its unique index.
+	store := &sqlServerStore{db: sql.OpenDB(fakeSQLServer{func(query string, _ []driver.NamedValue) ([]driver.Value, error) {
+		if strings.Contains(query, "INSERT INTO dbo.Platforms") {
+			return nil, mssql.Error{Number: 2601, Class: 14}
 		}
-		return respondTDS(r)
-	})
+		return nil, nil
+	}})}
+	defer store.close()
 	log, logged := captureLog()
-	url := serve(t, (&restAPI{store: openTDS(t, server.url), log: log}).handler()) + "/api/platforms"
+	url := serve(t, newAPI(store, log).handler()) + "/api/platforms"
 	requireTaken(t, postName(t, url, "Redis"))
 	assert.Empty(t, logged.lines("level=ERROR"))
 
@@ -194,7 +199,7 @@ func TestSQLServerHasTheRuleToo(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, store.migrate(t.Context()))
 		log, _ := captureLog()
-		url := serve(t, (&restAPI{store: store, log: log}).handler()) + "/api/platforms"
+		url := serve(t, newAPI(store, log).handler()) + "/api/platforms"
 		requireTaken(t, postName(t, url, "Redis"))
 		require.Equal(t, http.StatusCreated, postName(t, url, "Redis ").status)
 		longest := strings.Repeat("😀", maxText)
@@ -206,4 +211,41 @@ func TestSQLServerHasTheRuleToo(t *testing.T) {
 		assert.Equal(t, "Redis", platforms[0].Name)
 		assert.Equal(t, "redis", platforms[1].Name)
 	})
+}
+
+// fakeSQLServer is a server that only pretends to be one, behind database/sql: it
+// is connector, driver connection and statement at once. respond returns the one
+// row, if any, with which it responds to a statement.
+type fakeSQLServer struct {
+	respond func(query string, args []driver.NamedValue) ([]driver.Value, error)
+}
+
+func (f fakeSQLServer) Connect(context.Context) (driver.Conn, error) { return f, nil }
+func (f fakeSQLServer) Driver() driver.Driver                        { return nil }
+func (f fakeSQLServer) Prepare(string) (driver.Stmt, error)          { return nil, errors.ErrUnsupported }
+func (f fakeSQLServer) Begin() (driver.Tx, error)                    { return f, nil }
+func (f fakeSQLServer) Commit() error                                { return nil }
+func (f fakeSQLServer) Rollback() error                              { return nil }
+func (f fakeSQLServer) Close() error                                 { return nil }
+func (f fakeSQLServer) CheckNamedValue(*driver.NamedValue) error     { return nil }
+func (f fakeSQLServer) ExecContext(_ context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	_, err := f.respond(query, args)
+	return driver.RowsAffected(1), err
+}
+func (f fakeSQLServer) QueryContext(_ context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	row, err := f.respond(query, args)
+	return &fakeRow{row}, err
+}
+
+type fakeRow struct{ row []driver.Value }
+
+func (r *fakeRow) Columns() []string { return make([]string, len(r.row)) }
+func (r *fakeRow) Close() error      { return nil }
+func (r *fakeRow) Next(into []driver.Value) error {
+	if r.row == nil {
+		return io.EOF
+	}
+	copy(into, r.row)
+	r.row = nil
+	return nil
 }
