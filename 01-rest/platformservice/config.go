@@ -9,9 +9,13 @@ import (
 
 // Config holds the settings. ConfigFromEnv reads them from the environment.
 type Config struct {
-	HTTPAddr    string // where the REST API listens, host:port
-	DatabaseURL string // see openStore
-	Seed        bool   // store some example platforms when there are none
+	// Where the REST API listens, host:port.
+	HTTPAddr string
+
+	// The database, see openStore. Seed: store some example platforms when there
+	// are none.
+	DatabaseURL string
+	Seed        bool
 }
 
 // ConfigFromEnv reads the settings with lookup, os.LookupEnv except in tests. The

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"net/url"
 
-	"github.com/mattn/go-sqlite3"
+	_ "github.com/mattn/go-sqlite3" // registers the driver "sqlite3"
 )
 
 const sqliteSchema = `
@@ -18,13 +18,6 @@ CREATE TABLE IF NOT EXISTS platforms (
 	cost      TEXT NOT NULL
 )`
 
-// sqliteApplicationID marks a database file as PlatformService's: "mcPl". See
-// https://www.sqlite.org/pragma.html#pragma_application_id.
-const sqliteApplicationID = 0x6d63506c
-
-// errForeignDatabase is returned for a file that is not PlatformService's.
-var errForeignDatabase = errors.New("DATABASE_URL: the file is not a database of PlatformService")
-
 // sqliteStore keeps platforms in SQLite.
 type sqliteStore struct {
 	db *sql.DB
@@ -33,12 +26,18 @@ type sqliteStore struct {
 // openSQLite opens a file, or ":memory:".
 func openSQLite(file string) (*sqliteStore, error) {
 	if file == "" {
-		return nil, errors.New("DATABASE_URL: sqlite: needs a file name, or :memory:")
+		return nil, errors.New("sqlite: needs a file name, or :memory:")
 	}
-	// A writer takes the lock when its transaction begins (txlock), and waits up
-	// to 5 s for another writer (busy_timeout). What is committed outlives a power
-	// cut (synchronous): go-sqlite3's own default does not sync each commit.
-	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() + "?_busy_timeout=5000&_txlock=immediate&_synchronous=FULL"
+	// The settings of each connection:
+	//   _journal_mode=WAL: a writer appends to a log beside the file (a write-ahead
+	//   log), so those who read do not wait for it.
+	//   _busy_timeout: who finds the file locked waits for up to 5 s.
+	//   _txlock: a transaction takes the lock when it begins, and not half-way,
+	//   when it may no longer wait.
+	//   _synchronous: a commit is on the disk when it returns, and outlives a power
+	//   cut. The driver's default is faster, and loses the last commits.
+	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() +
+		"?_journal_mode=WAL&_busy_timeout=5000&_txlock=immediate&_synchronous=FULL"
 	if file == ":memory:" {
 		dsn = file
 	}
@@ -55,51 +54,8 @@ func openSQLite(file string) (*sqliteStore, error) {
 }
 
 func (s *sqliteStore) migrate(ctx context.Context) error {
-	if err := s.claim(ctx); err != nil {
-		return err
-	}
 	if _, err := s.db.ExecContext(ctx, sqliteSchema); err != nil {
 		return fmt.Errorf("create tables: %w", err)
-	}
-	return nil
-}
-
-// claim marks the database as PlatformService's when it is empty, or already
-// PlatformService's. Otherwise it changes nothing and returns errForeignDatabase.
-func (s *sqliteStore) claim(ctx context.Context) error {
-	// Not with ctx: when that ends, database/sql closes the connection of a
-	// transaction, and a database in memory goes with it.
-	tx, err := s.db.BeginTx(context.WithoutCancel(ctx), nil)
-	var sqliteErr sqlite3.Error
-	if errors.As(err, &sqliteErr) && sqliteErr.Code == sqlite3.ErrNotADB {
-		return errForeignDatabase
-	}
-	if err != nil {
-		return fmt.Errorf("open database: %w", err)
-	}
-	defer tx.Rollback() // does nothing after Commit
-	var id, tables, columns int
-	err = tx.QueryRowContext(ctx, `SELECT application_id, (SELECT COUNT(*) FROM sqlite_schema),
-		(SELECT COUNT(*) FROM pragma_table_info('platforms') WHERE name = 'publisher')
-		FROM pragma_application_id`).Scan(&id, &tables, &columns)
-	if err != nil {
-		return fmt.Errorf("read application id: %w", err)
-	}
-	empty := id == 0 && tables == 0
-	unmarked := id == 0 && columns > 0 // made before files were marked, and known by its table
-	if id != sqliteApplicationID && !empty && !unmarked {
-		return errForeignDatabase
-	}
-	if _, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d`, sqliteApplicationID)); err != nil {
-		return fmt.Errorf("set application id: %w", err)
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("set application id: %w", err)
-	}
-	// Write-ahead log: readers do not wait for a writer. The setting is stored in
-	// the file.
-	if _, err := s.db.ExecContext(ctx, `PRAGMA journal_mode = WAL`); err != nil {
-		return fmt.Errorf("set journal mode: %w", err)
 	}
 	return nil
 }
@@ -133,15 +89,20 @@ func (s *sqliteStore) createPlatform(ctx context.Context, p platform) (platform,
 	return p, nil
 }
 
-func (s *sqliteStore) createIfEmpty(ctx context.Context, platforms []platform) error {
+func (s *sqliteStore) createIfEmpty(ctx context.Context, platforms []platform) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("create if empty: %w", err)
+		}
+	}()
 	tx, err := s.db.BeginTx(ctx, nil) // takes the write lock of a file at once (_txlock)
 	if err != nil {
-		return fmt.Errorf("create if empty: %w", err)
+		return err
 	}
 	defer tx.Rollback() // does nothing after Commit
 	var count int
 	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM platforms`).Scan(&count); err != nil {
-		return fmt.Errorf("create if empty: %w", err)
+		return err
 	}
 	if count > 0 {
 		return nil
@@ -150,13 +111,10 @@ func (s *sqliteStore) createIfEmpty(ctx context.Context, platforms []platform) e
 		_, err := tx.ExecContext(ctx,
 			`INSERT INTO platforms (name, publisher, cost) VALUES (?, ?, ?)`, p.Name, p.Publisher, p.Cost)
 		if err != nil {
-			return fmt.Errorf("create if empty: %w", err)
+			return err
 		}
 	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("create if empty: %w", err)
-	}
-	return nil
+	return tx.Commit()
 }
 
 func (s *sqliteStore) close() error { return s.db.Close() }

@@ -16,7 +16,7 @@ var errNotFound = errors.New("not found")
 // wrapped with what was being done.
 type platformStore interface {
 	// migrate creates the tables that are missing. It is called before anything
-	// else. It returns errForeignDatabase when the database holds something else.
+	// else.
 	migrate(ctx context.Context) error
 	// platforms returns all platforms in id order.
 	platforms(ctx context.Context) ([]platform, error)
@@ -32,15 +32,15 @@ type platformStore interface {
 	close() error
 }
 
-// openStore returns the store that url names:
+// openStore returns the store that address names:
 //
 //	sqlite::memory:  a database of this process alone, gone with it
 //	sqlite:FILE      a SQLite file
-func openStore(url string) (platformStore, error) {
-	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
+func openStore(address string) (platformStore, error) {
+	if file, ok := strings.CutPrefix(address, "sqlite:"); ok {
 		return openSQLite(file)
 	}
-	return nil, errors.New("DATABASE_URL: neither sqlite:FILE nor sqlite::memory:")
+	return nil, errors.New("neither sqlite:FILE nor sqlite::memory:")
 }
 
 // scanPlatforms reads rows of id, name, publisher and cost to the end, and

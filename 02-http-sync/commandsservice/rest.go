@@ -19,9 +19,9 @@ type restAPI struct {
 // handler returns the routes.
 func (a *restAPI) handler() http.Handler {
 	routes := newRouter(a.fail)
-	routes.handle("/api/c/platforms", methods{http.MethodGet: a.listPlatforms, http.MethodPost: a.receivePlatform})
-	routes.handle("/api/c/platforms/{platformId}/commands", methods{http.MethodGet: a.listCommands, http.MethodPost: a.createCommand})
-	routes.handle("/api/c/platforms/{platformId}/commands/{commandId}", methods{http.MethodGet: a.getCommand})
+	routes.handle("/api/c/platforms", byMethod{http.MethodGet: a.listPlatforms, http.MethodPost: a.receivePlatform})
+	routes.handle("/api/c/platforms/{platformId}/commands", byMethod{http.MethodGet: a.listCommands, http.MethodPost: a.createCommand})
+	routes.handle("/api/c/platforms/{platformId}/commands/{commandId}", byMethod{http.MethodGet: a.getCommand})
 	return routes
 }
 

@@ -25,9 +25,9 @@ func commandsAPI(t testing.TB, url string, timeout time.Duration, log *slog.Logg
 // requireCreated posts a platform and checks that it was created.
 func requireCreated(t testing.TB, api *restAPI) {
 	t.Helper()
-	a := send(t, "POST", serve(t, api.handler())+"/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`)
-	require.Equal(t, http.StatusCreated, a.status, a.body)
-	require.Equal(t, `{"id":1,"name":"x","publisher":"p","cost":"1"}`+"\n", a.body)
+	resp := send(t, "POST", serve(t, api.handler())+"/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`)
+	require.Equal(t, http.StatusCreated, resp.status, resp.body)
+	require.Equal(t, `{"id":1,"name":"x","publisher":"p","cost":"1"}`+"\n", resp.body)
 	_, err := api.store.platform(t.Context(), 1)
 	require.NoError(t, err)
 }

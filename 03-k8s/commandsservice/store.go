@@ -17,7 +17,7 @@ var errCommandNotFound = errors.New("command not found")
 // can also return the driver's error, wrapped with what was being done.
 type commandStore interface {
 	// migrate creates the tables that are missing. It is called before anything
-	// else. It returns errForeignDatabase when the database holds something else.
+	// else.
 	migrate(ctx context.Context) error
 	// platforms returns all platforms in ExternalID order.
 	platforms(ctx context.Context) ([]platform, error)
@@ -39,13 +39,13 @@ type commandStore interface {
 	close() error
 }
 
-// openStore returns the store that url names:
+// openStore returns the store that address names:
 //
 //	sqlite::memory:  a database of this process alone, gone with it
 //	sqlite:FILE      a SQLite file
-func openStore(url string) (commandStore, error) {
-	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
+func openStore(address string) (commandStore, error) {
+	if file, ok := strings.CutPrefix(address, "sqlite:"); ok {
 		return openSQLite(file)
 	}
-	return nil, errors.New("COMMANDS_DATABASE_URL: neither sqlite:FILE nor sqlite::memory:")
+	return nil, errors.New("neither sqlite:FILE nor sqlite::memory:")
 }

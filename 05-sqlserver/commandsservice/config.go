@@ -8,8 +8,11 @@ import (
 
 // Config holds the settings. ConfigFromEnv reads them from the environment.
 type Config struct {
-	HTTPAddr    string // where the REST API listens, host:port
-	DatabaseURL string // see openStore
+	// Where the REST API listens, host:port.
+	HTTPAddr string
+
+	// The database, see openStore.
+	DatabaseURL string
 }
 
 // ConfigFromEnv reads the settings with lookup, os.LookupEnv except in tests. The

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxBody is the size of the largest body that is read, in bytes.
@@ -41,7 +42,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, body requestBody) error {
 }
 
 // readBody returns the request's body: JSON by its Content-Type, not too large,
-// and valid Unicode.
+// and valid UTF-8.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if !isJSON(r.Header.Get("Content-Type")) {
 		return nil, newProblem(http.StatusUnsupportedMediaType, "the Content-Type must be application/json")
@@ -59,8 +60,8 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		return nil, newProblem(http.StatusBadRequest, "the body ended early or came too slowly")
 	case len(bytes.TrimSpace(body)) == 0:
 		return nil, newProblem(http.StatusBadRequest, "the body is empty: send a JSON object")
-	case !isUnicode(body):
-		return nil, newProblem(http.StatusBadRequest, "the body contains text that is not valid Unicode")
+	case !utf8.Valid(body): // encoding/json would silently replace what is not
+		return nil, newProblem(http.StatusBadRequest, "the body contains text that is not valid UTF-8")
 	}
 	return body, nil
 }

@@ -17,33 +17,43 @@ const pingTimeout = time.Second
 //	GET /livez   does it work at all? If not, it is restarted.
 //	GET /readyz  can it serve now? If not, it gets no requests for a while.
 //
-// A database that is away is no reason to restart: alive, not ready.
+// A database that is down is no reason to restart: alive, not ready.
 type health struct {
 	ping  func(context.Context) error // queries the database
-	state atomic.Value                // string: starting, ready or stopping
+	state atomic.Int32                // a state
 }
 
-func newHealth(ping func(context.Context) error) *health {
-	h := &health{ping: ping}
-	h.state.Store("starting")
-	return h
-}
+// state is what a service is doing.
+type state int32
 
-// set changes the state. The service is ready in the state "ready" only.
-func (h *health) set(state string) { h.state.Store(state) }
+const (
+	starting state = iota // until it can serve
+	ready
+	stopping // what still arrives is served
+)
+
+func (s state) String() string { return [...]string{"starting", "ready", "stopping"}[s] }
+
+// newHealth returns the health of a service that is starting.
+func newHealth(ping func(context.Context) error) *health { return &health{ping: ping} }
+
+// set changes the state.
+func (h *health) set(s state) { h.state.Store(int32(s)) }
+
+func (h *health) get() state { return state(h.state.Load()) }
 
 // handler handles the probes, and leaves every other request to api. While the
 // service is starting, those get a 503: api may have no database yet.
 func (h *health) handler(api http.Handler) http.Handler {
-	probes := map[string]methods{
-		"/livez":  {http.MethodGet: h.live},
-		"/readyz": {http.MethodGet: h.ready},
+	probes := map[string]byMethod{
+		"/livez":  {http.MethodGet: h.livez},
+		"/readyz": {http.MethodGet: h.readyz},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var err error
 		if probe, ok := probes[strings.TrimSuffix(r.URL.Path, "/")]; ok {
-			err = probe.handle(w, r)
-		} else if h.state.Load() == "starting" {
+			err = probe.serve(w, r)
+		} else if h.get() == starting {
 			err = unavailable(w, "the service is starting")
 		} else {
 			api.ServeHTTP(w, r)
@@ -54,13 +64,13 @@ func (h *health) handler(api http.Handler) http.Handler {
 	})
 }
 
-func (h *health) live(w http.ResponseWriter, _ *http.Request) error {
+func (h *health) livez(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]string{"status": "alive"})
 }
 
-func (h *health) ready(w http.ResponseWriter, r *http.Request) error {
-	if state := h.state.Load(); state != "ready" {
-		return unavailable(w, "the service is "+state.(string))
+func (h *health) readyz(w http.ResponseWriter, r *http.Request) error {
+	if s := h.get(); s != ready {
+		return unavailable(w, "the service is "+s.String())
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pingTimeout)
 	defer cancel()

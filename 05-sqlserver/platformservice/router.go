@@ -21,8 +21,8 @@ const requestTimeout = 10 * time.Second
 // the router turns every error into a response in the same way.
 type handlerFunc func(w http.ResponseWriter, r *http.Request) error
 
-// methods holds the handlers of one path, by HTTP method. HEAD is handled as GET.
-type methods map[string]handlerFunc
+// byMethod holds the handlers of one path, by HTTP method. HEAD is handled as GET.
+type byMethod map[string]handlerFunc
 
 // router finds the handler for a request, by path and then by method. A
 // trailing slash makes no difference: /api/platforms/ is /api/platforms.
@@ -41,9 +41,9 @@ func newRouter(fail func(http.ResponseWriter, *http.Request, error)) *router {
 }
 
 // handle registers the handlers of a path. {name} in it stands for one element.
-func (rt *router) handle(path string, handlers methods) {
+func (rt *router) handle(path string, handlers byMethod) {
 	rt.paths.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-		if err := handlers.handle(w, r); err != nil {
+		if err := handlers.serve(w, r); err != nil {
 			rt.fail(w, r, err)
 		}
 	})
@@ -58,8 +58,8 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rt.paths.ServeHTTP(w, r)
 }
 
-// handle calls the handler for the request's method, or returns a 405.
-func (m methods) handle(w http.ResponseWriter, r *http.Request) error {
+// serve calls the handler for the request's method, or returns a 405.
+func (m byMethod) serve(w http.ResponseWriter, r *http.Request) error {
 	handler := m[r.Method]
 	if r.Method == http.MethodHead {
 		handler = m[http.MethodGet]
@@ -72,7 +72,7 @@ func (m methods) handle(w http.ResponseWriter, r *http.Request) error {
 }
 
 // allowed returns the value of the Allow header (RFC 9110, section 10.2.1).
-func (m methods) allowed() string {
+func (m byMethod) allowed() string {
 	names := slices.Collect(maps.Keys(m))
 	if m[http.MethodGet] != nil {
 		names = append(names, http.MethodHead)

@@ -15,7 +15,7 @@ import (
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	store, err := openStore(cfg.DatabaseURL)
 	if err != nil {
-		return err
+		return fmt.Errorf("open the database (DATABASE_URL): %w", err)
 	}
 	defer store.close()
 
@@ -40,8 +40,8 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 
-	health.set("ready")
-	defer health.set("stopping")
+	health.set(ready)
+	defer health.set(stopping)
 	log.Info("ready")
 	select {
 	case <-ctx.Done():

@@ -2,7 +2,6 @@ package platformservice
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -21,8 +20,8 @@ func setUp(ctx context.Context, store platformStore, cfg Config, log *slog.Logge
 	var last error
 	for {
 		err := setUpOnce(ctx, store, cfg.Seed)
-		if err == nil || errors.Is(err, errForeignDatabase) {
-			return err
+		if err == nil {
+			return nil
 		}
 		if last == nil || ctx.Err() == nil {
 			last = err

@@ -114,14 +114,6 @@ func TestSetUp(t *testing.T) {
 		assert.ErrorContains(t, err, "login failed")
 	})
 
-	t.Run("does not retry with a file that is not the service's", func(t *testing.T) {
-		attempts := 0
-		store := failingStore{memoryStore(t), func(context.Context) error { attempts++; return errForeignDatabase }}
-		log, _ := captureLog()
-		require.ErrorIs(t, setUp(t.Context(), store, Config{DatabaseWait: patience}, log), errForeignDatabase)
-		assert.Equal(t, 1, attempts)
-	})
-
 	t.Run("ends with its context", func(t *testing.T) {
 		url, _ := lateDatabase(t)
 		ctx, cancel := context.WithCancel(t.Context())

@@ -17,8 +17,7 @@ var errNotFound = errors.New("not found")
 type platformStore interface {
 	// migrate creates the database if it is missing, and brings it to the newest
 	// schema. Several processes may do so at the same time. It is called until
-	// it succeeds, before anything else. It returns errForeignDatabase when the
-	// database holds something else.
+	// it succeeds, before anything else.
 	migrate(ctx context.Context) error
 	// platforms returns all platforms in id order.
 	platforms(ctx context.Context) ([]platform, error)
@@ -36,26 +35,26 @@ type platformStore interface {
 	close() error
 }
 
-// openStore returns the store that url names. It connects to nothing yet.
+// openStore returns the store that address names. It connects to nothing yet.
 //
 //	sqlite::memory:      a database of this process alone, gone with it
 //	sqlite:FILE          a SQLite file
 //	sqlserver://USER:PASSWORD@HOST:1433?database=NAME
 //	Server=HOST,1433;Initial Catalog=NAME;User Id=USER;Password=PASSWORD
 //
-// The last is an ADO.NET connection string. No error shows the url: it may hold
-// a password.
-func openStore(url string) (platformStore, error) {
-	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
+// The last is an ADO.NET connection string. No error shows the address: it may
+// hold a password.
+func openStore(address string) (platformStore, error) {
+	if file, ok := strings.CutPrefix(address, "sqlite:"); ok {
 		return openSQLite(file)
 	}
-	if isSQLServer(url) {
-		return openSQLServer(url)
+	if isSQLServer(address) {
+		return openSQLServer(address)
 	}
-	return nil, errors.New("DATABASE_URL: neither sqlite:…, sqlserver://… nor Server=…;…")
+	return nil, errors.New("neither sqlite:…, sqlserver://… nor Server=…;…")
 }
 
-// databaseUnavailable reports whether err means that the database is away, busy
+// databaseUnavailable reports whether err means that the database is down, busy
 // or full: the same call may succeed later.
 func databaseUnavailable(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || sqliteUnavailable(err) || sqlServerUnavailable(err)

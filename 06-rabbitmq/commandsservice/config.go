@@ -10,11 +10,16 @@ import (
 
 // Config holds the settings. ConfigFromEnv reads them from the environment.
 type Config struct {
-	HTTPAddr    string // where the REST API listens, host:port
-	DatabaseURL string // see openStore
+	// Where the REST API listens, host:port.
+	HTTPAddr string
 
-	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; the default user is guest
-	Exchange    string // the fanout exchange that events come from
+	// The database, see openStore.
+	DatabaseURL string
+
+	// The broker, amqp://USER:PASSWORD@HOST:5672/ (the default user is guest), and
+	// the fanout exchange that events come from.
+	RabbitMQURL string
+	Exchange    string
 }
 
 // ConfigFromEnv reads the settings with lookup, os.LookupEnv except in tests. The

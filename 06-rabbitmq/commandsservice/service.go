@@ -16,7 +16,7 @@ import (
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	store, err := openStore(cfg.DatabaseURL)
 	if err != nil {
-		return err
+		return fmt.Errorf("open the database (COMMANDS_DATABASE_URL): %w", err)
 	}
 	defer store.close()
 	if err := store.migrate(ctx); err != nil {
@@ -49,8 +49,8 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		})
 	})
 
-	health.set("ready")
-	defer health.set("stopping")
+	health.set(ready)
+	defer health.set(stopping)
 	log.Info("ready")
 	select {
 	case <-ctx.Done():

@@ -43,8 +43,8 @@ func listen(t *testing.T, b *testBroker) <-chan amqp.Delivery {
 // postPlatform posts a platform and requires that it is created.
 func postPlatform(t *testing.T, url, name string) {
 	t.Helper()
-	a := send(t, "POST", url+"/api/platforms", `{"name":"`+name+`","publisher":"p","cost":"1"}`)
-	require.Equal(t, http.StatusCreated, a.status, a.body)
+	resp := send(t, "POST", url+"/api/platforms", `{"name":"`+name+`","publisher":"p","cost":"1"}`)
+	require.Equal(t, http.StatusCreated, resp.status, resp.body)
 }
 
 func TestPublisher(t *testing.T) {

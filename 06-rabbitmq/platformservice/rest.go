@@ -19,8 +19,8 @@ type restAPI struct {
 // handler returns the routes.
 func (a *restAPI) handler() http.Handler {
 	routes := newRouter(a.fail)
-	routes.handle("/api/platforms", methods{http.MethodGet: a.list, http.MethodPost: a.create})
-	routes.handle("/api/platforms/{id}", methods{http.MethodGet: a.get})
+	routes.handle("/api/platforms", byMethod{http.MethodGet: a.list, http.MethodPost: a.create})
+	routes.handle("/api/platforms/{id}", byMethod{http.MethodGet: a.get})
 	return routes
 }
 

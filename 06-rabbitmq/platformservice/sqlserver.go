@@ -43,31 +43,31 @@ type sqlServerStore struct {
 	config msdsn.Config
 }
 
-// isSQLServer reports whether url is a sqlserver:// URL or an ADO.NET connection
+// isSQLServer reports whether address is a sqlserver:// URL or an ADO.NET connection
 // string: one that names a server, under any of the keys for it.
-func isSQLServer(url string) bool {
-	if strings.HasPrefix(url, "sqlserver://") {
+func isSQLServer(address string) bool {
+	if strings.HasPrefix(address, "sqlserver://") {
 		return true
 	}
-	firstKey, _, found := strings.Cut(url, "=")
+	firstKey, _, found := strings.Cut(address, "=")
 	if !found || strings.Contains(firstKey, ":") {
 		return false // no key has a colon: it is some other URL
 	}
-	config, _ := msdsn.Parse(url) // its error is that of openSQLServer
+	config, _ := msdsn.Parse(address) // its error is that of openSQLServer
 	_, ok := config.Parameters[msdsn.Server]
 	return ok
 }
 
-func openSQLServer(url string) (*sqlServerStore, error) {
-	config, err := msdsn.Parse(url)
+func openSQLServer(address string) (*sqlServerStore, error) {
+	config, err := msdsn.Parse(address)
 	if err != nil {
-		return nil, errors.New("DATABASE_URL: not a SQL Server URL or connection string that can be read")
+		return nil, errors.New("not a SQL Server URL or connection string that can be read")
 	}
 	if strings.Contains(config.Host+config.Database+config.User, "=") { // with a password in it, which errors would show
 		return nil, errors.New("DATABASE_URL: a semicolon is missing in the connection string")
 	}
 	if config.Database == "" {
-		return nil, errors.New("DATABASE_URL: the SQL Server database is not named (database=… or Initial Catalog=…)")
+		return nil, errors.New("the SQL Server database is not named (database=… or Initial Catalog=…)")
 	}
 	db := sql.OpenDB(mssql.NewConnectorConfig(config))
 	db.SetMaxOpenConns(maxConnections)

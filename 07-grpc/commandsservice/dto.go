@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 )
 
 // The types here are the service's external contract. The models, platform and
@@ -88,8 +89,8 @@ func decodePlatformPublished(body []byte) (platform, error) {
 	if len(body) > maxEvent {
 		return platform{}, fmt.Errorf("larger than %d bytes", maxEvent)
 	}
-	if !isUnicode(body) {
-		return platform{}, errors.New("not valid Unicode")
+	if !utf8.Valid(body) {
+		return platform{}, errors.New("not valid UTF-8")
 	}
 	var envelope struct{ Event string }
 	if err := json.Unmarshal(body, &envelope); err != nil {

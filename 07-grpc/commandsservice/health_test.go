@@ -14,46 +14,46 @@ func TestHealth(t *testing.T) {
 	api := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 
 	for _, row := range []struct {
-		state                string
+		state                state
 		database             error
 		livez, readyz, other int
 	}{
-		{"starting", nil, 200, 503, 503},
-		{"starting", errors.New("away"), 200, 503, 503},
-		{"ready", nil, 200, 200, 204},
-		{"ready", errors.New("away"), 200, 503, 204}, // the API has its own response to that
-		{"stopping", nil, 200, 503, 204},             // what still comes is served
+		{starting, nil, 200, 503, 503},
+		{starting, errors.New("away"), 200, 503, 503},
+		{ready, nil, 200, 200, 204},
+		{ready, errors.New("away"), 200, 503, 204}, // the API has its own response to that
+		{stopping, nil, 200, 503, 204},             // what still comes is served
 	} {
-		what := row.state
+		what := row.state.String()
 		if row.database != nil {
 			what += ", the database is away"
 		}
 		t.Run(what, func(t *testing.T) {
 			h := newHealth(func(context.Context) error { return row.database })
-			if row.state != "starting" { // the state to begin with
+			if row.state != starting { // the state to begin with
 				h.set(row.state)
 			}
 			url := serve(t, h.handler(api))
 			for path, status := range map[string]int{
 				"/livez": row.livez, "/livez/": row.livez, "/readyz": row.readyz, "/readyz/": row.readyz, "/api/platforms": row.other,
 			} {
-				a := send(t, "GET", url+path, "")
-				assert.Equal(t, status, a.status, path)
+				resp := send(t, "GET", url+path, "")
+				assert.Equal(t, status, resp.status, path)
 				if status == http.StatusServiceUnavailable {
-					requireProblem(t, a, status)
-					assert.NotEmpty(t, a.header.Get("Retry-After"))
-					assert.NotContains(t, a.body, "away")
+					requireProblem(t, resp, status)
+					assert.NotEmpty(t, resp.header.Get("Retry-After"))
+					assert.NotContains(t, resp.body, "away")
 				}
 			}
-			a := send(t, "POST", url+"/livez", "")
-			requireProblem(t, a, http.StatusMethodNotAllowed)
-			assert.Equal(t, "GET, HEAD", a.header.Get("Allow"))
+			resp := send(t, "POST", url+"/livez", "")
+			requireProblem(t, resp, http.StatusMethodNotAllowed)
+			assert.Equal(t, "GET, HEAD", resp.header.Get("Allow"))
 		})
 	}
 
 	t.Run("a database that hangs does not hang the probe", func(t *testing.T) {
 		h := newHealth(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
-		h.set("ready")
+		h.set(ready)
 		requireProblem(t, send(t, "GET", serve(t, h.handler(api))+"/readyz", ""), http.StatusServiceUnavailable)
 	})
 }
@@ -61,7 +61,7 @@ func TestHealth(t *testing.T) {
 func TestHealthOfStore(t *testing.T) {
 	store := memoryStore(t)
 	h := newHealth(store.ping)
-	h.set("ready")
+	h.set(ready)
 	url := serve(t, h.handler(http.NotFoundHandler()))
 	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
 	store.close()
@@ -75,7 +75,7 @@ func TestHealthWithoutTable(t *testing.T) {
 	_, err := store.(*sqliteStore).db.Exec(`DROP TABLE platforms`)
 	require.NoError(t, err)
 	h := newHealth(store.ping)
-	h.set("ready")
+	h.set(ready)
 	requireProblem(t, send(t, "GET", serve(t, h.handler(http.NotFoundHandler()))+"/readyz", ""), http.StatusServiceUnavailable)
 }
 

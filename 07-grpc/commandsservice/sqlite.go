@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"net/url"
 
-	"github.com/mattn/go-sqlite3"
+	_ "github.com/mattn/go-sqlite3" // registers the driver "sqlite3"
 )
 
 // sqliteSchema creates the tables, as the .NET service has them: platforms.id is
@@ -26,13 +26,6 @@ CREATE TABLE IF NOT EXISTS commands (
 );
 CREATE INDEX IF NOT EXISTS commands_platform ON commands (platform_id);`
 
-// sqliteApplicationID marks a database file as CommandsService's: "mcCo". See
-// https://www.sqlite.org/pragma.html#pragma_application_id.
-const sqliteApplicationID = 0x6d63436f
-
-// errForeignDatabase is returned for a file that is not CommandsService's.
-var errForeignDatabase = errors.New("COMMANDS_DATABASE_URL: the file is not a database of CommandsService")
-
 // sqliteStore keeps platforms and commands in SQLite.
 type sqliteStore struct {
 	db *sql.DB
@@ -41,14 +34,15 @@ type sqliteStore struct {
 // openSQLite opens a file, or ":memory:".
 func openSQLite(file string) (*sqliteStore, error) {
 	if file == "" {
-		return nil, errors.New("COMMANDS_DATABASE_URL: sqlite: needs a file name, or :memory:")
+		return nil, errors.New("sqlite: needs a file name, or :memory:")
 	}
-	// A writer takes the lock when its transaction begins (txlock), and waits up
-	// to 5 s for another writer (busy_timeout). What is committed outlives a power
-	// cut (synchronous): go-sqlite3's own default does not sync each commit. A
-	// command needs its platform (foreign_keys): SQLite checks that only on request.
+	// As in PlatformService: readers do not wait for a writer (_journal_mode=WAL), a
+	// writer waits up to 5 s for another (_busy_timeout) and takes the lock when it
+	// begins (_txlock), and what is committed outlives a power cut (_synchronous).
+	// Besides, a command needs its platform (_foreign_keys): SQLite checks that
+	// only on request.
 	dsn := "file:" + (&url.URL{Path: file}).EscapedPath() +
-		"?_busy_timeout=5000&_txlock=immediate&_synchronous=FULL&_foreign_keys=on"
+		"?_journal_mode=WAL&_busy_timeout=5000&_txlock=immediate&_synchronous=FULL&_foreign_keys=on"
 	if file == ":memory:" {
 		dsn = "file::memory:?_foreign_keys=on"
 	}
@@ -65,51 +59,8 @@ func openSQLite(file string) (*sqliteStore, error) {
 }
 
 func (s *sqliteStore) migrate(ctx context.Context) error {
-	if err := s.claim(ctx); err != nil {
-		return err
-	}
 	if _, err := s.db.ExecContext(ctx, sqliteSchema); err != nil {
 		return fmt.Errorf("create tables: %w", err)
-	}
-	return nil
-}
-
-// claim marks the database as CommandsService's when it is empty, or already
-// CommandsService's. Otherwise it changes nothing and returns errForeignDatabase.
-func (s *sqliteStore) claim(ctx context.Context) error {
-	// Not with ctx: when that ends, database/sql closes the connection of a
-	// transaction, and a database in memory goes with it.
-	tx, err := s.db.BeginTx(context.WithoutCancel(ctx), nil)
-	var sqliteErr sqlite3.Error
-	if errors.As(err, &sqliteErr) && sqliteErr.Code == sqlite3.ErrNotADB {
-		return errForeignDatabase
-	}
-	if err != nil {
-		return fmt.Errorf("open database: %w", err)
-	}
-	defer tx.Rollback() // does nothing after Commit
-	var id, tables, columns int
-	err = tx.QueryRowContext(ctx, `SELECT application_id, (SELECT COUNT(*) FROM sqlite_schema),
-		(SELECT COUNT(*) FROM pragma_table_info('platforms') WHERE name = 'external_id')
-		FROM pragma_application_id`).Scan(&id, &tables, &columns)
-	if err != nil {
-		return fmt.Errorf("read application id: %w", err)
-	}
-	empty := id == 0 && tables == 0
-	unmarked := id == 0 && columns > 0 // made before files were marked, and known by its table
-	if id != sqliteApplicationID && !empty && !unmarked {
-		return errForeignDatabase
-	}
-	if _, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d`, sqliteApplicationID)); err != nil {
-		return fmt.Errorf("set application id: %w", err)
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("set application id: %w", err)
-	}
-	// Write-ahead log: readers do not wait for a writer. The setting is stored in
-	// the file.
-	if _, err := s.db.ExecContext(ctx, `PRAGMA journal_mode = WAL`); err != nil {
-		return fmt.Errorf("set journal mode: %w", err)
 	}
 	return nil
 }
@@ -227,8 +178,8 @@ func (s *sqliteStore) createCommand(ctx context.Context, c command) (command, er
 }
 
 func (s *sqliteStore) ping(ctx context.Context) error {
-	var any bool
-	if err := s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM platforms)`).Scan(&any); err != nil {
+	var found bool
+	if err := s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM platforms)`).Scan(&found); err != nil {
 		return fmt.Errorf("query platforms: %w", err)
 	}
 	return nil

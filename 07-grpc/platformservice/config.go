@@ -13,19 +13,25 @@ import (
 
 // Config holds the settings. ConfigFromEnv reads them from the environment.
 type Config struct {
-	HTTPAddr    string // where the REST API listens, host:port
-	DatabaseURL string // see openStore
-	Seed        bool   // store some example platforms when there are none
+	// Where the REST API and the gRPC API listen, host:port.
+	HTTPAddr string
+	GRPCAddr string
 
-	CommandsServiceURL     string        // where new platforms are posted; empty: nowhere
-	CommandsServiceTimeout time.Duration // for one such call
+	// The database, see openStore, and how long to wait at start for one that is
+	// not up. Seed: store some example platforms when there are none.
+	DatabaseURL  string
+	DatabaseWait time.Duration
+	Seed         bool
 
-	DatabaseWait time.Duration // how long to wait at start for a database that is not up
+	// Where new platforms are posted, empty for nowhere, and the time limit of one
+	// such call.
+	CommandsServiceURL     string
+	CommandsServiceTimeout time.Duration
 
-	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; the default user is guest
-	Exchange    string // the fanout exchange that events are published to
-
-	GRPCAddr string // where gRPC listens, host:port
+	// The broker, amqp://USER:PASSWORD@HOST:5672/ (the default user is guest), and
+	// the fanout exchange that events are published to.
+	RabbitMQURL string
+	Exchange    string
 }
 
 // ConfigFromEnv reads the settings with lookup, os.LookupEnv except in tests. The

@@ -113,13 +113,13 @@ func TestProtoFile(t *testing.T) {
 	require.NoError(t, err)
 	url, _, _ := serveAPI(t)
 	for _, path := range []string{"/protos/platforms.proto", "/protos/platforms.proto/"} {
-		a := send(t, "GET", url+path, "")
-		assert.Equal(t, http.StatusOK, a.status)
-		assert.Equal(t, "text/plain; charset=utf-8", a.header.Get("Content-Type"))
-		assert.Equal(t, string(file), a.body)
+		resp := send(t, "GET", url+path, "")
+		assert.Equal(t, http.StatusOK, resp.status)
+		assert.Equal(t, "text/plain; charset=utf-8", resp.header.Get("Content-Type"))
+		assert.Equal(t, string(file), resp.body)
 	}
-	a := send(t, "POST", url+"/protos/platforms.proto", "")
-	requireProblem(t, a, http.StatusMethodNotAllowed)
-	assert.Equal(t, "GET, HEAD", a.header.Get("Allow"))
+	resp := send(t, "POST", url+"/protos/platforms.proto", "")
+	requireProblem(t, resp, http.StatusMethodNotAllowed)
+	assert.Equal(t, "GET, HEAD", resp.header.Get("Allow"))
 	requireProblem(t, send(t, "GET", url+"/protos/other.proto", ""), http.StatusNotFound)
 }

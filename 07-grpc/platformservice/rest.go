@@ -21,9 +21,9 @@ type restAPI struct {
 // handler returns the routes.
 func (a *restAPI) handler() http.Handler {
 	routes := newRouter(a.fail)
-	routes.handle("/api/platforms", methods{http.MethodGet: a.list, http.MethodPost: a.create})
-	routes.handle("/api/platforms/{id}", methods{http.MethodGet: a.get})
-	routes.handle("/protos/platforms.proto", methods{http.MethodGet: a.protoFile})
+	routes.handle("/api/platforms", byMethod{http.MethodGet: a.list, http.MethodPost: a.create})
+	routes.handle("/api/platforms/{id}", byMethod{http.MethodGet: a.get})
+	routes.handle("/protos/platforms.proto", byMethod{http.MethodGet: a.protoFile})
 	return routes
 }
 
