@@ -317,8 +317,8 @@ func expectFastPosts(_ context.Context, r *run) error {
 
 func expectLostWhileDown(_ context.Context, r *run) error {
 	v := judge(r.with(r.in(fault)))
-	r.expect("every POST to be accepted, with it or without", v.refused+v.unknown == 0, "%d refused, %d unknown", v.refused, v.unknown)
-	r.expect("most of those platforms to be missing", 2*len(v.missing) > v.accepted, "%d of %d missing", len(v.missing), v.accepted)
+	r.expect("every POST to be accepted", v.refused+v.unknown == 0, "%d refused, %d unknown", v.refused, v.unknown)
+	r.expect("most of what is accepted then to be missing", 2*len(v.missing) > v.accepted, "%d of %d missing", len(v.missing), v.accepted)
 	if r.verdict.hasEvents {
 		r.expect("the second subscriber to hear of them", r.verdict.eventsMissing == 0, "%d not heard of", r.verdict.eventsMissing)
 	}
@@ -328,16 +328,16 @@ func expectLostWhileDown(_ context.Context, r *run) error {
 
 func expectLostWithoutBroker(_ context.Context, r *run) error {
 	v := judge(r.with(r.in(fault)))
-	r.expect("every POST to be accepted, with it or without", v.refused+v.unknown == 0, "%d refused, %d unknown", v.refused, v.unknown)
-	r.expect("most of those platforms to be missing", 2*len(v.missing) > v.accepted, "%d of %d missing", len(v.missing), v.accepted)
+	r.expect("every POST to be accepted", v.refused+v.unknown == 0, "%d refused, %d unknown", v.refused, v.unknown)
+	r.expect("most of what is accepted then to be missing", 2*len(v.missing) > v.accepted, "%d of %d missing", len(v.missing), v.accepted)
 	r.expectNoWrong()
 	return nil
 }
 
 func expectMostlyRepaired(_ context.Context, r *run) error {
 	v := judge(r.with(r.in(fault, recovering)))
-	r.expect("every POST to be accepted, with it or without", v.refused+v.unknown == 0, "%d refused, %d unknown", v.refused, v.unknown)
-	r.expect("most of those platforms to arrive after all", 2*len(v.missing) < v.accepted, "%d of %d missing", len(v.missing), v.accepted)
+	r.expect("every POST to be accepted", v.refused+v.unknown == 0, "%d refused, %d unknown", v.refused, v.unknown)
+	r.expect("most of what is accepted then to arrive after all", 2*len(v.missing) < v.accepted, "%d of %d missing", len(v.missing), v.accepted)
 	r.expectNoWrong()
 	return nil
 }

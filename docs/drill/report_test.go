@@ -140,3 +140,20 @@ func TestLegendExplainsTheTable(t *testing.T) {
 		}
 	}
 }
+
+// What a lesson shows of a drill is on one line there, and so has to be here.
+func TestLessonsQuoteChecksThatFit(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "*", "README.md"))
+	if err != nil || len(files) < 8 {
+		t.Fatalf("%d lessons (error: %v)", len(files), err)
+	}
+	for _, file := range files {
+		lesson, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range regexp.MustCompile(`(?m)^(?:ok  |FAIL)  expected .*$`).FindAllString(string(lesson), -1) {
+			narrow(t, file, line)
+		}
+	}
+}
