@@ -185,18 +185,9 @@ func (r *run) loseDisk(ctx context.Context) error {
 }
 
 func (r *run) deleteDisk(ctx context.Context) error {
-	if err := r.settled(ctx); err != nil { // no consumer is left that could take some of them
-		return err
-	}
-	if err := r.lasts(ctx, r.times(10*time.Second)); err != nil {
-		return err
-	}
-	before, err := waitingEvents(ctx)
+	before, err := r.gather(ctx)
 	if err != nil {
 		return err
-	}
-	if before == 0 {
-		return errors.New("no events wait in the queue, so none could be lost")
 	}
 	// The volume is deleted as soon as no pod uses it.
 	if _, err := kubectl(ctx, "delete", "persistentvolumeclaim", "data-rabbitmq-0", "--wait=false"); err != nil {
@@ -217,6 +208,22 @@ func (r *run) deleteDisk(ctx context.Context) error {
 	}
 	r.tell("Events that waited while a RabbitMQ node lost its disk", "%d, then %d", before, after)
 	return nil
+}
+
+// gather waits until some hundred events wait in CommandsService's queue, and counts
+// them. No consumer is left then.
+func (r *run) gather(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	for {
+		waiting, err := waitingEvents(ctx)
+		if err != nil || waiting > 300 {
+			return waiting, err
+		}
+		if err := r.lasts(ctx, time.Second); err != nil {
+			return 0, fmt.Errorf("wait for events in the queue (%d): %w", waiting, err)
+		}
+	}
 }
 
 // waitingEvents counts the messages in CommandsService's queue. The error names a
