@@ -535,7 +535,7 @@ func TestEditsOfAStageAreNamedAsTheReason(t *testing.T) {
 	if err := test.summary(); !errors.Is(err, errReported) {
 		t.Errorf("error: %v", err)
 	}
-	if text := said(l); strings.Contains(text, "Failed only because") || !strings.Contains(text, "only what changes, twins is due to your edits as such. 1 other failed") {
+	if text := said(l); strings.Contains(text, "Failed only because") || !strings.Contains(text, "Failed because a chapter was edited: what changes, twins. The other failures, 1, say that something does not work.") {
 		t.Errorf("with another failure it says:\n%s", text)
 	}
 	// committed, and so nobody's edit: a plain failure

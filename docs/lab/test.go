@@ -304,7 +304,7 @@ func (t *tester) summary() error {
 	t.notVerified(total)
 	switch edited := strings.Join(t.edits, ", "); {
 	case edited != "" && total.failed > len(t.edits):
-		fmt.Fprintf(t.lab.out, "Of these failures, only %s is due to your edits as such. %d other failed: see FAIL above.\n", edited, total.failed-len(t.edits))
+		fmt.Fprintf(t.lab.out, "Failed because a chapter was edited: %s. The other failures, %d, say that something does not work.\n", edited, total.failed-len(t.edits))
 	case edited != "":
 		fmt.Fprintf(t.lab.out, "Failed only because a chapter was edited: %s. The tests of how it works pass.\n", edited)
 	}
