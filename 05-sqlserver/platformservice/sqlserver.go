@@ -192,30 +192,32 @@ func (s *sqlServerStore) createPlatform(ctx context.Context, p platform) (platfo
 	return p, nil
 }
 
-func (s *sqlServerStore) createIfEmpty(ctx context.Context, platforms []platform) error {
+func (s *sqlServerStore) createIfEmpty(ctx context.Context, platforms []platform) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("create if empty: %w", err)
+		}
+	}()
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("create if empty: %w", err)
+		return err
 	}
 	defer tx.Rollback() // does nothing after Commit
 	var count int
 	// The locks are held to the end of the transaction: nobody else inserts meanwhile.
 	err = tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM dbo.Platforms WITH (TABLOCKX, HOLDLOCK)`).Scan(&count)
 	if err != nil {
-		return fmt.Errorf("create if empty: %w", err)
+		return err
 	}
 	if count > 0 {
 		return nil
 	}
 	for _, p := range platforms {
 		if _, err := tx.ExecContext(ctx, sqlServerInsert, sqlServerValues(p)...); err != nil {
-			return fmt.Errorf("create if empty: %w", err)
+			return err
 		}
 	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("create if empty: %w", err)
-	}
-	return nil
+	return tx.Commit()
 }
 
 func (s *sqlServerStore) close() error { return s.db.Close() }
