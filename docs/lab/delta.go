@@ -40,6 +40,7 @@ func compareDelta(before, s stage, old, new map[string]string) error {
 		listed[row.path] = row.action
 	}
 	real := delta(old, new)
+	foldTests(real, listed)
 	var errs []error
 	for _, path := range slices.Sorted(maps.Keys(real)) {
 		if listed[path] == "" {
@@ -54,6 +55,23 @@ func compareDelta(before, s stage, old, new map[string]string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// allTests in a table stands for every test file that no other row lists.
+const allTests = "*_test.go"
+
+// foldTests replaces the test files of a delta that the table does not list by
+// one entry, when the table has it.
+func foldTests(real, listed map[string]string) {
+	if listed[allTests] == "" {
+		return
+	}
+	for path := range real {
+		if strings.HasSuffix(path, "_test.go") && listed[path] == "" {
+			delete(real, path)
+			real[allTests] = "changes"
+		}
+	}
 }
 
 // delta returns what the later of two stages, new, does to each file that

@@ -96,6 +96,17 @@ func TestDeltaCheck(t *testing.T) {
 			rows: "| changes | `new.go` | a reason |\n| removes | `gone.go` | a reason |\n| adds | `nowhere.go` | a reason |\n",
 			want: []string{"says that the stage changes new.go, but it adds it", "the stage changes edited.go", "lists nowhere.go"},
 		},
+		"the tests in one row": {
+			rows: "| adds | `new.go` | a reason |\n| changes | `edited.go` | a reason |\n| removes | `gone.go` | a reason |\n| changes | `*_test.go` | a reason |\n",
+		},
+		"a row for tests that are the same": {
+			rows: "| adds | `new.go` | a reason |\n| changes | `edited.go` | a reason |\n| removes | `gone.go` | a reason |\n| changes | `*_test.go` | a reason |\n",
+			want: []string{"lists *_test.go, but it is the same as in 01-one"},
+		},
+		"a row for tests that has another verb": {
+			rows: "| adds | `new.go` | a reason |\n| changes | `edited.go` | a reason |\n| removes | `gone.go` | a reason |\n| adds | `*_test.go` | a reason |\n",
+			want: []string{"says that the stage adds *_test.go, but it changes it"},
+		},
 		"no reason":      {rows: "| adds | `new.go` | |\n", want: []string{"the last with the reason"}},
 		"unknown verb":   {rows: "| renames | `new.go` | a reason |\n", want: []string{"must begin with adds"}},
 		"nothing at all": {rows: "", want: []string{"lists nothing"}},
@@ -112,6 +123,9 @@ func TestDeltaCheck(t *testing.T) {
 				".gitignore":       "*.db\n",
 			})
 			put(t, l, map[string]string{"02-two/new.go": "package x\n", "02-two/left.db": "not of the repository\n"})
+			if strings.Contains(test.rows, allTests) && !strings.Contains(name, "the same") {
+				put(t, l, map[string]string{"02-two/x/new_test.go": "package x\n", "02-two/edited_test.go": "package x\n"})
+			}
 			err := checkDelta(t.Context(), l.root, l.stages[0], l.stages[1])
 			if (err == nil) != (len(test.want) == 0) {
 				t.Fatalf("error: %v", err)
