@@ -10,6 +10,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"microcomm/final/internal/backoff"
 )
 
 const (
@@ -80,7 +82,7 @@ func (b *backfill) run(ctx context.Context) {
 // retry makes attempts until one succeeds or ctx ends. PlatformService may not
 // be up yet. An attempt continues where the one before it ended.
 func (b *backfill) retry(ctx context.Context) {
-	var pause backoff
+	var pause backoff.Backoff
 	run := &backfillRun{backfill: b}
 	for {
 		err := run.attempt(ctx)
@@ -95,11 +97,11 @@ func (b *backfill) retry(ctx context.Context) {
 		}
 		if advice := adviceFor(err); advice != "" {
 			b.log.Error("backfill failed, retrying in a minute", "advice", advice, "error", err)
-			err = pauseFor(ctx, hopelessPause)
+			err = backoff.PauseFor(ctx, hopelessPause)
 			run = &backfillRun{backfill: b} // from the first platform again
 		} else {
 			b.log.Warn("backfill failed, retrying", "after", run.after, "error", err)
-			err = pause.wait(ctx)
+			err = pause.Wait(ctx)
 		}
 		if err != nil {
 			return

@@ -17,12 +17,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"microcomm/final/internal/testkit"
 )
 
 // testBackfill is a backfill that a test runs.
 type testBackfill struct {
 	*backfill
-	log     *logCapture
+	log     *testkit.LogCapture
 	stop    context.CancelFunc
 	stopped chan struct{} // closed when run has returned
 }
@@ -30,13 +32,13 @@ type testBackfill struct {
 // startBackfill runs a backfill until the test ends, or stop is called.
 func startBackfill(t *testing.T, target string, store commandStore) *testBackfill {
 	t.Helper()
-	return startBackfillWithin(t, target, store, patience)
+	return startBackfillWithin(t, target, store, testkit.Patience)
 }
 
 // startBackfillWithin is startBackfill with a readyTimeout.
 func startBackfillWithin(t *testing.T, target string, store commandStore, readyTimeout time.Duration) *testBackfill {
 	t.Helper()
-	log, logged := captureLog()
+	log, logged := testkit.CaptureLog()
 	ctx, cancel := context.WithCancel(context.Background())
 	metrics := newBackfillMetrics(prometheus.NewRegistry())
 	b := &testBackfill{backfill: newBackfill(newPlatformsClient(target), store, readyTimeout, metrics, log), log: logged,
@@ -48,14 +50,14 @@ func startBackfillWithin(t *testing.T, target string, store commandStore, readyT
 	}()
 	t.Cleanup(func() {
 		cancel()
-		receive(t, "the end of run", b.stopped)
+		testkit.Receive(t, "the end of run", b.stopped)
 	})
 	return b
 }
 
 func (b *testBackfill) waitForRuns(t *testing.T, count int) {
 	t.Helper()
-	eventually(t, "a run that succeeds", func() bool { return len(b.log.lines("backfill done")) >= count })
+	testkit.Eventually(t, "a run that succeeds", func() bool { return len(b.log.Lines("backfill done")) >= count })
 }
 
 // requireMetrics requires these values of the metrics.
@@ -79,7 +81,7 @@ func TestBackfill(t *testing.T) {
 		assert.Equal(t, []platform{{ExternalID: 3, Name: "the same"},
 			{ExternalID: 4, Name: "renamed"}, {ExternalID: 7, Name: "missed"}, {ExternalID: 9, Name: "not there any more"},
 		}, platforms)
-		assert.Len(t, b.log.lines(`"backfill done" received=3 new=2`), 1)
+		assert.Len(t, b.log.Lines(`"backfill done" received=3 new=2`), 1)
 		b.requireMetrics(t, 1, 0, 2, 1)
 	})
 
@@ -96,14 +98,14 @@ func TestBackfill(t *testing.T) {
 		store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "commands.db"))
 		b := startBackfill(t, startPlatformServer(t, having(numbered(1, count)...)), store)
 		for batches := 10; batches <= count/batchSize; batches += 10 { // patience is for each of these
-			eventually(t, "progress", func() bool { return len(b.log.lines("backfill goes on")) >= batches })
+			testkit.Eventually(t, "progress", func() bool { return len(b.log.Lines("backfill goes on")) >= batches })
 		}
 		b.waitForRuns(t, 1)
 		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.True(t, slices.Equal(numbered(1, count), platforms))
-		assert.Len(t, b.log.lines("backfill goes on"), count/batchSize)
-		assert.Len(t, b.log.lines("received=5000 new=5000 after=5000"), 1)
+		assert.Len(t, b.log.Lines("backfill goes on"), count/batchSize)
+		assert.Len(t, b.log.Lines("received=5000 new=5000 after=5000"), 1)
 		b.requireMetrics(t, 1, 0, count, 0)
 	})
 
@@ -118,7 +120,7 @@ func TestBackfill(t *testing.T) {
 		}), store)
 		b.waitForRuns(t, 1)
 		requirePlatforms(t, store, 3*batchSize)
-		assert.Len(t, b.log.lines("backfill failed, retrying\" after=2010"), 1)
+		assert.Len(t, b.log.Lines("backfill failed, retrying\" after=2010"), 1)
 		b.requireMetrics(t, 1, 1, 3*batchSize, 0)
 	})
 
@@ -128,16 +130,16 @@ func TestBackfill(t *testing.T) {
 			BEGIN SELECT RAISE(ABORT, 'refused'); END`)
 		require.NoError(t, err)
 		b := startBackfill(t, startPlatformServer(t, having(numbered(1, 2*batchSize)...)), store)
-		eventually(t, "the error", func() bool { return len(b.log.lines("retrying in a minute")) == 1 })
+		testkit.Eventually(t, "the error", func() bool { return len(b.log.Lines("retrying in a minute")) == 1 })
 		requirePlatforms(t, store, 2*batchSize-1)
-		assert.Len(t, b.log.lines("first=77"), 1)
+		assert.Len(t, b.log.Lines("first=77"), 1)
 		b.requireMetrics(t, 0, 1, 2*batchSize-1, 0)
 	})
 
 	t.Run("has the service wait for its first run", func(t *testing.T) {
 		proxy := newTCPProxy(t, startPlatformServer(t, having()))
 		b := startBackfill(t, proxy.addr, memoryStore(t))
-		eventually(t, "an attempt", func() bool { return len(b.log.lines("backfill failed")) > 0 })
+		testkit.Eventually(t, "an attempt", func() bool { return len(b.log.Lines("backfill failed")) > 0 })
 		assert.ErrorContains(t, b.check(t.Context()), "backfill")
 		proxy.restore()
 		b.waitForRuns(t, 1)
@@ -148,8 +150,8 @@ func TestBackfill(t *testing.T) {
 
 	t.Run("has the service wait no longer than it may", func(t *testing.T) {
 		b := startBackfillWithin(t, "127.0.0.1:1", memoryStore(t), 50*time.Millisecond)
-		eventually(t, "the end of the wait", func() bool { return b.check(t.Context()) == nil })
-		assert.Empty(t, b.log.lines("backfill done"))
+		testkit.Eventually(t, "the end of the wait", func() bool { return b.check(t.Context()) == nil })
+		assert.Empty(t, b.log.Lines("backfill done"))
 	})
 
 	t.Run("drops what is not a valid platform, and continues", func(t *testing.T) {
@@ -160,14 +162,14 @@ func TestBackfill(t *testing.T) {
 		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Equal(t, []platform{{ExternalID: 5, Name: "good"}}, platforms)
-		assert.Len(t, b.log.lines("backfill dropped"), 4)
+		assert.Len(t, b.log.Lines("backfill dropped"), 4)
 	})
 
 	t.Run("retries until the server is up", func(t *testing.T) {
 		store := memoryStore(t)
 		proxy := newTCPProxy(t, startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"})))
 		b := startBackfill(t, proxy.addr, store)
-		eventually(t, "two attempts", func() bool { return len(b.log.lines("backfill failed, retrying")) >= 2 })
+		testkit.Eventually(t, "two attempts", func() bool { return len(b.log.Lines("backfill failed, retrying")) >= 2 })
 		requirePlatforms(t, store, 0)
 		proxy.restore()
 		b.waitForRuns(t, 1)
@@ -178,7 +180,7 @@ func TestBackfill(t *testing.T) {
 		store := memoryStore(t)
 		require.NoError(t, store.close())
 		b := startBackfill(t, startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"})), store)
-		eventually(t, "two attempts", func() bool { return len(b.log.lines("store the response")) >= 2 })
+		testkit.Eventually(t, "two attempts", func() bool { return len(b.log.Lines("store the response")) >= 2 })
 	})
 
 	for code, advice := range map[codes.Code]string{
@@ -191,12 +193,12 @@ func TestBackfill(t *testing.T) {
 				calls.Add(1)
 				return nil, status.Error(code, "no")
 			}), memoryStore(t))
-			eventually(t, "the error", func() bool { return len(b.log.lines("level=ERROR")) == 1 })
-			assert.Contains(t, b.log.lines("level=ERROR")[0], advice)
+			testkit.Eventually(t, "the error", func() bool { return len(b.log.Lines("level=ERROR")) == 1 })
+			assert.Contains(t, b.log.Lines("level=ERROR")[0], advice)
 
 			// Another backfill, which pauses for some milliseconds, makes several attempts meanwhile.
 			other := startBackfill(t, "127.0.0.1:1", memoryStore(t))
-			eventually(t, "three attempts of another", func() bool { return len(other.log.lines("backfill failed, retrying")) >= 3 })
+			testkit.Eventually(t, "three attempts of another", func() bool { return len(other.log.Lines("backfill failed, retrying")) >= 3 })
 			assert.EqualValues(t, 1, calls.Load())
 		})
 	}
@@ -205,8 +207,8 @@ func TestBackfill(t *testing.T) {
 		b := startBackfill(t, startPlatformServer(t, func(context.Context) ([]platform, error) {
 			return nil, status.Error(codes.ResourceExhausted, "too many streams at once; retry later")
 		}), memoryStore(t))
-		eventually(t, "three attempts", func() bool { return len(b.log.lines("backfill failed, retrying")) >= 3 })
-		assert.Empty(t, b.log.lines("level=ERROR"))
+		testkit.Eventually(t, "three attempts", func() bool { return len(b.log.Lines("backfill failed, retrying")) >= 3 })
+		assert.Empty(t, b.log.Lines("level=ERROR"))
 	})
 
 	t.Run("runs once more for all that ask during a run", func(t *testing.T) {
@@ -221,7 +223,7 @@ func TestBackfill(t *testing.T) {
 			}
 			return nil, nil
 		}), memoryStore(t))
-		receive(t, "the first run", calls)
+		testkit.Receive(t, "the first run", calls)
 		for range 3 {
 			b.request()
 		}
@@ -237,31 +239,31 @@ func TestBackfill(t *testing.T) {
 
 	t.Run("ends with its context", func(t *testing.T) {
 		t.Run("when there is nothing to do", func(t *testing.T) {
-			noGoroutineLeft(t)
+			testkit.NoGoroutineLeft(t)
 			b := startBackfill(t, startPlatformServer(t, having()), memoryStore(t))
 			b.waitForRuns(t, 1)
 			b.stop()
-			receive(t, "the end of run", b.stopped)
+			testkit.Receive(t, "the end of run", b.stopped)
 		})
 		t.Run("between two attempts", func(t *testing.T) {
-			noGoroutineLeft(t)
+			testkit.NoGoroutineLeft(t)
 			b := startBackfill(t, "127.0.0.1:1", memoryStore(t))
-			eventually(t, "an attempt", func() bool { return len(b.log.lines("backfill failed")) > 0 })
+			testkit.Eventually(t, "an attempt", func() bool { return len(b.log.Lines("backfill failed")) > 0 })
 			b.stop()
-			receive(t, "the end of run", b.stopped)
+			testkit.Receive(t, "the end of run", b.stopped)
 		})
 		t.Run("during a call", func(t *testing.T) {
-			noGoroutineLeft(t)
+			testkit.NoGoroutineLeft(t)
 			called := make(chan struct{}, 1)
 			b := startBackfill(t, startPlatformServer(t, func(ctx context.Context) ([]platform, error) {
 				called <- struct{}{}
 				<-ctx.Done() // the client hangs up
 				return nil, ctx.Err()
 			}), memoryStore(t))
-			receive(t, "the call", called)
+			testkit.Receive(t, "the call", called)
 			b.stop()
-			receive(t, "the end of run", b.stopped)
-			assert.Empty(t, b.log.lines("backfill failed"), "to stop is no failure")
+			testkit.Receive(t, "the end of run", b.stopped)
+			assert.Empty(t, b.log.Lines("backfill failed"), "to stop is no failure")
 		})
 	})
 }
@@ -273,12 +275,12 @@ func TestRunBackfills(t *testing.T) {
 		cfg.GRPCTarget = proxy.addr
 		service := startService(t, cfg)
 		service.waitReady(t)
-		eventually(t, "an attempt", func() bool { return len(service.log.lines("backfill failed")) > 0 })
-		requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, "[]")
+		testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("backfill failed")) > 0 })
+		testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, "[]")
 
 		proxy.restore()
-		eventually(t, "a run that succeeds", func() bool { return len(service.log.lines("backfill done")) > 0 })
-		requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
+		testkit.Eventually(t, "a run that succeeds", func() bool { return len(service.log.Lines("backfill done")) > 0 })
+		testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 	})
 
 	t.Run("what was published while the broker was away", func(t *testing.T) {
@@ -296,16 +298,16 @@ func TestRunBackfills(t *testing.T) {
 		})
 		service := startService(t, cfg)
 		service.waitReady(t)
-		eventually(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
+		testkit.Eventually(t, "a connection", func() bool { return len(service.log.Lines("subscriber connected")) == 1 })
 		// The runs of the start, one or two, end before anything is missed.
-		eventually(t, "a run that succeeds", func() bool { return len(service.log.lines("backfill done")) > 0 })
+		testkit.Eventually(t, "a run that succeeds", func() bool { return len(service.log.Lines("backfill done")) > 0 })
 
 		proxy.cut()
-		eventually(t, "the loss", func() bool { return len(service.log.lines("subscriber not connected")) > 0 })
+		testkit.Eventually(t, "the loss", func() bool { return len(service.log.Lines("subscriber not connected")) > 0 })
 		missed.Store(true)
 		proxy.restore()
-		eventually(t, "the platform", func() bool { return len(service.log.lines("received=1 new=1")) == 1 })
-		requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"missed"}]`)
+		testkit.Eventually(t, "the platform", func() bool { return len(service.log.Lines("received=1 new=1")) == 1 })
+		testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"missed"}]`)
 	})
 
 	t.Run("leaves to the retries what an event reported that could not be stored", func(t *testing.T) {
@@ -315,8 +317,8 @@ func TestRunBackfills(t *testing.T) {
 		cfg.GRPCTarget = startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"}, platform{ExternalID: 5, Name: "y"}))
 		service := startService(t, cfg)
 		service.waitReady(t)
-		eventually(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
-		eventually(t, "a run that succeeds", func() bool { return len(service.log.lines("backfill done")) > 0 })
+		testkit.Eventually(t, "a connection", func() bool { return len(service.log.Lines("subscriber connected")) == 1 })
+		testkit.Eventually(t, "a run that succeeds", func() bool { return len(service.log.Lines("backfill done")) > 0 })
 
 		// A row that the database refuses, until it does so no more.
 		db, err := sql.Open("sqlite3", strings.TrimPrefix(cfg.DatabaseURL, "sqlite:"))
@@ -325,11 +327,11 @@ func TestRunBackfills(t *testing.T) {
 		_, err = db.Exec(`DELETE FROM platforms; CREATE TRIGGER refuse BEFORE INSERT ON platforms BEGIN SELECT RAISE(ABORT, 'refused'); END`)
 		require.NoError(t, err)
 		require.True(t, broker.publish(t, recordedEvent))
-		eventually(t, "the failure", func() bool { return len(service.log.lines("events not handled, delivered again later")) > 0 })
+		testkit.Eventually(t, "the failure", func() bool { return len(service.log.Lines("events not handled, delivered again later")) > 0 })
 		_, err = db.Exec(`DROP TRIGGER refuse`)
 		require.NoError(t, err)
-		eventually(t, "the platforms", func() bool {
-			return send(t, "GET", service.url+"/api/c/platforms/4/commands", "").status == http.StatusOK
+		testkit.Eventually(t, "the platforms", func() bool {
+			return testkit.Send(t, "GET", service.url+"/api/c/platforms/4/commands", "").Status == http.StatusOK
 		})
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/testkit"
 	"microcomm/final/internal/tlsconfig"
 )
 
@@ -60,7 +61,7 @@ func (b *testBroker) publish(t *testing.T, body string) bool {
 	confirmation, err := b.channel.PublishWithDeferredConfirm(b.exchange, "", true, false,
 		amqp.Publishing{ContentType: "application/json", Body: []byte(body)})
 	require.NoError(t, err)
-	receive(t, "the broker's confirmation", confirmation.Done())
+	testkit.Receive(t, "the broker's confirmation", confirmation.Done())
 	select {
 	case <-returned:
 		return false

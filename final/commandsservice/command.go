@@ -3,6 +3,8 @@
 // start with service.go.
 package commandsservice
 
+import "microcomm/final/internal/web"
+
 // The maximum number of characters (Unicode code points) in a field.
 const (
 	maxName        = 500
@@ -16,14 +18,14 @@ type platform struct {
 	Name       string
 }
 
-// validate returns fieldErrors when a field breaks a rule of the model.
+// validate returns FieldErrors when a field breaks a rule of the model.
 func (p platform) validate() error {
-	errs := fieldErrors{}
+	errs := web.FieldErrors{}
 	if p.ExternalID < 1 {
-		errs.add("id", "must be a positive 32-bit integer")
+		errs.Add("id", "must be a positive 32-bit integer")
 	}
-	errs.checkText("name", p.Name, maxName)
-	return errs.orNil()
+	errs.CheckText("name", p.Name, maxName)
+	return errs.OrNil()
 }
 
 // command is one command line of a platform.
@@ -34,11 +36,11 @@ type command struct {
 	PlatformID  int32 // the platform's ExternalID; the database translates it
 }
 
-// validate returns fieldErrors when a field breaks a rule of the model. The ids
+// validate returns FieldErrors when a field breaks a rule of the model. The ids
 // are not checked: the store assigns one, and looks the other up.
 func (c command) validate() error {
-	errs := fieldErrors{}
-	errs.checkText("howTo", c.HowTo, maxHowTo)
-	errs.checkText("commandLine", c.CommandLine, maxCommandLine)
-	return errs.orNil()
+	errs := web.FieldErrors{}
+	errs.CheckText("howTo", c.HowTo, maxHowTo)
+	errs.CheckText("commandLine", c.CommandLine, maxCommandLine)
+	return errs.OrNil()
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"microcomm/final/internal/web"
 )
 
 // The types here are the service's external contract. The models, platform and
@@ -15,7 +17,7 @@ type platformRead struct {
 	Name string `json:"name"`
 }
 
-func (p platformRead) id() int32 { return p.ID }
+func (p platformRead) ItemID() int32 { return p.ID }
 
 func toPlatformRead(p platform) platformRead {
 	return platformRead{ID: p.ExternalID, Name: p.Name}
@@ -36,7 +38,7 @@ type platformCreate struct {
 	Name string `json:"name"`
 }
 
-func (c platformCreate) validate() error { return c.toPlatform().validate() }
+func (c platformCreate) Validate() error { return c.toPlatform().validate() }
 
 func (c platformCreate) toPlatform() platform {
 	return platform{ExternalID: c.ID, Name: c.Name}
@@ -50,7 +52,7 @@ type commandRead struct {
 	PlatformID  int32  `json:"platformId"`
 }
 
-func (c commandRead) id() int32 { return c.ID }
+func (c commandRead) ItemID() int32 { return c.ID }
 
 func toCommandRead(c command) commandRead {
 	return commandRead{ID: c.ID, HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: c.PlatformID}
@@ -70,7 +72,7 @@ type commandCreate struct {
 	CommandLine string `json:"commandLine"`
 }
 
-func (c commandCreate) validate() error { return c.toCommand(0).validate() } // whichever platform
+func (c commandCreate) Validate() error { return c.toCommand(0).validate() } // whichever platform
 
 func (c commandCreate) toCommand(platformID int32) command {
 	return command{HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: platformID}
@@ -92,7 +94,7 @@ func decodePlatformPublished(body []byte) (platform, error) {
 	if len(body) > maxEvent {
 		return platform{}, fmt.Errorf("larger than %d bytes", maxEvent)
 	}
-	if !isUnicode(body) {
+	if !web.IsUnicode(body) {
 		return platform{}, errors.New("not valid Unicode")
 	}
 	var envelope struct{ Event string }

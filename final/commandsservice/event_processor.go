@@ -14,7 +14,9 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"microcomm/final/internal/backoff"
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/web"
 )
 
 // eventProcessor stores what the events from the bus report.
@@ -71,9 +73,9 @@ func (p *eventProcessor) process(ctx context.Context, batch []bus.Message) []err
 // upsert stores the platforms, as upsertEach does, once the database can be had
 // or ctx ends.
 func (p *eventProcessor) upsert(ctx context.Context, platforms []platform) (stored int, errs []error) {
-	var pause backoff
+	var pause backoff.Backoff
 	for {
-		attempt, cancel := context.WithTimeout(ctx, requestTimeout)
+		attempt, cancel := context.WithTimeout(ctx, web.RequestTimeout)
 		stored, errs = upsertEach(attempt, p.store, platforms)
 		cancel()
 		i := slices.IndexFunc(errs, databaseUnavailable)
@@ -81,7 +83,7 @@ func (p *eventProcessor) upsert(ctx context.Context, platforms []platform) (stor
 			return stored, errs
 		}
 		p.log.WarnContext(ctx, "database unavailable, events wait", "count", len(platforms), "error", errs[i])
-		if pause.wait(ctx) != nil {
+		if pause.Wait(ctx) != nil {
 			return stored, errs
 		}
 	}

@@ -21,7 +21,9 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"microcomm/final/internal/backoff"
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/testkit"
 )
 
 // An event as the .NET PlatformService publishes it, as recorded.
@@ -32,7 +34,7 @@ func TestEventProcessor(t *testing.T) {
 		p := newTestProcessor(t)
 		require.Equal(t, []error{nil}, p.handle(t, recordedEvent))
 		p.requirePlatforms(t, platform{ExternalID: 4, Name: "x"})
-		assert.Len(t, p.logged.lines(`"platform received by event" id=4 name=x new=true`), 1)
+		assert.Len(t, p.logged.Lines(`"platform received by event" id=4 name=x new=true`), 1)
 		p.requireConsumed(t, map[string]int{"stored": 1})
 	})
 
@@ -63,7 +65,7 @@ func TestEventProcessor(t *testing.T) {
 		require.Equal(t, make([]error, 500), p.handle(t, bodies...))
 		p.requirePlatforms(t, numbered(1, 500)...)
 		assert.Equal(t, 1, calls.upserts)
-		assert.Len(t, p.logged.lines("received by event"), 1)
+		assert.Len(t, p.logged.Lines("received by event"), 1)
 	})
 
 	t.Run("stores all but the one that the database refuses", func(t *testing.T) {
@@ -109,7 +111,7 @@ func TestEventProcessor(t *testing.T) {
 	t.Run("ends that wait with its context, with an error for each event", func(t *testing.T) {
 		p := newTestProcessor(t)
 		p.store = &countingStore{commandStore: p.store, err: sqlite3.Error{Code: sqlite3.ErrBusy}, failing: 1000}
-		ctx, cancel := context.WithTimeout(t.Context(), 2*firstPause)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*backoff.First)
 		defer cancel()
 		errs := p.process(ctx, []bus.Message{{Body: []byte(recordedEvent)}, {Body: []byte(event(`"Id":5,"Name":"y"`))}})
 		assert.Error(t, errs[0])
@@ -184,7 +186,7 @@ func TestEventProcessor(t *testing.T) {
 			p := newTestProcessor(t)
 			require.Equal(t, []error{nil}, p.handle(t, body))
 			p.requirePlatforms(t)
-			assert.Len(t, p.logged.lines("event ignored"), 1)
+			assert.Len(t, p.logged.Lines("event ignored"), 1)
 			p.requireConsumed(t, map[string]int{"ignored": 1})
 		})
 	}
@@ -232,8 +234,8 @@ func TestEventProcessor(t *testing.T) {
 	t.Run("ignores another event with a short line in the log", func(t *testing.T) {
 		p := newTestProcessor(t)
 		p.handle(t, `{"Event":"`+strings.Repeat("x", 60_000)+`"}`)
-		require.Len(t, p.logged.lines("event ignored"), 1)
-		assert.Less(t, len(p.logged.lines("event ignored")[0]), 500)
+		require.Len(t, p.logged.Lines("event ignored"), 1)
+		assert.Less(t, len(p.logged.Lines("event ignored")[0]), 500)
 	})
 
 	t.Run("stores an event of 64 KiB", func(t *testing.T) {
@@ -261,12 +263,12 @@ func eventOfSize(size int) string {
 // testProcessor is an event processor with a store of its own.
 type testProcessor struct {
 	*eventProcessor
-	logged *logCapture
+	logged *testkit.LogCapture
 }
 
 func newTestProcessor(t *testing.T) *testProcessor {
 	t.Helper()
-	log, logged := captureLog()
+	log, logged := testkit.CaptureLog()
 	return &testProcessor{&eventProcessor{store: memoryStore(t), metrics: newEventMetrics(prometheus.NewRegistry()),
 		tracer: noop.NewTracerProvider().Tracer(""), log: log}, logged}
 }

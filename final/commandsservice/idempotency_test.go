@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"microcomm/final/internal/sqlserver"
+	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 // testIdempotencyKeys is the contract of every commandStore for keys. open
@@ -53,7 +55,7 @@ func testIdempotencyKeys(t *testing.T, open func(t testing.TB) commandStore) {
 			{HowTo: "g", CommandLine: "c", PlatformID: 4}, {HowTo: "h", CommandLine: "d", PlatformID: 4}, {HowTo: "h", CommandLine: "c", PlatformID: 5},
 		} {
 			_, _, err := store.createCommandOnce(t.Context(), "key", other)
-			assert.ErrorIs(t, err, errKeyReused)
+			assert.ErrorIs(t, err, web.ErrKeyReused)
 		}
 		requireCommands(t, store, 4, first)
 		requireCommands(t, store, 5)
@@ -102,7 +104,7 @@ func requireOneCreates(t *testing.T, stores ...commandStore) {
 	t.Helper()
 	const each = 8
 	commands, replays := make([]command, each*len(stores)), make([]bool, each*len(stores))
-	inParallel(t, len(commands), func(i int) (err error) {
+	testkit.InParallel(t, len(commands), func(i int) (err error) {
 		commands[i], replays[i], err = stores[i%len(stores)].createCommandOnce(t.Context(), "key", command{HowTo: "h", CommandLine: "c", PlatformID: 4})
 		return err
 	})
@@ -137,58 +139,58 @@ func TestIdempotencyKey(t *testing.T) {
 
 	t.Run("the same request again gets the first response again, after a restart too", func(t *testing.T) {
 		file := "sqlite:" + filepath.Join(t.TempDir(), "platforms.db")
-		log, _ := captureLog()
+		log, _ := testkit.CaptureLog()
 		store := openTestStore(t, file)
 		addPlatforms(t, store, platform{ExternalID: 4, Name: "four"})
-		url := serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler())
-		first := send(t, "POST", url+path, body, "Idempotency-Key", "a-key")
-		require.Equal(t, http.StatusCreated, first.status)
-		assert.Empty(t, first.header.Get("Idempotency-Replayed"))
-		require.Equal(t, http.StatusCreated, send(t, "POST", url+path, body).status, "another one, without a key")
+		url := testkit.Serve(t, (&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler())
+		first := testkit.Send(t, "POST", url+path, body, "Idempotency-Key", "a-key")
+		require.Equal(t, http.StatusCreated, first.Status)
+		assert.Empty(t, first.Header.Get("Idempotency-Replayed"))
+		require.Equal(t, http.StatusCreated, testkit.Send(t, "POST", url+path, body).Status, "another one, without a key")
 
 		requireReplay := func(url string) {
 			t.Helper()
-			again := send(t, "POST", url+path, body, "Idempotency-Key", "a-key")
-			assert.Equal(t, http.StatusCreated, again.status)
-			assert.Equal(t, first.body, again.body)
-			assert.Equal(t, first.header.Get("Location"), again.header.Get("Location"))
-			assert.Equal(t, "true", again.header.Get("Idempotency-Replayed"))
+			again := testkit.Send(t, "POST", url+path, body, "Idempotency-Key", "a-key")
+			assert.Equal(t, http.StatusCreated, again.Status)
+			assert.Equal(t, first.Body, again.Body)
+			assert.Equal(t, first.Header.Get("Location"), again.Header.Get("Location"))
+			assert.Equal(t, "true", again.Header.Get("Idempotency-Replayed"))
 		}
 		requireReplay(url)
 		require.NoError(t, store.close())
 		store = openTestStore(t, file)
-		requireReplay(serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler()))
+		requireReplay(testkit.Serve(t, (&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler()))
 		assert.Len(t, commandsOf(t, store, 4), 2)
 	})
 
 	t.Run("another body under the key is a 422", func(t *testing.T) {
 		url, store, _ := serveAPI(t)
 		addPlatforms(t, store, platform{ExternalID: 4, Name: "four"})
-		require.Equal(t, http.StatusCreated, send(t, "POST", url+path, body, "Idempotency-Key", "k").status)
-		requireProblem(t, send(t, "POST", url+path, other, "Idempotency-Key", "k"), http.StatusUnprocessableEntity)
+		require.Equal(t, http.StatusCreated, testkit.Send(t, "POST", url+path, body, "Idempotency-Key", "k").Status)
+		testkit.RequireProblem(t, testkit.Send(t, "POST", url+path, other, "Idempotency-Key", "k"), http.StatusUnprocessableEntity)
 		assert.Len(t, commandsOf(t, store, 4), 1)
 	})
 
 	t.Run("a request that was refused uses up no key", func(t *testing.T) {
 		url, store, _ := serveAPI(t)
 		addPlatforms(t, store, platform{ExternalID: 4, Name: "four"})
-		requireProblem(t, send(t, "POST", url+path, `{"howTo":"x"}`, "Idempotency-Key", "k"), http.StatusBadRequest, "commandLine")
-		assert.Equal(t, http.StatusCreated, send(t, "POST", url+path, body, "Idempotency-Key", "k").status)
+		testkit.RequireProblem(t, testkit.Send(t, "POST", url+path, `{"howTo":"x"}`, "Idempotency-Key", "k"), http.StatusBadRequest, "commandLine")
+		assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", url+path, body, "Idempotency-Key", "k").Status)
 	})
 
 	t.Run("while the first is being handled it is a 409, which says when to retry", func(t *testing.T) {
 		held := holdStore(t)
-		first := make(chan response, 1)
-		go func() { first <- send(t, "POST", held.url+path, body, "Idempotency-Key", "k") }()
-		receive(t, "the first request", held.entered)
-		second := send(t, "POST", held.url+path, body, "Idempotency-Key", "k")
-		requireProblem(t, second, http.StatusConflict)
-		assert.Equal(t, "1", second.header.Get("Retry-After"))
+		first := make(chan testkit.Response, 1)
+		go func() { first <- testkit.Send(t, "POST", held.url+path, body, "Idempotency-Key", "k") }()
+		testkit.Receive(t, "the first request", held.entered)
+		second := testkit.Send(t, "POST", held.url+path, body, "Idempotency-Key", "k")
+		testkit.RequireProblem(t, second, http.StatusConflict)
+		assert.Equal(t, "1", second.Header.Get("Retry-After"))
 		close(held.release)
-		assert.Equal(t, http.StatusCreated, receive(t, "the first response", first).status)
-		assert.Equal(t, http.StatusCreated, send(t, "POST", held.url+path, body, "Idempotency-Key", "another").status)
-		again := send(t, "POST", held.url+path, body, "Idempotency-Key", "k")
-		assert.Equal(t, "true", again.header.Get("Idempotency-Replayed"))
+		assert.Equal(t, http.StatusCreated, testkit.Receive(t, "the first response", first).Status)
+		assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", held.url+path, body, "Idempotency-Key", "another").Status)
+		again := testkit.Send(t, "POST", held.url+path, body, "Idempotency-Key", "k")
+		assert.Equal(t, "true", again.Header.Get("Idempotency-Replayed"))
 	})
 
 	t.Run("a request whose body has not arrived holds no key", func(t *testing.T) {
@@ -198,25 +200,25 @@ func TestIdempotencyKey(t *testing.T) {
 		conn.send(t, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nIdempotency-Key: k\r\n"+
 			"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", path, len(body)))
 		conn.requireContinue(t)
-		assert.Equal(t, http.StatusCreated, send(t, "POST", held.url+path, body, "Idempotency-Key", "k").status)
+		assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", held.url+path, body, "Idempotency-Key", "k").Status)
 		conn.send(t, body)
 		replay := conn.response(t)
-		assert.Equal(t, http.StatusCreated, replay.status)
-		assert.Equal(t, "true", replay.header.Get("Idempotency-Replayed"))
+		assert.Equal(t, http.StatusCreated, replay.Status)
+		assert.Equal(t, "true", replay.Header.Get("Idempotency-Replayed"))
 	})
 
 	t.Run("a key is 1 to 255 printable ASCII characters, once", func(t *testing.T) {
 		url, store, _ := serveAPI(t)
 		addPlatforms(t, store, platform{ExternalID: 4, Name: "four"})
 		for _, key := range []string{"", "a\tb", "é", "😀", strings.Repeat("k", 256)} {
-			requireProblem(t, send(t, "POST", url+path, body, "Idempotency-Key", key), http.StatusBadRequest, "Idempotency-Key")
+			testkit.RequireProblem(t, testkit.Send(t, "POST", url+path, body, "Idempotency-Key", key), http.StatusBadRequest, "Idempotency-Key")
 		}
-		request := newRequest(t, "POST", url+path, strings.NewReader(body))
+		request := testkit.NewRequest(t, "POST", url+path, strings.NewReader(body))
 		request.Header["Idempotency-Key"] = []string{"a", "b"}
-		requireProblem(t, sendRequest(t, request), http.StatusBadRequest, "Idempotency-Key")
+		testkit.RequireProblem(t, testkit.SendRequest(t, request), http.StatusBadRequest, "Idempotency-Key")
 		assert.Empty(t, commandsOf(t, store, 4))
 		for _, key := range []string{"k", `"8e03978e-40d5-43dd-bc93-6894a57f9324"`, "! ~", strings.Repeat("k", 255)} {
-			assert.Equal(t, http.StatusCreated, send(t, "POST", url+path, body, "Idempotency-Key", key).status, key)
+			assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", url+path, body, "Idempotency-Key", key).Status, key)
 		}
 	})
 }
@@ -238,11 +240,11 @@ func (s unconfirmedStore) createCommand(ctx context.Context, c command) (command
 // TestUnconfirmedCommit: a 503 would say that the command was not created, and a
 // client may then create it again.
 func TestUnconfirmedCommit(t *testing.T) {
-	log, logged := captureLog()
-	url := serve(t, (&restAPI{store: unconfirmedStore{memoryStore(t)}, slots: newSlots(1), log: log}).handler())
-	r := send(t, "POST", url+"/api/c/platforms/4/commands", `{"howTo":"h","commandLine":"c"}`)
-	requireProblem(t, r, http.StatusInternalServerError)
-	assert.Contains(t, r.body, "Idempotency-Key")
-	assert.Empty(t, r.header.Get("Retry-After"))
-	assert.Len(t, logged.lines("not confirmed"), 1)
+	log, logged := testkit.CaptureLog()
+	url := testkit.Serve(t, (&restAPI{store: unconfirmedStore{memoryStore(t)}, slots: web.NewSlots(1), log: log}).handler())
+	r := testkit.Send(t, "POST", url+"/api/c/platforms/4/commands", `{"howTo":"h","commandLine":"c"}`)
+	testkit.RequireProblem(t, r, http.StatusInternalServerError)
+	assert.Contains(t, r.Body, "Idempotency-Key")
+	assert.Empty(t, r.Header.Get("Retry-After"))
+	assert.Len(t, logged.Lines("not confirmed"), 1)
 }

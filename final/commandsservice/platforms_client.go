@@ -20,11 +20,12 @@ import (
 
 	"microcomm/final/internal/telemetry"
 	"microcomm/final/internal/tlsconfig"
+	"microcomm/final/internal/web"
 	"microcomm/final/proto"
 )
 
 // batchSize is how many platforms are received before they are stored, and fewer
-// when their names reach maxListText.
+// when their names reach MaxListText.
 const batchSize = 1000
 
 // platformsTimeout is how long the client waits for a batch of platforms, or for
@@ -124,7 +125,7 @@ func (c *platformsClient) receive(ctx context.Context, cancel context.CancelCaus
 	}
 	for {
 		batch := make([]platform, 0, batchSize)
-		for text := 0; len(batch) < batchSize && text < maxListText && err == nil; {
+		for text := 0; len(batch) < batchSize && text < web.MaxListText && err == nil; {
 			var p *proto.GrpcPlatformModel
 			if p, err = stream.Recv(); err == nil {
 				batch = append(batch, platform{ExternalID: p.GetPlatformId(), Name: p.GetName()})

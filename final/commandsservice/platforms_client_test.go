@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"microcomm/final/internal/testkit"
 	"microcomm/final/proto"
 )
 
@@ -79,7 +80,7 @@ func serveGRPC(t testing.TB, server *grpc.Server) string {
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
 		server.Stop()
-		assert.NoError(t, receive(t, "the end of Serve", served))
+		assert.NoError(t, testkit.Receive(t, "the end of Serve", served))
 	})
 	return listener.Addr().String()
 }
@@ -106,7 +107,7 @@ func TestPlatformsClient(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Run("returns what PlatformService has", func(t *testing.T) {
-				noGoroutineLeft(t)
+				testkit.NoGoroutineLeft(t)
 				known := append(numbered(1, 2*batchSize+1), platform{ExternalID: 3000, Name: "é😀\x00"})
 				platforms, err := fetch(t.Context(), newPlatformsClient(start(t, having(known...))), 0)
 				require.NoError(t, err)
@@ -130,7 +131,7 @@ func TestPlatformsClient(t *testing.T) {
 			})
 
 			t.Run("ends with the error of the handler", func(t *testing.T) {
-				noGoroutineLeft(t)
+				testkit.NoGoroutineLeft(t)
 				full := errors.New("disk full")
 				calls := 0
 				client := newPlatformsClient(start(t, having(numbered(1, 5*batchSize)...)))
@@ -140,7 +141,7 @@ func TestPlatformsClient(t *testing.T) {
 			})
 
 			t.Run("a server that stops to respond is given up", func(t *testing.T) {
-				noGoroutineLeft(t)
+				testkit.NoGoroutineLeft(t)
 				client := newPlatformsClient(start(t, func(ctx context.Context) ([]platform, error) {
 					<-ctx.Done()
 					return nil, ctx.Err()
@@ -196,14 +197,14 @@ func TestPlatformsClient(t *testing.T) {
 	})
 
 	t.Run("nobody there is an error at once", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		_, err := fetch(t.Context(), newPlatformsClient("127.0.0.1:1"), 0)
 		assert.Equal(t, codes.Unavailable, status.Code(err))
 		assert.ErrorContains(t, err, "127.0.0.1:1")
 	})
 
 	t.Run("a server that says nothing is given up", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, nobody reads
 		require.NoError(t, err)
 		defer silent.Close()

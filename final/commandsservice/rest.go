@@ -18,23 +18,23 @@ import (
 type restAPI struct {
 	store    commandStore
 	log      *slog.Logger
-	slots    slots
+	slots    web.Slots
 	bodies   web.Bodies
-	inFlight keysInFlight
+	inFlight web.KeysInFlight
 	large    atomic.Int32 // lists that are being written in parts
 }
 
 // handler returns the routes.
 func (a *restAPI) handler() http.Handler {
-	routes := newRouter(a.fail)
-	routes.handle("/api/c/platforms", methods{http.MethodGet: a.listPlatforms, http.MethodPost: a.receivePlatform})
-	routes.handle("/api/c/platforms/{platformId}/commands", methods{http.MethodGet: a.listCommands, http.MethodPost: a.createCommand})
-	routes.handle("/api/c/platforms/{platformId}/commands/{commandId}", methods{http.MethodGet: a.getCommand})
+	routes := web.NewRouter(a.fail)
+	routes.Handle("/api/c/platforms", web.ByMethod{http.MethodGet: a.listPlatforms, http.MethodPost: a.receivePlatform})
+	routes.Handle("/api/c/platforms/{platformId}/commands", web.ByMethod{http.MethodGet: a.listCommands, http.MethodPost: a.createCommand})
+	routes.Handle("/api/c/platforms/{platformId}/commands/{commandId}", web.ByMethod{http.MethodGet: a.getCommand})
 	return routes
 }
 
 func (a *restAPI) listPlatforms(w http.ResponseWriter, r *http.Request) error {
-	return writeList(w, r, &a.large, inSlots(a.slots, func(ctx context.Context, after int32, limit int) ([]platformRead, bool, error) {
+	return web.WriteList(w, r, &a.large, web.InSlots(a.slots, func(ctx context.Context, after int32, limit int) ([]platformRead, bool, error) {
 		platforms, more, err := a.store.platformsAfter(ctx, after, limit)
 		return toPlatformReads(platforms), more, err
 	}))
@@ -46,14 +46,14 @@ func (a *restAPI) listPlatforms(w http.ResponseWriter, r *http.Request) error {
 func (a *restAPI) receivePlatform(w http.ResponseWriter, r *http.Request) error {
 	if !hasBody(r) {
 		a.log.InfoContext(r.Context(), "inbound connection tested")
-		return writeJSON(w, http.StatusOK, map[string]string{"status": "the inbound connection works"})
+		return web.WriteJSON(w, http.StatusOK, map[string]string{"status": "the inbound connection works"})
 	}
 	var body platformCreate
-	if err := readJSON(w, r, &a.bodies, &body); err != nil {
+	if err := web.ReadJSON(w, r, &a.bodies, &body); err != nil {
 		return err
 	}
 	var stored platform
-	err := a.slots.do(r.Context(), func(ctx context.Context) error {
+	err := a.slots.Do(r.Context(), func(ctx context.Context) error {
 		added, err := a.store.addPlatform(ctx, body.toPlatform())
 		if err != nil {
 			return err
@@ -65,7 +65,7 @@ func (a *restAPI) receivePlatform(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, toPlatformRead(stored))
+	return web.WriteJSON(w, http.StatusOK, toPlatformRead(stored))
 }
 
 // hasBody reports whether r has a body. The length of one that is sent in chunks
@@ -78,58 +78,58 @@ func hasBody(r *http.Request) bool {
 }
 
 func (a *restAPI) listCommands(w http.ResponseWriter, r *http.Request) error {
-	platformID, err := pathID(r, "platformId")
+	platformID, err := web.PathID(r, "platformId")
 	if err != nil {
 		return err
 	}
-	return writeList(w, r, &a.large, inSlots(a.slots, func(ctx context.Context, after int32, limit int) ([]commandRead, bool, error) {
+	return web.WriteList(w, r, &a.large, web.InSlots(a.slots, func(ctx context.Context, after int32, limit int) ([]commandRead, bool, error) {
 		commands, more, err := a.store.commandsAfter(ctx, platformID, after, limit)
 		return toCommandReads(commands), more, err
 	}))
 }
 
 func (a *restAPI) getCommand(w http.ResponseWriter, r *http.Request) error {
-	platformID, err := pathID(r, "platformId")
+	platformID, err := web.PathID(r, "platformId")
 	if err != nil {
 		return err
 	}
-	commandID, err := pathID(r, "commandId")
+	commandID, err := web.PathID(r, "commandId")
 	if err != nil {
 		return err
 	}
 	var found command
-	err = a.slots.do(r.Context(), func(ctx context.Context) error {
+	err = a.slots.Do(r.Context(), func(ctx context.Context) error {
 		found, err = a.store.command(ctx, platformID, commandID)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, toCommandRead(found))
+	return web.WriteJSON(w, http.StatusOK, toCommandRead(found))
 }
 
 func (a *restAPI) createCommand(w http.ResponseWriter, r *http.Request) error {
-	platformID, err := pathID(r, "platformId")
+	platformID, err := web.PathID(r, "platformId")
 	if err != nil {
 		return err
 	}
-	key, err := idempotencyKey(r)
+	key, err := web.IdempotencyKey(r)
 	if err != nil {
 		return err
 	}
 	var body commandCreate
-	if err := readJSON(w, r, &a.bodies, &body); err != nil {
+	if err := web.ReadJSON(w, r, &a.bodies, &body); err != nil {
 		return err
 	}
 	if key != "" {
-		if !a.inFlight.begin(key) {
-			return keyInFlight(w)
+		if !a.inFlight.Begin(key) {
+			return web.KeyInFlight(w)
 		}
-		defer a.inFlight.end(key)
+		defer a.inFlight.End(key)
 	}
 	var created command
 	var replayed bool
-	err = a.slots.do(r.Context(), func(ctx context.Context) error {
+	err = a.slots.Do(r.Context(), func(ctx context.Context) error {
 		created, replayed, err = a.save(ctx, key, body.toCommand(platformID))
 		return err
 	})
@@ -137,12 +137,12 @@ func (a *restAPI) createCommand(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if replayed {
-		w.Header().Set(replayedHeader, "true")
+		w.Header().Set(web.ReplayedHeader, "true")
 	} else {
 		a.log.InfoContext(r.Context(), "command created", "id", created.ID, "platform", platformID)
 	}
 	w.Header().Set("Location", fmt.Sprintf("/api/c/platforms/%d/commands/%d", platformID, created.ID))
-	return writeJSON(w, http.StatusCreated, toCommandRead(created))
+	return web.WriteJSON(w, http.StatusCreated, toCommandRead(created))
 }
 
 // save stores c, and with it key unless that is empty.
@@ -159,36 +159,36 @@ func (a *restAPI) save(ctx context.Context, key string, c command) (created comm
 // that does not show it.
 func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 	log := a.log.With("method", r.Method, "path", r.URL.Path, "error", err)
-	var p *problem
-	var fields fieldErrors
+	var p *web.Problem
+	var fields web.FieldErrors
 	switch {
 	case errors.As(err, &p): // it is one already
 	case errors.As(err, &fields):
-		p = invalid(fields)
-	case errors.Is(err, errKeyReused):
-		p = newProblem(http.StatusUnprocessableEntity, errKeyReused.Error())
+		p = web.Invalid(fields)
+	case errors.Is(err, web.ErrKeyReused):
+		p = web.NewProblem(http.StatusUnprocessableEntity, web.ErrKeyReused.Error())
 	case errors.Is(err, errPlatformNotFound):
-		p = notFound(r, "platform", "platformId")
+		p = web.NotFound(r, "platform", "platformId")
 	case errors.Is(err, errCommandNotFound):
-		p = notFound(r, "command", "commandId")
-	case errors.Is(err, errOverloaded):
-		p = unavailable(w, "too many requests at once; retry later")
+		p = web.NotFound(r, "command", "commandId")
+	case errors.Is(err, web.ErrOverloaded):
+		p = web.Unavailable(w, "too many requests at once; retry later")
 	case errors.Is(err, web.ErrDisconnected):
 		log.DebugContext(r.Context(), "client disconnected")
-		abort(r, web.StatusClientDisconnected)
-	case errors.Is(err, errCutOff):
+		web.Abort(r, web.StatusClientDisconnected)
+	case errors.Is(err, web.ErrCutOff):
 		log.WarnContext(r.Context(), "list not completed")
-		abort(r, http.StatusInternalServerError)
+		web.Abort(r, http.StatusInternalServerError)
 	case errors.Is(err, sqlserver.ErrNotConfirmed): // a 503 would say that nothing was stored
 		log.ErrorContext(r.Context(), "outcome unknown")
-		p = newProblem(http.StatusInternalServerError,
-			"the database did not confirm: the command may have been created; a request with an "+idempotencyHeader+" can be repeated without harm")
+		p = web.NewProblem(http.StatusInternalServerError,
+			"the database did not confirm: the command may have been created; a request with an "+web.IdempotencyHeader+" can be repeated without harm")
 	case databaseUnavailable(err):
 		log.WarnContext(r.Context(), "database unavailable")
-		p = unavailable(w, "the database is unavailable; retry later")
+		p = web.Unavailable(w, "the database is unavailable; retry later")
 	default:
 		log.ErrorContext(r.Context(), "request failed")
-		p = newProblem(http.StatusInternalServerError, "internal error; the service's log has the cause")
+		p = web.NewProblem(http.StatusInternalServerError, "internal error; the service's log has the cause")
 	}
-	writeProblem(w, p)
+	web.WriteProblem(w, p)
 }

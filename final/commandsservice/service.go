@@ -9,6 +9,7 @@ import (
 	"microcomm/final/internal/requestid"
 	"microcomm/final/internal/sqlite"
 	"microcomm/final/internal/telemetry"
+	"microcomm/final/internal/web"
 )
 
 // RunWith runs the service with parts of its caller's, until ctx ends, and then
@@ -42,13 +43,13 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (COMMANDS_HTTP_ADDR): %w", err)
 	}
-	api := &restAPI{store: store, slots: newSlots(cfg.MaxInFlight), log: log}
-	health := newHealth(log,
-		check{name: "database", failing: "the database does not respond", reason: sqlite.Reason, run: store.ping},
-		check{name: "backfill", failing: "the first backfill has not ended", run: backfill.check},
-		brokerCheck(subscriber.Connected))
-	web := startHTTP(listener, cfg.MaxConnections, requestid.Handler(metrics.Handler(health.handler(api.handler()))), log)
-	defer web.stop()
+	api := &restAPI{store: store, slots: web.NewSlots(cfg.MaxInFlight), log: log}
+	health := web.NewHealth(log,
+		web.Check{Name: "database", Failing: "the database does not respond", Reason: sqlite.Reason, Run: store.ping},
+		web.Check{Name: "backfill", Failing: "the first backfill has not ended", Run: backfill.check},
+		web.BrokerCheck(subscriber.Connected))
+	server := web.StartHTTP(listener, cfg.MaxConnections, requestid.Handler(metrics.Handler(health.Handler(api.handler()))), log)
+	defer server.Stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
 
 	if err := setUp(ctx, store, cfg.DatabaseWait, log); err != nil {
@@ -68,14 +69,14 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	events := &eventProcessor{store: store, metrics: eventMetrics, tracer: tracer, log: log}
 	background.Go(func() { subscriber.Run(backgroundCtx, events.process, backfill.request) })
 
-	health.set("ready")
+	health.Set("ready")
 	log.Info("ready")
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
-		health.drain(cfg.DrainTime)
+		health.Drain(cfg.DrainTime)
 		return nil
-	case err := <-web.failed:
+	case err := <-server.Failed:
 		return err
 	}
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/testkit"
 )
 
 // testConfig returns a configuration for a service on a free port. Nobody
@@ -32,7 +34,7 @@ func testConfig(t *testing.T) Config {
 		MaxInFlight:    100,
 		MaxConnections: 100,
 
-		DatabaseWait:         patience,
+		DatabaseWait:         testkit.Patience,
 		BackfillReadyTimeout: time.Millisecond,
 	}
 }
@@ -41,7 +43,7 @@ func testConfig(t *testing.T) Config {
 type testService struct {
 	addr    string // of its HTTP server
 	url     string // the same as a URL
-	log     *logCapture
+	log     *testkit.LogCapture
 	stop    context.CancelFunc
 	stopped chan error // gets what Run returned
 }
@@ -50,7 +52,7 @@ type testService struct {
 // returns when it listens.
 func startService(t *testing.T, cfg Config) *testService {
 	t.Helper()
-	log, logged := captureLog()
+	log, logged := testkit.CaptureLog()
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &testService{log: logged, stop: cancel, stopped: make(chan error, 1)}
 	ended := make(chan struct{})
@@ -60,7 +62,7 @@ func startService(t *testing.T, cfg Config) *testService {
 	}()
 	t.Cleanup(func() {
 		cancel()
-		receive(t, "the end of Run", ended)
+		testkit.Receive(t, "the end of Run", ended)
 	})
 	s.addr = s.loggedAddr(t, "listening for HTTP")
 	s.url = "http://" + s.addr
@@ -70,8 +72,8 @@ func startService(t *testing.T, cfg Config) *testService {
 // loggedAddr returns the address in the line of the log that has message.
 func (s *testService) loggedAddr(t *testing.T, message string) string {
 	t.Helper()
-	eventually(t, message, func() bool { return len(s.log.lines(message)) == 1 })
-	_, addr, found := strings.Cut(s.log.lines(message)[0], "addr=")
+	testkit.Eventually(t, message, func() bool { return len(s.log.Lines(message)) == 1 })
+	_, addr, found := strings.Cut(s.log.Lines(message)[0], "addr=")
 	require.True(t, found)
 	return addr
 }
@@ -79,19 +81,19 @@ func (s *testService) loggedAddr(t *testing.T, message string) string {
 // waitReady returns when the service says that it is ready.
 func (s *testService) waitReady(t *testing.T) {
 	t.Helper()
-	eventually(t, "a service that is ready", func() bool {
-		return send(t, "GET", s.url+"/readyz", "").status == http.StatusOK
+	testkit.Eventually(t, "a service that is ready", func() bool {
+		return testkit.Send(t, "GET", s.url+"/readyz", "").Status == http.StatusOK
 	})
 }
 
 func TestRun(t *testing.T) {
 	t.Run("serves, and stops without leaving anything behind", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		service := startService(t, testConfig(t))
 		service.waitReady(t)
-		requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, "[]")
+		testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, "[]")
 		service.stop()
-		assert.NoError(t, receive(t, "the end of Run", service.stopped))
+		assert.NoError(t, testkit.Receive(t, "the end of Run", service.stopped))
 		_, err := net.Dial("tcp", service.addr)
 		assert.Error(t, err)
 	})
@@ -113,7 +115,7 @@ func TestRun(t *testing.T) {
 		require.Contains(t, line, "100 Continue", "the service waits for the body")
 
 		service.stop()
-		waitRefused(t, service.addr)
+		testkit.WaitRefused(t, service.addr)
 		_, err = io.WriteString(conn, body)
 		require.NoError(t, err)
 		_, err = reader.ReadString('\n') // the empty line after 100 Continue
@@ -122,12 +124,12 @@ func TestRun(t *testing.T) {
 		require.NoError(t, err)
 		defer response.Body.Close()
 		assert.Equal(t, http.StatusOK, response.StatusCode)
-		assert.NoError(t, receive(t, "the end of Run", service.stopped))
+		assert.NoError(t, testkit.Receive(t, "the end of Run", service.stopped))
 
 		// And it is in the database: a service that starts on it has it.
 		again := startService(t, cfg)
 		again.waitReady(t)
-		requireJSON(t, send(t, "GET", again.url+"/api/c/platforms", ""), http.StatusOK, "["+body+"]")
+		testkit.RequireJSON(t, testkit.Send(t, "GET", again.url+"/api/c/platforms", ""), http.StatusOK, "["+body+"]")
 	})
 
 	t.Run("with all the requests that it may have, it refuses more, and is alive and ready", func(t *testing.T) {
@@ -140,26 +142,26 @@ func TestRun(t *testing.T) {
 		defer db.Close()
 		lock, err := db.BeginTx(t.Context(), nil) // writers wait for it
 		require.NoError(t, err)
-		first := make(chan response, 1)
+		first := make(chan testkit.Response, 1)
 		go func() {
-			r := send(t, "POST", service.url+"/api/c/platforms", `{"id":4,"name":"x"}`)
-			for r.status == http.StatusServiceUnavailable { // one of the requests below had the slot
-				r = send(t, "POST", service.url+"/api/c/platforms", `{"id":4,"name":"x"}`)
+			r := testkit.Send(t, "POST", service.url+"/api/c/platforms", `{"id":4,"name":"x"}`)
+			for r.Status == http.StatusServiceUnavailable { // one of the requests below had the slot
+				r = testkit.Send(t, "POST", service.url+"/api/c/platforms", `{"id":4,"name":"x"}`)
 			}
 			first <- r
 		}()
 
-		var refused response
-		eventually(t, "a request in flight", func() bool {
-			refused = send(t, "GET", service.url+"/api/c/platforms", "")
-			return refused.status != http.StatusOK
+		var refused testkit.Response
+		testkit.Eventually(t, "a request in flight", func() bool {
+			refused = testkit.Send(t, "GET", service.url+"/api/c/platforms", "")
+			return refused.Status != http.StatusOK
 		})
-		requireProblem(t, refused, http.StatusServiceUnavailable)
-		assert.Equal(t, "1", refused.header.Get("Retry-After"))
-		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/livez", "").status)
-		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
+		testkit.RequireProblem(t, refused, http.StatusServiceUnavailable)
+		assert.Equal(t, "1", refused.Header.Get("Retry-After"))
+		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/livez", "").Status)
+		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/readyz", "").Status)
 		require.NoError(t, lock.Rollback())
-		assert.Equal(t, http.StatusOK, receive(t, "the first response", first).status)
+		assert.Equal(t, http.StatusOK, testkit.Receive(t, "the first response", first).Status)
 		service.waitReady(t)
 	})
 
@@ -171,7 +173,7 @@ func TestRun(t *testing.T) {
 		for range 5 * cfg.MaxConnections { // each stays open, as far as its client is concerned
 			conn := dial(t, service.url)
 			conn.send(t, "GET /api/c/platforms HTTP/1.1\r\nHost: x\r\n\r\n")
-			assert.Equal(t, http.StatusOK, conn.response(t).status)
+			assert.Equal(t, http.StatusOK, conn.response(t).Status)
 		}
 	})
 
@@ -182,8 +184,8 @@ func TestRun(t *testing.T) {
 			8 << 10:  http.StatusOK,
 			64 << 10: http.StatusRequestHeaderFieldsTooLarge,
 		} {
-			r := send(t, "GET", service.url+"/api/c/platforms", "", "X-Large", strings.Repeat("x", size))
-			assert.Equal(t, status, r.status)
+			r := testkit.Send(t, "GET", service.url+"/api/c/platforms", "", "X-Large", strings.Repeat("x", size))
+			assert.Equal(t, status, r.Status)
 		}
 	})
 
@@ -193,43 +195,43 @@ func TestRun(t *testing.T) {
 		service := startService(t, cfg)
 		service.waitReady(t)
 		service.stop()
-		eventually(t, "a probe that says so", func() bool {
-			ready := send(t, "GET", service.url+"/readyz", "")
-			return ready.status == http.StatusServiceUnavailable && strings.Contains(ready.body, `"status":"stopping"`)
+		testkit.Eventually(t, "a probe that says so", func() bool {
+			ready := testkit.Send(t, "GET", service.url+"/readyz", "")
+			return ready.Status == http.StatusServiceUnavailable && strings.Contains(ready.Body, `"status":"stopping"`)
 		})
-		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/api/c/platforms", "").status)
-		assert.NoError(t, receive(t, "the end of Run", service.stopped))
+		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/api/c/platforms", "").Status)
+		assert.NoError(t, testkit.Receive(t, "the end of Run", service.stopped))
 	})
 
 	t.Run("without a broker it is ready, and says so", func(t *testing.T) {
 		service := startService(t, testConfig(t))
 		service.waitReady(t)
-		assert.Contains(t, send(t, "GET", service.url+"/readyz", "").body, `"broker":{"status":"failing"`)
+		assert.Contains(t, testkit.Send(t, "GET", service.url+"/readyz", "").Body, `"broker":{"status":"failing"`)
 	})
 
 	t.Run("stopped while it starts, it ends without an error", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		log, _ := captureLog()
+		log, _ := testkit.CaptureLog()
 		require.NoError(t, Run(ctx, testConfig(t), log))
 	})
 
 	t.Run("a taken port is an error that names the variable", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		taken, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		defer taken.Close()
 		cfg := testConfig(t)
 		cfg.HTTPAddr = taken.Addr().String()
-		log, _ := captureLog()
+		log, _ := testkit.CaptureLog()
 		err = Run(t.Context(), cfg, log)
 		require.ErrorContains(t, err, "COMMANDS_HTTP_ADDR")
 		assert.ErrorContains(t, err, cfg.HTTPAddr)
 	})
 
 	t.Run("a database that cannot be had is an error", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		for url, want := range map[string]string{
 			"mysql://host/x": "COMMANDS_DATABASE_URL",
 			"sqlite:" + filepath.Join(t.TempDir(), "missing", "x.db"): "open database",
@@ -237,7 +239,7 @@ func TestRun(t *testing.T) {
 			cfg := testConfig(t)
 			cfg.DatabaseURL = url
 			cfg.DatabaseWait = 10 * time.Millisecond
-			log, _ := captureLog()
+			log, _ := testkit.CaptureLog()
 			assert.ErrorContains(t, Run(t.Context(), cfg, log), want)
 		}
 	})
@@ -248,13 +250,13 @@ func TestRunIsReadyAfterItsFirstBackfill(t *testing.T) {
 	proxy := newTCPProxy(t, startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"})))
 	cfg := testConfig(t)
 	cfg.GRPCTarget = proxy.addr
-	cfg.BackfillReadyTimeout = patience
+	cfg.BackfillReadyTimeout = testkit.Patience
 	service := startService(t, cfg)
-	eventually(t, "an attempt", func() bool { return len(service.log.lines("backfill failed")) > 0 })
-	assert.Equal(t, http.StatusServiceUnavailable, send(t, "GET", service.url+"/readyz", "").status)
-	eventually(t, "a response", func() bool { return send(t, "GET", service.url+"/api/c/platforms", "").status == http.StatusOK })
+	testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("backfill failed")) > 0 })
+	assert.Equal(t, http.StatusServiceUnavailable, testkit.Send(t, "GET", service.url+"/readyz", "").Status)
+	testkit.Eventually(t, "a response", func() bool { return testkit.Send(t, "GET", service.url+"/api/c/platforms", "").Status == http.StatusOK })
 
 	proxy.restore()
-	eventually(t, "a service that is ready", func() bool { return send(t, "GET", service.url+"/readyz", "").status == http.StatusOK })
-	requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
+	testkit.Eventually(t, "a service that is ready", func() bool { return testkit.Send(t, "GET", service.url+"/readyz", "").Status == http.StatusOK })
+	testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 }

@@ -11,6 +11,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/backoff"
+	"microcomm/final/internal/testkit"
 )
 
 // lateDatabase returns the URL of a SQLite file in a folder that is not there
@@ -22,11 +25,11 @@ func lateDatabase(t testing.TB) (databaseURL string, come func()) {
 }
 
 // startSetUp calls setUp on a new store.
-func startSetUp(t testing.TB, ctx context.Context, databaseURL string, wait time.Duration) (store commandStore, logged *logCapture, result <-chan error) {
+func startSetUp(t testing.TB, ctx context.Context, databaseURL string, wait time.Duration) (store commandStore, logged *testkit.LogCapture, result <-chan error) {
 	t.Helper()
 	store, err := openStore(databaseURL)
 	require.NoError(t, err)
-	log, logged := captureLog()
+	log, logged := testkit.CaptureLog()
 	ctx, cancel := context.WithCancel(ctx)
 	done, ended := make(chan error, 1), make(chan struct{})
 	go func() {
@@ -35,7 +38,7 @@ func startSetUp(t testing.TB, ctx context.Context, databaseURL string, wait time
 	}()
 	t.Cleanup(func() {
 		cancel()
-		receive(t, "the end of setUp", ended)
+		testkit.Receive(t, "the end of setUp", ended)
 		store.close()
 	})
 	return store, logged, done
@@ -56,30 +59,30 @@ func TestSetUp(t *testing.T) {
 		var store commandStore
 		for range 6 {
 			var result <-chan error
-			store, _, result = startSetUp(t, t.Context(), url, patience)
+			store, _, result = startSetUp(t, t.Context(), url, testkit.Patience)
 			results = append(results, result)
 		}
 		for _, result := range results {
-			require.NoError(t, receive(t, "the result", result))
+			require.NoError(t, testkit.Receive(t, "the result", result))
 		}
 		requirePlatforms(t, store, 0)
 	})
 
 	t.Run("retries until the database comes, and logs each attempt", func(t *testing.T) {
 		url, come := lateDatabase(t)
-		store, logged, result := startSetUp(t, t.Context(), url, patience)
-		eventually(t, "two attempts in the log", func() bool { return len(logged.lines("database not ready")) >= 2 })
-		assert.Contains(t, logged.lines("")[0], "unable to open database file")
+		store, logged, result := startSetUp(t, t.Context(), url, testkit.Patience)
+		testkit.Eventually(t, "two attempts in the log", func() bool { return len(logged.Lines("database not ready")) >= 2 })
+		assert.Contains(t, logged.Lines("")[0], "unable to open database file")
 		assert.Empty(t, result)
 		come()
-		require.NoError(t, receive(t, "the result", result))
+		require.NoError(t, testkit.Receive(t, "the result", result))
 		requirePlatforms(t, store, 0)
 	})
 
 	t.Run("gives up with the reason and the setting", func(t *testing.T) {
 		url, _ := lateDatabase(t)
 		_, _, result := startSetUp(t, t.Context(), url, 10*time.Millisecond)
-		err := receive(t, "the result", result)
+		err := testkit.Receive(t, "the result", result)
 		require.ErrorContains(t, err, "COMMANDS_DATABASE_WAIT")
 		assert.ErrorContains(t, err, "10ms")
 		assert.ErrorContains(t, err, "unable to open database file")
@@ -94,8 +97,8 @@ func TestSetUp(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		}}
-		log, _ := captureLog()
-		err := setUp(t.Context(), store, 2*firstPause, log)
+		log, _ := testkit.CaptureLog()
+		err := setUp(t.Context(), store, 2*backoff.First, log)
 		require.ErrorContains(t, err, "COMMANDS_DATABASE_WAIT")
 		assert.ErrorContains(t, err, "login failed")
 	})
@@ -103,8 +106,8 @@ func TestSetUp(t *testing.T) {
 	t.Run("does not retry with a file that is not the service's", func(t *testing.T) {
 		attempts := 0
 		store := failingStore{memoryStore(t), func(context.Context) error { attempts++; return errForeignDatabase }}
-		log, _ := captureLog()
-		require.ErrorIs(t, setUp(t.Context(), store, patience, log), errForeignDatabase)
+		log, _ := testkit.CaptureLog()
+		require.ErrorIs(t, setUp(t.Context(), store, testkit.Patience, log), errForeignDatabase)
 		assert.Equal(t, 1, attempts)
 	})
 
@@ -112,9 +115,9 @@ func TestSetUp(t *testing.T) {
 		url, _ := lateDatabase(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		_, logged, result := startSetUp(t, ctx, url, time.Hour)
-		eventually(t, "an attempt", func() bool { return len(logged.lines("database not ready")) > 0 })
+		testkit.Eventually(t, "an attempt", func() bool { return len(logged.Lines("database not ready")) > 0 })
 		cancel()
-		assert.Error(t, receive(t, "the result", result))
+		assert.Error(t, testkit.Receive(t, "the result", result))
 	})
 }
 
@@ -125,32 +128,32 @@ func TestRunWaitsForTheDatabase(t *testing.T) {
 		var come func()
 		cfg.DatabaseURL, come = lateDatabase(t)
 		service := startService(t, cfg)
-		eventually(t, "an attempt", func() bool { return len(service.log.lines("database not ready")) > 0 })
-		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/livez", "").status)
-		assert.Equal(t, http.StatusServiceUnavailable, send(t, "GET", service.url+"/readyz", "").status)
-		requireProblem(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusServiceUnavailable)
+		testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("database not ready")) > 0 })
+		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/livez", "").Status)
+		assert.Equal(t, http.StatusServiceUnavailable, testkit.Send(t, "GET", service.url+"/readyz", "").Status)
+		testkit.RequireProblem(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusServiceUnavailable)
 
 		come()
 		service.waitReady(t)
-		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
+		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/readyz", "").Status)
 	})
 
 	t.Run("until COMMANDS_DATABASE_WAIT has passed, which is an error", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		cfg := testConfig(t)
 		cfg.DatabaseURL, _ = lateDatabase(t)
 		cfg.DatabaseWait = 10 * time.Millisecond
-		log, _ := captureLog()
+		log, _ := testkit.CaptureLog()
 		require.ErrorContains(t, Run(t.Context(), cfg, log), "COMMANDS_DATABASE_WAIT")
 	})
 
 	t.Run("until it is stopped, which is no error", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		cfg := testConfig(t)
 		cfg.DatabaseURL, _ = lateDatabase(t)
 		service := startService(t, cfg)
-		eventually(t, "an attempt", func() bool { return len(service.log.lines("database not ready")) > 0 })
+		testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("database not ready")) > 0 })
 		service.stop()
-		require.NoError(t, receive(t, "the end of Run", service.stopped))
+		require.NoError(t, testkit.Receive(t, "the end of Run", service.stopped))
 	})
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"microcomm/final/internal/sqlite"
+	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 // alone reports whether this is the process that was started for this test alone.
@@ -55,19 +57,19 @@ func TestDiskFailsAtCommit(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "commands.db")
 	store := openTestStore(t, "sqlite:"+file)
 	addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
-	log, logged := captureLog()
-	h := newHealth(log, check{name: "database", failing: "no response", reason: sqlite.Reason, run: store.ping})
-	h.set("ready")
-	url := serve(t, h.handler((&restAPI{store: store, slots: newSlots(100), log: log}).handler()))
+	log, logged := testkit.CaptureLog()
+	h := web.NewHealth(log, web.Check{Name: "database", Failing: "no response", Reason: sqlite.Reason, Run: store.ping})
+	h.Set("ready")
+	url := testkit.Serve(t, h.Handler((&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler()))
 
 	free := fillDisk(t, file+"-wal")
 	requireStored(t, url, func(created int) bool { return created == 0 })
-	requireUnavailable(t, send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`))
-	assert.NotEmpty(t, logged.lines("disk I/O error"))
-	requireJSON(t, send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable,
+	requireUnavailable(t, testkit.Send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`))
+	assert.NotEmpty(t, logged.Lines("disk I/O error"))
+	testkit.RequireJSON(t, testkit.Send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable,
 		`{"status":"unavailable","checks":{"database":{"status":"failing","detail":"the database's disk fails"}}}`)
 	eventsWait(t, store, free)
-	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
-	assert.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/c/platforms/4/commands", `{"howTo":"h","commandLine":"c"}`).status)
-	assert.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`).status)
+	assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", url+"/readyz", "").Status)
+	assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", url+"/api/c/platforms/4/commands", `{"howTo":"h","commandLine":"c"}`).Status)
+	assert.Equal(t, http.StatusOK, testkit.Send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`).Status)
 }

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+
+	"microcomm/final/internal/web"
 )
 
 func (s *sqliteStore) createCommandOnce(ctx context.Context, key string, c command) (created command, replayed bool, err error) {
@@ -28,7 +30,7 @@ func (s *sqliteStore) createCommandOnce(ctx context.Context, key string, c comma
 		return err
 	})
 	if err == nil && replayed {
-		err = checkFingerprint(known, commandFingerprint(c))
+		err = web.CheckFingerprint(known, commandFingerprint(c))
 	}
 	if err != nil {
 		return command{}, false, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
@@ -36,11 +38,11 @@ func (s *sqliteStore) createCommandOnce(ctx context.Context, key string, c comma
 	return created, replayed, nil
 }
 
-// pruneSQLiteKeys deletes some keys that are older than idempotencyRetention.
+// pruneSQLiteKeys deletes some keys that are older than IdempotencyRetention.
 func pruneSQLiteKeys(ctx context.Context, tx *sql.Tx) error {
 	_, err := tx.ExecContext(ctx, `DELETE FROM idempotency_keys WHERE key IN (SELECT key FROM idempotency_keys
 		WHERE created_at < CAST(unixepoch('subsec') * 1000 AS INTEGER) - ? ORDER BY created_at LIMIT ?)`,
-		idempotencyRetention.Milliseconds(), maxPrunedKeys)
+		web.IdempotencyRetention.Milliseconds(), maxPrunedKeys)
 	if err != nil {
 		return fmt.Errorf("prune idempotency keys: %w", err)
 	}

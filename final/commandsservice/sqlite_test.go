@@ -22,6 +22,8 @@ import (
 
 	"microcomm/final/internal/bus"
 	"microcomm/final/internal/sqlite"
+	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 // serveFile serves the REST API over a new database in a file. Writes is the one
@@ -30,16 +32,16 @@ func serveFile(t *testing.T) (url, file string, writes *sql.DB) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "commands.db")
 	store := openTestStore(t, "sqlite:"+file)
-	log, _ := captureLog()
-	return serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler()), file, store.(*sqliteStore).writes
+	log, _ := testkit.CaptureLog()
+	return testkit.Serve(t, (&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler()), file, store.(*sqliteStore).writes
 }
 
-func requireUnavailable(t *testing.T, r response) {
+func requireUnavailable(t *testing.T, r testkit.Response) {
 	t.Helper()
-	requireProblem(t, r, http.StatusServiceUnavailable)
-	assert.NotEmpty(t, r.header.Get("Retry-After"))
-	assert.NotContains(t, r.body, "locked")
-	assert.NotContains(t, r.body, "full")
+	testkit.RequireProblem(t, r, http.StatusServiceUnavailable)
+	assert.NotEmpty(t, r.Header.Get("Retry-After"))
+	assert.NotContains(t, r.Body, "locked")
+	assert.NotContains(t, r.Body, "full")
 }
 
 // TestLockedDatabase: a POST that meets a locked database gets a 503, stores
@@ -58,17 +60,17 @@ func TestLockedDatabase(t *testing.T) {
 	require.NoError(t, err)
 
 	const body = `{"id":4,"name":"x"}`
-	requireUnavailable(t, send(t, "POST", url+"/api/c/platforms", body))
-	assert.Equal(t, "[]\n", send(t, "GET", url+"/api/c/platforms", "").body)
+	requireUnavailable(t, testkit.Send(t, "POST", url+"/api/c/platforms", body))
+	assert.Equal(t, "[]\n", testkit.Send(t, "GET", url+"/api/c/platforms", "").Body)
 	_, err = lock.ExecContext(t.Context(), `ROLLBACK`)
 	require.NoError(t, err)
-	assert.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", body).status)
+	assert.Equal(t, http.StatusOK, testkit.Send(t, "POST", url+"/api/c/platforms", body).Status)
 }
 
 // TestFullDatabase: the same when there is no space.
 func TestFullDatabase(t *testing.T) {
 	url, _, writes := serveFile(t)
-	require.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"x"}`).status)
+	require.Equal(t, http.StatusOK, testkit.Send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"x"}`).Status)
 	var pages int
 	require.NoError(t, writes.QueryRow(`PRAGMA page_count`).Scan(&pages))
 	_, err := writes.Exec(fmt.Sprintf(`PRAGMA max_page_count = %d`, pages))
@@ -76,24 +78,24 @@ func TestFullDatabase(t *testing.T) {
 
 	commands := url + "/api/c/platforms/4/commands"
 	body := fmt.Sprintf(`{"howTo":"h","commandLine":"%s"}`, strings.Repeat("x", maxCommandLine)) // more than a page
-	requireUnavailable(t, send(t, "POST", commands, body))
-	assert.Equal(t, "[]\n", send(t, "GET", commands, "").body)
+	requireUnavailable(t, testkit.Send(t, "POST", commands, body))
+	assert.Equal(t, "[]\n", testkit.Send(t, "GET", commands, "").Body)
 	_, err = writes.Exec(`PRAGMA max_page_count = 1000000`)
 	require.NoError(t, err)
-	assert.Equal(t, http.StatusCreated, send(t, "POST", commands, body).status)
+	assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", commands, body).Status)
 }
 
 // TestFullDatabaseLosesNothing: of POSTs until no page is left, and beyond, each
 // that got a 201 is stored, under an id of its own.
 func TestFullDatabaseLosesNothing(t *testing.T) {
 	url, _, writes := serveFile(t)
-	require.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"x"}`).status)
+	require.Equal(t, http.StatusOK, testkit.Send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"x"}`).Status)
 	_, err := writes.Exec(`PRAGMA max_page_count = 1`) // as many as it has: no more
 	require.NoError(t, err)
 	requireStored(t, url, func(created int) bool { return created < 1000 })
 	_, err = writes.Exec(`PRAGMA max_page_count = 1000000`)
 	require.NoError(t, err)
-	assert.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/c/platforms/4/commands", `{"howTo":"h","commandLine":"c"}`).status)
+	assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", url+"/api/c/platforms/4/commands", `{"howTo":"h","commandLine":"c"}`).Status)
 }
 
 // requireStored posts commands of platform 4 until one is refused, for as long as
@@ -109,19 +111,19 @@ func requireStored(t *testing.T, url string, more func(created int) bool) {
 		if i%2 == 0 {
 			key = []string{"Idempotency-Key", fmt.Sprint("key-", i)}
 		}
-		r := send(t, "POST", commands, `{"howTo":"h","commandLine":"c"}`, key...)
-		if r.status != http.StatusCreated {
+		r := testkit.Send(t, "POST", commands, `{"howTo":"h","commandLine":"c"}`, key...)
+		if r.Status != http.StatusCreated {
 			requireUnavailable(t, r)
 			refused++
 			continue
 		}
 		var c commandRead
-		require.NoError(t, json.Unmarshal([]byte(r.body), &c))
+		require.NoError(t, json.Unmarshal([]byte(r.Body), &c))
 		require.False(t, created[c.ID], "id %d was given twice", c.ID)
 		created[c.ID] = true
 	}
 	var stored []commandRead
-	require.NoError(t, json.Unmarshal([]byte(send(t, "GET", commands, "").body), &stored))
+	require.NoError(t, json.Unmarshal([]byte(testkit.Send(t, "GET", commands, "").Body), &stored))
 	assert.Len(t, stored, len(created))
 	for _, c := range stored {
 		assert.True(t, created[c.ID], "nothing else is stored")
@@ -169,38 +171,38 @@ func TestFailedCommit(t *testing.T) {
 func TestReadOnlyDatabase(t *testing.T) {
 	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "commands.db"))
 	writes := store.(*sqliteStore).writes
-	log, _ := captureLog()
-	url := serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler())
+	log, _ := testkit.CaptureLog()
+	url := testkit.Serve(t, (&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler())
 	addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 	_, err := writes.Exec(`PRAGMA query_only = 1`)
 	require.NoError(t, err)
 	const command = `{"howTo":"h","commandLine":"c"}`
-	requireUnavailable(t, send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`))
-	requireUnavailable(t, send(t, "POST", url+"/api/c/platforms/4/commands", command))
-	requireUnavailable(t, send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key"))
-	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/api/c/platforms", "").status)
+	requireUnavailable(t, testkit.Send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`))
+	requireUnavailable(t, testkit.Send(t, "POST", url+"/api/c/platforms/4/commands", command))
+	requireUnavailable(t, testkit.Send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key"))
+	assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", url+"/api/c/platforms", "").Status)
 
 	eventsWait(t, store, func() {
 		_, err := writes.Exec(`PRAGMA query_only = 0`)
 		require.NoError(t, err)
 	})
-	assert.Equal(t, http.StatusOK, send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`).status)
-	assert.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key").status)
+	assert.Equal(t, http.StatusOK, testkit.Send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`).Status)
+	assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key").Status)
 }
 
 // eventsWait handles an event of platform 7 while the database of store cannot
 // be written, calls mend, and requires that the event was stored then.
 func eventsWait(t *testing.T, store commandStore, mend func()) {
 	t.Helper()
-	log, logged := captureLog()
+	log, logged := testkit.CaptureLog()
 	p := &eventProcessor{store: store, metrics: newEventMetrics(prometheus.NewRegistry()), tracer: noop.NewTracerProvider().Tracer(""), log: log}
 	handled := make(chan error)
 	go func() {
 		handled <- errors.Join(p.process(t.Context(), []bus.Message{{Body: []byte(event(`"Id":7,"Name":"z"`))}})...)
 	}()
-	eventually(t, "the event waits", func() bool { return len(logged.lines("events wait")) > 0 })
+	testkit.Eventually(t, "the event waits", func() bool { return len(logged.Lines("events wait")) > 0 })
 	mend()
-	assert.NoError(t, receive(t, "the event", handled))
+	assert.NoError(t, testkit.Receive(t, "the event", handled))
 	_, err := store.platform(t.Context(), 7)
 	assert.NoError(t, err)
 }
@@ -216,21 +218,21 @@ func TestReplacedFile(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "commands.db")
 			store := openTestStore(t, "sqlite:"+file)
 			addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
-			log, logged := captureLog()
-			h := newHealth(slog.New(slog.DiscardHandler), check{name: "database", failing: "no response", reason: sqlite.Reason, run: store.ping})
-			h.set("ready")
-			url := serve(t, h.handler((&restAPI{store: store, slots: newSlots(100), log: log}).handler()))
-			require.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
+			log, logged := testkit.CaptureLog()
+			h := web.NewHealth(slog.New(slog.DiscardHandler), web.Check{Name: "database", Failing: "no response", Reason: sqlite.Reason, Run: store.ping})
+			h.Set("ready")
+			url := testkit.Serve(t, h.Handler((&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler()))
+			require.Equal(t, http.StatusOK, testkit.Send(t, "GET", url+"/readyz", "").Status)
 
 			require.NoError(t, os.Rename(file+suffix, file+".moved"))
 			const command = `{"howTo":"h","commandLine":"c"}`
-			requireUnavailable(t, send(t, "POST", url+"/api/c/platforms/4/commands", command))
-			requireUnavailable(t, send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key"))
-			requireUnavailable(t, send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`))
-			assert.NotEmpty(t, logged.lines(file+suffix))
-			requireJSON(t, send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable,
+			requireUnavailable(t, testkit.Send(t, "POST", url+"/api/c/platforms/4/commands", command))
+			requireUnavailable(t, testkit.Send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key"))
+			requireUnavailable(t, testkit.Send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`))
+			assert.NotEmpty(t, logged.Lines(file+suffix))
+			testkit.RequireJSON(t, testkit.Send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable,
 				`{"status":"unavailable","checks":{"database":{"status":"failing","detail":"`+sqlite.ErrReplaced.Error()+`"}}}`)
-			inParallel(t, 16, func(int) error {
+			testkit.InParallel(t, 16, func(int) error {
 				_, err := allPlatforms(t.Context(), store) // by the old file, or an error
 				if err != nil && !databaseUnavailable(err) {
 					return err
@@ -240,8 +242,8 @@ func TestReplacedFile(t *testing.T) {
 			assert.NoFileExists(t, file+suffix, "no new connection has created an empty database")
 
 			eventsWait(t, store, func() { require.NoError(t, os.Rename(file+".moved", file+suffix)) })
-			assert.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key").status)
-			assert.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
+			assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key").Status)
+			assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", url+"/readyz", "").Status)
 		})
 	}
 }
@@ -256,7 +258,7 @@ func TestReadersOfSQLite(t *testing.T) {
 		require.NoError(t, err)
 		defer busy.Close()
 	}
-	inParallel(t, 100, func(int) error {
+	testkit.InParallel(t, 100, func(int) error {
 		_, _, err := store.platformsAfter(t.Context(), 0, 10)
 		return err
 	})

@@ -91,7 +91,7 @@ func (s *sqlServerStore) addPlatform(ctx context.Context, p platform) (bool, err
 //     is suspended between two would hold its locks, and stop every replica.
 //   - The application lock lets one upsert at a time run, from whichever replica:
 //     two that lock the same rows in another order would be a deadlock. It waits for
-//     less than requestTimeout, so that the error says why.
+//     less than RequestTimeout, so that the error says why.
 //     https://learn.microsoft.com/sql/relational-databases/system-stored-procedures/sp-getapplock-transact-sql
 //   - UPDLOCK and SERIALIZABLE keep a row that is not there from being inserted
 //     by others (addPlatform) between the look and the INSERT.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"microcomm/final/internal/sqlserver"
+	"microcomm/final/internal/web"
 )
 
 func (s *sqlServerStore) createCommandOnce(ctx context.Context, key string, c command) (created command, replayed bool, err error) {
@@ -37,7 +38,7 @@ func (s *sqlServerStore) replay(ctx context.Context, key string, c command) (com
 			sql.Named("key", []byte(key))).Scan(&known, &c.ID)
 	})
 	if err == nil {
-		err = checkFingerprint(known, commandFingerprint(c))
+		err = web.CheckFingerprint(known, commandFingerprint(c))
 	}
 	if err != nil {
 		return command{}, fmt.Errorf("look up idempotency key: %w", err)
@@ -45,12 +46,12 @@ func (s *sqlServerStore) replay(ctx context.Context, key string, c command) (com
 	return c, nil
 }
 
-// pruneKeys deletes some keys that are older than idempotencyRetention.
+// pruneKeys deletes some keys that are older than IdempotencyRetention.
 func (s *sqlServerStore) pruneKeys(ctx context.Context) error {
 	return s.db.Write(func() error {
 		_, err := s.db.ExecContext(ctx, `
 			DELETE TOP (@limit) FROM dbo.IdempotencyKeys WHERE CreatedAt < DATEADD(second, -@seconds, SYSUTCDATETIME())`,
-			sql.Named("limit", maxPrunedKeys), sql.Named("seconds", int(idempotencyRetention.Seconds())))
+			sql.Named("limit", maxPrunedKeys), sql.Named("seconds", int(web.IdempotencyRetention.Seconds())))
 		if err != nil {
 			return fmt.Errorf("prune idempotency keys: %w", err)
 		}

@@ -10,6 +10,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 func TestSQLServer(t *testing.T) {
@@ -26,10 +29,10 @@ func TestSQLServer(t *testing.T) {
 			require.NoError(t, err)
 			defer stores[i].close()
 		}
-		log, _ := captureLog()
-		inParallel(t, len(stores), func(i int) error { return setUp(t.Context(), stores[i], patience, log) })
+		log, _ := testkit.CaptureLog()
+		testkit.InParallel(t, len(stores), func(i int) error { return setUp(t.Context(), stores[i], testkit.Patience, log) })
 		require.NoError(t, stores[0].migrate(t.Context()), "and once more")
-		inParallel(t, len(stores), func(i int) error {
+		testkit.InParallel(t, len(stores), func(i int) error {
 			_, err := stores[i].upsertPlatforms(t.Context(), numbered(1, 2000))
 			return err
 		})
@@ -63,7 +66,7 @@ func TestSQLServer(t *testing.T) {
 		defer other.Rollback()
 		_, err = other.Exec(`EXEC sp_getapplock @Resource = N'microcomm upsert', @LockMode = 'Exclusive', @LockOwner = 'Transaction'`)
 		require.NoError(t, err)
-		ctx, cancel := context.WithTimeout(t.Context(), requestTimeout)
+		ctx, cancel := context.WithTimeout(t.Context(), web.RequestTimeout)
 		defer cancel()
 		_, err = store.upsertPlatforms(ctx, numbered(1, 2))
 		require.ErrorContains(t, err, "another upsert takes too long")

@@ -12,6 +12,8 @@ import (
 	"microcomm/final/internal/sqlserver"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"microcomm/final/internal/web"
 )
 
 // errPlatformNotFound is returned for a platform that the store does not have.
@@ -31,7 +33,7 @@ type commandStore interface {
 	migrate(ctx context.Context) error
 	// platformsAfter returns platforms with greater ExternalIDs than externalID, in
 	// their order, and whether there are more: at most limit, and fewer when they
-	// reach maxListText.
+	// reach MaxListText.
 	platformsAfter(ctx context.Context, externalID int32, limit int) (platforms []platform, more bool, err error)
 	// platform returns one platform, or errPlatformNotFound.
 	platform(ctx context.Context, externalID int32) (platform, error)
@@ -53,7 +55,7 @@ type commandStore interface {
 	// createCommandOnce does the same, and stores the idempotency key with it. A
 	// key that is stored already creates nothing: when it came with an equal c
 	// the command is replayed as it was created then; otherwise the error is
-	// errKeyReused.
+	// ErrKeyReused.
 	createCommandOnce(ctx context.Context, key string, c command) (created command, replayed bool, err error)
 	// ping returns an error when the tables cannot be queried, or a file not be
 	// written.
@@ -94,7 +96,7 @@ const maxPrunedKeys = 100
 
 // commandFingerprint is stored with an idempotency key.
 func commandFingerprint(c command) []byte {
-	return fingerprint(strconv.Itoa(int(c.PlatformID)), c.HowTo, c.CommandLine)
+	return web.Fingerprint(strconv.Itoa(int(c.PlatformID)), c.HowTo, c.CommandLine)
 }
 
 // lastOfEach returns platforms without those that a later one with the same
@@ -121,7 +123,7 @@ func lastOfEach(platforms []platform) []platform {
 func scanPlatforms(rows *sql.Rows, limit int) (platforms []platform, more bool, err error) {
 	defer rows.Close()
 	for text := 0; rows.Next() && !more; {
-		if more = len(platforms) == limit || text >= maxListText; more {
+		if more = len(platforms) == limit || text >= web.MaxListText; more {
 			continue // one row further: usually the end, so that the driver has nothing to cancel
 		}
 		var p platform
@@ -155,7 +157,7 @@ func scanPlatform(row *sql.Row, externalID int32) (platform, error) {
 func scanCommands(rows *sql.Rows, platformID int32, limit int) (commands []command, more bool, err error) {
 	defer rows.Close()
 	for text := 0; rows.Next() && !more; {
-		if more = len(commands) == limit || text >= maxListText; more {
+		if more = len(commands) == limit || text >= web.MaxListText; more {
 			continue // one row further: usually the end, so that the driver has nothing to cancel
 		}
 		c := command{PlatformID: platformID}

@@ -17,6 +17,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 func TestSQLiteInMemory(t *testing.T) {
@@ -37,10 +40,10 @@ func TestSQLiteFile(t *testing.T) {
 			require.NoError(t, err)
 			defer stores[i].close()
 		}
-		log, _ := captureLog()
-		inParallel(t, len(stores), func(i int) error { return setUp(t.Context(), stores[i], patience, log) })
+		log, _ := testkit.CaptureLog()
+		testkit.InParallel(t, len(stores), func(i int) error { return setUp(t.Context(), stores[i], testkit.Patience, log) })
 		var total atomic.Int32
-		inParallel(t, len(stores), func(i int) error {
+		testkit.InParallel(t, len(stores), func(i int) error {
 			for batch := range slices.Chunk(numbered(1, 1000), 50) {
 				stored, err := stores[i].upsertPlatforms(t.Context(), batch)
 				if err != nil {
@@ -225,7 +228,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 	t.Run("addPlatform of the same platform by many stores one", func(t *testing.T) {
 		store := open(t)
 		var added atomic.Int32
-		inParallel(t, 8, func(int) error {
+		testkit.InParallel(t, 8, func(int) error {
 			ok, err := store.addPlatform(t.Context(), platform{ExternalID: 4, Name: "x"})
 			if ok {
 				added.Add(1)
@@ -287,7 +290,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 	t.Run("upsertPlatforms and addPlatform of the same platforms by many, in any order, store each once", func(t *testing.T) {
 		store := open(t)
 		var total atomic.Int32
-		inParallel(t, 8, func(i int) error {
+		testkit.InParallel(t, 8, func(i int) error {
 			platforms := numbered(1, 300)
 			if i%2 == 1 {
 				slices.Reverse(platforms)
@@ -323,7 +326,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 				runtime.Gosched() // later in each round
 			}
 			cancel()
-			err := receive(t, "the end of upsertPlatforms", result)
+			err := testkit.Receive(t, "the end of upsertPlatforms", result)
 			platforms, listErr := allPlatforms(t.Context(), store)
 			require.NoError(t, listErr)
 			count := 0
@@ -435,7 +438,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		require.NoError(t, err)
 		platforms, more, err := store.platformsAfter(t.Context(), 0, 1000)
 		require.NoError(t, err)
-		assert.Len(t, platforms, maxListText/2000+1)
+		assert.Len(t, platforms, web.MaxListText/2000+1)
 		assert.True(t, more)
 		platforms, err = allPlatforms(t.Context(), store)
 		require.NoError(t, err)
@@ -487,7 +490,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 	t.Run("texts come back as they went in", func(t *testing.T) {
 		store := open(t)
 		var id int32
-		for what, text := range oddTexts() {
+		for what, text := range testkit.OddTexts() {
 			id++
 			addPlatforms(t, store, platform{ExternalID: id, Name: text})
 			_, err := store.upsertPlatforms(t.Context(), []platform{{ExternalID: id + 1000, Name: text}, {ExternalID: id + 2000, Name: text}})
@@ -547,7 +550,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 	t.Run("many at once lose nothing", func(t *testing.T) {
 		store := open(t)
 		const workers, each = 8, 20
-		inParallel(t, workers, func(worker int) error {
+		testkit.InParallel(t, workers, func(worker int) error {
 			id := int32(worker + 1)
 			if _, err := store.addPlatform(t.Context(), platform{ExternalID: id, Name: "x"}); err != nil {
 				return err

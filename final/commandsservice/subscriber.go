@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"microcomm/final/internal/backoff"
 	"microcomm/final/internal/bus"
 	"microcomm/final/internal/tlsconfig"
 )
@@ -72,7 +73,7 @@ func (s *rabbitMQSubscriber) Run(ctx context.Context, handle handler, onConnect 
 			return
 		}
 		s.log.Warn("subscriber not connected, retrying", "error", err)
-		if p.pause.wait(ctx) != nil {
+		if p.pause.Wait(ctx) != nil {
 			return
 		}
 	}
@@ -83,9 +84,9 @@ func (s *rabbitMQSubscriber) Connected() bool { return s.connected.Load() }
 
 // pace says how fast the subscriber connects and receives.
 type pace struct {
-	pause    backoff // until the next connection; an acknowledgement resets it, a mere connection does not
-	alone    int     // messages that are still to be received one at a time
-	prefetch int     // how many are received at once afterwards
+	pause    backoff.Backoff // until the next connection; an acknowledgement resets it, a mere connection does not
+	alone    int             // messages that are still to be received one at a time
+	prefetch int             // how many are received at once afterwards
 }
 
 // limit returns how many messages the broker may send ahead now.
@@ -107,7 +108,7 @@ func (p *pace) slow() { p.alone = p.prefetch }
 // followed by more of them.
 func (p *pace) settled(batch []amqp.Delivery, acknowledged int) {
 	if acknowledged > 0 {
-		p.pause.reset()
+		p.pause.Reset()
 	}
 	p.alone = max(0, p.alone-len(batch))
 	if slices.ContainsFunc(batch, func(d amqp.Delivery) bool { return len(d.Body) > maxEvent }) {

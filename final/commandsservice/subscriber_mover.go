@@ -11,6 +11,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"microcomm/final/internal/backoff"
 	"microcomm/final/internal/bus"
 )
 
@@ -84,7 +85,7 @@ func (m *mover) finish() {
 
 func (m *mover) run(ctx context.Context) {
 	defer m.disconnect()
-	var pause backoff
+	var pause backoff.Backoff
 	for {
 		failures := m.take(ctx)
 		if failures == nil {
@@ -93,7 +94,7 @@ func (m *mover) run(ctx context.Context) {
 		for len(failures) > 0 {
 			moved, err := m.move(ctx, failures)
 			if failures = failures[moved:]; err == nil {
-				pause.reset()
+				pause.Reset()
 				continue
 			}
 			if ctx.Err() != nil {
@@ -101,7 +102,7 @@ func (m *mover) run(ctx context.Context) {
 			}
 			m.log.Warn("events that were not handled cannot be moved, retrying", "count", len(failures), "error", err)
 			m.disconnect()
-			if pause.wait(ctx) != nil {
+			if pause.Wait(ctx) != nil {
 				return
 			}
 		}

@@ -6,6 +6,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"microcomm/final/internal/backoff"
 	"microcomm/final/internal/bus"
 )
 
@@ -42,7 +43,7 @@ func (s *rabbitMQSubscriber) declare(channel *amqp.Channel) error {
 // may delete an exchange or a queue, and the broker does not tell.
 func (s *rabbitMQSubscriber) declareAgain(ctx context.Context, channel *amqp.Channel) error {
 	for {
-		if err := pauseFor(ctx, declareInterval); err != nil {
+		if err := backoff.PauseFor(ctx, declareInterval); err != nil {
 			return err
 		}
 		if err := s.declare(channel); err != nil {

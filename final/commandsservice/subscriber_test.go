@@ -17,7 +17,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"microcomm/final/internal/backoff"
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/testkit"
 	"microcomm/final/internal/tlsconfig"
 )
 
@@ -27,7 +29,7 @@ type listener struct {
 	connected  chan int    // 1, 2, … as often as it connected
 	consumed   *prometheus.CounterVec
 	subscriber *rabbitMQSubscriber
-	log        *logCapture
+	log        *testkit.LogCapture
 	registry   *prometheus.Registry
 	stop       context.CancelFunc // ends Run
 	stopped    chan struct{}      // closed when Run has returned
@@ -37,7 +39,7 @@ type listener struct {
 // queue is named after the exchange. A nil handle handles everything.
 func startListener(t *testing.T, url, exchange string, handle handler, configure ...func(*rabbitMQSubscriber)) *listener {
 	t.Helper()
-	log, logged := captureLog()
+	log, logged := testkit.CaptureLog()
 	ctx, cancel := context.WithCancel(context.Background())
 	consumed := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "events_consumed_total"}, []string{"result"})
 	l := &listener{bodies: make(chan string, 10_000), connected: make(chan int, 100), consumed: consumed, log: logged, registry: prometheus.NewRegistry(),
@@ -62,7 +64,7 @@ func startListener(t *testing.T, url, exchange string, handle handler, configure
 	}()
 	t.Cleanup(func() {
 		cancel()
-		receive(t, "the end of Run", l.stopped)
+		testkit.Receive(t, "the end of Run", l.stopped)
 	})
 	return l
 }
@@ -85,7 +87,7 @@ func newQueueBroker(t *testing.T) *testBroker {
 func (b *testBroker) deadLetter(t *testing.T) amqp.Delivery {
 	t.Helper()
 	var letter amqp.Delivery
-	eventually(t, "a dead letter", func() bool {
+	testkit.Eventually(t, "a dead letter", func() bool {
 		var ok bool
 		var err error
 		letter, ok, err = b.channel.Get(b.exchange+".dead", true)
@@ -124,41 +126,41 @@ func TestSubscriber(t *testing.T) {
 	t.Run("keeps what is published while it is away", func(t *testing.T) {
 		broker := newQueueBroker(t)
 		l := startListener(t, broker.url, broker.exchange, nil)
-		receive(t, "a connection", l.connected)
+		testkit.Receive(t, "a connection", l.connected)
 		l.stop()
-		receive(t, "the end of Run", l.stopped)
+		testkit.Receive(t, "the end of Run", l.stopped)
 		require.True(t, broker.publish(t, "x"), "taken by the queue")
-		assert.Equal(t, "x", receive(t, "the event", startListener(t, broker.url, broker.exchange, nil).bodies))
+		assert.Equal(t, "x", testkit.Receive(t, "the event", startListener(t, broker.url, broker.exchange, nil).bodies))
 	})
 
 	t.Run("starts without a broker, and connects when it comes", func(t *testing.T) {
 		broker := newQueueBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
 		l := startListener(t, url, broker.exchange, nil)
-		eventually(t, "two attempts", func() bool { return len(l.log.lines("subscriber not connected, retrying")) >= 2 })
+		testkit.Eventually(t, "two attempts", func() bool { return len(l.log.Lines("subscriber not connected, retrying")) >= 2 })
 		assert.Empty(t, l.connected)
 		assert.Zero(t, brokerConnected(t, l.registry))
 
 		proxy.restore()
-		receive(t, "a connection", l.connected)
+		testkit.Receive(t, "a connection", l.connected)
 		assert.Equal(t, 1.0, brokerConnected(t, l.registry))
 		broker.publish(t, "x")
-		assert.Equal(t, "x", receive(t, "an event", l.bodies))
+		assert.Equal(t, "x", testkit.Receive(t, "an event", l.bodies))
 	})
 
 	t.Run("connects again when the connection is lost, and misses nothing", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		broker := newQueueBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
 		proxy.restore()
 		l := startListener(t, url, broker.exchange, nil)
 		for connection := range 3 {
-			require.Equal(t, connection+1, receive(t, "a connection", l.connected))
+			require.Equal(t, connection+1, testkit.Receive(t, "a connection", l.connected))
 			proxy.cut()
-			eventually(t, "the loss", func() bool { return !l.subscriber.Connected() })
+			testkit.Eventually(t, "the loss", func() bool { return !l.subscriber.Connected() })
 			require.True(t, broker.publish(t, fmt.Sprint(connection)))
 			proxy.restore()
-			for receive(t, "an event", l.bodies) != fmt.Sprint(connection) { // an event may come twice
+			for testkit.Receive(t, "an event", l.bodies) != fmt.Sprint(connection) { // an event may come twice
 			}
 		}
 	})
@@ -173,29 +175,29 @@ func TestSubscriber(t *testing.T) {
 			<-goOn
 			return nil
 		})
-		receive(t, "a connection", l.connected)
+		testkit.Receive(t, "a connection", l.connected)
 		require.True(t, broker.publish(t, "x"))
-		receive(t, "the batch", began)
+		testkit.Receive(t, "the batch", began)
 		proxy.cut()
 		close(goOn)
 		proxy.restore()
-		assert.Equal(t, "x", receive(t, "the event", l.bodies))
-		assert.Equal(t, "x", receive(t, "the event again", l.bodies))
+		assert.Equal(t, "x", testkit.Receive(t, "the event", l.bodies))
+		assert.Equal(t, "x", testkit.Receive(t, "the event again", l.bodies))
 	})
 
 	t.Run("declares again what was deleted", func(t *testing.T) {
 		broker := newQueueBroker(t)
 		l := startListener(t, broker.url, broker.exchange, nil)
-		receive(t, "a connection", l.connected)
+		testkit.Receive(t, "a connection", l.connected)
 		for _, queue := range []string{"", ".dead", ".retry.50ms"} {
 			_, err := broker.channel.QueueDelete(broker.exchange+queue, false, false, false)
 			require.NoError(t, err)
 		}
 		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
 		broker.declare(t) // as the publisher does
-		eventually(t, "an event that a queue takes", func() bool { return broker.publish(t, "x") })
-		assert.Equal(t, "x", receive(t, "an event", l.bodies))
-		eventually(t, "the other queues", func() bool {
+		testkit.Eventually(t, "an event that a queue takes", func() bool { return broker.publish(t, "x") })
+		assert.Equal(t, "x", testkit.Receive(t, "an event", l.bodies))
+		testkit.Eventually(t, "the other queues", func() bool {
 			connection, err := bus.Dial(t.Context(), broker.url, tlsconfig.Files{}, bus.BrokerTimeout)
 			require.NoError(t, err)
 			defer connection.Close()
@@ -216,7 +218,7 @@ func TestSubscriber(t *testing.T) {
 			_, _ = broker.channel.QueueDelete(broker.exchange+".dead", false, false, false)
 		})
 		l := startListener(t, broker.url, broker.exchange, nil)
-		eventually(t, "the error", func() bool { return len(l.log.lines("COMMANDS_QUEUE")) > 0 })
+		testkit.Eventually(t, "the error", func() bool { return len(l.log.Lines("COMMANDS_QUEUE")) > 0 })
 	})
 }
 
@@ -224,7 +226,7 @@ func TestSubscriberFailures(t *testing.T) {
 	t.Run("a dead letter is the original, and says why", func(t *testing.T) {
 		broker := newQueueBroker(t)
 		l := startListener(t, broker.url, broker.exchange, fail(errors.New("the store refuses it")))
-		receive(t, "a connection", l.connected)
+		testkit.Receive(t, "a connection", l.connected)
 		original := amqp.Publishing{ContentType: "application/json", MessageId: "the-id", Type: "t", AppId: "a", Timestamp: time.Unix(1_700_000_000, 0),
 			Headers: amqp.Table{"traceparent": "00-x"}, Body: []byte("x")}
 		require.NoError(t, broker.channel.Publish(broker.exchange, "", false, false, original))
@@ -235,7 +237,7 @@ func TestSubscriberFailures(t *testing.T) {
 		assert.Equal(t, "00-x", letter.Headers["traceparent"])
 		assert.Equal(t, "the store refuses it", letter.Headers[bus.ErrorHeader])
 		assert.Equal(t, int32(2), letter.Headers[bus.AttemptsHeader])
-		eventually(t, "the counters", func() bool {
+		testkit.Eventually(t, "the counters", func() bool {
 			return testutil.ToFloat64(l.consumed.WithLabelValues("retried")) == 1 &&
 				testutil.ToFloat64(l.consumed.WithLabelValues("dead_lettered")) == 1
 		})
@@ -244,17 +246,17 @@ func TestSubscriberFailures(t *testing.T) {
 	t.Run("the dead letters are counted", func(t *testing.T) {
 		broker := newQueueBroker(t)
 		l := startListener(t, broker.url, broker.exchange, fail(bus.ErrUnusable))
-		receive(t, "a connection", l.connected)
+		testkit.Receive(t, "a connection", l.connected)
 		for range 3 {
 			require.True(t, broker.publish(t, "x"))
 		}
-		eventually(t, "the gauge", func() bool { return testutil.ToFloat64(l.subscriber.metrics.deadLetters) == 3 })
+		testkit.Eventually(t, "the gauge", func() bool { return testutil.ToFloat64(l.subscriber.metrics.deadLetters) == 3 })
 	})
 
 	t.Run("a long and odd error fits a header", func(t *testing.T) {
 		broker := newQueueBroker(t)
 		l := startListener(t, broker.url, broker.exchange, fail(fmt.Errorf("%w: \xff%s", bus.ErrUnusable, strings.Repeat("é", 100_000))))
-		receive(t, "a connection", l.connected)
+		testkit.Receive(t, "a connection", l.connected)
 		require.True(t, broker.publish(t, "x"))
 		reason := broker.deadLetter(t).Headers[bus.ErrorHeader].(string)
 		assert.Contains(t, reason, "unusable message: ?é")
@@ -264,9 +266,9 @@ func TestSubscriberFailures(t *testing.T) {
 	t.Run("a message that its consumers die of becomes a dead letter", func(t *testing.T) {
 		broker := newQueueBroker(t)
 		l := startListener(t, broker.url, broker.exchange, nil)
-		receive(t, "a connection", l.connected)
+		testkit.Receive(t, "a connection", l.connected)
 		l.stop()
-		receive(t, "the end of Run", l.stopped)
+		testkit.Receive(t, "the end of Run", l.stopped)
 		require.True(t, broker.publish(t, "poison"))
 		deliveries := 0
 		for ; deliveries <= 2*maxRedeliveries; deliveries++ { // a consumer that ends without an acknowledgement
@@ -290,9 +292,9 @@ func TestSubscriberFailures(t *testing.T) {
 			_, err := broker.channel.QueueDelete(broker.exchange+".dead", false, false, false)
 			return []error{errors.Join(err, bus.ErrUnusable)}
 		})
-		receive(t, "a connection", l.connected)
+		testkit.Receive(t, "a connection", l.connected)
 		require.True(t, broker.publish(t, "x"))
-		eventually(t, "two attempts", func() bool { return len(l.log.lines("there is no queue")) >= 2 })
+		testkit.Eventually(t, "two attempts", func() bool { return len(l.log.Lines("there is no queue")) >= 2 })
 	})
 }
 
@@ -306,7 +308,7 @@ func TestSubscriberHeaders(t *testing.T) {
 		t.Run("a dead letter is not copied to the queues that it names: "+name, func(t *testing.T) {
 			broker := newQueueBroker(t)
 			l := startListener(t, broker.url, broker.exchange, fail(errors.New("refused")))
-			receive(t, "a connection", l.connected)
+			testkit.Receive(t, "a connection", l.connected)
 			for name, value := range headers {
 				if _, text := value.(string); text {
 					headers[name] = broker.exchange // also the name of the queue
@@ -326,7 +328,7 @@ func TestSubscriberHeaders(t *testing.T) {
 	t.Run("attempts that this service did not count end no process", func(t *testing.T) {
 		broker := newQueueBroker(t)
 		l := startListener(t, broker.url, broker.exchange, fail(errors.New("refused")))
-		receive(t, "a connection", l.connected)
+		testkit.Receive(t, "a connection", l.connected)
 		values := []any{int32(-1), int32(math.MinInt32), int32(math.MaxInt32), int64(math.MaxInt64), int64(-1), int8(-1), byte(255), float64(-1),
 			1.5, "-1", []byte{255}, []any{int32(-1)}, amqp.Table{"x": int32(-1)}, true, nil, time.Unix(-1, 0), amqp.Decimal{Value: -1}}
 		for i, value := range values {
@@ -404,9 +406,9 @@ func TestSubscriberPace(t *testing.T) {
 		t.Helper()
 		broker := newQueueBroker(t)
 		l := startListener(t, broker.url, broker.exchange, nil)
-		receive(t, "a connection", l.connected)
+		testkit.Receive(t, "a connection", l.connected)
 		l.stop()
-		receive(t, "the end of Run", l.stopped)
+		testkit.Receive(t, "the end of Run", l.stopped)
 		for _, body := range bodies {
 			require.True(t, broker.publish(t, body))
 		}
@@ -417,10 +419,10 @@ func TestSubscriberPace(t *testing.T) {
 			return nil
 		})
 		for range bodies {
-			receive(t, "an event", l.bodies)
+			testkit.Receive(t, "an event", l.bodies)
 		}
 		l.stop()
-		receive(t, "the end of Run", l.stopped)
+		testkit.Receive(t, "the end of Run", l.stopped)
 		return sizes
 	}
 
@@ -430,7 +432,7 @@ func TestSubscriberPace(t *testing.T) {
 			case 1:
 				assert.Equal(t, 199, broker.ready(t), "none is sent ahead: its size is not known")
 			case 3:
-				eventually(t, "many that are sent ahead", func() bool { return broker.ready(t) < 120 })
+				testkit.Eventually(t, "many that are sent ahead", func() bool { return broker.ready(t) < 120 })
 			}
 		}, slices.Repeat([]string{"x"}, 200)...)
 		assert.Equal(t, 1, sizes[0])
@@ -445,16 +447,16 @@ func TestSubscriberPace(t *testing.T) {
 			<-goOn
 			return nil
 		})
-		receive(t, "a connection", l.connected)
+		testkit.Receive(t, "a connection", l.connected)
 		require.True(t, broker.publish(t, "x"))
-		receive(t, "the first message", began)
+		testkit.Receive(t, "the first message", began)
 		goOn <- struct{}{}
-		receive(t, "its end", l.bodies)
+		testkit.Receive(t, "its end", l.bodies)
 		<-time.After(2 * quietAfter) // what is tested is the passing of time
 		for range 10 {
 			require.True(t, broker.publish(t, "x"))
 		}
-		receive(t, "the next message", began)
+		testkit.Receive(t, "the next message", began)
 		assert.Equal(t, 9, broker.ready(t), "none is sent ahead")
 		close(goOn)
 	})
@@ -496,9 +498,9 @@ func TestSubscriberUnreadable(t *testing.T) {
 			const limit, good = 4, 462
 			few := func(s *rabbitMQSubscriber) { s.limit = limit }
 			l := startListener(t, broker.url, broker.exchange, nil, few)
-			receive(t, "a connection", l.connected)
+			testkit.Receive(t, "a connection", l.connected)
 			l.stop()
-			receive(t, "the end of Run", l.stopped)
+			testkit.Receive(t, "the end of Run", l.stopped)
 			for i := range good {
 				if i == 200 {
 					require.NoError(t, broker.channel.Publish(broker.exchange, "", false, false, amqp.Publishing{Headers: headers, Body: []byte("unreadable")}))
@@ -508,16 +510,16 @@ func TestSubscriberUnreadable(t *testing.T) {
 			l = startListener(t, broker.url, broker.exchange, nil, few)
 			handled := map[string]bool{}
 			for len(handled) < good {
-				handled[receive(t, "an event", l.bodies)] = true
+				handled[testkit.Receive(t, "an event", l.bodies)] = true
 			}
 			assert.NotContains(t, handled, "unreadable")
-			eventually(t, "the dead letter", func() bool {
+			testkit.Eventually(t, "the dead letter", func() bool {
 				dead, err := broker.channel.QueueDeclarePassive(broker.exchange+".dead", true, false, false, false, nil)
 				require.NoError(t, err)
 				require.LessOrEqual(t, dead.Messages, 1)
 				return dead.Messages == 1
 			})
-			assert.LessOrEqual(t, len(l.log.lines("connection lost")), limit+3)
+			assert.LessOrEqual(t, len(l.log.Lines("connection lost")), limit+3)
 			assert.Zero(t, testutil.ToFloat64(l.consumed.WithLabelValues("dead_lettered")))
 		})
 	}
@@ -527,13 +529,13 @@ func TestSubscriberUnreadable(t *testing.T) {
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
 		for range 10 {
-			_ = p.pause.wait(ended)
+			_ = p.pause.Wait(ended)
 		}
-		assert.Equal(t, longestPause, p.pause.pause)
+		assert.Equal(t, backoff.LongestPause, p.pause.Pause)
 		p.settled(make([]amqp.Delivery, 1), 0)
-		assert.Equal(t, longestPause, p.pause.pause)
+		assert.Equal(t, backoff.LongestPause, p.pause.Pause)
 		p.settled(make([]amqp.Delivery, 1), 1)
-		assert.Zero(t, p.pause.pause)
+		assert.Zero(t, p.pause.Pause)
 	})
 }
 
@@ -556,7 +558,7 @@ func TestSubscriberBlocked(t *testing.T) {
 			}
 			return errs
 		})
-		receive(t, "a connection", l.connected)
+		testkit.Receive(t, "a connection", l.connected)
 		return broker, l
 	}
 
@@ -570,23 +572,23 @@ func TestSubscriberBlocked(t *testing.T) {
 			require.True(t, broker.publish(t, fmt.Sprint(i)))
 		}
 		for next := 0; next < good; {
-			if body := receive(t, "an event", l.bodies); body == fmt.Sprint(next) {
+			if body := testkit.Receive(t, "an event", l.bodies); body == fmt.Sprint(next) {
 				next++
 			}
 		}
 		l.stop()
-		receive(t, "the end of Run", l.stopped)
-		eventually(t, "those that could not be moved, and no others", func() bool { return broker.ready(t) == 10 })
+		testkit.Receive(t, "the end of Run", l.stopped)
+		testkit.Eventually(t, "those that could not be moved, and no others", func() bool { return broker.ready(t) == 10 })
 	})
 
 	t.Run("a stop does not wait for the end of the alarm", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		broker, l := start(t)
 		require.True(t, broker.publish(t, "bad"))
-		receive(t, "the event", l.bodies)
+		testkit.Receive(t, "the event", l.bodies)
 		began := time.Now()
 		l.stop()
-		receive(t, "the end of Run", l.stopped)
+		testkit.Receive(t, "the end of Run", l.stopped)
 		assert.Less(t, time.Since(began), bus.StopGrace+2*bus.BrokerTimeout)
 	})
 
@@ -596,23 +598,23 @@ func TestSubscriberBlocked(t *testing.T) {
 		proxy.restore()
 		proxy.hold()
 		l := startListener(t, url, broker.exchange, fail(bus.ErrUnusable))
-		receive(t, "a connection", l.connected)
+		testkit.Receive(t, "a connection", l.connected)
 		require.True(t, broker.publish(t, "x"))
-		receive(t, "the event", l.bodies)
+		testkit.Receive(t, "the event", l.bodies)
 		proxy.cut()
-		eventually(t, "the loss", func() bool { return len(l.log.lines("subscriber not connected")) > 0 })
-		assert.Empty(t, l.log.lines("no queue"))
-		assert.Empty(t, l.log.lines("was deleted"))
+		testkit.Eventually(t, "the loss", func() bool { return len(l.log.Lines("subscriber not connected")) > 0 })
+		assert.Empty(t, l.log.Lines("no queue"))
+		assert.Empty(t, l.log.Lines("was deleted"))
 	})
 }
 
 func TestSubscriberStop(t *testing.T) {
 	t.Run("ends while there is no broker", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		l := startListener(t, "amqp://127.0.0.1:1/", "unused", nil)
-		eventually(t, "an attempt", func() bool { return len(l.log.lines("subscriber not connected")) > 0 })
+		testkit.Eventually(t, "an attempt", func() bool { return len(l.log.Lines("subscriber not connected")) > 0 })
 		l.stop()
-		receive(t, "the end of Run", l.stopped)
+		testkit.Receive(t, "the end of Run", l.stopped)
 	})
 }
 
@@ -625,14 +627,14 @@ func TestRunReceivesEvents(t *testing.T) {
 	service.waitReady(t)
 
 	// No broker yet, and that harms nobody.
-	eventually(t, "an attempt", func() bool { return len(service.log.lines("subscriber not connected")) > 0 })
-	eventually(t, "readiness", func() bool { return send(t, "GET", service.url+"/readyz", "").status == http.StatusOK })
+	testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("subscriber not connected")) > 0 })
+	testkit.Eventually(t, "readiness", func() bool { return testkit.Send(t, "GET", service.url+"/readyz", "").Status == http.StatusOK })
 
 	proxy.restore()
-	eventually(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
+	testkit.Eventually(t, "a connection", func() bool { return len(service.log.Lines("subscriber connected")) == 1 })
 	require.True(t, broker.publish(t, "no JSON"))
 	require.True(t, broker.publish(t, recordedEvent))
-	eventually(t, "the platform", func() bool { return len(service.log.lines("platform received by event")) == 1 })
-	requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
+	testkit.Eventually(t, "the platform", func() bool { return len(service.log.Lines("platform received by event")) == 1 })
+	testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 	assert.Equal(t, "no JSON", string(broker.deadLetter(t).Body))
 }

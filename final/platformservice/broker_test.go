@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/testkit"
 	"microcomm/final/internal/tlsconfig"
 )
 
@@ -60,7 +61,7 @@ func (b *testBroker) publish(t *testing.T, body string) bool {
 	confirmation, err := b.channel.PublishWithDeferredConfirm(b.exchange, "", true, false,
 		amqp.Publishing{ContentType: "application/json", Body: []byte(body)})
 	require.NoError(t, err)
-	receive(t, "the broker's confirmation", confirmation.Done())
+	testkit.Receive(t, "the broker's confirmation", confirmation.Done())
 	select {
 	case <-returned:
 		return false
@@ -125,7 +126,7 @@ func stallingBroker(t *testing.T, brokerURL string) string {
 	}()
 	t.Cleanup(func() {
 		listener.Close()
-		receive(t, "the end of the stalling broker", served)
+		testkit.Receive(t, "the end of the stalling broker", served)
 	})
 	u.Host = listener.Addr().String()
 	return u.String()

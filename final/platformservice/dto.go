@@ -13,7 +13,7 @@ type platformRead struct {
 	Cost      string `json:"cost"`
 }
 
-func (p platformRead) id() int32 { return p.ID }
+func (p platformRead) ItemID() int32 { return p.ID }
 
 func toPlatformRead(p platform) platformRead {
 	return platformRead{ID: p.ID, Name: p.Name, Publisher: p.Publisher, Cost: p.Cost}
@@ -34,7 +34,7 @@ type platformCreate struct {
 	Cost      string `json:"cost"`
 }
 
-func (c platformCreate) validate() error { return c.toPlatform().validate() }
+func (c platformCreate) Validate() error { return c.toPlatform().validate() }
 
 func (c platformCreate) toPlatform() platform {
 	return platform{Name: c.Name, Publisher: c.Publisher, Cost: c.Cost}

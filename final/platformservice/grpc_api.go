@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 	protobuf "google.golang.org/protobuf/proto"
 
+	"microcomm/final/internal/web"
 	"microcomm/final/proto"
 )
 
@@ -39,7 +40,7 @@ var errStopping = errors.New("the service is stopping")
 
 const (
 	// maxPageSize is the most platforms that are read from the store at a time.
-	maxPageSize = maxLimit
+	maxPageSize = web.MaxLimit
 	// maxResponse is the largest response to GetAllPlatforms, in bytes: what a client
 	// accepts unless configured otherwise.
 	maxResponse = 4 << 20
@@ -56,7 +57,7 @@ func (a *grpcAPI) GetAllPlatforms(ctx context.Context, _ *proto.GetAllRequest) (
 		return nil, status.Error(codes.ResourceExhausted, "too many calls at once; retry later, or call StreamPlatforms")
 	}
 	defer call.end()
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, web.RequestTimeout)
 	defer cancel()
 	response := &proto.PlatformResponse{}
 	text := 0
@@ -155,7 +156,7 @@ func (a *grpcAPI) readPages(ctx context.Context, after int32, size int, pages ch
 }
 
 func (a *grpcAPI) readPage(ctx context.Context, after int32, size int) ([]platform, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, web.RequestTimeout)
 	defer cancel()
 	return a.store.platformsAfter(ctx, after, size)
 }

@@ -20,13 +20,14 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"microcomm/final/internal/testkit"
 	"microcomm/final/proto"
 )
 
 // serveGRPC serves store on a free port until the test ends.
-func serveGRPC(t testing.TB, store platformStore) (server *grpcServer, addr string, logged *logCapture) {
+func serveGRPC(t testing.TB, store platformStore) (server *grpcServer, addr string, logged *testkit.LogCapture) {
 	t.Helper()
-	log, logged := captureLog()
+	log, logged := testkit.CaptureLog()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	server = startGRPC(listener, newGRPCAPI(store, nil, log))
@@ -46,7 +47,7 @@ func dialGRPC(t testing.TB, addr string) *grpc.ClientConn {
 // getAllPlatforms calls the method with the generated client.
 func getAllPlatforms(t testing.TB, addr string) ([]*proto.GrpcPlatformModel, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	response, err := proto.NewGrpcPlatformClient(dialGRPC(t, addr)).GetAllPlatforms(ctx, &proto.GetAllRequest{})
 	return response.GetPlatform(), err
@@ -81,7 +82,7 @@ func TestGetAllPlatforms(t *testing.T) {
 		_, err := getAllPlatforms(t, addr)
 		require.Equal(t, codes.Unavailable, status.Code(err))
 		assert.Equal(t, "the platforms cannot be read now", status.Convert(err).Message())
-		assert.Len(t, logged.lines("database is closed"), 1)
+		assert.Len(t, logged.Lines("database is closed"), 1)
 	})
 }
 
@@ -89,7 +90,7 @@ func TestGetAllPlatforms(t *testing.T) {
 // before its end.
 func streamPlatforms(t testing.TB, addr string, after, pageSize int32) ([]*proto.GrpcPlatformModel, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	stream, err := proto.NewGrpcPlatformClient(dialGRPC(t, addr)).StreamPlatforms(ctx,
 		&proto.StreamPlatformsRequest{AfterId: after, PageSize: pageSize})
@@ -208,11 +209,11 @@ func TestStreamPlatforms(t *testing.T) {
 		require.Equal(t, codes.Unavailable, status.Code(err))
 		assert.Equal(t, "the platforms cannot be read now", status.Convert(err).Message())
 		assert.Len(t, got, 20)
-		assert.Len(t, logged.lines("no disk"), 1)
+		assert.Len(t, logged.Lines("no disk"), 1)
 	})
 
 	t.Run("waits for a client that does not receive, and reads no further", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		store := storeOf(t, 20_000) // more than fits into the windows of flow control
 		store.before = func(int) error { return nil }
 		server, addr, _ := serveGRPC(t, store)
@@ -224,7 +225,7 @@ func TestStreamPlatforms(t *testing.T) {
 		_, err = stream.Recv()
 		require.NoError(t, err)
 		previous := -1
-		eventually(t, "a server that waits", func() bool { // no page between two looks
+		testkit.Eventually(t, "a server that waits", func() bool { // no page between two looks
 			read := len(store.pages())
 			waits := read == previous
 			previous = read
@@ -238,7 +239,7 @@ func TestStreamPlatforms(t *testing.T) {
 	})
 
 	t.Run("ends when the service stops, and can be resumed", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		stopping := make(chan struct{})
 		store := storeOf(t, 100)
 		store.before = func(page int) error {
@@ -247,7 +248,7 @@ func TestStreamPlatforms(t *testing.T) {
 			}
 			return nil
 		}
-		log, _ := captureLog()
+		log, _ := testkit.CaptureLog()
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		server := startGRPC(listener, newGRPCAPI(store, stopping, log))
@@ -283,7 +284,7 @@ func TestGRPCOnTheWire(t *testing.T) {
 		{Name: "é😀", Publisher: "\x00", Cost: "Free"},
 	}))
 	_, addr, _ := serveGRPC(t, store)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	var request, response []byte // a GetAllRequest has no fields
 	require.NoError(t, dialGRPC(t, addr).Invoke(ctx, "/GrpcPlatform/GetAllPlatforms", &request, &response, grpc.ForceCodec(rawCodec{})))
@@ -320,13 +321,13 @@ func TestProtoFile(t *testing.T) {
 	require.NoError(t, err)
 	url, _, _ := serveAPI(t)
 	for _, path := range []string{"/protos/platforms.proto", "/protos/platforms.proto/"} {
-		a := send(t, "GET", url+path, "")
-		assert.Equal(t, http.StatusOK, a.status)
-		assert.Equal(t, "text/plain; charset=utf-8", a.header.Get("Content-Type"))
-		assert.Equal(t, string(file), a.body)
+		a := testkit.Send(t, "GET", url+path, "")
+		assert.Equal(t, http.StatusOK, a.Status)
+		assert.Equal(t, "text/plain; charset=utf-8", a.Header.Get("Content-Type"))
+		assert.Equal(t, string(file), a.Body)
 	}
-	a := send(t, "POST", url+"/protos/platforms.proto", "")
-	requireProblem(t, a, http.StatusMethodNotAllowed)
-	assert.Equal(t, "GET, HEAD", a.header.Get("Allow"))
-	requireProblem(t, send(t, "GET", url+"/protos/other.proto", ""), http.StatusNotFound)
+	a := testkit.Send(t, "POST", url+"/protos/platforms.proto", "")
+	testkit.RequireProblem(t, a, http.StatusMethodNotAllowed)
+	assert.Equal(t, "GET, HEAD", a.Header.Get("Allow"))
+	testkit.RequireProblem(t, testkit.Send(t, "GET", url+"/protos/other.proto", ""), http.StatusNotFound)
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
 
+	"microcomm/final/internal/web"
 	"microcomm/final/proto"
 )
 
@@ -21,7 +22,7 @@ const (
 	maxAnswers     = 2  // to GetAllPlatforms, of up to maxResponse each
 	// sendTimeout is how long a client may take for one page of a stream, and for
 	// what is still to be written when a call has ended.
-	sendTimeout = 2 * requestTimeout
+	sendTimeout = 2 * web.RequestTimeout
 )
 
 // callLimit bounds how many calls have something in memory. That is from the

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"microcomm/final/internal/testkit"
 	"microcomm/final/proto"
 )
 
@@ -36,7 +37,7 @@ func storeOfText(t testing.TB, count int) platformStore {
 // serveImpatiently is serveGRPC with little time for clients that do not receive.
 func serveImpatiently(t testing.TB, store platformStore) (addr string) {
 	t.Helper()
-	log, _ := captureLog()
+	log, _ := testkit.CaptureLog()
 	api := newGRPCAPI(store, nil, log)
 	api.answers.sendTimeout, api.streams.sendTimeout = 100*time.Millisecond, 100*time.Millisecond
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -79,7 +80,7 @@ func TestStreamsAtOnce(t *testing.T) {
 	assert.Contains(t, refused.Error(), "retry later")
 
 	require.NoError(t, open[0].Close())
-	eventually(t, "a place for another stream", func() bool {
+	testkit.Eventually(t, "a place for another stream", func() bool {
 		platforms, err := streamPlatforms(t, addr, 0, 0)
 		return err == nil && len(platforms) == 500
 	})
@@ -87,11 +88,11 @@ func TestStreamsAtOnce(t *testing.T) {
 
 func TestClientThatDoesNotReceive(t *testing.T) {
 	t.Run("a stream loses its connection, and its place", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		addr := serveImpatiently(t, storeOfText(t, 500))
 		connection := dialGRPC(t, addr)
 		stream := call(t, connection, "/GrpcPlatform/StreamPlatforms")
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 		defer cancel()
 		require.True(t, connection.WaitForStateChange(ctx, connectivity.Ready), "the connection is closed")
 		err := next(stream)
@@ -106,11 +107,11 @@ func TestClientThatDoesNotReceive(t *testing.T) {
 		for range maxAnswers {
 			call(t, dialGRPC(t, addr), "/GrpcPlatform/GetAllPlatforms")
 		}
-		eventually(t, "a refusal", func() bool {
+		testkit.Eventually(t, "a refusal", func() bool {
 			_, err := getAllPlatforms(t, addr)
 			return status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "StreamPlatforms")
 		})
-		eventually(t, "a place for another call", func() bool {
+		testkit.Eventually(t, "a place for another call", func() bool {
 			platforms, err := getAllPlatforms(t, addr)
 			return err == nil && len(platforms) == 500
 		})
@@ -154,7 +155,7 @@ func TestLargeGRPCRequest(t *testing.T) {
 	_ = stream.SendMsg(&request) // what came of it is in the response
 	assert.Equal(t, codes.ResourceExhausted, status.Code(next(stream)))
 
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	_, err = client.GetAllPlatforms(ctx, &proto.GetAllRequest{})
 	assert.NoError(t, err, "others are served")

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"microcomm/final/internal/tlsconfig"
+	"microcomm/final/internal/web"
 	"microcomm/final/proto"
 )
 
@@ -28,11 +29,11 @@ func startGRPC(listener net.Listener, api *grpcAPI, options ...grpc.ServerOption
 	s := &grpcServer{
 		server: grpc.NewServer(append(options,
 			// A connection that says nothing delays the stop for this long.
-			grpc.ConnectionTimeout(requestTimeout),
+			grpc.ConnectionTimeout(web.RequestTimeout),
 			// A client that is gone without a word holds its streams for this long. One
 			// that has no calls makes room for others; it connects again for the next.
 			grpc.KeepaliveParams(keepalive.ServerParameters{
-				Time: 30 * time.Second, Timeout: requestTimeout, MaxConnectionIdle: time.Minute}),
+				Time: 30 * time.Second, Timeout: web.RequestTimeout, MaxConnectionIdle: time.Minute}),
 			// A client that pings more often than this loses its connection.
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second}),
 			// What one connection may send: gRPC's own limits are 16 MiB of headers, 4 MiB
@@ -54,9 +55,9 @@ func startGRPC(listener net.Listener, api *grpcAPI, options ...grpc.ServerOption
 }
 
 // stop accepts no new calls, and returns when those in flight have their
-// responses or stopTimeout has passed.
+// responses or StopTimeout has passed.
 func (s *grpcServer) stop() {
-	cutOff := time.AfterFunc(stopTimeout, s.server.Stop)
+	cutOff := time.AfterFunc(web.StopTimeout, s.server.Stop)
 	defer cutOff.Stop()
 	s.server.GracefulStop()
 	s.serve.Wait()

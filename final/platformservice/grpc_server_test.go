@@ -7,11 +7,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/testkit"
 )
 
 func TestRunServesGRPC(t *testing.T) {
 	t.Run("and stops without leaving anything behind", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		cfg := testConfig(t)
 		cfg.Seed = true
 		service := startService(t, cfg)
@@ -20,19 +22,19 @@ func TestRunServesGRPC(t *testing.T) {
 		require.NoError(t, err)
 		assert.Len(t, got, 3, "the seeded platforms")
 		service.stop()
-		require.NoError(t, receive(t, "the end of Run", service.stopped))
+		require.NoError(t, testkit.Receive(t, "the end of Run", service.stopped))
 		_, err = net.Dial("tcp", addr)
 		assert.Error(t, err)
 	})
 
 	t.Run("a taken port is an error that names the variable", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		taken, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		defer taken.Close()
 		cfg := testConfig(t)
 		cfg.GRPCAddr = taken.Addr().String()
-		log, _ := captureLog()
+		log, _ := testkit.CaptureLog()
 		err = Run(t.Context(), cfg, log)
 		require.ErrorContains(t, err, "PLATFORMS_GRPC_ADDR")
 		assert.ErrorContains(t, err, cfg.GRPCAddr)
@@ -53,7 +55,7 @@ func (s slowStore) platformsAfter(ctx context.Context, id int32, limit int) ([]p
 
 func TestGRPCStop(t *testing.T) {
 	t.Run("completes the call in flight", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		store := slowStore{memoryStore(t), make(chan struct{}), make(chan struct{})}
 		createPlatform(t, store, "x")
 		server, addr, _ := serveGRPC(t, store)
@@ -62,15 +64,15 @@ func TestGRPCStop(t *testing.T) {
 			_, err := getAllPlatforms(t, addr)
 			called <- err
 		}()
-		receive(t, "the call", store.listing)
+		testkit.Receive(t, "the call", store.listing)
 		go func() {
 			defer close(stopped)
 			server.stop()
 		}()
-		waitRefused(t, addr)
+		testkit.WaitRefused(t, addr)
 		close(store.finish)
-		require.NoError(t, receive(t, "the response", called))
-		receive(t, "the end of stop", stopped)
+		require.NoError(t, testkit.Receive(t, "the response", called))
+		testkit.Receive(t, "the end of stop", stopped)
 		assert.Empty(t, server.failed)
 	})
 }

@@ -17,6 +17,8 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"microcomm/final/internal/telemetry"
+	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 // TestHalfClosedConnection: a client that has sent its request and closes its
@@ -40,12 +42,12 @@ func TestHalfClosedConnection(t *testing.T) {
 			conn.send(t, fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
 				row.method, row.path, len(row.body), row.body))
 			require.NoError(t, conn.CloseWrite())
-			receive(t, "a call of the store", held.entered)
-			receive(t, "the server to notice", held.noticed)
+			testkit.Receive(t, "a call of the store", held.entered)
+			testkit.Receive(t, "the server to notice", held.noticed)
 			close(held.release)
 			r := conn.response(t)
-			assert.Equal(t, row.status, r.status)
-			assert.Contains(t, r.body, row.response)
+			assert.Equal(t, row.status, r.Status)
+			assert.Contains(t, r.Body, row.response)
 			held.requireCounted(t, row.method, row.route, row.status)
 		})
 	}
@@ -86,10 +88,10 @@ func TestDisconnectedClient(t *testing.T) {
 		conn := dial(t, held.url)
 		const body = `{"name":"x","publisher":"p","cost":"1"}`
 		conn.send(t, fmt.Sprintf("POST /api/platforms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
-		receive(t, "a call of the store", held.entered)
+		testkit.Receive(t, "a call of the store", held.entered)
 		require.NoError(t, conn.SetLinger(0))
 		require.NoError(t, conn.Close())
-		receive(t, "the server to notice", held.noticed)
+		testkit.Receive(t, "the server to notice", held.noticed)
 		close(held.release)
 		held.requireCounted(t, "POST", "/api/platforms", 201)
 		assert.Equal(t, 2, countRows(t, held.platformStore, "platforms"))
@@ -109,11 +111,11 @@ func TestSlowBodies(t *testing.T) {
 		conn.send(t, body[:1])
 		conns = append(conns, conn)
 	}
-	assert.Equal(t, http.StatusCreated, send(t, "POST", held.url+"/api/platforms", body).status)
-	assert.Equal(t, http.StatusOK, send(t, "GET", held.url+"/api/platforms", "").status)
+	assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", held.url+"/api/platforms", body).Status)
+	assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", held.url+"/api/platforms", "").Status)
 	for _, conn := range conns {
 		conn.send(t, body[1:])
-		assert.Equal(t, http.StatusCreated, conn.response(t).status)
+		assert.Equal(t, http.StatusCreated, conn.response(t).Status)
 	}
 }
 
@@ -132,20 +134,20 @@ func TestRefusedBodies(t *testing.T) {
 			conn := dial(t, held.url)
 			conn.send(t, "POST /api/platforms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+row.request)
 			require.NoError(t, conn.CloseWrite())
-			requireProblem(t, conn.response(t), row.status)
+			testkit.RequireProblem(t, conn.response(t), row.status)
 			held.requireCounted(t, "POST", "/api/platforms", row.status)
 		})
 	}
 
 	t.Run("one that stops arriving is a 408", func(t *testing.T) {
-		log, _ := captureLog()
-		server := httptest.NewUnstartedServer((&restAPI{store: memoryStore(t), slots: newSlots(1), log: log}).handler())
+		log, _ := testkit.CaptureLog()
+		server := httptest.NewUnstartedServer((&restAPI{store: memoryStore(t), slots: web.NewSlots(1), log: log}).handler())
 		server.Config.ReadTimeout = 100 * time.Millisecond
 		server.Start()
 		defer server.Close()
 		conn := dial(t, server.URL)
 		conn.send(t, "POST /api/platforms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
-		requireProblem(t, conn.response(t), http.StatusRequestTimeout)
+		testkit.RequireProblem(t, conn.response(t), http.StatusRequestTimeout)
 	})
 }
 
@@ -160,7 +162,7 @@ func dial(t testing.TB, url string) tcpConn {
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
-	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(testkit.Patience)))
 	return tcpConn{conn.(*net.TCPConn), bufio.NewReader(conn)}
 }
 
@@ -180,14 +182,14 @@ func (c tcpConn) requireContinue(t testing.TB) {
 	require.NoError(t, err)
 }
 
-func (c tcpConn) response(t testing.TB) response {
+func (c tcpConn) response(t testing.TB) testkit.Response {
 	t.Helper()
 	r, err := http.ReadResponse(c.reader, nil)
 	require.NoError(t, err)
 	defer r.Body.Close()
 	body, err := io.ReadAll(r.Body)
 	require.NoError(t, err)
-	return response{r.StatusCode, r.Header, string(body)}
+	return testkit.Response{Status: r.StatusCode, Header: r.Header, Body: string(body)}
 }
 
 // heldStore is a store whose calls wait for release to be closed. Each says on
@@ -204,10 +206,10 @@ func holdStore(t testing.TB) *heldStore {
 	t.Helper()
 	held := &heldStore{platformStore: memoryStore(t), entered: make(chan struct{}, 100), release: make(chan struct{}), noticed: make(chan struct{}, 100)}
 	createPlatform(t, held.platformStore, "one")
-	log, _ := captureLog()
+	log, _ := testkit.CaptureLog()
 	metrics := telemetry.NewHTTP(telemetry.NewRegistry(), noop.NewTracerProvider().Tracer(""))
-	api := metrics.Handler((&restAPI{store: held, slots: newSlots(2), log: log}).handler())
-	held.url = serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	api := metrics.Handler((&restAPI{store: held, slots: web.NewSlots(2), log: log}).handler())
+	held.url = testkit.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		context.AfterFunc(r.Context(), func() { held.noticed <- struct{}{} })
 		api.ServeHTTP(w, r)
 	}))
@@ -223,7 +225,7 @@ func (s *heldStore) hold() {
 func (s *heldStore) requireCounted(t testing.TB, method, route string, status int) {
 	t.Helper()
 	line := fmt.Sprintf("http_server_request_duration_seconds_count{method=%q,route=%q,status=\"%d\"} 1", method, route, status)
-	eventually(t, line, func() bool { return strings.Contains(send(t, "GET", s.url+"/metrics", "").body, line) })
+	testkit.Eventually(t, line, func() bool { return strings.Contains(testkit.Send(t, "GET", s.url+"/metrics", "").Body, line) })
 }
 
 func (s *heldStore) platformsAfter(ctx context.Context, id int32, limit int) ([]platform, bool, error) {

@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"time"
+
+	"microcomm/final/internal/backoff"
 )
 
 // How long a lease lasts, and how often its holder renews it and others ask for
@@ -45,7 +47,7 @@ func (l *lease) run(ctx context.Context, work func(ctx, held context.Context)) {
 		if ok {
 			l.hold(ctx, until, work)
 		}
-		if pauseFor(ctx, leaseInterval) != nil {
+		if backoff.PauseFor(ctx, leaseInterval) != nil {
 			return
 		}
 	}

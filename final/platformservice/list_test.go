@@ -17,15 +17,18 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 // number is an item of the lists here: 1, 2, 3 …
 type number int32
 
-func (n number) id() int32 { return int32(n) }
+func (n number) ItemID() int32 { return int32(n) }
 
 // numbers reads the list of 1 to last.
-func numbers(last int32) readItems[number] {
+func numbers(last int32) web.ReadItems[number] {
 	return func(_ context.Context, after int32, limit int) ([]number, bool, error) {
 		items := []number{}
 		for after < last && len(items) < limit {
@@ -37,27 +40,27 @@ func numbers(last int32) readItems[number] {
 }
 
 // listHandler handles GET /list.
-func listHandler(read readItems[number]) (http.Handler, *logCapture) {
-	log, logged := captureLog()
-	routes := newRouter((&restAPI{log: log}).fail)
+func listHandler(read web.ReadItems[number]) (http.Handler, *testkit.LogCapture) {
+	log, logged := testkit.CaptureLog()
+	routes := web.NewRouter((&restAPI{log: log}).fail)
 	var large atomic.Int32
-	routes.handle("/list", methods{http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
-		return writeList(w, r, &large, read)
+	routes.Handle("/list", web.ByMethod{http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
+		return web.WriteList(w, r, &large, read)
 	}})
 	return routes, logged
 }
 
-func serveList(t testing.TB, read readItems[number]) (url string, logged *logCapture) {
+func serveList(t testing.TB, read web.ReadItems[number]) (url string, logged *testkit.LogCapture) {
 	t.Helper()
 	handler, logged := listHandler(read)
-	return serve(t, handler) + "/list", logged
+	return testkit.Serve(t, handler) + "/list", logged
 }
 
 // getBroken returns what arrives of a response that breaks off.
 func getBroken(t testing.TB, url string) string {
 	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true}
-	response, err := (&http.Client{Transport: transport}).Do(newRequest(t, "GET", url, nil))
+	response, err := (&http.Client{Transport: transport}).Do(testkit.NewRequest(t, "GET", url, nil))
 	require.NoError(t, err)
 	defer response.Body.Close()
 	require.Equal(t, http.StatusOK, response.StatusCode)
@@ -67,28 +70,28 @@ func getBroken(t testing.TB, url string) string {
 }
 
 func TestListWhole(t *testing.T) {
-	for _, length := range []int32{0, 1, 2, maxLimit - 1, maxLimit, maxLimit + 1, 3 * maxLimit, 30*maxLimit + 1} {
+	for _, length := range []int32{0, 1, 2, web.MaxLimit - 1, web.MaxLimit, web.MaxLimit + 1, 3 * web.MaxLimit, 30*web.MaxLimit + 1} {
 		t.Run(fmt.Sprintf("of %d has the bytes of encoding/json, and is read in chunks", length), func(t *testing.T) {
 			url, _ := serveList(t, func(ctx context.Context, after int32, limit int) ([]number, bool, error) {
-				assert.LessOrEqual(t, limit, maxLimit)
+				assert.LessOrEqual(t, limit, web.MaxLimit)
 				return numbers(length)(ctx, after, limit)
 			})
 			all, _, _ := numbers(length)(t.Context(), 0, math.MaxInt32)
 			var expected bytes.Buffer
 			require.NoError(t, json.NewEncoder(&expected).Encode(all))
-			r := send(t, "GET", url, "")
-			assert.Equal(t, http.StatusOK, r.status)
-			assert.Equal(t, "application/json", r.header.Get("Content-Type"))
-			assert.Equal(t, expected.String(), r.body)
-			assert.Empty(t, r.header.Get("Link"))
+			r := testkit.Send(t, "GET", url, "")
+			assert.Equal(t, http.StatusOK, r.Status)
+			assert.Equal(t, "application/json", r.Header.Get("Content-Type"))
+			assert.Equal(t, expected.String(), r.Body)
+			assert.Empty(t, r.Header.Get("Link"))
 		})
 	}
 
 	t.Run("asked for with HEAD is not read to its end", func(t *testing.T) {
 		url, _ := serveList(t, numbers(math.MaxInt32))
-		r := send(t, "HEAD", url, "")
-		assert.Equal(t, http.StatusOK, r.status)
-		assert.Equal(t, "application/json", r.header.Get("Content-Type"))
+		r := testkit.Send(t, "HEAD", url, "")
+		assert.Equal(t, http.StatusOK, r.Status)
+		assert.Equal(t, "application/json", r.Header.Get("Content-Type"))
 	})
 }
 
@@ -107,28 +110,28 @@ func TestListPage(t *testing.T) {
 		{"limit=%31", `[1]`, "limit=1&after=1"},
 	} {
 		t.Run(row.query, func(t *testing.T) {
-			r := send(t, "GET", url+"?"+row.query, "")
-			requireJSON(t, r, http.StatusOK, row.body)
+			r := testkit.Send(t, "GET", url+"?"+row.query, "")
+			testkit.RequireJSON(t, r, http.StatusOK, row.body)
 			var link string
 			if row.next != "" {
 				link = `</list?` + row.next + `>; rel="next"`
 			}
-			assert.Equal(t, link, r.header.Get("Link"))
-			head := send(t, "HEAD", url+"/?"+row.query, "")
-			assert.Equal(t, link, head.header.Get("Link"), "a trailing slash and HEAD change nothing")
+			assert.Equal(t, link, r.Header.Get("Link"))
+			head := testkit.Send(t, "HEAD", url+"/?"+row.query, "")
+			assert.Equal(t, link, head.Header.Get("Link"), "a trailing slash and HEAD change nothing")
 		})
 	}
 
 	t.Run("the longest page", func(t *testing.T) {
-		r := send(t, "GET", url+"?limit=1000", "")
-		assert.Equal(t, 999, strings.Count(r.body, ","))
-		assert.Equal(t, `</list?limit=1000&after=1000>; rel="next"`, r.header.Get("Link"))
+		r := testkit.Send(t, "GET", url+"?limit=1000", "")
+		assert.Equal(t, 999, strings.Count(r.Body, ","))
+		assert.Equal(t, `</list?limit=1000&after=1000>; rel="next"`, r.Header.Get("Link"))
 	})
 }
 
 // wideNumbers reads the list of 1 to last, a few items at a time, as a store does
 // whose items have much text. It counts the items.
-func wideNumbers(last int32, count *int) readItems[number] {
+func wideNumbers(last int32, count *int) web.ReadItems[number] {
 	return func(ctx context.Context, after int32, limit int) ([]number, bool, error) {
 		items, more, err := numbers(last)(ctx, after, min(limit, 3))
 		*count += len(items)
@@ -154,13 +157,13 @@ func TestListOfMuchText(t *testing.T) {
 		t.Run(row.query, func(t *testing.T) {
 			count := 0
 			url, _ := serveList(t, wideNumbers(10, &count))
-			r := send(t, "GET", url+row.query, "")
-			requireJSON(t, r, http.StatusOK, row.body)
+			r := testkit.Send(t, "GET", url+row.query, "")
+			testkit.RequireJSON(t, r, http.StatusOK, row.body)
 			var link string
 			if row.next != "" {
 				link = `</list?` + row.next + `>; rel="next"`
 			}
-			assert.Equal(t, link, r.header.Get("Link"))
+			assert.Equal(t, link, r.Header.Get("Link"))
 			assert.LessOrEqual(t, count, row.read+2, "no item is read more than twice")
 		})
 	}
@@ -197,14 +200,14 @@ func TestListQueryRefused(t *testing.T) {
 		{"limit=1;after=1", nil},
 	} {
 		t.Run(row.query, func(t *testing.T) {
-			requireProblem(t, send(t, "GET", url+"?"+row.query, ""), http.StatusBadRequest, row.fields...)
+			testkit.RequireProblem(t, testkit.Send(t, "GET", url+"?"+row.query, ""), http.StatusBadRequest, row.fields...)
 		})
 	}
 }
 
 // TestListCutOff: a list that cannot be completed does not look complete.
 func TestListCutOff(t *testing.T) {
-	failAfter := func(last int32) readItems[number] {
+	failAfter := func(last int32) web.ReadItems[number] {
 		return func(ctx context.Context, after int32, limit int) ([]number, bool, error) {
 			if after >= last {
 				return nil, false, errors.New("disk on fire")
@@ -215,32 +218,32 @@ func TestListCutOff(t *testing.T) {
 
 	t.Run("a failure at the start is a problem", func(t *testing.T) {
 		url, _ := serveList(t, failAfter(0))
-		requireProblem(t, send(t, "GET", url, ""), http.StatusInternalServerError)
-		requireProblem(t, send(t, "GET", url+"?limit=1", ""), http.StatusInternalServerError)
+		testkit.RequireProblem(t, testkit.Send(t, "GET", url, ""), http.StatusInternalServerError)
+		testkit.RequireProblem(t, testkit.Send(t, "GET", url+"?limit=1", ""), http.StatusInternalServerError)
 	})
 
 	t.Run("a failure in the middle breaks the connection, and is logged once", func(t *testing.T) {
-		url, logged := serveList(t, failAfter(25*maxLimit))
+		url, logged := serveList(t, failAfter(25*web.MaxLimit))
 		body := getBroken(t, url)
-		assert.Contains(t, body, fmt.Sprint(maxLimit))
+		assert.Contains(t, body, fmt.Sprint(web.MaxLimit))
 		assert.NotContains(t, body, "]")
 		assert.NotContains(t, body, "disk")
-		require.Len(t, logged.lines(""), 1)
-		assert.Len(t, logged.lines("disk on fire"), 1)
+		require.Len(t, logged.Lines(""), 1)
+		assert.Len(t, logged.Lines("disk on fire"), 1)
 	})
 
 	t.Run("a client that disconnects ends it, and is no error", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		url, logged := serveList(t, numbers(math.MaxInt32))
 		transport := &http.Transport{DisableKeepAlives: true}
-		response, err := (&http.Client{Transport: transport}).Do(newRequest(t, "GET", url, nil))
+		response, err := (&http.Client{Transport: transport}).Do(testkit.NewRequest(t, "GET", url, nil))
 		require.NoError(t, err)
 		_, err = io.ReadFull(response.Body, make([]byte, 100_000))
 		require.NoError(t, err)
 		response.Body.Close()
-		eventually(t, "the end of the list", func() bool { return len(logged.lines("client disconnected")) == 1 })
-		assert.Len(t, logged.lines("level=DEBUG"), 1)
-		assert.Len(t, logged.lines(""), 1)
+		testkit.Eventually(t, "the end of the list", func() bool { return len(logged.Lines("client disconnected")) == 1 })
+		assert.Len(t, logged.Lines("level=DEBUG"), 1)
+		assert.Len(t, logged.Lines(""), 1)
 	})
 }
 
@@ -249,44 +252,44 @@ func TestListCutOff(t *testing.T) {
 func TestLargeListsAtOnce(t *testing.T) {
 	hold := make(chan struct{})
 	url, _ := serveList(t, func(ctx context.Context, after int32, limit int) ([]number, bool, error) {
-		if after >= 10*maxLimit { // some of it is written
+		if after >= 10*web.MaxLimit { // some of it is written
 			<-hold
 		}
-		return numbers(20*maxLimit)(ctx, after, limit)
+		return numbers(20*web.MaxLimit)(ctx, after, limit)
 	})
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	for range maxLargeLists {
-		response, err := client.Do(newRequest(t, "GET", url, nil))
+	for range web.MaxLargeLists {
+		response, err := client.Do(testkit.NewRequest(t, "GET", url, nil))
 		require.NoError(t, err)
 		defer response.Body.Close()
 		require.Equal(t, http.StatusOK, response.StatusCode)
 	}
-	r := send(t, "GET", url, "")
-	requireProblem(t, r, http.StatusServiceUnavailable)
-	assert.NotEmpty(t, r.header.Get("Retry-After"))
-	small := send(t, "GET", url+"?limit=1000", "")
-	assert.Equal(t, http.StatusOK, small.status)
-	assert.NotEmpty(t, small.header.Get("Link"))
+	r := testkit.Send(t, "GET", url, "")
+	testkit.RequireProblem(t, r, http.StatusServiceUnavailable)
+	assert.NotEmpty(t, r.Header.Get("Retry-After"))
+	small := testkit.Send(t, "GET", url+"?limit=1000", "")
+	assert.Equal(t, http.StatusOK, small.Status)
+	assert.NotEmpty(t, small.Header.Get("Link"))
 
 	close(hold)
-	eventually(t, "a place for another", func() bool { return send(t, "GET", url, "").status == http.StatusOK })
+	testkit.Eventually(t, "a place for another", func() bool { return testkit.Send(t, "GET", url, "").Status == http.StatusOK })
 }
 
 // TestListTakesTime: the server's timeouts are for a request and a response as a
 // whole. A list that is still arriving is not cut off by them.
 func TestListTakesTime(t *testing.T) {
 	const serverTimeout = 100 * time.Millisecond
-	handler, _ := listHandler(inSlots(newSlots(1), func(ctx context.Context, after int32, limit int) ([]number, bool, error) {
+	handler, _ := listHandler(web.InSlots(web.NewSlots(1), func(ctx context.Context, after int32, limit int) ([]number, bool, error) {
 		<-time.After(serverTimeout / 2)
 		if err := ctx.Err(); err != nil {
 			return nil, false, err // as a store does
 		}
-		return numbers(20*maxLimit)(ctx, after, limit)
+		return numbers(20*web.MaxLimit)(ctx, after, limit)
 	}))
 	server := httptest.NewUnstartedServer(handler)
 	server.Config.ReadTimeout, server.Config.WriteTimeout = serverTimeout, serverTimeout
 	server.Start()
 	defer server.Close()
-	r := send(t, "GET", server.URL+"/list", "")
-	assert.True(t, strings.HasSuffix(r.body, fmt.Sprintf(",%d]\n", 20*maxLimit)))
+	r := testkit.Send(t, "GET", server.URL+"/list", "")
+	assert.True(t, strings.HasSuffix(r.Body, fmt.Sprintf(",%d]\n", 20*web.MaxLimit)))
 }

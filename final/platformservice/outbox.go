@@ -35,7 +35,7 @@ type outboxStore interface {
 	// outboxStats returns how many events are pending and how old the first is.
 	outboxStats(ctx context.Context) (pending int, oldest time.Duration, err error)
 	// prune deletes published events after publishedRetention, and idempotency
-	// keys after idempotencyRetention, up to pruneLimit of each. It reports
+	// keys after IdempotencyRetention, up to pruneLimit of each. It reports
 	// whether there may be more.
 	prune(ctx context.Context) (more bool, err error)
 

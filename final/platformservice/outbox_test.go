@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/trace"
+
+	"microcomm/final/internal/testkit"
 )
 
 // testOutbox is the contract of every outboxStore. open returns a new, empty one.
@@ -56,7 +58,7 @@ func testOutbox(t *testing.T, open func(t testing.TB) platformStore) {
 
 	t.Run("every text is in the event", func(t *testing.T) {
 		store := open(t)
-		for kind, text := range oddTexts() {
+		for kind, text := range testkit.OddTexts() {
 			created := createPlatform(t, store, text)
 			want, err := encodePlatformPublished(created)
 			require.NoError(t, err)
@@ -164,14 +166,14 @@ func testLease(t *testing.T, open func(t testing.TB) platformStore) {
 	t.Run("another has it once it has expired", func(t *testing.T) {
 		store := open(t)
 		require.True(t, acquire(t, store, "a", time.Millisecond))
-		eventually(t, "the end of the lease", func() bool { return acquire(t, store, "b", time.Hour) })
+		testkit.Eventually(t, "the end of the lease", func() bool { return acquire(t, store, "b", time.Hour) })
 		assert.False(t, acquire(t, store, "a", time.Hour))
 	})
 
 	t.Run("of many that ask at once, one gets it", func(t *testing.T) {
 		store := open(t)
 		held := make([]bool, 8)
-		inParallel(t, len(held), func(i int) (err error) {
+		testkit.InParallel(t, len(held), func(i int) (err error) {
 			held[i], err = store.acquireLease(t.Context(), fmt.Sprint(i), time.Hour)
 			return err
 		})

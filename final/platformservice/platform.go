@@ -3,6 +3,8 @@
 // after it; start with service.go.
 package platformservice
 
+import "microcomm/final/internal/web"
+
 // maxText is the maximum number of characters (Unicode code points) in a field.
 const maxText = 500
 
@@ -15,12 +17,12 @@ type platform struct {
 	Cost      string // text: "Free" is a cost
 }
 
-// validate returns fieldErrors when a field breaks a rule of the model. The ID
+// validate returns FieldErrors when a field breaks a rule of the model. The ID
 // is not checked: the store assigns it.
 func (p platform) validate() error {
-	errs := fieldErrors{}
-	errs.checkText("name", p.Name, maxText)
-	errs.checkText("publisher", p.Publisher, maxText)
-	errs.checkText("cost", p.Cost, maxText)
-	return errs.orNil()
+	errs := web.FieldErrors{}
+	errs.CheckText("name", p.Name, maxText)
+	errs.CheckText("publisher", p.Publisher, maxText)
+	errs.CheckText("cost", p.Cost, maxText)
+	return errs.OrNil()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"microcomm/final/internal/backoff"
 	"microcomm/final/internal/bus"
 	"microcomm/final/internal/tlsconfig"
 )
@@ -168,14 +169,14 @@ func (p *rabbitMQPublisher) Close() {
 
 // run reconnects until ctx ends.
 func (p *rabbitMQPublisher) run(ctx context.Context) {
-	var pause backoff
+	var pause backoff.Backoff
 	for {
 		err := p.stayConnected(ctx, &pause)
 		if ctx.Err() != nil {
 			return
 		}
 		p.log.Warn("publisher not connected, retrying", "error", err)
-		if pause.wait(ctx) != nil {
+		if pause.Wait(ctx) != nil {
 			return
 		}
 	}
@@ -183,7 +184,7 @@ func (p *rabbitMQPublisher) run(ctx context.Context) {
 
 // stayConnected connects, and returns why it could not, or why the connection
 // ended. It resets pause once it is connected.
-func (p *rabbitMQPublisher) stayConnected(ctx context.Context, pause *backoff) error {
+func (p *rabbitMQPublisher) stayConnected(ctx context.Context, pause *backoff.Backoff) error {
 	connection, err := bus.Dial(ctx, p.url, p.tls, bus.BrokerTimeout)
 	if err != nil {
 		return err
@@ -217,7 +218,7 @@ func (p *rabbitMQPublisher) stayConnected(ctx context.Context, pause *backoff) e
 	defer p.setLink(nil)
 	p.connected.Store(true)
 	defer p.connected.Store(false)
-	pause.reset()
+	pause.Reset()
 	p.log.Info("publisher connected", "exchange", p.exchange)
 	for {
 		select {
@@ -245,7 +246,7 @@ func (p *rabbitMQPublisher) stayConnected(ctx context.Context, pause *backoff) e
 // may delete an exchange, and the broker does not tell.
 func (p *rabbitMQPublisher) declareAgain(ctx context.Context, channel *amqp.Channel) error {
 	for {
-		if err := pauseFor(ctx, declareInterval); err != nil {
+		if err := backoff.PauseFor(ctx, declareInterval); err != nil {
 			return err
 		}
 		if err := p.declare(channel); err != nil {

@@ -17,6 +17,8 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 // startPublisher returns a publisher that is closed when the test ends.
@@ -35,10 +37,10 @@ func publishOne(t *testing.T, publisher bus.Publisher, body string) error {
 
 // waitConnected returns when the publisher that writes to this log has
 // connected for the nth time.
-func waitConnected(t *testing.T, logged *logCapture, n int) {
+func waitConnected(t *testing.T, logged *testkit.LogCapture, n int) {
 	t.Helper()
-	eventually(t, fmt.Sprint("connection ", n), func() bool {
-		return len(logged.lines("publisher connected")) >= n
+	testkit.Eventually(t, fmt.Sprint("connection ", n), func() bool {
+		return len(logged.Lines("publisher connected")) >= n
 	})
 }
 
@@ -60,28 +62,28 @@ func serveRelay(t *testing.T, store platformStore, publisher bus.Publisher, log 
 	relay := newRelay(store, publisher, newRelayMetrics(prometheus.NewRegistry()), noop.NewTracerProvider().Tracer(""), log)
 	relay.start()
 	t.Cleanup(relay.stop)
-	return serve(t, (&restAPI{store: store, wake: relay.wake, slots: newSlots(100), log: log}).handler())
+	return testkit.Serve(t, (&restAPI{store: store, wake: relay.wake, slots: web.NewSlots(100), log: log}).handler())
 }
 
 // postPlatform posts a platform and requires that it is created.
 func postPlatform(t *testing.T, url, name string) {
 	t.Helper()
-	a := send(t, "POST", url+"/api/platforms", `{"name":"`+name+`","publisher":"p","cost":"1"}`)
-	require.Equal(t, http.StatusCreated, a.status, a.body)
+	a := testkit.Send(t, "POST", url+"/api/platforms", `{"name":"`+name+`","publisher":"p","cost":"1"}`)
+	require.Equal(t, http.StatusCreated, a.Status, a.Body)
 }
 
 func TestPublisher(t *testing.T) {
 	t.Run("sends the event as the .NET service does", func(t *testing.T) {
 		broker := newTestBroker(t)
 		events := listen(t, broker)
-		log, logged := captureLog()
+		log, logged := testkit.CaptureLog()
 		publisher := startPublisher(t, broker.url, broker.exchange, log)
 		waitConnected(t, logged, 1)
 
 		url := serveRelay(t, memoryStore(t), publisher, log)
-		requireProblem(t, send(t, "POST", url+"/api/platforms", `{}`), http.StatusBadRequest, "name", "publisher", "cost") // sends nothing
+		testkit.RequireProblem(t, testkit.Send(t, "POST", url+"/api/platforms", `{}`), http.StatusBadRequest, "name", "publisher", "cost") // sends nothing
 		postPlatform(t, url, "x")
-		event := receive(t, "the event", events)
+		event := testkit.Receive(t, "the event", events)
 		assert.Equal(t, `{"Id":1,"Name":"x","Event":"Platform_Published"}`, string(event.Body))
 		assert.Equal(t, "application/json", event.ContentType)
 		assert.Equal(t, "", event.RoutingKey)
@@ -90,7 +92,7 @@ func TestPublisher(t *testing.T) {
 
 	t.Run("creates the exchange as the contract says", func(t *testing.T) {
 		broker := newTestBroker(t)
-		log, logged := captureLog()
+		log, logged := testkit.CaptureLog()
 		startPublisher(t, broker.url, broker.exchange, log)
 		waitConnected(t, logged, 1)
 		require.NoError(t, broker.channel.ExchangeDeclarePassive(broker.exchange, "fanout", true, false, false, false, nil))
@@ -100,7 +102,7 @@ func TestPublisher(t *testing.T) {
 	t.Run("sends the properties of the contract", func(t *testing.T) {
 		broker := newTestBroker(t)
 		events := listen(t, broker)
-		log, logged := captureLog()
+		log, logged := testkit.CaptureLog()
 		publisher := startPublisher(t, broker.url, broker.exchange, log)
 		waitConnected(t, logged, 1)
 		headers := map[string]string{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b"}
@@ -109,7 +111,7 @@ func TestPublisher(t *testing.T) {
 			{ID: "the-id", Type: "Platform_Published", Time: now, Body: []byte("{}"), Headers: headers}})
 		require.NoError(t, err)
 		require.Equal(t, 1, confirmed)
-		event := receive(t, "the event", events)
+		event := testkit.Receive(t, "the event", events)
 		assert.Equal(t, amqp.Table{"traceparent": headers["traceparent"], "tracestate": "a=b"}, event.Headers)
 		assert.Equal(t, now.Unix(), event.Timestamp.Unix())
 		assert.Equal(t, []any{amqp.Persistent, "application/json", "Platform_Published", "platformservice", "the-id"},
@@ -125,12 +127,12 @@ func TestPublisher(t *testing.T) {
 		require.NoError(t, broker.channel.QueueBind(queue.Name, "", legacy.exchange, false, nil))
 		events, err := broker.channel.Consume(queue.Name, "", true, true, false, false, nil)
 		require.NoError(t, err)
-		log, logged := captureLog()
+		log, logged := testkit.CaptureLog()
 		publisher := NewRabbitMQPublisher(Config{RabbitMQURL: broker.url, Exchange: broker.exchange, BindTrigger: true}, prometheus.NewRegistry(), log)
 		defer publisher.Close()
 		waitConnected(t, logged, 1)
 		require.NoError(t, publishOne(t, publisher, "x"))
-		assert.Equal(t, "x", string(receive(t, "the event", events).Body))
+		assert.Equal(t, "x", string(testkit.Receive(t, "the event", events).Body))
 	})
 
 	t.Run("confirms in order what came before a message that is refused", func(t *testing.T) {
@@ -140,7 +142,7 @@ func TestPublisher(t *testing.T) {
 		queue, err := broker.channel.QueueDeclare("", false, true, true, false, amqp.Table{"x-max-length": 2, "x-overflow": "reject-publish"})
 		require.NoError(t, err)
 		require.NoError(t, broker.channel.QueueBind(queue.Name, "", broker.exchange, false, nil))
-		log, logged := captureLog()
+		log, logged := testkit.CaptureLog()
 		publisher := startPublisher(t, broker.url, broker.exchange, log)
 		waitConnected(t, logged, 1)
 		confirmed, err := publisher.Publish(t.Context(), make([]bus.Message, 5))
@@ -149,12 +151,12 @@ func TestPublisher(t *testing.T) {
 	})
 
 	t.Run("a connection that is lost under way ends the batch", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		broker := newTestBroker(t)
 		events := listen(t, broker)
 		proxy, url := newBrokerProxy(t, broker.url)
 		proxy.restore()
-		log, logged := captureLog()
+		log, logged := testkit.CaptureLog()
 		publisher := startPublisher(t, url, broker.exchange, log)
 		waitConnected(t, logged, 1)
 		batch := make([]bus.Message, 50_000)
@@ -170,63 +172,63 @@ func TestPublisher(t *testing.T) {
 			confirmed, err := publisher.Publish(t.Context(), batch)
 			results <- result{confirmed, err}
 		}()
-		arrived := map[string]bool{string(receive(t, "an event", events).Body): true}
+		arrived := map[string]bool{string(testkit.Receive(t, "an event", events).Body): true}
 		proxy.cut()
-		got := receive(t, "the end of Publish", results)
+		got := testkit.Receive(t, "the end of Publish", results)
 		require.Error(t, got.err)
 		require.NotErrorIs(t, got.err, errNotConfirmed, "it says what happened")
 		require.Less(t, got.confirmed, len(batch))
 		for n := range got.confirmed { // what is confirmed has arrived
 			for !arrived[fmt.Sprint(n)] {
-				arrived[string(receive(t, "an event that was confirmed", events).Body)] = true
+				arrived[string(testkit.Receive(t, "an event that was confirmed", events).Body)] = true
 			}
 		}
 	})
 
 	t.Run("starts without a broker, connects when it comes, and again when it is lost", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		broker := newTestBroker(t)
 		events := listen(t, broker)
 		proxy, url := newBrokerProxy(t, broker.url) // which is down
-		log, logged := captureLog()
+		log, logged := testkit.CaptureLog()
 		publisher := startPublisher(t, url, broker.exchange, log)
-		eventually(t, "an attempt", func() bool { return len(logged.lines("publisher not connected")) > 0 })
+		testkit.Eventually(t, "an attempt", func() bool { return len(logged.Lines("publisher not connected")) > 0 })
 		for n := 1; n <= 3; n++ {
 			require.ErrorIs(t, publishOne(t, publisher, "while it is away"), errNotConnected)
 			proxy.restore()
 			waitConnected(t, logged, n)
 			require.NoError(t, publishOne(t, publisher, fmt.Sprint("connection ", n)))
-			assert.Contains(t, string(receive(t, "the event", events).Body), fmt.Sprint("connection ", n))
+			assert.Contains(t, string(testkit.Receive(t, "the event", events).Body), fmt.Sprint("connection ", n))
 
-			attempts := len(logged.lines("publisher not connected"))
+			attempts := len(logged.Lines("publisher not connected"))
 			proxy.cut()
-			eventually(t, "a lost connection", func() bool { return len(logged.lines("publisher not connected")) > attempts })
+			testkit.Eventually(t, "a lost connection", func() bool { return len(logged.Lines("publisher not connected")) > attempts })
 		}
-		assert.Empty(t, logged.lines("unblocks publishers"), "a lost connection is not one that was blocked")
+		assert.Empty(t, logged.Lines("unblocks publishers"), "a lost connection is not one that was blocked")
 	})
 
 	t.Run("Close ends tries to connect", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		proxy := newTCPProxy(t, "127.0.0.1:1")
-		log, logged := captureLog()
+		log, logged := testkit.CaptureLog()
 		publisher := startPublisher(t, "amqp://"+proxy.addr, "unused", log)
-		eventually(t, "an attempt", func() bool { return len(logged.lines("publisher not connected")) > 0 })
+		testkit.Eventually(t, "an attempt", func() bool { return len(logged.Lines("publisher not connected")) > 0 })
 		publisher.Close()
 	})
 
 	t.Run("an exchange of another kind is logged, again and again", func(t *testing.T) {
 		broker := newTestBroker(t)
 		require.NoError(t, broker.channel.ExchangeDeclare(broker.exchange, "fanout", false, false, false, false, nil))
-		log, logged := captureLog()
+		log, logged := testkit.CaptureLog()
 		publisher := startPublisher(t, broker.url, broker.exchange, log)
-		eventually(t, "two attempts", func() bool { return len(logged.lines("PRECONDITION_FAILED")) >= 2 })
-		assert.Contains(t, logged.lines("PRECONDITION_FAILED")[0], "RABBITMQ_EXCHANGE", "what to do")
+		testkit.Eventually(t, "two attempts", func() bool { return len(logged.Lines("PRECONDITION_FAILED")) >= 2 })
+		assert.Contains(t, logged.Lines("PRECONDITION_FAILED")[0], "RABBITMQ_EXCHANGE", "what to do")
 		assert.ErrorIs(t, publishOne(t, publisher, "{}"), errNotConnected)
 	})
 
 	t.Run("connects again when the broker closes the channel", func(t *testing.T) {
 		broker := newTestBroker(t)
-		log, logged := captureLog()
+		log, logged := testkit.CaptureLog()
 		publisher := startPublisher(t, broker.url, broker.exchange, log)
 		waitConnected(t, logged, 1)
 		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
@@ -234,16 +236,16 @@ func TestPublisher(t *testing.T) {
 		waitConnected(t, logged, 2)
 		events := listen(t, broker)
 		require.NoError(t, publishOne(t, publisher, "{}"))
-		receive(t, "the event", events)
+		testkit.Receive(t, "the event", events)
 	})
 
 	t.Run("declares the exchange again when it was deleted", func(t *testing.T) {
 		broker := newTestBroker(t)
-		log, logged := captureLog()
+		log, logged := testkit.CaptureLog()
 		publisher := startPublisher(t, broker.url, broker.exchange, log)
 		waitConnected(t, logged, 1)
 		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
-		eventually(t, "the exchange", func() bool { return errors.Is(publishOne(t, publisher, "x"), bus.ErrNoQueue) })
+		testkit.Eventually(t, "the exchange", func() bool { return errors.Is(publishOne(t, publisher, "x"), bus.ErrNoQueue) })
 	})
 
 	t.Run("refuses events while the broker says that it takes none", func(t *testing.T) {
@@ -251,27 +253,27 @@ func TestPublisher(t *testing.T) {
 		events := listen(t, broker)
 		proxy, url := newBrokerProxy(t, broker.url)
 		proxy.restore()
-		log, logged := captureLog()
+		log, logged := testkit.CaptureLog()
 		publisher := startPublisher(t, url, broker.exchange, log)
 		waitConnected(t, logged, 1)
 
 		// Frames of AMQP 0-9-1: type 1, channel 0, size, connection (10) method, end.
 		proxy.say(t, "\x01\x00\x00\x00\x00\x00\x0f\x00\x0a\x00\x3c\x0alow on ram\xce") // blocked (60), with the reason
-		eventually(t, "the unblocking", func() bool { return len(logged.lines(`reason="low on ram"`)) == 1 })
+		testkit.Eventually(t, "the unblocking", func() bool { return len(logged.Lines(`reason="low on ram"`)) == 1 })
 		assert.ErrorIs(t, publishOne(t, publisher, "{}"), errNotConnected)
 		proxy.say(t, "\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x3d\xce") // unblocked (61)
-		eventually(t, "the unblocking", func() bool { return len(logged.lines("unblocks publishers")) == 1 })
+		testkit.Eventually(t, "the unblocking", func() bool { return len(logged.Lines("unblocks publishers")) == 1 })
 		require.NoError(t, publishOne(t, publisher, "{}"))
-		receive(t, "the event", events)
+		testkit.Receive(t, "the event", events)
 	})
 
 	t.Run("a broker that stops reading does not hold a POST for ever", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		broker := newTestBroker(t)
 		broker.declare(t)
 		proxy, url := newBrokerProxy(t, broker.url)
 		proxy.restore()
-		log, logged := captureLog()
+		log, logged := testkit.CaptureLog()
 		publisher := startPublisher(t, url, broker.exchange, log)
 		waitConnected(t, logged, 1)
 		proxy.stall()
@@ -288,14 +290,14 @@ func TestPublisher(t *testing.T) {
 			}
 			failed <- nil
 		}()
-		assert.Error(t, receive(t, "an error of Publish", failed))
+		assert.Error(t, testkit.Receive(t, "an error of Publish", failed))
 		// It is taken for lost, and left.
-		eventually(t, "a lost connection", func() bool { return len(logged.lines("publisher not connected")) > 0 })
+		testkit.Eventually(t, "a lost connection", func() bool { return len(logged.Lines("publisher not connected")) > 0 })
 	})
 }
 
 func TestRunPublishes(t *testing.T) {
-	noGoroutineLeft(t)
+	testkit.NoGoroutineLeft(t)
 	broker := newTestBroker(t)
 	events := listen(t, broker)
 	cfg := testConfig(t)
@@ -304,7 +306,7 @@ func TestRunPublishes(t *testing.T) {
 	service.waitReady(t)
 	waitConnected(t, service.log, 1)
 	postPlatform(t, service.url, "x")
-	assert.Equal(t, `{"Id":1,"Name":"x","Event":"Platform_Published"}`, string(receive(t, "the event", events).Body))
+	assert.Equal(t, `{"Id":1,"Name":"x","Event":"Platform_Published"}`, string(testkit.Receive(t, "the event", events).Body))
 	service.stop()
-	require.NoError(t, receive(t, "the end of Run", service.stopped))
+	require.NoError(t, testkit.Receive(t, "the end of Run", service.stopped))
 }

@@ -9,6 +9,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"microcomm/final/internal/backoff"
 	"microcomm/final/internal/bus"
 )
 
@@ -96,7 +97,7 @@ func (r *relay) work(ctx, held context.Context) {
 			if errors.Is(err, errNotConfirmed) {
 				longest = relayRefused
 			}
-			pause = min(max(2*pause, firstPause), longest)
+			pause = min(max(2*pause, backoff.First), longest)
 			// A queue that is full, perhaps another subscriber's, makes the bus refuse an event
 			// that the other queues have got, and get again: only one does at a time.
 			limit = 1

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/testkit"
 )
 
 // post is the span of a POST, whose trace its event is in.
@@ -32,7 +33,7 @@ func startTracedRelay(t *testing.T, tracer trace.Tracer, publisher bus.Publisher
 	_, err := store.createPlatform(trace.ContextWithSpanContext(t.Context(), post()), platform{Name: "x", Publisher: "p", Cost: "1"})
 	require.NoError(t, err)
 	createPlatform(t, store, "in no trace")
-	log, _ := captureLog()
+	log, _ := testkit.CaptureLog()
 	relay := newRelay(store, publisher, newRelayMetrics(prometheus.NewRegistry()), tracer, log)
 	relay.start()
 	return relay, store
@@ -66,7 +67,7 @@ func TestRelaySpans(t *testing.T) {
 	t.Run("the span of an event that was not published ends with the relay", func(t *testing.T) {
 		recorder := tracetest.NewSpanRecorder()
 		relay, _ := startTracedRelay(t, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer(""), failing(1_000_000))
-		eventually(t, "an attempt", func() bool { return len(recorder.Started()) > 0 })
+		testkit.Eventually(t, "an attempt", func() bool { return len(recorder.Started()) > 0 })
 		relay.stop()
 		require.Len(t, recorder.Ended(), 1)
 		assert.Equal(t, codes.Error, recorder.Ended()[0].Status().Code)

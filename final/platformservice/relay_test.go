@@ -20,6 +20,8 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 // testPublisher is a bus whose failures a test decides. It keeps what it has
@@ -60,13 +62,13 @@ func (p *testPublisher) bodies() []string {
 // waitAll returns when all events of store have been confirmed and marked.
 func (p *testPublisher) waitAll(t *testing.T, store platformStore) {
 	t.Helper()
-	eventually(t, "all events to be published", func() bool { return len(pending(t, store)) == 0 })
+	testkit.Eventually(t, "all events to be published", func() bool { return len(pending(t, store)) == 0 })
 }
 
 // startTestRelay runs a relay until the test ends.
 func startTestRelay(t *testing.T, store outboxStore, publisher bus.Publisher) *relay {
 	t.Helper()
-	log, _ := captureLog()
+	log, _ := testkit.CaptureLog()
 	return startLoggingRelay(t, store, publisher, newRelayMetrics(prometheus.NewRegistry()), log)
 }
 
@@ -122,7 +124,7 @@ func TestRelay(t *testing.T) {
 					createPlatform(t, store, fmt.Sprint(n))
 				}
 				registry := prometheus.NewRegistry()
-				log, logged := captureLog()
+				log, logged := testkit.CaptureLog()
 				startLoggingRelay(t, store, publisher, newRelayMetrics(registry), log)
 				publisher.waitAll(t, store)
 				requireInOrder(t, store, publisher)
@@ -130,8 +132,8 @@ func TestRelay(t *testing.T) {
 				assert.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(metricsText("confirmed", 20, result, 17+1+1+2)),
 					"outbox_published_events_total"))
 				assert.Equal(t, []int{20, 1, 1, 1, 2, 1, 2, 4, 8, 1}, sizes, "one until it passes, and then more and more")
-				assert.Len(t, logged.lines("events not published"), 2, "once, not at each attempt")
-				eventually(t, "a line in the log", func() bool { return len(logged.lines("events are published again")) == 2 })
+				assert.Len(t, logged.Lines("events not published"), 2, "once, not at each attempt")
+				testkit.Eventually(t, "a line in the log", func() bool { return len(logged.Lines("events are published again")) == 2 })
 			})
 		}
 	})
@@ -147,7 +149,7 @@ func TestRelay(t *testing.T) {
 		}}
 		relay := startTestRelay(t, store, publisher)
 		const writers, each = 8, 50
-		inParallel(t, writers, func(i int) error {
+		testkit.InParallel(t, writers, func(i int) error {
 			for n := range each {
 				if _, err := store.createPlatform(t.Context(), platform{Name: fmt.Sprint(i, "/", n), Publisher: "p", Cost: "1"}); err != nil {
 					return err
@@ -181,7 +183,7 @@ func TestRelay(t *testing.T) {
 		store, publisher := memoryStore(t), &testPublisher{}
 		createPlatform(t, store, "x")
 		relay := startTestRelay(t, store, publisher)
-		eventually(t, "the event", func() bool { return len(publisher.bodies()) == 1 })
+		testkit.Eventually(t, "the event", func() bool { return len(publisher.bodies()) == 1 })
 		relay.stop()
 		assert.Empty(t, pending(t, store))
 	})
@@ -191,7 +193,7 @@ func TestRelay(t *testing.T) {
 		createPlatform(t, store, "x")
 		execSQL(t, store, `UPDATE outbox SET published_at = created_at - 7200000`, "")
 		startTestRelay(t, store, &testPublisher{})
-		eventually(t, "an empty outbox", func() bool { return countRows(t, store, "outbox") == 0 })
+		testkit.Eventually(t, "an empty outbox", func() bool { return countRows(t, store, "outbox") == 0 })
 	})
 }
 
@@ -209,7 +211,7 @@ func TestRelaysOfTwoReplicas(t *testing.T) {
 		}}
 		relays := []*relay{startTestRelay(t, stores[0], publisher), startTestRelay(t, stores[1], publisher)}
 		create := func(n int) {
-			inParallel(t, 2, func(i int) error {
+			testkit.InParallel(t, 2, func(i int) error {
 				for range n {
 					createPlatform(t, stores[i], "x")
 					relays[i].wake()
@@ -265,13 +267,13 @@ func TestRelaysOfTwoReplicas(t *testing.T) {
 					return 0, ctx.Err()
 				}}
 				createPlatform(t, store, "x")
-				log, logged := captureLog()
+				log, logged := testkit.CaptureLog()
 				relay := startLoggingRelay(t, store, publisher, newRelayMetrics(prometheus.NewRegistry()), log)
-				receive(t, "a call of Publish", publishing)
+				testkit.Receive(t, "a call of Publish", publishing)
 				lose(t, store)
-				receive(t, "the end of that call", stopped)
+				testkit.Receive(t, "the end of that call", stopped)
 				relay.stop()
-				assert.Len(t, logged.lines("lease lost"), 1)
+				assert.Len(t, logged.Lines("lease lost"), 1)
 			})
 		}
 	})
@@ -292,20 +294,20 @@ func TestFullQueueOfAnotherSubscriber(t *testing.T) {
 	for n := range events {
 		createPlatform(t, store, fmt.Sprint(n))
 	}
-	log, logged := captureLog()
+	log, logged := testkit.CaptureLog()
 	publisher := startPublisher(t, broker.url, broker.exchange, log)
 	waitConnected(t, logged, 1)
 	metrics := newRelayMetrics(prometheus.NewRegistry())
 	startLoggingRelay(t, store, publisher, metrics, log)
 
 	failed := func() int { return int(testutil.ToFloat64(metrics.results.WithLabelValues("failed"))) }
-	eventually(t, "some more attempts", func() bool { return failed() >= relayBatch+3 }) // the foreign queue has taken the first event
+	testkit.Eventually(t, "some more attempts", func() bool { return failed() >= relayBatch+3 }) // the foreign queue has taken the first event
 	assert.Less(t, failed(), relayBatch+10, "each sends one event")
-	assert.Len(t, logged.lines("perhaps another subscriber's, is full"), 1)
+	assert.Len(t, logged.Lines("perhaps another subscriber's, is full"), 1)
 
 	_, err := broker.channel.QueueDelete(broker.exchange+foreign, false, false, false)
 	require.NoError(t, err)
-	eventually(t, "all events to be published", func() bool { return len(pending(t, store)) == 0 })
+	testkit.Eventually(t, "all events to be published", func() bool { return len(pending(t, store)) == 0 })
 	queue, err := broker.channel.QueueDeclarePassive(broker.exchange+ours, false, false, true, false, nil)
 	require.NoError(t, err)
 	assert.Equal(t, events+failed(), queue.Messages)
@@ -325,12 +327,12 @@ func TestPostDoesNotWaitForTheBus(t *testing.T) {
 	}}
 	relay := startTestRelay(t, store, publisher)
 	defer close(release)
-	log, _ := captureLog()
-	url := serve(t, (&restAPI{store: store, wake: relay.wake, slots: newSlots(100), log: log}).handler())
+	log, _ := testkit.CaptureLog()
+	url := testkit.Serve(t, (&restAPI{store: store, wake: relay.wake, slots: web.NewSlots(100), log: log}).handler())
 	const body = `{"name":"x","publisher":"p","cost":"1"}`
-	require.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/platforms", body).status)
-	receive(t, "a call of Publish", publishing)
-	require.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/platforms", body).status)
+	require.Equal(t, http.StatusCreated, testkit.Send(t, "POST", url+"/api/platforms", body).Status)
+	testkit.Receive(t, "a call of Publish", publishing)
+	require.Equal(t, http.StatusCreated, testkit.Send(t, "POST", url+"/api/platforms", body).Status)
 	assert.Empty(t, publisher.bodies())
 }
 

@@ -10,6 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"microcomm/final/internal/requestid"
+	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 // idHandler adds the id that a log line's context carries.
@@ -25,37 +27,37 @@ func (h idHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 }
 
 func TestRequestID(t *testing.T) {
-	log, logged := captureLog()
+	log, logged := testkit.CaptureLog()
 	store := memoryStore(t)
-	health := newHealth(log, check{name: "database", run: store.ping})
-	api := &restAPI{store: store, commands: newCommandsClient("http://127.0.0.1:1/", patience), slots: newSlots(100), log: slog.New(idHandler{log.Handler()})}
-	url := serve(t, requestid.Handler(health.handler(api.handler())))
+	health := web.NewHealth(log, web.Check{Name: "database", Run: store.ping})
+	api := &restAPI{store: store, commands: newCommandsClient("http://127.0.0.1:1/", testkit.Patience), slots: web.NewSlots(100), log: slog.New(idHandler{log.Handler()})}
+	url := testkit.Serve(t, requestid.Handler(health.Handler(api.handler())))
 
 	t.Run("is in a problem, also while the service is starting", func(t *testing.T) {
-		r := send(t, "GET", url+"/api/platforms", "", requestid.Header, "a b")
-		assert.Equal(t, "a b", requireProblem(t, r, http.StatusServiceUnavailable).Instance)
+		r := testkit.Send(t, "GET", url+"/api/platforms", "", requestid.Header, "a b")
+		assert.Equal(t, "a b", testkit.RequireProblem(t, r, http.StatusServiceUnavailable).Instance)
 	})
 
-	health.set("ready")
+	health.Set("ready")
 	for path, status := range map[string]int{"/nothing": 404, "/api/platforms/5": 404, "/api/platforms/x": 400} {
 		t.Run("is in the problem for "+path, func(t *testing.T) {
-			r := send(t, "GET", url+path, "")
-			id := r.header.Get(requestid.Header)
+			r := testkit.Send(t, "GET", url+path, "")
+			id := r.Header.Get(requestid.Header)
 			require.NotEmpty(t, id)
-			assert.Contains(t, r.body, `"instance":"`+id+`"`)
-			assert.Equal(t, status, r.status)
+			assert.Contains(t, r.Body, `"instance":"`+id+`"`)
+			assert.Equal(t, status, r.Status)
 		})
 	}
 
 	t.Run("is in every line of the log", func(t *testing.T) {
-		r := send(t, "POST", url+"/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`, requestid.Header, "my-id")
-		require.Equal(t, http.StatusCreated, r.status)
-		assert.Equal(t, "my-id", r.header.Get(requestid.Header))
+		r := testkit.Send(t, "POST", url+"/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`, requestid.Header, "my-id")
+		require.Equal(t, http.StatusCreated, r.Status)
+		assert.Equal(t, "my-id", r.Header.Get(requestid.Header))
 		require.NoError(t, store.close())
-		requireProblem(t, send(t, "GET", url+"/api/platforms", "", requestid.Header, "my-id"), http.StatusInternalServerError)
-		assert.NotEmpty(t, logged.lines("platform created"))
-		assert.NotEmpty(t, logged.lines("not notified"))
-		assert.NotEmpty(t, logged.lines("request failed"))
-		assert.Equal(t, logged.lines(""), logged.lines("request_id=my-id"))
+		testkit.RequireProblem(t, testkit.Send(t, "GET", url+"/api/platforms", "", requestid.Header, "my-id"), http.StatusInternalServerError)
+		assert.NotEmpty(t, logged.Lines("platform created"))
+		assert.NotEmpty(t, logged.Lines("not notified"))
+		assert.NotEmpty(t, logged.Lines("request failed"))
+		assert.Equal(t, logged.Lines(""), logged.Lines("request_id=my-id"))
 	})
 }

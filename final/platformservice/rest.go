@@ -19,62 +19,62 @@ type restAPI struct {
 	wake     func()          // called when there is a new event in the outbox; nil: nobody waits for one
 	commands *commandsClient // nil: CommandsService is not notified
 	log      *slog.Logger
-	slots    slots
+	slots    web.Slots
 	bodies   web.Bodies
-	inFlight keysInFlight
+	inFlight web.KeysInFlight
 	large    atomic.Int32 // lists that are being written in parts
 }
 
 // handler returns the routes.
 func (a *restAPI) handler() http.Handler {
-	routes := newRouter(a.fail)
-	routes.handle("/api/platforms", methods{http.MethodGet: a.list, http.MethodPost: a.create})
-	routes.handle("/api/platforms/{id}", methods{http.MethodGet: a.get})
-	routes.handle("/protos/platforms.proto", methods{http.MethodGet: a.protoFile})
+	routes := web.NewRouter(a.fail)
+	routes.Handle("/api/platforms", web.ByMethod{http.MethodGet: a.list, http.MethodPost: a.create})
+	routes.Handle("/api/platforms/{id}", web.ByMethod{http.MethodGet: a.get})
+	routes.Handle("/protos/platforms.proto", web.ByMethod{http.MethodGet: a.protoFile})
 	return routes
 }
 
 func (a *restAPI) list(w http.ResponseWriter, r *http.Request) error {
-	return writeList(w, r, &a.large, inSlots(a.slots, func(ctx context.Context, after int32, limit int) ([]platformRead, bool, error) {
+	return web.WriteList(w, r, &a.large, web.InSlots(a.slots, func(ctx context.Context, after int32, limit int) ([]platformRead, bool, error) {
 		platforms, more, err := a.store.platformsAfter(ctx, after, limit)
 		return toPlatformReads(platforms), more, err
 	}))
 }
 
 func (a *restAPI) get(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(r, "id")
+	id, err := web.PathID(r, "id")
 	if err != nil {
 		return err
 	}
 	var found platform
-	err = a.slots.do(r.Context(), func(ctx context.Context) error {
+	err = a.slots.Do(r.Context(), func(ctx context.Context) error {
 		found, err = a.store.platform(ctx, id)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, toPlatformRead(found))
+	return web.WriteJSON(w, http.StatusOK, toPlatformRead(found))
 }
 
 func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
-	key, err := idempotencyKey(r)
+	key, err := web.IdempotencyKey(r)
 	if err != nil {
 		return err
 	}
 	var body platformCreate
-	if err := readJSON(w, r, &a.bodies, &body); err != nil {
+	if err := web.ReadJSON(w, r, &a.bodies, &body); err != nil {
 		return err
 	}
 	if key != "" {
-		if !a.inFlight.begin(key) {
-			return keyInFlight(w)
+		if !a.inFlight.Begin(key) {
+			return web.KeyInFlight(w)
 		}
-		defer a.inFlight.end(key)
+		defer a.inFlight.End(key)
 	}
 	var created platform
 	var replayed bool
-	err = a.slots.do(r.Context(), func(ctx context.Context) error {
+	err = a.slots.Do(r.Context(), func(ctx context.Context) error {
 		created, replayed, err = a.save(ctx, key, body.toPlatform())
 		if err == nil && !replayed {
 			a.log.InfoContext(ctx, "platform created", "id", created.ID, "name", created.Name)
@@ -86,10 +86,10 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if replayed {
-		w.Header().Set(replayedHeader, "true")
+		w.Header().Set(web.ReplayedHeader, "true")
 	}
 	w.Header().Set("Location", fmt.Sprintf("/api/platforms/%d", created.ID))
-	return writeJSON(w, http.StatusCreated, toPlatformRead(created))
+	return web.WriteJSON(w, http.StatusCreated, toPlatformRead(created))
 }
 
 // save stores p with its event, and with key unless that is empty. The relay
@@ -130,34 +130,34 @@ func (a *restAPI) protoFile(w http.ResponseWriter, _ *http.Request) error {
 // that does not show it.
 func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 	log := a.log.With("method", r.Method, "path", r.URL.Path, "error", err)
-	var p *problem
-	var fields fieldErrors
+	var p *web.Problem
+	var fields web.FieldErrors
 	switch {
 	case errors.As(err, &p): // it is one already
 	case errors.As(err, &fields):
-		p = invalid(fields)
-	case errors.Is(err, errKeyReused):
-		p = newProblem(http.StatusUnprocessableEntity, errKeyReused.Error())
+		p = web.Invalid(fields)
+	case errors.Is(err, web.ErrKeyReused):
+		p = web.NewProblem(http.StatusUnprocessableEntity, web.ErrKeyReused.Error())
 	case errors.Is(err, errNotFound):
-		p = notFound(r, "platform", "id")
-	case errors.Is(err, errOverloaded):
-		p = unavailable(w, "too many requests at once; retry later")
+		p = web.NotFound(r, "platform", "id")
+	case errors.Is(err, web.ErrOverloaded):
+		p = web.Unavailable(w, "too many requests at once; retry later")
 	case errors.Is(err, web.ErrDisconnected):
 		log.DebugContext(r.Context(), "client disconnected")
-		abort(r, web.StatusClientDisconnected)
-	case errors.Is(err, errCutOff):
+		web.Abort(r, web.StatusClientDisconnected)
+	case errors.Is(err, web.ErrCutOff):
 		log.WarnContext(r.Context(), "list not completed")
-		abort(r, http.StatusInternalServerError)
+		web.Abort(r, http.StatusInternalServerError)
 	case errors.Is(err, sqlserver.ErrNotConfirmed): // a 503 would say that nothing was stored
 		log.ErrorContext(r.Context(), "outcome unknown")
-		p = newProblem(http.StatusInternalServerError,
-			"the database did not confirm: the platform may have been created; a request with an "+idempotencyHeader+" can be repeated without harm")
+		p = web.NewProblem(http.StatusInternalServerError,
+			"the database did not confirm: the platform may have been created; a request with an "+web.IdempotencyHeader+" can be repeated without harm")
 	case databaseUnavailable(err):
 		log.WarnContext(r.Context(), "database unavailable")
-		p = unavailable(w, "the database is unavailable; retry later")
+		p = web.Unavailable(w, "the database is unavailable; retry later")
 	default:
 		log.ErrorContext(r.Context(), "request failed")
-		p = newProblem(http.StatusInternalServerError, "internal error; the service's log has the cause")
+		p = web.NewProblem(http.StatusInternalServerError, "internal error; the service's log has the cause")
 	}
-	writeProblem(w, p)
+	web.WriteProblem(w, p)
 }

@@ -14,43 +14,44 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"microcomm/final/internal/testkit"
 	"microcomm/final/internal/web"
 )
 
 // serveAPI serves the REST API over an empty store.
-func serveAPI(t testing.TB) (url string, store platformStore, logged *logCapture) {
+func serveAPI(t testing.TB) (url string, store platformStore, logged *testkit.LogCapture) {
 	t.Helper()
 	store = memoryStore(t)
-	log, logged := captureLog()
-	return serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler()), store, logged
+	log, logged := testkit.CaptureLog()
+	return testkit.Serve(t, (&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler()), store, logged
 }
 
 func TestList(t *testing.T) {
 	url, store, _ := serveAPI(t)
 
 	t.Run("returns an array when there is nothing", func(t *testing.T) {
-		a := send(t, "GET", url+"/api/platforms", "")
-		assert.Equal(t, http.StatusOK, a.status)
-		assert.Equal(t, "application/json", a.header.Get("Content-Type"))
-		assert.Equal(t, "[]\n", a.body)
+		a := testkit.Send(t, "GET", url+"/api/platforms", "")
+		assert.Equal(t, http.StatusOK, a.Status)
+		assert.Equal(t, "application/json", a.Header.Get("Content-Type"))
+		assert.Equal(t, "[]\n", a.Body)
 	})
 
 	t.Run("returns all platforms in id order", func(t *testing.T) {
 		createPlatform(t, store, "b")
 		createPlatform(t, store, "a")
-		a := send(t, "GET", url+"/api/platforms", "")
-		assert.Equal(t, http.StatusOK, a.status)
+		a := testkit.Send(t, "GET", url+"/api/platforms", "")
+		assert.Equal(t, http.StatusOK, a.Status)
 		assert.Equal(t, `[{"id":1,"name":"b","publisher":"Microsoft","cost":"Free"},`+
-			`{"id":2,"name":"a","publisher":"Microsoft","cost":"Free"}]`+"\n", a.body)
+			`{"id":2,"name":"a","publisher":"Microsoft","cost":"Free"}]`+"\n", a.Body)
 	})
 
 	t.Run("returns a page, and where the next one is", func(t *testing.T) {
-		a := send(t, "GET", url+"/api/platforms?limit=1", "")
-		requireJSON(t, a, http.StatusOK, `[{"id":1,"name":"b","publisher":"Microsoft","cost":"Free"}]`)
-		assert.Equal(t, `</api/platforms?limit=1&after=1>; rel="next"`, a.header.Get("Link"))
-		a = send(t, "GET", url+"/api/platforms?limit=1&after=1", "")
-		requireJSON(t, a, http.StatusOK, `[{"id":2,"name":"a","publisher":"Microsoft","cost":"Free"}]`)
-		assert.Empty(t, a.header.Get("Link"))
+		a := testkit.Send(t, "GET", url+"/api/platforms?limit=1", "")
+		testkit.RequireJSON(t, a, http.StatusOK, `[{"id":1,"name":"b","publisher":"Microsoft","cost":"Free"}]`)
+		assert.Equal(t, `</api/platforms?limit=1&after=1>; rel="next"`, a.Header.Get("Link"))
+		a = testkit.Send(t, "GET", url+"/api/platforms?limit=1&after=1", "")
+		testkit.RequireJSON(t, a, http.StatusOK, `[{"id":2,"name":"a","publisher":"Microsoft","cost":"Free"}]`)
+		assert.Empty(t, a.Header.Get("Link"))
 	})
 }
 
@@ -59,15 +60,15 @@ func TestGet(t *testing.T) {
 	createPlatform(t, store, "x")
 
 	t.Run("returns 200 with the platform", func(t *testing.T) {
-		a := send(t, "GET", url+"/api/platforms/1", "")
-		assert.Equal(t, http.StatusOK, a.status)
-		assert.Equal(t, "application/json", a.header.Get("Content-Type"))
-		assert.Equal(t, `{"id":1,"name":"x","publisher":"Microsoft","cost":"Free"}`+"\n", a.body)
+		a := testkit.Send(t, "GET", url+"/api/platforms/1", "")
+		assert.Equal(t, http.StatusOK, a.Status)
+		assert.Equal(t, "application/json", a.Header.Get("Content-Type"))
+		assert.Equal(t, `{"id":1,"name":"x","publisher":"Microsoft","cost":"Free"}`+"\n", a.Body)
 	})
 
 	for _, id := range []string{"+1", "01"} {
 		t.Run("takes the integer "+id+" for 1", func(t *testing.T) {
-			assert.Equal(t, http.StatusOK, send(t, "GET", url+"/api/platforms/"+id, "").status)
+			assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", url+"/api/platforms/"+id, "").Status)
 		})
 	}
 
@@ -82,7 +83,7 @@ func TestGet(t *testing.T) {
 			if status == 400 {
 				fields = []string{"id"}
 			}
-			requireProblem(t, send(t, "GET", url+"/api/platforms/"+id, ""), status, fields...)
+			testkit.RequireProblem(t, testkit.Send(t, "GET", url+"/api/platforms/"+id, ""), status, fields...)
 		})
 	}
 }
@@ -92,12 +93,12 @@ func TestCreate(t *testing.T) {
 
 	t.Run("returns 201 with what was stored and where it is", func(t *testing.T) {
 		url, _, _ := serveAPI(t)
-		a := send(t, "POST", url+"/api/platforms", valid)
-		assert.Equal(t, http.StatusCreated, a.status)
-		assert.Equal(t, "application/json", a.header.Get("Content-Type"))
-		assert.Equal(t, "/api/platforms/1", a.header.Get("Location"))
-		assert.Equal(t, `{"id":1,"name":"Redis","publisher":"Redis Ltd.","cost":"Free"}`+"\n", a.body)
-		assert.Equal(t, a.body, send(t, "GET", url+a.header.Get("Location"), "").body)
+		a := testkit.Send(t, "POST", url+"/api/platforms", valid)
+		assert.Equal(t, http.StatusCreated, a.Status)
+		assert.Equal(t, "application/json", a.Header.Get("Content-Type"))
+		assert.Equal(t, "/api/platforms/1", a.Header.Get("Location"))
+		assert.Equal(t, `{"id":1,"name":"Redis","publisher":"Redis Ltd.","cost":"Free"}`+"\n", a.Body)
+		assert.Equal(t, a.Body, testkit.Send(t, "GET", url+a.Header.Get("Location"), "").Body)
 	})
 
 	t.Run("accepts", func(t *testing.T) {
@@ -110,10 +111,10 @@ func TestCreate(t *testing.T) {
 			"any order, escaped fields": `{"cost":"Free","n\u0061me":"Redis","publisher":"Redis Ltd."}`,
 		} {
 			t.Run(what, func(t *testing.T) {
-				a := send(t, "POST", url+"/api/platforms", body)
-				require.Equal(t, http.StatusCreated, a.status, a.body)
-				assert.Contains(t, a.body, `"name":"Redis","publisher":"Redis Ltd.","cost":"Free"}`)
-				assert.NotContains(t, a.header.Get("Location"), "77")
+				a := testkit.Send(t, "POST", url+"/api/platforms", body)
+				require.Equal(t, http.StatusCreated, a.Status, a.Body)
+				assert.Contains(t, a.Body, `"name":"Redis","publisher":"Redis Ltd.","cost":"Free"}`)
+				assert.NotContains(t, a.Header.Get("Location"), "77")
 			})
 		}
 	})
@@ -160,12 +161,12 @@ func TestCreate(t *testing.T) {
 			{"very deep nesting", strings.Repeat(`{"x":`, 20_000), nil},
 		} {
 			t.Run(row.what, func(t *testing.T) {
-				requireProblem(t, send(t, "POST", url+"/api/platforms", row.body), http.StatusBadRequest, row.fields...)
+				testkit.RequireProblem(t, testkit.Send(t, "POST", url+"/api/platforms", row.body), http.StatusBadRequest, row.fields...)
 			})
 		}
 		t.Run("no body", func(t *testing.T) {
-			request := newRequest(t, "POST", url+"/api/platforms", http.NoBody)
-			requireProblem(t, sendRequest(t, request), http.StatusBadRequest)
+			request := testkit.NewRequest(t, "POST", url+"/api/platforms", http.NoBody)
+			testkit.RequireProblem(t, testkit.SendRequest(t, request), http.StatusBadRequest)
 		})
 		requireEmpty(t, store)
 	})
@@ -182,8 +183,8 @@ func TestCreateContentType(t *testing.T) {
 		"application/json; charset=iso-8859-1", "application/json; charset=utf-16", "application/json; charset",
 	} {
 		t.Run("refuses "+contentType, func(t *testing.T) {
-			r := send(t, "POST", url+"/api/platforms", valid, "Content-Type", contentType)
-			requireProblem(t, r, http.StatusUnsupportedMediaType)
+			r := testkit.Send(t, "POST", url+"/api/platforms", valid, "Content-Type", contentType)
+			testkit.RequireProblem(t, r, http.StatusUnsupportedMediaType)
 		})
 	}
 	requireEmpty(t, store)
@@ -193,8 +194,8 @@ func TestCreateContentType(t *testing.T) {
 		"application/json; profile=x", "text/json", "application/vnd.platform+json",
 	} {
 		t.Run("accepts "+contentType, func(t *testing.T) {
-			r := send(t, "POST", url+"/api/platforms", valid, "Content-Type", contentType)
-			assert.Equal(t, http.StatusCreated, r.status)
+			r := testkit.Send(t, "POST", url+"/api/platforms", valid, "Content-Type", contentType)
+			assert.Equal(t, http.StatusCreated, r.Status)
 		})
 	}
 }
@@ -212,16 +213,16 @@ func TestCreateBodySize(t *testing.T) {
 		{web.MaxBody + 1, http.StatusRequestEntityTooLarge},
 	} {
 		t.Run(fmt.Sprintf("%d bytes are a %d", row.size, row.status), func(t *testing.T) {
-			a := send(t, "POST", url+"/api/platforms", body(row.size))
-			require.Equal(t, row.status, a.status)
+			a := testkit.Send(t, "POST", url+"/api/platforms", body(row.size))
+			require.Equal(t, row.status, a.Status)
 			if row.status != http.StatusCreated {
-				requireProblem(t, a, row.status)
+				testkit.RequireProblem(t, a, row.status)
 			}
 		})
 		t.Run(fmt.Sprintf("%d bytes without a Content-Length are a %d", row.size, row.status), func(t *testing.T) {
 			unsized := io.MultiReader(strings.NewReader(body(row.size))) // the client sends it in chunks
-			request := newRequest(t, "POST", url+"/api/platforms", unsized)
-			require.Equal(t, row.status, sendRequest(t, request).status)
+			request := testkit.NewRequest(t, "POST", url+"/api/platforms", unsized)
+			require.Equal(t, row.status, testkit.SendRequest(t, request).Status)
 		})
 	}
 }
@@ -238,12 +239,12 @@ func TestCreateBounds(t *testing.T) {
 			return string(encoded)
 		}
 		t.Run(field+" may have 500 characters", func(t *testing.T) {
-			r := send(t, "POST", url+"/api/platforms", body(strings.Repeat("😀", 500)))
-			assert.Equal(t, http.StatusCreated, r.status)
+			r := testkit.Send(t, "POST", url+"/api/platforms", body(strings.Repeat("😀", 500)))
+			assert.Equal(t, http.StatusCreated, r.Status)
 		})
 		t.Run(field+" may not have 501 characters", func(t *testing.T) {
 			for _, text := range []string{strings.Repeat("😀", 501), strings.Repeat(" ", 501)} {
-				p := requireProblem(t, send(t, "POST", url+"/api/platforms", body(text)), http.StatusBadRequest, field)
+				p := testkit.RequireProblem(t, testkit.Send(t, "POST", url+"/api/platforms", body(text)), http.StatusBadRequest, field)
 				assert.Contains(t, fmt.Sprint(p.Errors[field]), "longer than 500 characters")
 			}
 		})
@@ -258,11 +259,11 @@ func TestCreateContentEncoding(t *testing.T) {
 	const valid = `{"name":"x","publisher":"p","cost":"1"}`
 	for encoding, status := range map[string]int{"gzip": 415, "br": 415, "gzip, identity": 415, "identity": 201, "Identity": 201} {
 		t.Run(fmt.Sprintf("%s is a %d", encoding, status), func(t *testing.T) {
-			r := send(t, "POST", url+"/api/platforms", valid, "Content-Encoding", encoding)
-			require.Equal(t, status, r.status)
+			r := testkit.Send(t, "POST", url+"/api/platforms", valid, "Content-Encoding", encoding)
+			require.Equal(t, status, r.Status)
 			if status == http.StatusUnsupportedMediaType {
-				requireProblem(t, r, status)
-				assert.Equal(t, "identity", r.header.Get("Accept-Encoding"))
+				testkit.RequireProblem(t, r, status)
+				assert.Equal(t, "identity", r.Header.Get("Accept-Encoding"))
 			}
 		})
 	}
@@ -306,7 +307,7 @@ func TestCreateText(t *testing.T) {
 				`{"name":"x","publisher":"p","cost":"1","other":"` + text + `"}`,
 				`{"name":"x","publisher":"p","cost":"1","` + text + `":1}`,
 			} {
-				requireProblem(t, send(t, "POST", url+"/api/platforms", body), http.StatusBadRequest)
+				testkit.RequireProblem(t, testkit.Send(t, "POST", url+"/api/platforms", body), http.StatusBadRequest)
 			}
 		})
 	}
@@ -315,16 +316,16 @@ func TestCreateText(t *testing.T) {
 	type texts struct{ Name, Publisher, Cost string }
 	returns := func(t *testing.T, body string, sent texts) {
 		t.Helper()
-		created := send(t, "POST", url+"/api/platforms", body)
-		require.Equal(t, http.StatusCreated, created.status)
-		found := send(t, "GET", url+created.header.Get("Location"), "")
-		for _, a := range []response{created, found} {
+		created := testkit.Send(t, "POST", url+"/api/platforms", body)
+		require.Equal(t, http.StatusCreated, created.Status)
+		found := testkit.Send(t, "GET", url+created.Header.Get("Location"), "")
+		for _, a := range []testkit.Response{created, found} {
 			var got texts
-			require.NoError(t, json.Unmarshal([]byte(a.body), &got))
+			require.NoError(t, json.Unmarshal([]byte(a.Body), &got))
 			assert.Equal(t, sent, got)
 		}
 	}
-	for kind, text := range oddTexts() {
+	for kind, text := range testkit.OddTexts() {
 		t.Run("returns "+kind, func(t *testing.T) {
 			sent := texts{Name: text, Publisher: text, Cost: "1"}
 			body, err := json.Marshal(sent)
@@ -380,11 +381,11 @@ func TestPaths(t *testing.T) {
 			if row.method == "POST" {
 				body = `{"name":"x","publisher":"p","cost":"1"}`
 			}
-			a := send(t, row.method, url+row.path, body)
+			a := testkit.Send(t, row.method, url+row.path, body)
 			if row.status == http.StatusNotFound {
-				requireProblem(t, a, row.status)
+				testkit.RequireProblem(t, a, row.status)
 			} else {
-				assert.Equal(t, row.status, a.status, a.body)
+				assert.Equal(t, row.status, a.Status, a.Body)
 			}
 		})
 	}
@@ -405,19 +406,19 @@ func TestMethods(t *testing.T) {
 	} {
 		for _, method := range row.methods {
 			t.Run(method+" "+path+" is a 405 that says what is allowed", func(t *testing.T) {
-				a := send(t, method, url+path, "")
-				requireProblem(t, a, http.StatusMethodNotAllowed)
-				assert.Equal(t, row.allow, a.header.Get("Allow"))
+				a := testkit.Send(t, method, url+path, "")
+				testkit.RequireProblem(t, a, http.StatusMethodNotAllowed)
+				assert.Equal(t, row.allow, a.Header.Get("Allow"))
 			})
 		}
 	}
 
 	for path, status := range map[string]int{"/api/platforms": 200, "/api/platforms/1": 200, "/api/platforms/2": 404} {
 		t.Run("HEAD "+path+" is a GET without the body", func(t *testing.T) {
-			get, head := send(t, "GET", url+path, ""), send(t, "HEAD", url+path, "")
-			assert.Equal(t, status, head.status)
-			assert.Empty(t, head.body)
-			assert.Equal(t, get.header.Get("Content-Type"), head.header.Get("Content-Type"))
+			get, head := testkit.Send(t, "GET", url+path, ""), testkit.Send(t, "HEAD", url+path, "")
+			assert.Equal(t, status, head.Status)
+			assert.Empty(t, head.Body)
+			assert.Equal(t, get.Header.Get("Content-Type"), head.Header.Get("Content-Type"))
 		})
 	}
 }
@@ -432,22 +433,22 @@ func TestStoreFailure(t *testing.T) {
 		{"POST", "/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`},
 	} {
 		t.Run(row.method+" "+row.path+" is a 500, logged once", func(t *testing.T) {
-			log, logged := captureLog()
-			url := serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler())
-			a := send(t, row.method, url+row.path, row.body)
-			requireProblem(t, a, http.StatusInternalServerError)
-			assert.NotContains(t, strings.ToLower(a.body), "sql")
-			assert.NotContains(t, a.body, "closed")
-			require.Len(t, logged.lines(""), 1)
-			assert.Len(t, logged.lines("database is closed"), 1)
+			log, logged := testkit.CaptureLog()
+			url := testkit.Serve(t, (&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler())
+			a := testkit.Send(t, row.method, url+row.path, row.body)
+			testkit.RequireProblem(t, a, http.StatusInternalServerError)
+			assert.NotContains(t, strings.ToLower(a.Body), "sql")
+			assert.NotContains(t, a.Body, "closed")
+			require.Len(t, logged.Lines(""), 1)
+			assert.Len(t, logged.Lines("database is closed"), 1)
 		})
 	}
 
 	t.Run("bad input is still a 400", func(t *testing.T) {
-		log, _ := captureLog()
-		url := serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler())
-		requireProblem(t, send(t, "POST", url+"/api/platforms", `{}`), http.StatusBadRequest, "name", "publisher", "cost")
-		requireProblem(t, send(t, "GET", url+"/api/platforms/abc", ""), http.StatusBadRequest, "id")
+		log, _ := testkit.CaptureLog()
+		url := testkit.Serve(t, (&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler())
+		testkit.RequireProblem(t, testkit.Send(t, "POST", url+"/api/platforms", `{}`), http.StatusBadRequest, "name", "publisher", "cost")
+		testkit.RequireProblem(t, testkit.Send(t, "GET", url+"/api/platforms/abc", ""), http.StatusBadRequest, "id")
 	})
 }
 
@@ -457,8 +458,8 @@ func FuzzCreate(f *testing.F) {
 	for _, body := range randomBodies(200) {
 		f.Add(body)
 	}
-	log, _ := captureLog()
-	api := (&restAPI{store: memoryStore(f), slots: newSlots(100), log: log}).handler()
+	log, _ := testkit.CaptureLog()
+	api := (&restAPI{store: memoryStore(f), slots: web.NewSlots(100), log: log}).handler()
 
 	f.Fuzz(func(t *testing.T, body []byte) {
 		created := httptest.NewRecorder()

@@ -10,6 +10,7 @@ import (
 	"microcomm/final/internal/sqlite"
 	"microcomm/final/internal/telemetry"
 	"microcomm/final/internal/tlsconfig"
+	"microcomm/final/internal/web"
 )
 
 // RunWith runs the service with parts of its caller's, until ctx ends, and then
@@ -41,7 +42,7 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 		return fmt.Errorf("listen for HTTP (PLATFORMS_HTTP_ADDR): %w", err)
 	}
 	relay := newRelay(store, publisher, newRelayMetrics(registry), tracer, log)
-	api := &restAPI{store: store, wake: relay.wake, slots: newSlots(cfg.MaxInFlight), log: log}
+	api := &restAPI{store: store, wake: relay.wake, slots: web.NewSlots(cfg.MaxInFlight), log: log}
 	if cfg.CommandsServiceURL != "" {
 		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
 		api.commands.tracer = tracer
@@ -50,11 +51,11 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 		}
 		defer api.commands.close()
 	}
-	health := newHealth(log,
-		check{name: "database", failing: "the database does not respond", reason: sqlite.Reason, run: store.ping},
-		brokerCheck(publisher.Connected))
-	web := startHTTP(listener, cfg.MaxConnections, requestid.Handler(metrics.Handler(health.handler(api.handler()))), log)
-	defer web.stop()
+	health := web.NewHealth(log,
+		web.Check{Name: "database", Failing: "the database does not respond", Reason: sqlite.Reason, Run: store.ping},
+		web.BrokerCheck(publisher.Connected))
+	server := web.StartHTTP(listener, cfg.MaxConnections, requestid.Handler(metrics.Handler(health.Handler(api.handler()))), log)
+	defer server.Stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
 
 	if err := setUp(ctx, store, cfg, log); err != nil {
@@ -77,17 +78,17 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	}
 	options := append(security, telemetry.GRPCServer(tracer)...)
 	rpc := startGRPC(grpcListener, newGRPCAPI(store, ctx.Done(), log), options...)
-	defer stopBoth(web, rpc)
+	defer stopBoth(server, rpc)
 	log.Info("listening for gRPC", "addr", grpcListener.Addr())
 
-	health.set("ready")
+	health.Set("ready")
 	log.Info("ready")
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
-		health.drain(cfg.DrainTime)
+		health.Drain(cfg.DrainTime)
 		return nil
-	case err := <-web.failed:
+	case err := <-server.Failed:
 		return err
 	case err := <-rpc.failed:
 		return err
@@ -96,9 +97,9 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 
 // stopBoth stops the servers at the same time, so that their time limits do not
 // add up.
-func stopBoth(web *httpServer, rpc *grpcServer) {
+func stopBoth(server *web.HTTPServer, rpc *grpcServer) {
 	var stopping sync.WaitGroup
-	stopping.Go(web.stop)
+	stopping.Go(server.Stop)
 	stopping.Go(rpc.stop)
 	stopping.Wait()
 }

@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/testkit"
 )
 
 // testConfig returns a configuration for a service on free ports. Nobody
@@ -25,9 +27,9 @@ func testConfig(t *testing.T) Config {
 		HTTPAddr:               "127.0.0.1:0",
 		GRPCAddr:               "127.0.0.1:0",
 		DatabaseURL:            "sqlite:" + filepath.Join(t.TempDir(), "platforms.db"),
-		DatabaseWait:           patience,
+		DatabaseWait:           testkit.Patience,
 		CommandsServiceURL:     "http://127.0.0.1:1/",
-		CommandsServiceTimeout: patience,
+		CommandsServiceTimeout: testkit.Patience,
 		RabbitMQURL:            "amqp://127.0.0.1:1/",
 		Exchange:               "unused",
 		MaxInFlight:            100,
@@ -39,7 +41,7 @@ func testConfig(t *testing.T) Config {
 type testService struct {
 	addr    string // of its HTTP server
 	url     string // the same as a URL
-	log     *logCapture
+	log     *testkit.LogCapture
 	stop    context.CancelFunc
 	stopped chan error // gets what Run returned
 }
@@ -48,7 +50,7 @@ type testService struct {
 // returns when it listens.
 func startService(t *testing.T, cfg Config) *testService {
 	t.Helper()
-	log, logged := captureLog()
+	log, logged := testkit.CaptureLog()
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &testService{log: logged, stop: cancel, stopped: make(chan error, 1)}
 	ended := make(chan struct{})
@@ -58,7 +60,7 @@ func startService(t *testing.T, cfg Config) *testService {
 	}()
 	t.Cleanup(func() {
 		cancel()
-		receive(t, "the end of Run", ended)
+		testkit.Receive(t, "the end of Run", ended)
 	})
 	s.addr = s.loggedAddr(t, "listening for HTTP")
 	s.url = "http://" + s.addr
@@ -68,8 +70,8 @@ func startService(t *testing.T, cfg Config) *testService {
 // loggedAddr returns the address in the line of the log that has message.
 func (s *testService) loggedAddr(t *testing.T, message string) string {
 	t.Helper()
-	eventually(t, message, func() bool { return len(s.log.lines(message)) == 1 })
-	_, addr, found := strings.Cut(s.log.lines(message)[0], "addr=")
+	testkit.Eventually(t, message, func() bool { return len(s.log.Lines(message)) == 1 })
+	_, addr, found := strings.Cut(s.log.Lines(message)[0], "addr=")
 	require.True(t, found)
 	return addr
 }
@@ -77,8 +79,8 @@ func (s *testService) loggedAddr(t *testing.T, message string) string {
 // waitReady returns when the service serves.
 func (s *testService) waitReady(t *testing.T) {
 	t.Helper()
-	eventually(t, "a service that is ready", func() bool {
-		return send(t, "GET", s.url+"/api/platforms", "").status == http.StatusOK
+	testkit.Eventually(t, "a service that is ready", func() bool {
+		return testkit.Send(t, "GET", s.url+"/api/platforms", "").Status == http.StatusOK
 	})
 }
 
@@ -86,12 +88,12 @@ func TestRun(t *testing.T) {
 	const body = `{"name":"x","publisher":"p","cost":"1"}`
 
 	t.Run("serves, and stops without leaving anything behind", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		service := startService(t, testConfig(t))
 		service.waitReady(t)
-		assert.Equal(t, http.StatusCreated, send(t, "POST", service.url+"/api/platforms", body).status)
+		assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", service.url+"/api/platforms", body).Status)
 		service.stop()
-		assert.NoError(t, receive(t, "the end of Run", service.stopped))
+		assert.NoError(t, testkit.Receive(t, "the end of Run", service.stopped))
 		_, err := net.Dial("tcp", service.addr)
 		assert.Error(t, err)
 	})
@@ -101,7 +103,7 @@ func TestRun(t *testing.T) {
 		cfg.Seed = true
 		service := startService(t, cfg)
 		service.waitReady(t)
-		assert.Contains(t, send(t, "GET", service.url+"/api/platforms", "").body, "Kubernetes")
+		assert.Contains(t, testkit.Send(t, "GET", service.url+"/api/platforms", "").Body, "Kubernetes")
 	})
 
 	t.Run("completes the request in flight when it stops", func(t *testing.T) {
@@ -120,7 +122,7 @@ func TestRun(t *testing.T) {
 		require.Contains(t, line, "100 Continue", "the service waits for the body")
 
 		service.stop()
-		waitRefused(t, service.addr)
+		testkit.WaitRefused(t, service.addr)
 		_, err = io.WriteString(conn, body)
 		require.NoError(t, err)
 		_, err = reader.ReadString('\n') // the empty line after 100 Continue
@@ -129,12 +131,12 @@ func TestRun(t *testing.T) {
 		require.NoError(t, err)
 		defer response.Body.Close()
 		assert.Equal(t, http.StatusCreated, response.StatusCode)
-		assert.NoError(t, receive(t, "the end of Run", service.stopped))
+		assert.NoError(t, testkit.Receive(t, "the end of Run", service.stopped))
 
 		// And it is in the database: a service that starts on it has it.
 		again := startService(t, cfg)
 		again.waitReady(t)
-		assert.Contains(t, send(t, "GET", again.url+"/api/platforms/1", "").body, `"name":"x"`)
+		assert.Contains(t, testkit.Send(t, "GET", again.url+"/api/platforms/1", "").Body, `"name":"x"`)
 	})
 
 	t.Run("with all the requests that it may have, it refuses more, and is alive and ready", func(t *testing.T) {
@@ -147,26 +149,26 @@ func TestRun(t *testing.T) {
 		defer db.Close()
 		lock, err := db.BeginTx(t.Context(), nil) // writers wait for it
 		require.NoError(t, err)
-		first := make(chan response, 1)
+		first := make(chan testkit.Response, 1)
 		go func() {
-			r := send(t, "POST", service.url+"/api/platforms", body)
-			for r.status == http.StatusServiceUnavailable { // one of the requests below had the slot
-				r = send(t, "POST", service.url+"/api/platforms", body)
+			r := testkit.Send(t, "POST", service.url+"/api/platforms", body)
+			for r.Status == http.StatusServiceUnavailable { // one of the requests below had the slot
+				r = testkit.Send(t, "POST", service.url+"/api/platforms", body)
 			}
 			first <- r
 		}()
 
-		var refused response
-		eventually(t, "a request in flight", func() bool {
-			refused = send(t, "GET", service.url+"/api/platforms", "")
-			return refused.status != http.StatusOK
+		var refused testkit.Response
+		testkit.Eventually(t, "a request in flight", func() bool {
+			refused = testkit.Send(t, "GET", service.url+"/api/platforms", "")
+			return refused.Status != http.StatusOK
 		})
-		requireProblem(t, refused, http.StatusServiceUnavailable)
-		assert.Equal(t, "1", refused.header.Get("Retry-After"))
-		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/livez", "").status)
-		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
+		testkit.RequireProblem(t, refused, http.StatusServiceUnavailable)
+		assert.Equal(t, "1", refused.Header.Get("Retry-After"))
+		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/livez", "").Status)
+		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/readyz", "").Status)
 		require.NoError(t, lock.Rollback())
-		assert.Equal(t, http.StatusCreated, receive(t, "the first response", first).status)
+		assert.Equal(t, http.StatusCreated, testkit.Receive(t, "the first response", first).Status)
 		service.waitReady(t)
 	})
 
@@ -178,7 +180,7 @@ func TestRun(t *testing.T) {
 		for range 5 * cfg.MaxConnections { // each stays open, as far as its client is concerned
 			conn := dial(t, service.url)
 			conn.send(t, "GET /api/platforms HTTP/1.1\r\nHost: x\r\n\r\n")
-			assert.Equal(t, http.StatusOK, conn.response(t).status)
+			assert.Equal(t, http.StatusOK, conn.response(t).Status)
 		}
 	})
 
@@ -189,8 +191,8 @@ func TestRun(t *testing.T) {
 			8 << 10:  http.StatusOK,
 			64 << 10: http.StatusRequestHeaderFieldsTooLarge,
 		} {
-			r := send(t, "GET", service.url+"/api/platforms", "", "X-Large", strings.Repeat("x", size))
-			assert.Equal(t, status, r.status)
+			r := testkit.Send(t, "GET", service.url+"/api/platforms", "", "X-Large", strings.Repeat("x", size))
+			assert.Equal(t, status, r.Status)
 		}
 	})
 
@@ -200,46 +202,46 @@ func TestRun(t *testing.T) {
 		service := startService(t, cfg)
 		service.waitReady(t)
 		service.stop()
-		eventually(t, "a probe that says so", func() bool {
-			ready := send(t, "GET", service.url+"/readyz", "")
-			return ready.status == http.StatusServiceUnavailable && strings.Contains(ready.body, `"status":"stopping"`)
+		testkit.Eventually(t, "a probe that says so", func() bool {
+			ready := testkit.Send(t, "GET", service.url+"/readyz", "")
+			return ready.Status == http.StatusServiceUnavailable && strings.Contains(ready.Body, `"status":"stopping"`)
 		})
-		assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/api/platforms", "").status)
-		assert.NoError(t, receive(t, "the end of Run", service.stopped))
+		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/api/platforms", "").Status)
+		assert.NoError(t, testkit.Receive(t, "the end of Run", service.stopped))
 	})
 
 	t.Run("without a broker it is ready, and says so", func(t *testing.T) {
 		service := startService(t, testConfig(t))
 		service.waitReady(t)
-		assert.Contains(t, send(t, "GET", service.url+"/readyz", "").body, `"broker":{"status":"failing"`)
+		assert.Contains(t, testkit.Send(t, "GET", service.url+"/readyz", "").Body, `"broker":{"status":"failing"`)
 	})
 
 	t.Run("stopped while it starts, it ends without an error", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		log, _ := captureLog()
+		log, _ := testkit.CaptureLog()
 		require.NoError(t, Run(ctx, testConfig(t), log))
 	})
 
 	t.Run("a taken port is an error that names the variable", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		taken, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		defer taken.Close()
 		cfg := testConfig(t)
 		cfg.HTTPAddr = taken.Addr().String()
-		log, _ := captureLog()
+		log, _ := testkit.CaptureLog()
 		err = Run(t.Context(), cfg, log)
 		require.ErrorContains(t, err, "PLATFORMS_HTTP_ADDR")
 		assert.ErrorContains(t, err, cfg.HTTPAddr)
 	})
 
 	t.Run("a database of an unknown kind is an error that names the variable", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		cfg := testConfig(t)
 		cfg.DatabaseURL = "mysql://host/db"
-		log, _ := captureLog()
+		log, _ := testkit.CaptureLog()
 		require.ErrorContains(t, Run(t.Context(), cfg, log), "DATABASE_URL")
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"microcomm/final/internal/backoff"
 )
 
 // setUpTimeout bounds one attempt to set up the store.
@@ -17,7 +19,7 @@ const setUpTimeout = 30 * time.Second
 func setUp(ctx context.Context, store platformStore, cfg Config, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, cfg.DatabaseWait)
 	defer cancel()
-	var pause backoff
+	var pause backoff.Backoff
 	var last error
 	for {
 		err := setUpOnce(ctx, store, cfg.Seed)
@@ -27,7 +29,7 @@ func setUp(ctx context.Context, store platformStore, cfg Config, log *slog.Logge
 		if last == nil || ctx.Err() == nil {
 			last = err
 		}
-		if pause.wait(ctx) != nil {
+		if pause.Wait(ctx) != nil {
 			return fmt.Errorf("database not ready within %s (DATABASE_WAIT): %w", cfg.DatabaseWait, last)
 		}
 		log.Warn("database not ready, retrying", "error", last)

@@ -14,6 +14,8 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"microcomm/final/internal/web"
 )
 
 // sqliteApplicationID marks a database file as PlatformService's: "mcPl". See
@@ -154,7 +156,7 @@ func (s *sqliteStore) createPlatformOnce(ctx context.Context, key string, p plat
 		return err
 	})
 	if err == nil && replayed {
-		err = checkFingerprint(known, platformFingerprint(p))
+		err = web.CheckFingerprint(known, platformFingerprint(p))
 	}
 	if err != nil {
 		return platform{}, false, fmt.Errorf("create platform: %w", err)

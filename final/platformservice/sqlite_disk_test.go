@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"microcomm/final/internal/sqlite"
+	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 // alone reports whether this is the process that was started for this test alone.
@@ -55,10 +57,10 @@ func TestDiskFailsAtCommit(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "platforms.db")
 	store := openTestStore(t, "sqlite:"+file)
 	createPlatform(t, store, "x")
-	log, logged := captureLog()
-	h := newHealth(log, check{name: "database", failing: "no response", reason: sqlite.Reason, run: store.ping})
-	h.set("ready")
-	url := serve(t, h.handler((&restAPI{store: store, slots: newSlots(100), log: log}).handler()))
+	log, logged := testkit.CaptureLog()
+	h := web.NewHealth(log, web.Check{Name: "database", Failing: "no response", Reason: sqlite.Reason, Run: store.ping})
+	h.Set("ready")
+	url := testkit.Serve(t, h.Handler((&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler()))
 
 	free := fillDisk(t, file+"-wal")
 	requireUnavailable(t, url)
@@ -67,10 +69,10 @@ func TestDiskFailsAtCommit(t *testing.T) {
 			assert.True(t, databaseUnavailable(err), name)
 		}
 	}
-	assert.NotEmpty(t, logged.lines("disk I/O error"))
-	requireJSON(t, send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable,
+	assert.NotEmpty(t, logged.Lines("disk I/O error"))
+	testkit.RequireJSON(t, testkit.Send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable,
 		`{"status":"unavailable","checks":{"database":{"status":"failing","detail":"the database's disk fails"}}}`)
 	free()
 	requireAvailable(t, url, store, 1)
-	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
+	assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", url+"/readyz", "").Status)
 }

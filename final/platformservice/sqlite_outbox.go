@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"fmt"
 	"time"
+
+	"microcomm/final/internal/web"
 )
 
 // sqliteNow is the time in milliseconds since 1970. All processes that use a
@@ -54,7 +56,7 @@ func (s *sqliteStore) prune(ctx context.Context) (more bool, err error) {
 			return err
 		}
 		keys, err := rowsOf(tx.Exec(`DELETE FROM idempotency_keys WHERE key IN (SELECT key FROM idempotency_keys
-			WHERE created_at < `+sqliteNow+` - ? LIMIT ?)`, idempotencyRetention.Milliseconds(), pruneLimit))
+			WHERE created_at < `+sqliteNow+` - ? LIMIT ?)`, web.IdempotencyRetention.Milliseconds(), pruneLimit))
 		more = events == pruneLimit || keys == pruneLimit
 		return err
 	})

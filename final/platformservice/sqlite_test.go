@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"microcomm/final/internal/sqlite"
+	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 // TestLockedDatabase: a POST that meets a locked database gets a 503, stores
@@ -24,8 +26,8 @@ func TestLockedDatabase(t *testing.T) {
 	store := openTestStore(t, "sqlite:"+file)
 	_, err := store.(*sqliteStore).writes.Exec(`PRAGMA busy_timeout = 1`)
 	require.NoError(t, err)
-	log, logged := captureLog()
-	url := serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler())
+	log, logged := testkit.CaptureLog()
+	url := testkit.Serve(t, (&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler())
 
 	other, err := sql.Open("sqlite3", file)
 	require.NoError(t, err)
@@ -37,16 +39,16 @@ func TestLockedDatabase(t *testing.T) {
 	require.NoError(t, err)
 
 	const body = `{"name":"x","publisher":"p","cost":"1"}`
-	r := send(t, "POST", url+"/api/platforms", body)
-	requireProblem(t, r, http.StatusServiceUnavailable)
-	assert.NotEmpty(t, r.header.Get("Retry-After"))
-	assert.NotContains(t, r.body, "locked")
-	assert.Len(t, logged.lines("database is locked"), 1)
-	assert.Equal(t, "[]\n", send(t, "GET", url+"/api/platforms", "").body)
+	r := testkit.Send(t, "POST", url+"/api/platforms", body)
+	testkit.RequireProblem(t, r, http.StatusServiceUnavailable)
+	assert.NotEmpty(t, r.Header.Get("Retry-After"))
+	assert.NotContains(t, r.Body, "locked")
+	assert.Len(t, logged.Lines("database is locked"), 1)
+	assert.Equal(t, "[]\n", testkit.Send(t, "GET", url+"/api/platforms", "").Body)
 
 	_, err = lock.ExecContext(context.Background(), `ROLLBACK`)
 	require.NoError(t, err)
-	assert.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/platforms", body).status)
+	assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", url+"/api/platforms", body).Status)
 }
 
 // requireUnavailable posts a platform, without a key and with one, and requires
@@ -54,9 +56,9 @@ func TestLockedDatabase(t *testing.T) {
 func requireUnavailable(t *testing.T, url string) {
 	t.Helper()
 	for _, key := range [][]string{nil, {"Idempotency-Key", "key"}} {
-		r := send(t, "POST", url+"/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`, key...)
-		requireProblem(t, r, http.StatusServiceUnavailable)
-		assert.NotEmpty(t, r.header.Get("Retry-After"))
+		r := testkit.Send(t, "POST", url+"/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`, key...)
+		testkit.RequireProblem(t, r, http.StatusServiceUnavailable)
+		assert.NotEmpty(t, r.Header.Get("Retry-After"))
 	}
 }
 
@@ -65,9 +67,9 @@ func requireUnavailable(t *testing.T, url string) {
 func requireAvailable(t *testing.T, url string, store platformStore, before int) {
 	t.Helper()
 	for _, key := range [][]string{nil, {"Idempotency-Key", "key"}} {
-		r := send(t, "POST", url+"/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`, key...)
-		assert.Equal(t, http.StatusCreated, r.status)
-		assert.Empty(t, r.header.Get("Idempotency-Replayed"))
+		r := testkit.Send(t, "POST", url+"/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`, key...)
+		assert.Equal(t, http.StatusCreated, r.Status)
+		assert.Empty(t, r.Header.Get("Idempotency-Replayed"))
 	}
 	assert.Equal(t, before+2, countRows(t, store, "platforms"))
 	assert.Equal(t, before+2, countRows(t, store, "outbox"))
@@ -118,12 +120,12 @@ func TestFailedCommit(t *testing.T) {
 // TestReadOnlyDatabase: what writes gets a 503, and later succeeds.
 func TestReadOnlyDatabase(t *testing.T) {
 	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "platforms.db")).(*sqliteStore)
-	log, _ := captureLog()
-	url := serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler())
+	log, _ := testkit.CaptureLog()
+	url := testkit.Serve(t, (&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler())
 	_, err := store.writes.Exec(`PRAGMA query_only = 1`)
 	require.NoError(t, err)
 	requireUnavailable(t, url)
-	assert.Equal(t, "[]\n", send(t, "GET", url+"/api/platforms", "").body)
+	assert.Equal(t, "[]\n", testkit.Send(t, "GET", url+"/api/platforms", "").Body)
 	_, err = store.writes.Exec(`PRAGMA query_only = 0`)
 	require.NoError(t, err)
 	requireAvailable(t, url, store, 0)
@@ -140,21 +142,21 @@ func TestReplacedFile(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "platforms.db")
 			store := openTestStore(t, "sqlite:"+file)
 			known := createPlatform(t, store, "x")
-			log, logged := captureLog()
-			h := newHealth(slog.New(slog.DiscardHandler), check{name: "database", failing: "no response", reason: sqlite.Reason, run: store.ping})
-			h.set("ready")
-			url := serve(t, h.handler((&restAPI{store: store, slots: newSlots(100), log: log}).handler()))
-			require.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
+			log, logged := testkit.CaptureLog()
+			h := web.NewHealth(slog.New(slog.DiscardHandler), web.Check{Name: "database", Failing: "no response", Reason: sqlite.Reason, Run: store.ping})
+			h.Set("ready")
+			url := testkit.Serve(t, h.Handler((&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler()))
+			require.Equal(t, http.StatusOK, testkit.Send(t, "GET", url+"/readyz", "").Status)
 
 			require.NoError(t, os.Rename(file+suffix, file+".moved"))
 			requireUnavailable(t, url)
 			for name, write := range storeWrites(store) {
 				assert.ErrorIs(t, write(t.Context()), sqlite.ErrReplaced, name)
 			}
-			assert.NotEmpty(t, logged.lines(file+suffix))
-			requireJSON(t, send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable,
+			assert.NotEmpty(t, logged.Lines(file+suffix))
+			testkit.RequireJSON(t, testkit.Send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable,
 				`{"status":"unavailable","checks":{"database":{"status":"failing","detail":"`+sqlite.ErrReplaced.Error()+`"}}}`)
-			inParallel(t, 16, func(int) error {
+			testkit.InParallel(t, 16, func(int) error {
 				_, _, err := store.platformsAfter(t.Context(), 0, 1) // by the old file, or an error
 				if err != nil && !databaseUnavailable(err) {
 					return err
@@ -168,7 +170,7 @@ func TestReplacedFile(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, known, found)
 			requireAvailable(t, url, store, 1)
-			assert.Equal(t, http.StatusOK, send(t, "GET", url+"/readyz", "").status)
+			assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", url+"/readyz", "").Status)
 		})
 	}
 }
@@ -183,7 +185,7 @@ func TestReadersOfSQLite(t *testing.T) {
 		require.NoError(t, err)
 		defer busy.Close()
 	}
-	inParallel(t, 100, func(int) error {
+	testkit.InParallel(t, 100, func(int) error {
 		_, _, err := store.platformsAfter(t.Context(), 0, 10)
 		return err
 	})

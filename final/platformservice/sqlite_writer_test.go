@@ -11,6 +11,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 // groupOf calls write once for each of dos, and holds them up until all wait for
@@ -156,23 +159,23 @@ func TestSQLiteWriter(t *testing.T) {
 // many at once as of one, and later ones succeed.
 func TestFullDisk(t *testing.T) {
 	store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "x.db")).(*sqliteStore)
-	log, logged := captureLog()
-	url := serve(t, (&restAPI{store: store, slots: newSlots(100), log: log}).handler())
+	log, logged := testkit.CaptureLog()
+	url := testkit.Serve(t, (&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler())
 	const body = `{"name":"x","publisher":"p","cost":"1"}`
 	_, err := store.writes.Exec(`PRAGMA max_page_count = 1`) // as many as it has: no more
 	require.NoError(t, err)
 
 	created := 0
-	refused := send(t, "POST", url+"/api/platforms", body)
-	for refused.status == http.StatusCreated { // until the last page is full
+	refused := testkit.Send(t, "POST", url+"/api/platforms", body)
+	for refused.Status == http.StatusCreated { // until the last page is full
 		created++
-		refused = send(t, "POST", url+"/api/platforms", body)
+		refused = testkit.Send(t, "POST", url+"/api/platforms", body)
 	}
-	requireProblem(t, refused, http.StatusServiceUnavailable)
-	assert.NotEmpty(t, refused.header.Get("Retry-After"))
-	assert.NotEmpty(t, logged.lines("database or disk is full"))
-	inParallel(t, 8, func(int) error {
-		requireProblem(t, send(t, "POST", url+"/api/platforms", body), http.StatusServiceUnavailable)
+	testkit.RequireProblem(t, refused, http.StatusServiceUnavailable)
+	assert.NotEmpty(t, refused.Header.Get("Retry-After"))
+	assert.NotEmpty(t, logged.Lines("database or disk is full"))
+	testkit.InParallel(t, 8, func(int) error {
+		testkit.RequireProblem(t, testkit.Send(t, "POST", url+"/api/platforms", body), http.StatusServiceUnavailable)
 		return nil
 	})
 	assert.Equal(t, created, countRows(t, store, "platforms"))
@@ -180,5 +183,5 @@ func TestFullDisk(t *testing.T) {
 
 	_, err = store.writes.Exec(`PRAGMA max_page_count = 1000000`)
 	require.NoError(t, err)
-	assert.Equal(t, http.StatusCreated, send(t, "POST", url+"/api/platforms", body).status)
+	assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", url+"/api/platforms", body).Status)
 }

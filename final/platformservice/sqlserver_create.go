@@ -9,6 +9,7 @@ import (
 	mssql "github.com/microsoft/go-mssqldb"
 
 	"microcomm/final/internal/sqlserver"
+	"microcomm/final/internal/web"
 )
 
 func (s *sqlServerStore) createPlatform(ctx context.Context, p platform) (platform, error) {
@@ -44,7 +45,7 @@ func (s *sqlServerStore) replay(ctx context.Context, key string, p platform) (pl
 			sql.Named("key", []byte(key))).Scan(&known, &p.ID)
 	})
 	if err == nil {
-		err = checkFingerprint(known, platformFingerprint(p))
+		err = web.CheckFingerprint(known, platformFingerprint(p))
 	}
 	if err != nil {
 		return platform{}, fmt.Errorf("look up idempotency key: %w", err)

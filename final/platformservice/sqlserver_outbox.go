@@ -7,6 +7,8 @@ import (
 	"time"
 
 	mssql "github.com/microsoft/go-mssqldb"
+
+	"microcomm/final/internal/web"
 )
 
 // pendingEvents names the index: published events stay in the table for an hour, and
@@ -65,7 +67,7 @@ func (s *sqlServerStore) prune(ctx context.Context) (more bool, err error) {
 	}
 	keys, err := s.exec(ctx, `
 		DELETE TOP (@limit) FROM dbo.IdempotencyKeys WHERE CreatedAt < DATEADD(second, -@seconds, SYSUTCDATETIME())`,
-		sql.Named("limit", pruneLimit), sql.Named("seconds", int(idempotencyRetention.Seconds())))
+		sql.Named("limit", pruneLimit), sql.Named("seconds", int(web.IdempotencyRetention.Seconds())))
 	if err != nil {
 		return false, fmt.Errorf("prune idempotency keys: %w", err)
 	}

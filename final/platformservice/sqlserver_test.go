@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"microcomm/final/internal/sqlserver"
+	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 func TestSQLServer(t *testing.T) {
@@ -53,9 +55,9 @@ func TestSQLServer(t *testing.T) {
 			require.NoError(t, err)
 			defer stores[i].close()
 		}
-		log, _ := captureLog()
-		inParallel(t, len(stores), func(i int) error {
-			return setUp(t.Context(), stores[i], Config{DatabaseWait: patience, Seed: true}, log)
+		log, _ := testkit.CaptureLog()
+		testkit.InParallel(t, len(stores), func(i int) error {
+			return setUp(t.Context(), stores[i], Config{DatabaseWait: testkit.Patience, Seed: true}, log)
 		})
 		platforms, err := allPlatforms(t.Context(), stores[0])
 		require.NoError(t, err)
@@ -176,13 +178,13 @@ func (s unconfirmedStore) createPlatform(ctx context.Context, p platform) (platf
 // TestUnconfirmedCommit: a 503 would say that the platform was not created, and a
 // client may then create it again.
 func TestUnconfirmedCommit(t *testing.T) {
-	log, logged := captureLog()
-	url := serve(t, (&restAPI{store: unconfirmedStore{memoryStore(t)}, slots: newSlots(1), log: log}).handler())
-	r := send(t, "POST", url+"/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`)
-	requireProblem(t, r, http.StatusInternalServerError)
-	assert.Contains(t, r.body, "Idempotency-Key")
-	assert.Empty(t, r.header.Get("Retry-After"))
-	assert.Len(t, logged.lines("not confirmed"), 1)
+	log, logged := testkit.CaptureLog()
+	url := testkit.Serve(t, (&restAPI{store: unconfirmedStore{memoryStore(t)}, slots: web.NewSlots(1), log: log}).handler())
+	r := testkit.Send(t, "POST", url+"/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`)
+	testkit.RequireProblem(t, r, http.StatusInternalServerError)
+	assert.Contains(t, r.Body, "Idempotency-Key")
+	assert.Empty(t, r.Header.Get("Retry-After"))
+	assert.Len(t, logged.Lines("not confirmed"), 1)
 }
 
 // TestOpenSQLServer: which forms of a URL there are is tested in internal/sqlserver.

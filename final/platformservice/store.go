@@ -5,11 +5,14 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"microcomm/final/internal/sqlite"
-	"microcomm/final/internal/sqlserver"
 	"strings"
 
+	"microcomm/final/internal/sqlite"
+	"microcomm/final/internal/sqlserver"
+
 	"github.com/prometheus/client_golang/prometheus"
+
+	"microcomm/final/internal/web"
 )
 
 // errNotFound is returned for a platform that the store does not have.
@@ -25,7 +28,7 @@ type platformStore interface {
 	// database holds something else.
 	migrate(ctx context.Context) error
 	// platformsAfter returns platforms with greater ids than id, in id order, and
-	// whether there are more: at most limit, and fewer when they reach maxListText.
+	// whether there are more: at most limit, and fewer when they reach MaxListText.
 	platformsAfter(ctx context.Context, id int32, limit int) (platforms []platform, more bool, err error)
 	// platform returns one platform, or errNotFound.
 	platform(ctx context.Context, id int32) (platform, error)
@@ -35,7 +38,7 @@ type platformStore interface {
 	// createPlatformOnce does the same, and stores the idempotency key with it. A
 	// key that is stored already creates nothing: when it came with an equal p
 	// the platform is replayed as it was created then; otherwise the error is
-	// errKeyReused.
+	// ErrKeyReused.
 	createPlatformOnce(ctx context.Context, key string, p platform) (created platform, replayed bool, err error)
 	// createIfEmpty stores the platforms, all or none, if there is none yet. Of
 	// several concurrent callers one stores them.
@@ -78,14 +81,14 @@ func databaseUnavailable(err error) bool {
 }
 
 // platformFingerprint is stored with an idempotency key.
-func platformFingerprint(p platform) []byte { return fingerprint(p.Name, p.Publisher, p.Cost) }
+func platformFingerprint(p platform) []byte { return web.Fingerprint(p.Name, p.Publisher, p.Cost) }
 
 // scanPlatforms reads rows of id, name, publisher and cost, of which there are at
 // most limit+1, as platformsAfter returns them, and closes them.
 func scanPlatforms(rows *sql.Rows, limit int) (platforms []platform, more bool, err error) {
 	defer rows.Close()
 	for text := 0; rows.Next() && !more; {
-		if more = len(platforms) == limit || text >= maxListText; more {
+		if more = len(platforms) == limit || text >= web.MaxListText; more {
 			continue // one row further: usually the end, so that the driver has nothing to cancel
 		}
 		var p platform

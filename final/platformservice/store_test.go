@@ -12,6 +12,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 // testStore is the contract of every platformStore. open returns a new, empty one.
@@ -71,7 +74,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 			many[i] = platform{Name: text, Publisher: text, Cost: text}
 		}
 		require.NoError(t, store.createIfEmpty(t.Context(), many))
-		fits := maxListText/6000 + 1
+		fits := web.MaxListText/6000 + 1
 		page, more, err := store.platformsAfter(t.Context(), 0, 1000)
 		require.NoError(t, err)
 		assert.Len(t, page, fits)
@@ -99,7 +102,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 
 	t.Run("every text comes back as it was stored", func(t *testing.T) {
 		store := open(t)
-		for kind, text := range oddTexts() {
+		for kind, text := range testkit.OddTexts() {
 			created, err := store.createPlatform(t.Context(), platform{Name: text, Publisher: text, Cost: text})
 			require.NoError(t, err, kind)
 			found, err := store.platform(t.Context(), created.ID)
@@ -110,7 +113,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 
 	t.Run("of many that create if empty, one does", func(t *testing.T) {
 		store := open(t)
-		inParallel(t, 8, func(i int) error {
+		testkit.InParallel(t, 8, func(i int) error {
 			name := fmt.Sprint("by ", i)
 			return store.createIfEmpty(t.Context(), []platform{
 				{Name: name, Publisher: "p", Cost: "1"}, {Name: name, Publisher: "p", Cost: "2"}})
@@ -156,7 +159,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 	t.Run("nothing is lost when many write and read at once", func(t *testing.T) {
 		store := open(t)
 		const writers, each = 8, 20
-		inParallel(t, writers, func(i int) error {
+		testkit.InParallel(t, writers, func(i int) error {
 			for n := range each {
 				created, err := store.createPlatform(t.Context(), platform{Name: fmt.Sprint(i, "/", n), Publisher: "p", Cost: "1"})
 				if err != nil {

@@ -1,4 +1,4 @@
-package commandsservice
+package web
 
 import (
 	"errors"
@@ -15,15 +15,15 @@ import (
 	"microcomm/final/internal/telemetry"
 )
 
-// requestTimeout bounds the reading of one request, and its handling.
-const requestTimeout = 10 * time.Second
+// RequestTimeout bounds the reading of one request, and its handling.
+const RequestTimeout = 10 * time.Second
 
 // handlerFunc handles a request. It returns an error instead of writing one:
 // the router turns every error into a response in the same way.
 type handlerFunc func(w http.ResponseWriter, r *http.Request) error
 
-// methods holds the handlers of one path, by HTTP method. HEAD is handled as GET.
-type methods map[string]handlerFunc
+// ByMethod holds the handlers of one path, by HTTP method. HEAD is handled as GET.
+type ByMethod map[string]handlerFunc
 
 // router finds the handler for a request, by path and then by method. A
 // trailing slash makes no difference: /api/platforms/ is /api/platforms.
@@ -32,29 +32,29 @@ type router struct {
 	fail  func(w http.ResponseWriter, r *http.Request, err error) // writes the response for err
 }
 
-func newRouter(fail func(http.ResponseWriter, *http.Request, error)) *router {
+func NewRouter(fail func(http.ResponseWriter, *http.Request, error)) *router {
 	// SkipClean: cleaning a path redirects, and a redirected POST loses its body.
 	rt := &router{paths: mux.NewRouter().SkipClean(true), fail: fail}
 	rt.paths.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fail(w, r, newProblem(http.StatusNotFound, "there is nothing at this path"))
+		fail(w, r, NewProblem(http.StatusNotFound, "there is nothing at this path"))
 	})
 	return rt
 }
 
-// handle registers the handlers of a path. {name} in it stands for one element.
-func (rt *router) handle(path string, handlers methods) {
+// Handle registers the handlers of a path. {name} in it stands for one element.
+func (rt *router) Handle(path string, handlers ByMethod) {
 	rt.paths.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 		telemetry.SetRoute(r.Context(), path)
-		if err := handlers.handle(w, r); err != nil {
+		if err := handlers.serve(w, r); err != nil {
 			rt.fail(w, r, err)
 		}
 	})
 }
 
-// abort closes the connection of r, whose response cannot be written to its end.
+// Abort closes the connection of r, whose response cannot be written to its end.
 // To return instead would send one that looks complete, or an empty 200. The
 // request counts as one with this status.
-func abort(r *http.Request, status int) {
+func Abort(r *http.Request, status int) {
 	telemetry.SetStatus(r.Context(), status)
 	panic(http.ErrAbortHandler) // net/http closes the connection, and logs nothing
 }
@@ -76,21 +76,21 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	match.Handler.ServeHTTP(w, r)
 }
 
-// handle calls the handler for the request's method, or returns a 405.
-func (m methods) handle(w http.ResponseWriter, r *http.Request) error {
+// serve calls the handler for the request's method, or returns a 405.
+func (m ByMethod) serve(w http.ResponseWriter, r *http.Request) error {
 	handler := m[r.Method]
 	if r.Method == http.MethodHead {
 		handler = m[http.MethodGet]
 	}
 	if handler == nil {
 		w.Header().Set("Allow", m.allowed())
-		return newProblem(http.StatusMethodNotAllowed, r.Method+" is not allowed here")
+		return NewProblem(http.StatusMethodNotAllowed, r.Method+" is not allowed here")
 	}
 	return handler(w, r)
 }
 
 // allowed returns the value of the Allow header (RFC 9110, section 10.2.1).
-func (m methods) allowed() string {
+func (m ByMethod) allowed() string {
 	names := slices.Collect(maps.Keys(m))
 	if m[http.MethodGet] != nil {
 		names = append(names, http.MethodHead)
@@ -99,13 +99,13 @@ func (m methods) allowed() string {
 	return strings.Join(names, ", ")
 }
 
-// pathID returns the id that the path has at {name}. For text that is not an
-// integer it returns fieldErrors. For an integer out of range it returns 0, an
+// PathID returns the id that the path has at {name}. For text that is not an
+// integer it returns FieldErrors. For an integer out of range it returns 0, an
 // id that never exists: the store does not find it, and the response is a 404.
-func pathID(r *http.Request, name string) (int32, error) {
+func PathID(r *http.Request, name string) (int32, error) {
 	id, err := strconv.ParseInt(r.PathValue(name), 10, 32)
 	if errors.Is(err, strconv.ErrSyntax) {
-		return 0, fieldErrors{name: {"must be an integer"}}
+		return 0, FieldErrors{name: {"must be an integer"}}
 	}
 	if err != nil || id < 1 {
 		return 0, nil
@@ -113,7 +113,7 @@ func pathID(r *http.Request, name string) (int32, error) {
 	return int32(id), nil
 }
 
-// notFound returns the 404 for the thing of this kind that the path names at {name}.
-func notFound(r *http.Request, kind, name string) *problem {
-	return newProblem(http.StatusNotFound, fmt.Sprintf("there is no %s %s", kind, r.PathValue(name)))
+// NotFound returns the 404 for the thing of this kind that the path names at {name}.
+func NotFound(r *http.Request, kind, name string) *Problem {
+	return NewProblem(http.StatusNotFound, fmt.Sprintf("there is no %s %s", kind, r.PathValue(name)))
 }

@@ -1,4 +1,4 @@
-package commandsservice
+package web
 
 import (
 	"bytes"
@@ -13,56 +13,54 @@ import (
 	"strconv"
 	"sync/atomic"
 	"time"
-
-	"microcomm/final/internal/web"
 )
 
 const (
-	// maxLimit is the most items that a client can ask for at a time, and that are
+	// MaxLimit is the most items that a client can ask for at a time, and that are
 	// in memory at a time.
-	maxLimit = 1000
-	// maxListText is how many bytes of text the items that are in memory at a time
+	MaxLimit = 1000
+	// MaxListText is how many bytes of text the items that are in memory at a time
 	// have. A store ends a read with the item that reaches it.
-	maxListText = 128 << 10
+	MaxListText = 128 << 10
 	// writeLength is how many bytes of a list are written at a time. A list that has
 	// more is a large one.
 	writeLength = 32 << 10
-	// maxLargeLists is how many large lists are written at once: as long as their
+	// MaxLargeLists is how many large lists are written at once: as long as their
 	// clients read, what is in memory of them stays there.
-	maxLargeLists = 64
+	MaxLargeLists = 64
 	// writeTimeout bounds one such write. A client that reads, however long the
 	// list is, is never cut off.
-	writeTimeout = 2 * requestTimeout
+	writeTimeout = 2 * RequestTimeout
 )
 
-// errCutOff is returned for a response that failed after it had begun. It is
+// ErrCutOff is returned for a response that failed after it had begun. It is
 // too late for another status: the connection is closed, so that the client does
 // not take a part of a list for the whole.
-var errCutOff = errors.New("response cut off")
+var ErrCutOff = errors.New("response cut off")
 
 // listItem is an item of a list. A list is in the order of its items' ids.
 type listItem interface {
-	id() int32
+	ItemID() int32
 }
 
-// readItems returns the first items of those with greater ids than after, and
-// whether there are more: at most limit, and fewer when they reach maxListText.
-type readItems[T listItem] func(ctx context.Context, after int32, limit int) (items []T, more bool, err error)
+// ReadItems returns the first items of those with greater ids than after, and
+// whether there are more: at most limit, and fewer when they reach MaxListText.
+type ReadItems[T listItem] func(ctx context.Context, after int32, limit int) (items []T, more bool, err error)
 
-// writeList writes the part of a list that the request asks for: with
+// WriteList writes the part of a list that the request asks for: with
 // ?limit=…&after=… a page, else everything. The list is never in memory as a
 // whole, and a slow client holds no connection to the database. It counts large
 // lists in large.
-func writeList[T listItem](w http.ResponseWriter, r *http.Request, large *atomic.Int32, read readItems[T]) error {
+func WriteList[T listItem](w http.ResponseWriter, r *http.Request, large *atomic.Int32, read ReadItems[T]) error {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return newProblem(http.StatusBadRequest, "the query cannot be read")
+		return NewProblem(http.StatusBadRequest, "the query cannot be read")
 	}
 	limit, after, err := pageOf(query)
 	if err != nil {
 		return err
 	}
-	items, more, err := read(r.Context(), after, cmp.Or(limit, maxLimit))
+	items, more, err := read(r.Context(), after, cmp.Or(limit, MaxLimit))
 	if err != nil {
 		return err
 	}
@@ -75,7 +73,7 @@ func writeList[T listItem](w http.ResponseWriter, r *http.Request, large *atomic
 		if next {
 			w.Header().Set("Link", fmt.Sprintf(`<%s?limit=%d&after=%d>; rel="next"`, r.URL.EscapedPath(), limit, end))
 		}
-		last, more = end, more && items[len(items)-1].id() < end
+		last, more = end, more && items[len(items)-1].ItemID() < end
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if r.Method == http.MethodHead {
@@ -89,9 +87,9 @@ func writeList[T listItem](w http.ResponseWriter, r *http.Request, large *atomic
 }
 
 // pageOf returns the page that query asks for. The limit is 0 when there is
-// none. The error is fieldErrors.
+// none. The error is FieldErrors.
 func pageOf(query url.Values) (limit int, after int32, err error) {
-	errs := fieldErrors{}
+	errs := FieldErrors{}
 	integer := func(name string, lowest, highest int) int {
 		values, given := query[name]
 		if !given {
@@ -99,24 +97,24 @@ func pageOf(query url.Values) (limit int, after int32, err error) {
 		}
 		value, err := strconv.Atoi(values[0])
 		if err != nil || value < lowest || value > highest || len(values) > 1 {
-			errs.add(name, fmt.Sprintf("must be one integer from %d to %d", lowest, highest))
+			errs.Add(name, fmt.Sprintf("must be one integer from %d to %d", lowest, highest))
 		}
 		return value
 	}
-	limit = integer("limit", 1, maxLimit)
+	limit = integer("limit", 1, MaxLimit)
 	after = int32(integer("after", 0, math.MaxInt32))
 	if query.Has("after") && !query.Has("limit") {
-		errs.add("after", "needs a limit")
+		errs.Add("after", "needs a limit")
 	}
-	return limit, after, errs.orNil()
+	return limit, after, errs.OrNil()
 }
 
 // pageEnd returns the id of the last item of the page that begins with items, and
 // whether the list continues after it. The Link is written before the items: so
 // those of a page that is too large for the memory are read twice.
-func pageEnd[T listItem](ctx context.Context, read readItems[T], items []T, more bool, limit int) (end int32, next bool, err error) {
+func pageEnd[T listItem](ctx context.Context, read ReadItems[T], items []T, more bool, limit int) (end int32, next bool, err error) {
 	for len(items) > 0 {
-		end = items[len(items)-1].id()
+		end = items[len(items)-1].ItemID()
 		if limit -= len(items); limit == 0 || !more {
 			break
 		}
@@ -128,9 +126,9 @@ func pageEnd[T listItem](ctx context.Context, read readItems[T], items []T, more
 }
 
 // writeItems writes items and, when there are more, reads and writes those up to
-// the id last. It encodes them one by one. When it returns errOverloaded, or an
+// the id last. It encodes them one by one. When it returns ErrOverloaded, or an
 // error of read, nothing is written.
-func writeItems[T listItem](w http.ResponseWriter, r *http.Request, large *atomic.Int32, read readItems[T], items []T, more bool, last int32) error {
+func writeItems[T listItem](w http.ResponseWriter, r *http.Request, large *atomic.Int32, read ReadItems[T], items []T, more bool, last int32) error {
 	var text bytes.Buffer
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
@@ -139,7 +137,7 @@ func writeItems[T listItem](w http.ResponseWriter, r *http.Request, large *atomi
 		// It fails for a ResponseWriter that has no deadline to extend.
 		_ = connection.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if _, err := w.Write(text.Bytes()); err != nil {
-			return fmt.Errorf("%w: %w", web.ErrDisconnected, err)
+			return fmt.Errorf("%w: %w", ErrDisconnected, err)
 		}
 		text.Reset()
 		return nil
@@ -149,7 +147,7 @@ func writeItems[T listItem](w http.ResponseWriter, r *http.Request, large *atomi
 	separator := byte('[')
 	for {
 		for i := range items {
-			if after = items[i].id(); after > last {
+			if after = items[i].ItemID(); after > last {
 				break
 			}
 			text.WriteByte(separator)
@@ -162,8 +160,8 @@ func writeItems[T listItem](w http.ResponseWriter, r *http.Request, large *atomi
 			if !begun {
 				begun = true
 				defer large.Add(-1)
-				if large.Add(1) > maxLargeLists {
-					return errOverloaded
+				if large.Add(1) > MaxLargeLists {
+					return ErrOverloaded
 				}
 			}
 			if err := write(); err != nil {
@@ -174,9 +172,9 @@ func writeItems[T listItem](w http.ResponseWriter, r *http.Request, large *atomi
 			break
 		}
 		var err error
-		items, more, err = read(r.Context(), after, maxLimit)
+		items, more, err = read(r.Context(), after, MaxLimit)
 		if err != nil && begun {
-			return fmt.Errorf("%w: %v", errCutOff, err)
+			return fmt.Errorf("%w: %v", ErrCutOff, err)
 		}
 		if err != nil {
 			return err

@@ -1,4 +1,4 @@
-package platformservice
+package web
 
 import (
 	"cmp"
@@ -24,33 +24,33 @@ const checkTimeout = time.Second
 //
 // A database that is away is no reason to restart: alive, not ready.
 type health struct {
-	checks []check
+	checks []Check
 	state  atomic.Value // string: starting, ready or stopping
 	log    *slog.Logger
 
 	mu      sync.Mutex
-	failing map[string]bool // whether a check failed when it was last made, by its name
+	Failing map[string]bool // whether a check failed when it was last made, by its name
 }
 
-// check is one thing that the service depends on.
-type check struct {
-	name     string
-	failing  string             // what the probe's response says when it fails; the cause is in the log
-	reason   func(error) string // says more of some errors, and "" of others; may be nil
-	optional bool               // reported, but the service is ready without it
-	run      func(context.Context) error
+// Check is one thing that the service depends on.
+type Check struct {
+	Name     string
+	Failing  string             // what the probe's response says when it fails; the cause is in the log
+	Reason   func(error) string // says more of some errors, and "" of others; may be nil
+	Optional bool               // reported, but the service is ready without it
+	Run      func(context.Context) error
 }
 
-func newHealth(log *slog.Logger, checks ...check) *health {
-	h := &health{checks: checks, log: log, failing: map[string]bool{}}
+func NewHealth(log *slog.Logger, checks ...Check) *health {
+	h := &health{checks: checks, log: log, Failing: map[string]bool{}}
 	h.state.Store("starting")
 	return h
 }
 
-// brokerCheck reports the connection to the broker. The service is ready without
+// BrokerCheck reports the connection to the broker. The service is ready without
 // one: what it could not send or receive then, it does later.
-func brokerCheck(connected func() bool) check {
-	return check{name: "broker", failing: "not connected", optional: true, run: func(context.Context) error {
+func BrokerCheck(connected func() bool) Check {
+	return Check{Name: "broker", Failing: "not connected", Optional: true, Run: func(context.Context) error {
 		if !connected() {
 			return errors.New("not connected")
 		}
@@ -58,21 +58,21 @@ func brokerCheck(connected func() bool) check {
 	}}
 }
 
-// drain says for the duration that the service is stopping, while requests are
+// Drain says for the duration that the service is stopping, while requests are
 // still handled: whoever sends them by what /readyz responds has that long to
 // send them elsewhere.
-func (h *health) drain(duration time.Duration) {
-	h.set("stopping")
+func (h *health) Drain(duration time.Duration) {
+	h.Set("stopping")
 	<-time.After(duration)
 }
 
-// set changes the state. The service is ready in the state "ready" only.
-func (h *health) set(state string) { h.state.Store(state) }
+// Set changes the state. The service is ready in the state "ready" only.
+func (h *health) Set(state string) { h.state.Store(state) }
 
-// handler handles the probes, and leaves every other request to api. While the
+// Handler handles the probes, and leaves every other request to api. While the
 // service is starting, those get a 503: api may have no database yet.
-func (h *health) handler(api http.Handler) http.Handler {
-	probes := map[string]methods{
+func (h *health) Handler(api http.Handler) http.Handler {
+	probes := map[string]ByMethod{
 		"/livez":  {http.MethodGet: h.live},
 		"/readyz": {http.MethodGet: h.ready},
 	}
@@ -81,20 +81,20 @@ func (h *health) handler(api http.Handler) http.Handler {
 		path := strings.TrimSuffix(r.URL.Path, "/")
 		if probe, ok := probes[path]; ok {
 			telemetry.SetRoute(r.Context(), path)
-			err = probe.handle(w, r)
+			err = probe.serve(w, r)
 		} else if h.state.Load() == "starting" {
-			err = unavailable(w, "the service is starting")
+			err = Unavailable(w, "the service is starting")
 		} else {
 			api.ServeHTTP(w, r)
 		}
-		if p := (*problem)(nil); errors.As(err, &p) { // no other error comes from here
-			writeProblem(w, p)
+		if p := (*Problem)(nil); errors.As(err, &p) { // no other error comes from here
+			WriteProblem(w, p)
 		}
 	})
 }
 
 func (h *health) live(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, map[string]string{"status": "alive"})
+	return WriteJSON(w, http.StatusOK, map[string]string{"status": "alive"})
 }
 
 // readiness is the response of /readyz.
@@ -114,39 +114,39 @@ func (h *health) ready(w http.ResponseWriter, r *http.Request) error {
 		result := checkResult{Status: "ok"}
 		err := c.attempt(r.Context())
 		if r.Context().Err() == nil { // else that is all that the error says
-			h.logChange(r.Context(), c.name, err)
+			h.logChange(r.Context(), c.Name, err)
 		}
 		if err != nil {
-			result = checkResult{Status: "failing", Detail: c.failing}
-			if c.reason != nil {
-				result.Detail = cmp.Or(c.reason(err), c.failing)
+			result = checkResult{Status: "failing", Detail: c.Failing}
+			if c.Reason != nil {
+				result.Detail = cmp.Or(c.Reason(err), c.Failing)
 			}
-			if response.Status == "ready" && !c.optional {
+			if response.Status == "ready" && !c.Optional {
 				response.Status = "unavailable"
 			}
 		}
-		response.Checks[c.name] = result
+		response.Checks[c.Name] = result
 	}
 	status := http.StatusOK
 	if response.Status != "ready" {
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", "1")
 	}
-	return writeJSON(w, status, response)
+	return WriteJSON(w, status, response)
 }
 
-func (c check) attempt(ctx context.Context) error {
+func (c Check) attempt(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	return c.run(ctx)
+	return c.Run(ctx)
 }
 
 // logChange logs why a check fails, and that it passes again: once, not for every
 // probe.
 func (h *health) logChange(ctx context.Context, name string, err error) {
 	h.mu.Lock()
-	before := h.failing[name]
-	h.failing[name] = err != nil
+	before := h.Failing[name]
+	h.Failing[name] = err != nil
 	h.mu.Unlock()
 	switch {
 	case err != nil && !before:
@@ -156,8 +156,8 @@ func (h *health) logChange(ctx context.Context, name string, err error) {
 	}
 }
 
-// unavailable returns a 503 that asks the client to retry after a second.
-func unavailable(w http.ResponseWriter, detail string) *problem {
+// Unavailable returns a 503 that asks the client to retry after a second.
+func Unavailable(w http.ResponseWriter, detail string) *Problem {
 	w.Header().Set("Retry-After", "1")
-	return newProblem(http.StatusServiceUnavailable, detail)
+	return NewProblem(http.StatusServiceUnavailable, detail)
 }

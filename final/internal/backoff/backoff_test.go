@@ -1,4 +1,4 @@
-package commandsservice
+package backoff
 
 import (
 	"context"
@@ -12,23 +12,23 @@ func TestBackoff(t *testing.T) {
 	t.Run("each pause is twice the one before, up to the longest", func(t *testing.T) {
 		ended, cancel := context.WithCancel(t.Context())
 		cancel() // no need to wait for any of them
-		var b backoff
+		var b Backoff
 		var pauses []time.Duration
 		for range 8 {
-			assert.ErrorIs(t, b.wait(ended), context.Canceled)
-			pauses = append(pauses, b.pause)
+			assert.ErrorIs(t, b.Wait(ended), context.Canceled)
+			pauses = append(pauses, b.Pause)
 		}
 		const ms = time.Millisecond
 		assert.Equal(t, []time.Duration{100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 5000 * ms, 5000 * ms}, pauses)
-		b.reset()
-		assert.ErrorIs(t, b.wait(ended), context.Canceled)
-		assert.Equal(t, firstPause, b.pause)
+		b.Reset()
+		assert.ErrorIs(t, b.Wait(ended), context.Canceled)
+		assert.Equal(t, First, b.Pause)
 	})
 
 	t.Run("a pause ends by itself, and half of it passes at least", func(t *testing.T) {
-		var b backoff
+		var b Backoff
 		started := time.Now()
-		assert.NoError(t, b.wait(t.Context()))
-		assert.GreaterOrEqual(t, time.Since(started), firstPause/2)
+		assert.NoError(t, b.Wait(t.Context()))
+		assert.GreaterOrEqual(t, time.Since(started), First/2)
 	})
 }

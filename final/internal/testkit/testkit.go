@@ -1,4 +1,5 @@
-package platformservice
+// Package testkit holds what the tests of several packages need: waiting, requests, logs.
+package testkit
 
 import (
 	"bytes"
@@ -21,14 +22,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// patience bounds how long a test waits for what must happen.
-const patience = 20 * time.Second
+// Patience bounds how long a test waits for what must happen.
+const Patience = 20 * time.Second
 
-// eventually returns when condition is true, and fails the test when it does not
+// Eventually returns when condition is true, and fails the test when it does not
 // become so.
-func eventually(t testing.TB, what string, condition func() bool) {
+func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
@@ -41,23 +42,23 @@ func eventually(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// receive returns the next value of a channel, and fails the test when none
+// Receive returns the next value of a channel, and fails the test when none
 // comes.
-func receive[T any](t testing.TB, what string, from <-chan T) T {
+func Receive[T any](t testing.TB, what string, from <-chan T) T {
 	t.Helper()
 	select {
 	case value := <-from:
 		return value
-	case <-time.After(patience):
+	case <-time.After(Patience):
 		require.FailNow(t, "timed out waiting for: "+what)
 		panic("not reached")
 	}
 }
 
-// waitRefused returns when nobody listens at addr any more.
-func waitRefused(t testing.TB, addr string) {
+// WaitRefused returns when nobody listens at addr any more.
+func WaitRefused(t testing.TB, addr string) {
 	t.Helper()
-	eventually(t, "no new connections", func() bool {
+	Eventually(t, "no new connections", func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			conn.Close()
@@ -66,9 +67,9 @@ func waitRefused(t testing.TB, addr string) {
 	})
 }
 
-// noGoroutineLeft checks, after all other cleanups of the test, that as many
+// NoGoroutineLeft checks, after all other cleanups of the test, that as many
 // goroutines run as do now. So it is called first.
-func noGoroutineLeft(t testing.TB) {
+func NoGoroutineLeft(t testing.TB) {
 	t.Helper()
 	before := runtime.NumGoroutine()
 	t.Cleanup(func() {
@@ -78,30 +79,30 @@ func noGoroutineLeft(t testing.TB) {
 				t.Logf("%s", stacks[:runtime.Stack(stacks, true)])
 			}
 		}()
-		eventually(t, "no goroutine left", func() bool { return runtime.NumGoroutine() <= before })
+		Eventually(t, "no goroutine left", func() bool { return runtime.NumGoroutine() <= before })
 	})
 }
 
-// logCapture keeps what was logged.
-type logCapture struct {
+// LogCapture keeps what was logged.
+type LogCapture struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-// captureLog returns a logger and what it is going to log.
-func captureLog() (*slog.Logger, *logCapture) {
-	logged := &logCapture{}
+// CaptureLog returns a logger and what it is going to log.
+func CaptureLog() (*slog.Logger, *LogCapture) {
+	logged := &LogCapture{}
 	return slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{Level: slog.LevelDebug})), logged
 }
 
-func (l *logCapture) Write(line []byte) (int, error) {
+func (l *LogCapture) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(line)
 }
 
-// lines returns the lines that hold text.
-func (l *logCapture) lines(text string) []string {
+// Lines returns the lines that hold text.
+func (l *LogCapture) Lines(text string) []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var found []string
@@ -113,35 +114,35 @@ func (l *logCapture) lines(text string) []string {
 	return found
 }
 
-// serve runs handler on a free port until the test ends, and returns its URL.
-func serve(t testing.TB, handler http.Handler) string {
+// Serve runs handler on a free port until the test ends, and returns its URL.
+func Serve(t testing.TB, handler http.Handler) string {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	return server.URL
 }
 
-// response is what a server sent.
-type response struct {
-	status int
-	header http.Header
-	body   string
+// Response is what a server sent.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   string
 }
 
-// send sends a request and returns the response. The body is sent as JSON
+// Send sends a request and returns the response. The body is sent as JSON
 // unless header, which lists names and values in turn, says otherwise.
-func send(t testing.TB, method, url, body string, header ...string) response {
+func Send(t testing.TB, method, url, body string, header ...string) Response {
 	t.Helper()
-	request := newRequest(t, method, url, strings.NewReader(body))
+	request := NewRequest(t, method, url, strings.NewReader(body))
 	for i := 0; i < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
 	}
-	return sendRequest(t, request)
+	return SendRequest(t, request)
 }
 
-// newRequest returns a request with a body of JSON. A body of unknown length is
+// NewRequest returns a request with a body of JSON. A body of unknown length is
 // sent in chunks.
-func newRequest(t testing.TB, method, url string, body io.Reader) *http.Request {
+func NewRequest(t testing.TB, method, url string, body io.Reader) *http.Request {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, url, body)
 	require.NoError(t, err)
@@ -149,11 +150,11 @@ func newRequest(t testing.TB, method, url string, body io.Reader) *http.Request 
 	return request
 }
 
-// sendRequest sends a request and returns the response, which may be a redirect.
-func sendRequest(t testing.TB, request *http.Request) response {
+// SendRequest sends a request and returns the response, which may be a redirect.
+func SendRequest(t testing.TB, request *http.Request) Response {
 	t.Helper()
 	client := &http.Client{
-		Timeout:       patience,
+		Timeout:       Patience,
 		Transport:     &http.Transport{DisableKeepAlives: true}, // leaves no goroutine
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -162,38 +163,48 @@ func sendRequest(t testing.TB, request *http.Request) response {
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	require.NoError(t, err)
-	return response{res.StatusCode, res.Header, string(body)}
+	return Response{res.StatusCode, res.Header, string(body)}
 }
 
-// requireJSON requires a response of this status with this JSON.
-func requireJSON(t testing.TB, r response, status int, body string) {
+// problemBody is application/problem+json as a client reads it.
+type problemBody struct {
+	Type     string              `json:"type"`
+	Title    string              `json:"title"`
+	Status   int                 `json:"status"`
+	Detail   string              `json:"detail"`
+	Instance string              `json:"instance"`
+	Errors   map[string][]string `json:"errors"`
+}
+
+// RequireJSON requires a response of this status with this JSON.
+func RequireJSON(t testing.TB, r Response, status int, body string) {
 	t.Helper()
-	require.Equal(t, status, r.status, r.body)
-	require.Equal(t, "application/json", r.header.Get("Content-Type"))
-	require.JSONEq(t, body, r.body)
+	require.Equal(t, status, r.Status, r.Body)
+	require.Equal(t, "application/json", r.Header.Get("Content-Type"))
+	require.JSONEq(t, body, r.Body)
 }
 
-// requireProblem requires a problem of this status with every member that a
+// RequireProblem requires a problem of this status with every member that a
 // problem has, and with errors for exactly these fields.
-func requireProblem(t testing.TB, r response, status int, fields ...string) problem {
+func RequireProblem(t testing.TB, r Response, status int, fields ...string) problemBody {
 	t.Helper()
-	require.Equal(t, status, r.status, r.body)
-	assert.Equal(t, "application/problem+json", r.header.Get("Content-Type"))
-	var p problem
-	require.NoError(t, json.Unmarshal([]byte(r.body), &p), r.body)
+	require.Equal(t, status, r.Status, r.Body)
+	assert.Equal(t, "application/problem+json", r.Header.Get("Content-Type"))
+	var p problemBody
+	require.NoError(t, json.Unmarshal([]byte(r.Body), &p), r.Body)
 	assert.Equal(t, "about:blank", p.Type)
 	assert.Equal(t, http.StatusText(status), p.Title)
 	assert.Equal(t, status, p.Status)
 	assert.NotEmpty(t, p.Detail)
-	assert.ElementsMatch(t, fields, slices.Collect(maps.Keys(p.Errors)), r.body)
+	assert.ElementsMatch(t, fields, slices.Collect(maps.Keys(p.Errors)), r.Body)
 	for field, messages := range p.Errors {
 		assert.NotEmpty(t, messages, field)
 	}
 	return p
 }
 
-// inParallel calls do n times at once, with 0 … n-1, and waits for all.
-func inParallel(t testing.TB, n int, do func(i int) error) {
+// InParallel calls do n times at once, with 0 … n-1, and waits for all.
+func InParallel(t testing.TB, n int, do func(i int) error) {
 	t.Helper()
 	errs := make([]error, n)
 	var all sync.WaitGroup
@@ -206,8 +217,8 @@ func inParallel(t testing.TB, n int, do func(i int) error) {
 	}
 }
 
-// oddTexts are texts that must come back as they went in.
-func oddTexts() map[string]string {
+// OddTexts are texts that must come back as they went in.
+func OddTexts() map[string]string {
 	return map[string]string{
 		"quotes":           `it's "quoted", 'twice' and \back\slashed`,
 		"markup":           `<script>alert("x")</script> &amp; <!-- -->`,

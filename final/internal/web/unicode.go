@@ -1,14 +1,14 @@
-package platformservice
+package web
 
 import (
 	"strconv"
 	"unicode/utf8"
 )
 
-// isUnicode reports whether encoding/json decodes text without changing it:
+// IsUnicode reports whether encoding/json decodes text without changing it:
 // it silently replaces bytes that are not UTF-8, and \u escapes that are half
 // of a surrogate pair, with U+FFFD (RFC 8259, section 8.2).
-func isUnicode(text []byte) bool {
+func IsUnicode(text []byte) bool {
 	if !utf8.Valid(text) {
 		return false
 	}

@@ -1,4 +1,4 @@
-package commandsservice
+package web
 
 import (
 	"bytes"
@@ -8,20 +8,18 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-
-	"microcomm/final/internal/web"
 )
 
 // requestBody is implemented by the structs that a body is decoded into.
 type requestBody interface {
-	validate() error // returns fieldErrors
+	Validate() error // returns FieldErrors
 }
 
-// readJSON decodes the request's body into body, a pointer to a struct, and
+// ReadJSON decodes the request's body into body, a pointer to a struct, and
 // validates it. Field names are matched without regard to case, and unknown
-// ones are ignored. It returns a problem (400, 408, 413, 415 or 503), fieldErrors
+// ones are ignored. It returns a problem (400, 408, 413, 415 or 503), FieldErrors
 // or web.ErrDisconnected.
-func readJSON(w http.ResponseWriter, r *http.Request, bodies *web.Bodies, body requestBody) error {
+func ReadJSON(w http.ResponseWriter, r *http.Request, bodies *Bodies, body requestBody) error {
 	text, free, err := readBody(w, r, bodies)
 	if err != nil {
 		return err
@@ -30,41 +28,41 @@ func readJSON(w http.ResponseWriter, r *http.Request, bodies *web.Bodies, body r
 	var wrongType *json.UnmarshalTypeError
 	switch err := json.Unmarshal(text, body); {
 	case err == nil:
-		return body.validate()
+		return body.Validate()
 	case errors.As(err, &wrongType) && wrongType.Field != "":
-		return fieldErrors{wrongType.Field: {"must be of type " + wrongType.Type.String()}}
+		return FieldErrors{wrongType.Field: {"must be of type " + wrongType.Type.String()}}
 	case errors.As(err, &wrongType):
-		return newProblem(http.StatusBadRequest, "the body must be a JSON object")
+		return NewProblem(http.StatusBadRequest, "the body must be a JSON object")
 	default: // a syntax error: its text says where, and quotes nothing but the body
-		return newProblem(http.StatusBadRequest, "the body is not valid JSON: "+err.Error())
+		return NewProblem(http.StatusBadRequest, "the body is not valid JSON: "+err.Error())
 	}
 }
 
 // readBody returns the request's body: JSON by its Content-Type, not too large,
 // and valid Unicode. The caller must call free when it no longer needs the body.
-func readBody(w http.ResponseWriter, r *http.Request, bodies *web.Bodies) (body []byte, free func(), err error) {
+func readBody(w http.ResponseWriter, r *http.Request, bodies *Bodies) (body []byte, free func(), err error) {
 	if !isJSON(r.Header.Get("Content-Type")) {
-		return nil, nil, newProblem(http.StatusUnsupportedMediaType, "the Content-Type must be application/json")
+		return nil, nil, NewProblem(http.StatusUnsupportedMediaType, "the Content-Type must be application/json")
 	}
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		w.Header().Set("Accept-Encoding", "identity") // RFC 9110, section 12.5.3
-		return nil, nil, newProblem(http.StatusUnsupportedMediaType, "a compressed body is not accepted: send it without Content-Encoding")
+		return nil, nil, NewProblem(http.StatusUnsupportedMediaType, "a compressed body is not accepted: send it without Content-Encoding")
 	}
 	body, free, err = bodies.Read(w, r)
-	if refused := (*web.BodyError)(nil); errors.As(err, &refused) {
+	if refused := (*BodyError)(nil); errors.As(err, &refused) {
 		if refused.Status == http.StatusServiceUnavailable {
-			return nil, nil, unavailable(w, refused.Detail)
+			return nil, nil, Unavailable(w, refused.Detail)
 		}
-		return nil, nil, newProblem(refused.Status, refused.Detail)
+		return nil, nil, NewProblem(refused.Status, refused.Detail)
 	}
 	if err != nil {
 		return nil, nil, err
 	}
 	switch {
 	case len(bytes.TrimSpace(body)) == 0:
-		err = newProblem(http.StatusBadRequest, "the body is empty: send a JSON object")
-	case !isUnicode(body):
-		err = newProblem(http.StatusBadRequest, "the body contains text that is not valid Unicode")
+		err = NewProblem(http.StatusBadRequest, "the body is empty: send a JSON object")
+	case !IsUnicode(body):
+		err = NewProblem(http.StatusBadRequest, "the body contains text that is not valid Unicode")
 	}
 	if err != nil {
 		free()
@@ -86,9 +84,9 @@ func isJSON(contentType string) bool {
 		strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")
 }
 
-// writeJSON writes value as the response, or returns web.ErrDisconnected. A
+// WriteJSON writes value as the response, or returns web.ErrDisconnected. A
 // handler ends with it.
-func writeJSON(w http.ResponseWriter, status int, value any) error {
+func WriteJSON(w http.ResponseWriter, status int, value any) error {
 	return writeBody(w, "application/json", status, value)
 }
 
@@ -98,7 +96,7 @@ func writeBody(w http.ResponseWriter, contentType string, status int, value any)
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(value); err != nil {
-		return fmt.Errorf("%w: %w", web.ErrDisconnected, err)
+		return fmt.Errorf("%w: %w", ErrDisconnected, err)
 	}
 	return nil
 }
