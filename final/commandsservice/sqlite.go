@@ -9,12 +9,13 @@ import (
 	"slices"
 	"strings"
 
-	"microcomm/final/internal/sqlite"
-
 	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"microcomm/final/internal/sqlite"
+	"microcomm/final/internal/web"
 )
 
 // sqliteApplicationID marks a database file as CommandsService's: "mcCo". See
@@ -264,4 +265,77 @@ func (s *sqliteStore) collectors() []prometheus.Collector {
 
 func (s *sqliteStore) close() error {
 	return errors.Join(s.file.Close(), s.writes.Close(), s.db.Close()) // closing twice what is the same does nothing
+}
+
+func (s *sqliteStore) platformsAfter(ctx context.Context, externalID int32, limit int) ([]platform, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, false, fmt.Errorf("list platforms: %w", err)
+	}
+	// WithoutCancel: for a context that can end, database/sql and the driver start
+	// goroutines, which take longer than the rows do. The file is local, and there
+	// are no more rows than are in memory.
+	rows, err := s.db.QueryContext(context.WithoutCancel(ctx),
+		`SELECT external_id, name FROM platforms WHERE external_id > ? ORDER BY external_id LIMIT ?`, externalID, limit+1)
+	if err != nil {
+		return nil, false, fmt.Errorf("list platforms: %w", err)
+	}
+	return scanPlatforms(rows, limit)
+}
+
+func (s *sqliteStore) commandsAfter(ctx context.Context, platformID, id int32, limit int) ([]command, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, false, fmt.Errorf("list commands of platform %d: %w", platformID, err)
+	}
+	rows, err := s.db.QueryContext(context.WithoutCancel(ctx), `
+		SELECT c.id, c.how_to, c.command_line
+		FROM commands c JOIN platforms p ON p.id = c.platform_id
+		WHERE p.external_id = ? AND c.id > ? ORDER BY c.id LIMIT ?`, platformID, id, limit+1)
+	if err != nil {
+		return nil, false, fmt.Errorf("list commands of platform %d: %w", platformID, err)
+	}
+	commands, more, err := scanCommands(rows, platformID, limit)
+	if err == nil && len(commands) == 0 {
+		_, err = s.platform(ctx, platformID) // none, or no such platform
+	}
+	return commands, more, err
+}
+
+func (s *sqliteStore) createCommandOnce(ctx context.Context, key string, c command) (created command, replayed bool, err error) {
+	var known []byte // the fingerprint that is stored with key
+	// The transaction has the write lock from its begin on: of several callers with
+	// one key the first creates.
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		if err := pruneSQLiteKeys(ctx, tx); err != nil {
+			return err
+		}
+		created, replayed = c, true
+		err := tx.QueryRowContext(ctx, `SELECT fingerprint, command_id FROM idempotency_keys WHERE key = ?`, key).Scan(&known, &created.ID)
+		if !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		replayed = false
+		if created, err = insertSQLite(ctx, tx, c); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO idempotency_keys (key, fingerprint, command_id) VALUES (?, ?, ?)`, key, commandFingerprint(c), created.ID)
+		return err
+	})
+	if err == nil && replayed {
+		err = web.CheckFingerprint(known, commandFingerprint(c))
+	}
+	if err != nil {
+		return command{}, false, fmt.Errorf("create command for platform %d: %w", c.PlatformID, err)
+	}
+	return created, replayed, nil
+}
+
+// pruneSQLiteKeys deletes some keys that are older than IdempotencyRetention.
+func pruneSQLiteKeys(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, `DELETE FROM idempotency_keys WHERE key IN (SELECT key FROM idempotency_keys
+		WHERE created_at < CAST(unixepoch('subsec') * 1000 AS INTEGER) - ? ORDER BY created_at LIMIT ?)`,
+		web.IdempotencyRetention.Milliseconds(), maxPrunedKeys)
+	if err != nil {
+		return fmt.Errorf("prune idempotency keys: %w", err)
+	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	mssql "github.com/microsoft/go-mssqldb"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"microcomm/final/internal/sqlserver"
+	"microcomm/final/internal/web"
 )
 
 // sqlServerStore keeps platforms and commands in SQL Server.
@@ -240,3 +242,85 @@ func (s *sqlServerStore) collectors() []prometheus.Collector {
 }
 
 func (s *sqlServerStore) close() error { return s.db.Close() }
+
+func (s *sqlServerStore) platformsAfter(ctx context.Context, externalID int32, limit int) (platforms []platform, more bool, err error) {
+	err = s.db.Read(ctx, func() error {
+		rows, err := s.db.QueryContext(ctx,
+			`SELECT TOP (@limit) ExternalId, Name FROM dbo.Platforms WHERE ExternalId > @id ORDER BY ExternalId`,
+			sql.Named("limit", limit+1), sql.Named("id", externalID))
+		if err != nil {
+			return fmt.Errorf("list platforms: %w", err)
+		}
+		platforms, more, err = scanPlatforms(rows, limit)
+		return err
+	})
+	return platforms, more, err
+}
+
+func (s *sqlServerStore) commandsAfter(ctx context.Context, platformID, id int32, limit int) (commands []command, more bool, err error) {
+	err = s.db.Read(ctx, func() error {
+		rows, err := s.db.QueryContext(ctx, `
+			SELECT TOP (@limit) c.Id, c.HowTo, c.CommandLine
+			FROM dbo.Commands AS c JOIN dbo.Platforms AS p ON p.Id = c.PlatformId
+			WHERE p.ExternalId = @platform AND c.Id > @id ORDER BY c.Id`,
+			sql.Named("limit", limit+1), sql.Named("platform", platformID), sql.Named("id", id))
+		if err != nil {
+			return fmt.Errorf("list commands of platform %d: %w", platformID, err)
+		}
+		commands, more, err = scanCommands(rows, platformID, limit)
+		return err
+	})
+	if err == nil && len(commands) == 0 {
+		_, err = s.platform(ctx, platformID) // none, or no such platform
+	}
+	return commands, more, err
+}
+
+func (s *sqlServerStore) createCommandOnce(ctx context.Context, key string, c command) (created command, replayed bool, err error) {
+	if err := s.pruneKeys(ctx); err != nil {
+		return command{}, false, err
+	}
+	created, err = s.replay(ctx, key, c)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return created, err == nil, err
+	}
+	created, err = s.create(ctx, c, key)
+	if sqlserver.Duplicate(err) { // another replica was faster
+		created, err = s.replay(ctx, key, c)
+		return created, err == nil, err
+	}
+	if err != nil {
+		return command{}, false, err
+	}
+	return created, false, nil
+}
+
+// replay returns c as it was created with key. The error is sql.ErrNoRows for a
+// key that is not stored.
+func (s *sqlServerStore) replay(ctx context.Context, key string, c command) (command, error) {
+	var known []byte
+	err := s.db.Read(ctx, func() error {
+		return s.db.QueryRowContext(ctx, `SELECT Fingerprint, CommandId FROM dbo.IdempotencyKeys WHERE IdempotencyKey = @key`,
+			sql.Named("key", []byte(key))).Scan(&known, &c.ID)
+	})
+	if err == nil {
+		err = web.CheckFingerprint(known, commandFingerprint(c))
+	}
+	if err != nil {
+		return command{}, fmt.Errorf("look up idempotency key: %w", err)
+	}
+	return c, nil
+}
+
+// pruneKeys deletes some keys that are older than IdempotencyRetention.
+func (s *sqlServerStore) pruneKeys(ctx context.Context) error {
+	return s.db.Write(func() error {
+		_, err := s.db.ExecContext(ctx, `
+			DELETE TOP (@limit) FROM dbo.IdempotencyKeys WHERE CreatedAt < DATEADD(second, -@seconds, SYSUTCDATETIME())`,
+			sql.Named("limit", maxPrunedKeys), sql.Named("seconds", int(web.IdempotencyRetention.Seconds())))
+		if err != nil {
+			return fmt.Errorf("prune idempotency keys: %w", err)
+		}
+		return nil
+	})
+}

@@ -3,12 +3,17 @@ package platformservice
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
-	"microcomm/final/internal/sqlserver"
+	"time"
 
+	mssql "github.com/microsoft/go-mssqldb"
 	"github.com/pressly/goose/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"microcomm/final/internal/sqlserver"
+	"microcomm/final/internal/web"
 )
 
 // sqlServerStore keeps platforms in SQL Server.
@@ -117,3 +122,210 @@ func (s *sqlServerStore) collectors() []prometheus.Collector {
 }
 
 func (s *sqlServerStore) close() error { return s.db.Close() }
+
+func (s *sqlServerStore) createPlatform(ctx context.Context, p platform) (platform, error) {
+	created, err := s.create(ctx, p, "")
+	if err != nil {
+		return platform{}, fmt.Errorf("create platform: %w", err)
+	}
+	return created, nil
+}
+
+func (s *sqlServerStore) createPlatformOnce(ctx context.Context, key string, p platform) (created platform, replayed bool, err error) {
+	created, err = s.replay(ctx, key, p)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return created, err == nil, err
+	}
+	created, err = s.create(ctx, p, key)
+	if sqlserver.Duplicate(err) { // another replica was faster
+		created, err = s.replay(ctx, key, p)
+		return created, err == nil, err
+	}
+	if err != nil {
+		return platform{}, false, fmt.Errorf("create platform: %w", err)
+	}
+	return created, false, nil
+}
+
+// replay returns p as it was created with key. The error is sql.ErrNoRows for a
+// key that is not stored.
+func (s *sqlServerStore) replay(ctx context.Context, key string, p platform) (platform, error) {
+	var known []byte
+	err := s.db.Read(ctx, func() error {
+		return s.db.QueryRowContext(ctx, `SELECT Fingerprint, PlatformId FROM dbo.IdempotencyKeys WHERE IdempotencyKey = @key`,
+			sql.Named("key", []byte(key))).Scan(&known, &p.ID)
+	})
+	if err == nil {
+		err = web.CheckFingerprint(known, platformFingerprint(p))
+	}
+	if err != nil {
+		return platform{}, fmt.Errorf("look up idempotency key: %w", err)
+	}
+	return p, nil
+}
+
+// create stores p, its event and the key, unless that is empty. It does not
+// retry when the connection is lost: the transaction may have been committed.
+func (s *sqlServerStore) create(ctx context.Context, p platform, key string) (created platform, err error) {
+	err = s.db.Write(func() error {
+		created, err = s.createInTransaction(ctx, p, key)
+		return err
+	})
+	return created, err
+}
+
+func (s *sqlServerStore) createInTransaction(ctx context.Context, p platform, key string) (platform, error) {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return platform{}, fmt.Errorf("begin: %w", err)
+	}
+	defer tx.Rollback() // does nothing after Commit
+	if p, err = insertSQLServer(ctx, tx, p); err != nil {
+		return platform{}, err
+	}
+	if key != "" {
+		_, err := tx.ExecContext(ctx, `INSERT INTO dbo.IdempotencyKeys (IdempotencyKey, Fingerprint, PlatformId) VALUES (@key, @fingerprint, @id)`,
+			sql.Named("key", []byte(key)), sql.Named("fingerprint", platformFingerprint(p)), sql.Named("id", p.ID))
+		if err != nil {
+			return platform{}, err
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return platform{}, fmt.Errorf("commit: %w", err)
+	}
+	return p, nil
+}
+
+// insertSQLServer stores p and its event.
+func insertSQLServer(ctx context.Context, tx *sql.Tx, p platform) (platform, error) {
+	// A Go string arrives as nvarchar, as the columns are, so no text is lost to a code
+	// page. NVarCharMax, because a plain string is declared with its length, and SQL
+	// Server keeps a plan for each. The driver has no LastInsertId; the statement itself
+	// returns the new id.
+	err := tx.QueryRowContext(ctx, `
+		INSERT INTO dbo.Platforms (Name, Publisher, Cost) OUTPUT inserted.Id VALUES (@name, @publisher, @cost)`,
+		sql.Named("name", mssql.NVarCharMax(p.Name)), sql.Named("publisher", mssql.NVarCharMax(p.Publisher)),
+		sql.Named("cost", mssql.NVarCharMax(p.Cost))).Scan(&p.ID)
+	if err != nil {
+		return platform{}, err
+	}
+	event, err := newEvent(ctx, p)
+	if err != nil {
+		return platform{}, err
+	}
+	_, err = tx.ExecContext(ctx, `
+		INSERT INTO dbo.Outbox (MessageId, Type, Body, TraceParent, TraceState) VALUES (@id, @type, @body, @traceparent, @tracestate)`,
+		sql.Named("id", event.ID), sql.Named("type", event.Type), sql.Named("body", event.Body),
+		sql.Named("traceparent", mssql.NVarCharMax(event.Headers["traceparent"])),
+		sql.Named("tracestate", mssql.NVarCharMax(event.Headers["tracestate"])))
+	return p, err
+}
+
+func (s *sqlServerStore) platformsAfter(ctx context.Context, id int32, limit int) (platforms []platform, more bool, err error) {
+	err = s.db.Read(ctx, func() error {
+		rows, err := s.db.QueryContext(ctx,
+			`SELECT TOP (@limit) Id, Name, Publisher, Cost FROM dbo.Platforms WHERE Id > @id ORDER BY Id`,
+			sql.Named("limit", limit+1), sql.Named("id", id))
+		if err != nil {
+			return fmt.Errorf("list platforms: %w", err)
+		}
+		platforms, more, err = scanPlatforms(rows, limit)
+		return err
+	})
+	return platforms, more, err
+}
+
+// pendingEvents names the index: published events stay in the table for an hour, and
+// a plan made while it was small would read them all.
+func (s *sqlServerStore) pendingEvents(ctx context.Context, after int64, limit int) (events []outboxEvent, err error) {
+	err = s.db.Read(ctx, func() error {
+		rows, err := s.db.QueryContext(ctx, `
+			SELECT TOP (@limit) Id, MessageId, Type, Body, TraceParent, TraceState, DATEDIFF_BIG(millisecond, '1970-01-01', CreatedAt)
+			FROM dbo.Outbox WITH (INDEX (IX_Outbox_Pending)) WHERE PublishedAt IS NULL AND Id > @after ORDER BY Id`, sql.Named("limit", limit), sql.Named("after", after))
+		if err != nil {
+			return fmt.Errorf("read pending events: %w", err)
+		}
+		events, err = scanEvents(rows)
+		return err
+	})
+	return events, err
+}
+
+func (s *sqlServerStore) markPublished(ctx context.Context, ids []int64) error {
+	_, err := s.exec(ctx, `
+		UPDATE dbo.Outbox SET PublishedAt = SYSUTCDATETIME()
+		WHERE Id IN (SELECT value FROM OPENJSON(@ids) WITH (value bigint '$')) AND PublishedAt IS NULL`,
+		sql.Named("ids", mssql.NVarCharMax(jsonIDs(ids))))
+	if err != nil {
+		return fmt.Errorf("mark events published: %w", err)
+	}
+	return nil
+}
+
+// outboxStats uses ISNULL: COALESCE evaluates a subquery twice, and can still be
+// NULL when an event is published between the two.
+// https://learn.microsoft.com/sql/t-sql/language-elements/coalesce-transact-sql#comparing-coalesce-and-case
+func (s *sqlServerStore) outboxStats(ctx context.Context) (pending int, oldest time.Duration, err error) {
+	var age int64
+	err = s.db.Read(ctx, func() error {
+		return s.db.QueryRowContext(ctx, `
+		SELECT (SELECT COUNT(*) FROM dbo.Outbox WHERE PublishedAt IS NULL),
+			ISNULL((SELECT TOP (1) DATEDIFF_BIG(millisecond, CreatedAt, SYSUTCDATETIME())
+				FROM dbo.Outbox WHERE PublishedAt IS NULL ORDER BY Id), 0)`).Scan(&pending, &age)
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("count pending events: %w", err)
+	}
+	return pending, time.Duration(age) * time.Millisecond, nil
+}
+
+func (s *sqlServerStore) prune(ctx context.Context) (more bool, err error) {
+	// Events are published in the order of their ids. So those to delete are among
+	// the first, and no index on PublishedAt is needed.
+	events, err := s.exec(ctx, `
+		DELETE FROM dbo.Outbox WHERE Id IN (SELECT TOP (@limit) Id FROM dbo.Outbox ORDER BY Id)
+			AND PublishedAt < DATEADD(second, -@seconds, SYSUTCDATETIME())`,
+		sql.Named("limit", pruneLimit), sql.Named("seconds", int(publishedRetention.Seconds())))
+	if err != nil {
+		return false, fmt.Errorf("prune events: %w", err)
+	}
+	keys, err := s.exec(ctx, `
+		DELETE TOP (@limit) FROM dbo.IdempotencyKeys WHERE CreatedAt < DATEADD(second, -@seconds, SYSUTCDATETIME())`,
+		sql.Named("limit", pruneLimit), sql.Named("seconds", int(web.IdempotencyRetention.Seconds())))
+	if err != nil {
+		return false, fmt.Errorf("prune idempotency keys: %w", err)
+	}
+	return events == pruneLimit || keys == pruneLimit, nil
+}
+
+func (s *sqlServerStore) acquireLease(ctx context.Context, owner string, ttl time.Duration) (bool, error) {
+	rows, err := s.exec(ctx, `
+		UPDATE dbo.RelayLease SET Owner = @owner, ExpiresAt = DATEADD(millisecond, @ttl, SYSUTCDATETIME())
+		WHERE Owner = @owner OR ExpiresAt <= SYSUTCDATETIME() OR ExpiresAt > DATEADD(millisecond, @tooFar, SYSUTCDATETIME())`,
+		sql.Named("owner", owner), sql.Named("ttl", ttl.Milliseconds()), sql.Named("tooFar", (ttl+leaseSlack).Milliseconds()))
+	if err != nil {
+		return false, fmt.Errorf("acquire lease: %w", err)
+	}
+	return rows == 1, nil
+}
+
+func (s *sqlServerStore) releaseLease(ctx context.Context, owner string) error {
+	_, err := s.exec(ctx, `
+		UPDATE dbo.RelayLease SET Owner = N'', ExpiresAt = '1970-01-01' WHERE Owner = @owner`, sql.Named("owner", owner))
+	if err != nil {
+		return fmt.Errorf("release lease: %w", err)
+	}
+	return nil
+}
+
+// exec returns how many rows the statement has changed.
+func (s *sqlServerStore) exec(ctx context.Context, statement string, args ...any) (rows int64, err error) {
+	err = s.db.Write(func() error {
+		result, err := s.db.ExecContext(ctx, statement, args...)
+		if err == nil {
+			rows, err = result.RowsAffected()
+		}
+		return err
+	})
+	return rows, err
+}
