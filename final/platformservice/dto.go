@@ -1,6 +1,5 @@
 package platformservice
 
-import "encoding/json"
 
 // The types here are the service's external contract. The model, platform, is
 // never sent to a client, so its fields can change without a client noticing.
@@ -38,17 +37,4 @@ func (c platformCreate) Validate() error { return c.toPlatform().validate() }
 
 func (c platformCreate) toPlatform() platform {
 	return platform{Name: c.Name, Publisher: c.Publisher, Cost: c.Cost}
-}
-
-// platformPublished is the event that reports a new platform. Its names are in
-// PascalCase, as those of the .NET services, whose subscriber matches the case.
-type platformPublished struct {
-	ID    int32  `json:"Id"`
-	Name  string `json:"Name"`
-	Event string `json:"Event"`
-}
-
-// encodePlatformPublished returns the body of the event for p.
-func encodePlatformPublished(p platform) ([]byte, error) {
-	return json.Marshal(platformPublished{ID: p.ID, Name: p.Name, Event: "Platform_Published"})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"sync"
 	"time"
 
 	"microcomm/final/internal/backoff"
@@ -38,13 +39,12 @@ func newLease(store outboxStore, log *slog.Logger) *lease {
 	return &lease{store: store, owner: rand.Text(), log: log}
 }
 
-// run calls work whenever it gets the lease, until ctx ends. It waits for work,
-// which has to return soon after ctx or held has ended. Held is not ended by
-// ctx: work may finish what it has begun.
-func (l *lease) run(ctx context.Context, work func(ctx, held context.Context)) {
+// run calls work whenever it gets the lease, until ctx ends. The context of work
+// ends with ctx, or when the lease is lost. It waits for work, which has to return
+// soon after that.
+func (l *lease) run(ctx context.Context, work func(ctx context.Context)) {
 	for {
-		until, ok, _ := l.acquire(ctx)
-		if ok {
+		if until, ok, _ := l.acquire(ctx); ok {
 			l.hold(ctx, until, work)
 		}
 		if backoff.PauseFor(ctx, leaseInterval) != nil {
@@ -67,20 +67,17 @@ func (l *lease) acquire(ctx context.Context) (until time.Time, ok bool, err erro
 	return until, ok, err
 }
 
-// hold calls work, and renews the lease until work has returned.
-func (l *lease) hold(ctx context.Context, until time.Time, work func(ctx, held context.Context)) {
-	held, lose := context.WithCancel(context.WithoutCancel(ctx))
+// hold calls work, and renews the lease until ctx ends or the lease is lost.
+func (l *lease) hold(ctx context.Context, until time.Time, work func(ctx context.Context)) {
+	held, lose := context.WithCancel(ctx)
 	defer lose()
 	expiry := time.AfterFunc(time.Until(until), lose)
 	defer expiry.Stop()
-	worked := make(chan struct{})
-	go func() {
-		defer close(worked)
-		work(ctx, held)
-	}()
+	var working sync.WaitGroup
+	working.Go(func() { work(held) })
 	renewal := time.NewTicker(leaseInterval)
 	defer renewal.Stop()
-	for {
+	for held.Err() == nil {
 		select {
 		case <-renewal.C:
 			until, ok, err := l.acquire(held)
@@ -90,19 +87,18 @@ func (l *lease) hold(ctx context.Context, until time.Time, work func(ctx, held c
 				lose()
 			}
 		case <-held.Done():
-			l.log.Warn("lease lost")
-			<-worked
-			return
-		case <-worked:
-			l.release(held)
-			return
 		}
 	}
+	if ctx.Err() == nil {
+		l.log.Warn("lease lost")
+	}
+	working.Wait()
+	l.release(ctx)
 }
 
-// release lets another process have the lease at once.
+// release lets another process have the lease at once, unless one has it already.
 func (l *lease) release(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, leaseInterval)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseInterval)
 	defer cancel()
 	if err := l.store.releaseLease(ctx, l.owner); err != nil {
 		l.log.Warn("lease not released", "error", err)

@@ -2,12 +2,12 @@ package platformservice
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"encoding/json"
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/propagation"
 
 	"microcomm/final/internal/bus"
@@ -23,9 +23,9 @@ const (
 // leaseSlack is more than one statement waits for another.
 const leaseSlack = time.Minute
 
-// outboxStore is the outbox part of a platformStore. createPlatform and
-// createIfEmpty store the event of each platform in the platform's own
-// transaction; the relay takes it from there to the bus.
+// outboxStore is what the relay needs of a database. The service stores each event
+// in the transaction of the change that it reports; the relay takes it from there
+// to the bus.
 type outboxStore interface {
 	// pendingEvents returns up to limit events with ids above after that are not
 	// marked as published, in the order in which they are to be published.
@@ -55,23 +55,10 @@ type outboxEvent struct {
 	message bus.Message
 }
 
-// newEvent returns the event that p was created, as a message without a time:
-// the database adds that. ctx is the request's, whose trace the event carries on.
-func newEvent(ctx context.Context, p platform) (bus.Message, error) {
-	body, err := encodePlatformPublished(p)
-	if err != nil {
-		return bus.Message{}, fmt.Errorf("encode event: %w", err)
-	}
-	return bus.Message{ID: newMessageID(), Type: "Platform_Published", Body: body, Headers: traceHeaders(ctx)}, nil
-}
-
-// newMessageID returns a random UUID (RFC 9562, version 4).
-func newMessageID() string {
-	var id [16]byte
-	rand.Read(id[:]) // never fails
-	id[6] = id[6]&0x0f | 0x40
-	id[8] = id[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
+// NewMessage returns an event as a message without a time: the database adds that.
+// ctx is the request's, whose trace the event continues.
+func NewMessage(ctx context.Context, kind string, body []byte) bus.Message {
+	return bus.Message{ID: uuid.NewString(), Type: kind, Body: body, Headers: traceHeaders(ctx)}
 }
 
 // maxTraceState is how much of a tracestate has to be passed on. The client

@@ -60,10 +60,10 @@ func testOutbox(t *testing.T, open func(t testing.TB) platformStore) {
 		store := open(t)
 		for kind, text := range testkit.OddTexts() {
 			created := createPlatform(t, store, text)
-			want, err := encodePlatformPublished(created)
+			want, err := newEvent(t.Context(), created)
 			require.NoError(t, err)
 			events := pending(t, store)
-			assert.Equal(t, string(want), string(events[len(events)-1].message.Body), kind)
+			assert.Equal(t, string(want.Body), string(events[len(events)-1].message.Body), kind)
 		}
 	})
 

@@ -27,7 +27,6 @@ const (
 var (
 	errNotConnected   = errors.New("not connected to the broker")
 	errConnectionLost = errors.New("connection to the broker lost")
-	errNotConfirmed   = errors.New("refused by the broker: a queue at the exchange, perhaps another subscriber's, is full or unavailable")
 )
 
 // rabbitMQPublisher publishes to a fanout exchange of RabbitMQ. It connects in
@@ -120,7 +119,7 @@ func (p *rabbitMQPublisher) publishTogether(ctx context.Context, messages []bus.
 		case !ack && link.channel.IsClosed(): // the library then says no to every message that waits
 			confirmed, err = i, errConnectionLost
 		case !ack:
-			confirmed, err = i, errNotConfirmed
+			confirmed, err = i, bus.ErrRefused
 		case returned[messages[i].ID]:
 			confirmed, err = i, bus.ErrNoQueue
 		}

@@ -146,7 +146,7 @@ func TestPublisher(t *testing.T) {
 		publisher := startPublisher(t, broker.url, broker.exchange, log)
 		waitConnected(t, logged, 1)
 		confirmed, err := publisher.Publish(t.Context(), make([]bus.Message, 5))
-		require.ErrorIs(t, err, errNotConfirmed)
+		require.ErrorIs(t, err, bus.ErrRefused)
 		require.Equal(t, 2, confirmed)
 	})
 
@@ -176,7 +176,7 @@ func TestPublisher(t *testing.T) {
 		proxy.cut()
 		got := testkit.Receive(t, "the end of Publish", results)
 		require.Error(t, got.err)
-		require.NotErrorIs(t, got.err, errNotConfirmed, "it says what happened")
+		require.NotErrorIs(t, got.err, bus.ErrRefused, "it says what happened")
 		require.Less(t, got.confirmed, len(batch))
 		for n := range got.confirmed { // what is confirmed has arrived
 			for !arrived[fmt.Sprint(n)] {

@@ -66,49 +66,43 @@ func (r *relay) wake() {
 	}
 }
 
-// work publishes what is pending, and prunes, until ctx or held ends.
-func (r *relay) work(ctx, held context.Context) {
-	r.log.Info("relay has the lease")
-	var confirmed confirmedEvents
-	defer func() {
-		if err := r.mark(held, &confirmed); err != nil {
-			r.log.Warn("events will be published again", "error", err)
-		}
-	}()
-	spans := publishSpans{tracer: r.tracer, open: map[int64]trace.Span{}}
-	defer spans.close()
+// work publishes what is pending, and prunes, until ctx ends: because the relay
+// stops, or because the lease is lost. The batch in hand is finished all the same,
+// since to break off would not take back what has been sent.
+func (r *relay) work(ctx context.Context) {
+	r.log.Info("lease acquired")
+	b := batches{relay: r, spans: publishSpans{tracer: r.tracer, open: map[int64]trace.Span{}}}
+	defer b.close(ctx)
 	var pause time.Duration // after a failure; 0 after a success
 	limit := relayBatch     // events that are published together
 	var pruned time.Time
-	for ctx.Err() == nil && held.Err() == nil {
+	for ctx.Err() == nil {
 		began := time.Now()
-		published, err := r.publishBatch(held, limit, &confirmed, &spans)
-		if err == nil && confirmed.due() <= 0 {
-			err = r.mark(held, &confirmed)
-		}
-		if held.Err() != nil {
-			return
+		published, err := b.publish(ctx, limit)
+		if err == nil && b.confirmed.due() <= 0 {
+			err = b.mark(ctx)
 		}
 		if err != nil {
 			if pause == 0 {
-				r.log.Warn("events not published, retrying", "error", err)
+				r.log.Warn("publish failed, retrying", "error", err)
 			}
 			longest := relayInterval
-			if errors.Is(err, errNotConfirmed) {
+			if errors.Is(err, bus.ErrRefused) {
 				longest = relayRefused
 			}
 			pause = min(max(2*pause, backoff.First), longest)
-			// A queue that is full, perhaps another subscriber's, makes the bus refuse an event
-			// that the other queues have got, and get again: only one does at a time.
+			// A queue that is full, perhaps another subscriber's, makes the bus refuse an
+			// event that the other queues have received, and will receive again. Sent one
+			// at a time, only one event does.
 			limit = 1
-			r.wait(ctx, held, pause, nil) // a new event makes success no likelier
+			wait(ctx, pause, nil) // a new event makes success no likelier
 			continue
 		}
 		if pause > 0 {
-			r.log.Info("events are published again")
+			r.log.Info("publishing again")
 			pause = 0
 		}
-		if time.Since(pruned) >= pruneInterval && !r.prune(held) {
+		if time.Since(pruned) >= pruneInterval && !r.prune(ctx) {
 			pruned = time.Now()
 		}
 		more := published == limit
@@ -116,68 +110,82 @@ func (r *relay) work(ctx, held context.Context) {
 			limit = min(2*limit, relayBatch)
 		}
 		if !more {
-			r.wait(ctx, held, min(relayInterval, confirmed.due()), r.woken)
-			r.wait(ctx, held, relayPace-time.Since(began), nil)
+			wait(ctx, min(relayInterval, b.confirmed.due()), r.woken)
+			wait(ctx, relayPace-time.Since(began), nil)
 		}
 	}
 }
 
-// wait returns after d, and earlier when there is a value in woken or a context ends.
-func (r *relay) wait(ctx, held context.Context, d time.Duration, woken <-chan struct{}) {
+// wait returns after d, and earlier when there is a value in woken or ctx ends.
+func wait(ctx context.Context, d time.Duration, woken <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-woken:
 	case <-ctx.Done():
-	case <-held.Done():
 	}
 }
 
-// publishBatch publishes up to limit of the first events that are pending and not
-// confirmed. It returns how many the bus has taken, and adds them to confirmed.
-func (r *relay) publishBatch(held context.Context, limit int, confirmed *confirmedEvents, spans *publishSpans) (published int, err error) {
-	ctx, cancel := context.WithTimeout(held, relayTimeout)
+// batches are the events that one holder of the lease publishes.
+type batches struct {
+	*relay
+	confirmed confirmedEvents
+	spans     publishSpans
+}
+
+// publish publishes up to limit of the first events that are pending and not
+// confirmed. It returns how many the bus has accepted, and adds them to confirmed.
+func (b *batches) publish(ctx context.Context, limit int) (published int, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), relayTimeout)
 	defer cancel()
-	events, err := r.store.pendingEvents(ctx, confirmed.last(), limit)
+	events, err := b.store.pendingEvents(ctx, b.confirmed.last(), limit)
 	if err != nil || len(events) == 0 {
 		return 0, err
 	}
 	messages := make([]bus.Message, len(events))
 	for i, e := range events {
-		spans.start(e)
+		b.spans.start(e)
 		messages[i] = e.message
 	}
-	published, err = r.publisher.Publish(ctx, messages)
-	r.metrics.published(published, len(events), err)
-	confirmed.add(events[:published])
-	spans.end(events[:published])
+	published, err = b.publisher.Publish(ctx, messages)
+	b.metrics.published(published, len(events), err)
+	b.confirmed.add(events[:published])
+	b.spans.end(events[:published])
 	return published, err
 }
 
 // mark marks the confirmed events in the outbox. It does not need the lease: it
 // says what has happened.
-func (r *relay) mark(held context.Context, confirmed *confirmedEvents) error {
-	if len(confirmed.ids) == 0 {
+func (b *batches) mark(ctx context.Context) error {
+	if len(b.confirmed.ids) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(held), relayTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), relayTimeout)
 	defer cancel()
-	if err := r.store.markPublished(ctx, confirmed.ids); err != nil {
+	if err := b.store.markPublished(ctx, b.confirmed.ids); err != nil {
 		return err
 	}
-	*confirmed = confirmedEvents{}
+	b.confirmed = confirmedEvents{}
 	return nil
+}
+
+// close leaves what is not published to another holder of the lease.
+func (b *batches) close(ctx context.Context) {
+	b.spans.close()
+	if err := b.mark(ctx); err != nil {
+		b.log.Warn("confirmed events not marked, another relay publishes them again", "error", err)
+	}
 }
 
 // prune deletes some rows that are no longer needed. It reports whether there
 // may be more.
-func (r *relay) prune(held context.Context) (more bool) {
-	ctx, cancel := context.WithTimeout(held, relayTimeout)
+func (r *relay) prune(ctx context.Context) (more bool) {
+	attempt, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
-	more, err := r.store.prune(ctx)
-	if err != nil && held.Err() == nil {
-		r.log.Warn("outbox not pruned", "error", err)
+	more, err := r.store.prune(attempt)
+	if err != nil && ctx.Err() == nil {
+		r.log.Warn("pruning the outbox failed", "error", err)
 	}
 	return more
 }

@@ -35,6 +35,10 @@ type Publisher interface {
 // message is kept nowhere, and has to be sent again.
 var ErrNoQueue = errors.New("no queue takes the message")
 
+// ErrRefused is returned by Publish when the broker refuses a message. The queues
+// that have room have got it all the same, and get it again.
+var ErrRefused = errors.New("refused by the broker: a queue at the exchange, perhaps another subscriber's, is full or unavailable")
+
 // Subscriber receives messages from the bus.
 type Subscriber interface {
 	// Run passes the messages that have arrived to handle, in batches and in
