@@ -41,7 +41,7 @@ func startBackfillWithin(t *testing.T, target string, store commandStore, readyT
 	log, logged := testkit.CaptureLog()
 	ctx, cancel := context.WithCancel(context.Background())
 	metrics := newBackfillMetrics(prometheus.NewRegistry())
-	b := &testBackfill{backfill: newBackfill(newPlatformsClient(target), store, readyTimeout, metrics, log), log: logged,
+	b := &testBackfill{backfill: newBackfill(testPlatformsClient(target), store, readyTimeout, metrics, log), log: logged,
 		stop: cancel, stopped: make(chan struct{})}
 	b.progressInterval = 0 // logs each batch
 	go func() {

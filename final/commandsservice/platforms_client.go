@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -47,8 +46,8 @@ type platformsClient struct {
 	tracer  trace.Tracer
 }
 
-func newPlatformsClient(target string) *platformsClient {
-	return &platformsClient{target: target, timeout: platformsTimeout, tracer: noop.NewTracerProvider().Tracer("")}
+func newPlatformsClient(target string, files tlsconfig.Files, tracer trace.Tracer) *platformsClient {
+	return &platformsClient{target: target, timeout: platformsTimeout, tls: files, tracer: tracer}
 }
 
 // platforms calls handle with the platforms that PlatformService has whose id is

@@ -12,11 +12,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/tlsconfig"
 	"microcomm/final/proto"
 )
 
@@ -109,13 +111,13 @@ func TestPlatformsClient(t *testing.T) {
 			t.Run("returns what PlatformService has", func(t *testing.T) {
 				testkit.NoGoroutineLeft(t)
 				known := append(numbered(1, 2*batchSize+1), platform{ExternalID: 3000, Name: "é😀\x00"})
-				platforms, err := fetch(t.Context(), newPlatformsClient(start(t, having(known...))), 0)
+				platforms, err := fetch(t.Context(), testPlatformsClient(start(t, having(known...))), 0)
 				require.NoError(t, err)
 				assert.Equal(t, known, platforms)
 			})
 
 			t.Run("no platforms are no error", func(t *testing.T) {
-				platforms, err := fetch(t.Context(), newPlatformsClient(start(t, having())), 0)
+				platforms, err := fetch(t.Context(), testPlatformsClient(start(t, having())), 0)
 				require.NoError(t, err)
 				assert.Empty(t, platforms)
 			})
@@ -124,7 +126,7 @@ func TestPlatformsClient(t *testing.T) {
 				target := start(t, func(context.Context) ([]platform, error) {
 					return nil, status.Error(codes.Unavailable, "no database")
 				})
-				_, err := fetch(t.Context(), newPlatformsClient(target), 0)
+				_, err := fetch(t.Context(), testPlatformsClient(target), 0)
 				assert.Equal(t, codes.Unavailable, status.Code(err))
 				assert.ErrorContains(t, err, "no database")
 				assert.ErrorContains(t, err, target)
@@ -134,7 +136,7 @@ func TestPlatformsClient(t *testing.T) {
 				testkit.NoGoroutineLeft(t)
 				full := errors.New("disk full")
 				calls := 0
-				client := newPlatformsClient(start(t, having(numbered(1, 5*batchSize)...)))
+				client := testPlatformsClient(start(t, having(numbered(1, 5*batchSize)...)))
 				err := client.platforms(t.Context(), 0, func([]platform) error { calls++; return full })
 				assert.ErrorIs(t, err, full)
 				assert.Equal(t, 1, calls)
@@ -142,7 +144,7 @@ func TestPlatformsClient(t *testing.T) {
 
 			t.Run("a server that stops to respond is given up", func(t *testing.T) {
 				testkit.NoGoroutineLeft(t)
-				client := newPlatformsClient(start(t, func(ctx context.Context) ([]platform, error) {
+				client := testPlatformsClient(start(t, func(ctx context.Context) ([]platform, error) {
 					<-ctx.Done()
 					return nil, ctx.Err()
 				}))
@@ -154,7 +156,7 @@ func TestPlatformsClient(t *testing.T) {
 	}
 
 	t.Run("begins after an id", func(t *testing.T) {
-		platforms, err := fetch(t.Context(), newPlatformsClient(startPlatformServer(t, having(numbered(1, 10)...))), 7)
+		platforms, err := fetch(t.Context(), testPlatformsClient(startPlatformServer(t, having(numbered(1, 10)...))), 7)
 		require.NoError(t, err)
 		assert.Equal(t, numbered(8, 3), platforms)
 	})
@@ -164,13 +166,13 @@ func TestPlatformsClient(t *testing.T) {
 		target := startPlatformServer(t, func(context.Context) ([]platform, error) {
 			return known, status.Error(codes.Unavailable, "stopping")
 		})
-		platforms, err := fetch(t.Context(), newPlatformsClient(target), 0)
+		platforms, err := fetch(t.Context(), testPlatformsClient(target), 0)
 		assert.Equal(t, codes.Unavailable, status.Code(err))
 		assert.Equal(t, known, platforms)
 	})
 
 	t.Run("has time to store: only the server's silence counts", func(t *testing.T) {
-		client := newPlatformsClient(startPlatformServer(t, having(numbered(1, 10*batchSize)...)))
+		client := testPlatformsClient(startPlatformServer(t, having(numbered(1, 10*batchSize)...)))
 		client.timeout = 500 * time.Millisecond
 		first := true
 		received := 0
@@ -191,14 +193,14 @@ func TestPlatformsClient(t *testing.T) {
 		for size, code := range map[int]codes.Code{largest: codes.OK, largest + 1: codes.ResourceExhausted} {
 			const framing = 12 // the bytes around a name of this size
 			target := startOldPlatformServer(t, having(platform{ExternalID: 4, Name: strings.Repeat("x", size-framing)}))
-			_, err := fetch(t.Context(), newPlatformsClient(target), 0)
+			_, err := fetch(t.Context(), testPlatformsClient(target), 0)
 			assert.Equal(t, code, status.Code(err))
 		}
 	})
 
 	t.Run("nobody there is an error at once", func(t *testing.T) {
 		testkit.NoGoroutineLeft(t)
-		_, err := fetch(t.Context(), newPlatformsClient("127.0.0.1:1"), 0)
+		_, err := fetch(t.Context(), testPlatformsClient("127.0.0.1:1"), 0)
 		assert.Equal(t, codes.Unavailable, status.Code(err))
 		assert.ErrorContains(t, err, "127.0.0.1:1")
 	})
@@ -208,14 +210,14 @@ func TestPlatformsClient(t *testing.T) {
 		silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, nobody reads
 		require.NoError(t, err)
 		defer silent.Close()
-		client := newPlatformsClient(silent.Addr().String())
+		client := testPlatformsClient(silent.Addr().String())
 		client.timeout = 100 * time.Millisecond
 		_, err = fetch(t.Context(), client, 0)
 		assert.ErrorIs(t, err, errSilent)
 
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
-		_, err = fetch(ctx, newPlatformsClient(silent.Addr().String()), 0)
+		_, err = fetch(ctx, testPlatformsClient(silent.Addr().String()), 0)
 		assert.Equal(t, codes.DeadlineExceeded, status.Code(err))
 	})
 }
@@ -242,7 +244,7 @@ func TestPlatformsClientOnTheWire(t *testing.T) {
 	// serve runs a server that has these methods, each with its messages.
 	serve := func(t *testing.T, methods map[string][]string) (client *platformsClient, requests *sync.Map) {
 		requests = &sync.Map{}
-		return newPlatformsClient(serveGRPC(t, grpc.NewServer(grpc.ForceServerCodec(bytesCodec{}), grpc.WaitForHandlers(true),
+		return testPlatformsClient(serveGRPC(t, grpc.NewServer(grpc.ForceServerCodec(bytesCodec{}), grpc.WaitForHandlers(true),
 			grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 				method, _ := grpc.MethodFromServerStream(stream)
 				messages, known := methods[method]
@@ -292,4 +294,9 @@ func TestPlatformsClientOnTheWire(t *testing.T) {
 		assert.Equal(t, codes.Internal, status.Code(err), "bytes that are no GrpcPlatformModel")
 		assert.Len(t, platforms, 1)
 	})
+}
+
+// testPlatformsClient returns a client without TLS and traces.
+func testPlatformsClient(target string) *platformsClient {
+	return newPlatformsClient(target, tlsconfig.Files{}, noop.NewTracerProvider().Tracer(""))
 }

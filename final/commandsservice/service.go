@@ -4,55 +4,63 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"microcomm/final/internal/bus"
 	"microcomm/final/internal/requestid"
 	"microcomm/final/internal/sqlite"
 	"microcomm/final/internal/telemetry"
 	"microcomm/final/internal/web"
 )
 
-// RunWith runs the service with parts of its caller's, until ctx ends, and then
-// returns nil. It returns an error when the service cannot start or cannot continue.
+// Parts are what a process that runs several services hands over to this one.
+// The service makes what is nil itself, from its Config.
+type Parts struct {
+	HTTPListener net.Listener         // instead of Config.HTTPAddr
+	Subscriber   bus.Subscriber       // instead of RabbitMQ at Config.RabbitMQURL
+	Tracers      trace.TracerProvider // instead of none: spans go nowhere
+}
+
+// service is what Run has built of the service, before anything is started.
+type service struct {
+	cfg        Config
+	log        *slog.Logger
+	store      commandStore
+	registry   *prometheus.Registry
+	tracer     trace.Tracer
+	backfill   *backfill
+	events     *eventProcessor
+	subscriber bus.Subscriber
+	health     *web.Health
+}
+
+// Run runs the service until ctx ends, and then returns nil. It returns an error
+// when the service cannot start or cannot continue.
 //
 // Each start is followed by the defer that stops it. So things stop in the
 // reverse order: the HTTP server first, then the store that its requests use.
-func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
-	store, err := openStore(cfg.DatabaseURL)
+func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
+	s, err := build(cfg, parts, log)
 	if err != nil {
 		return err
 	}
-	defer store.close()
+	defer s.store.close()
 
-	registry := telemetry.NewRegistry()
-	registry.MustRegister(store.collectors()...)
-	tracer := parts.tracer()
-	metrics := telemetry.NewHTTP(registry, tracer)
-	client := newPlatformsClient(cfg.GRPCTarget)
-	client.tls = cfg.GRPCTLS
-	client.tracer = tracer
-	backfill := newBackfill(client, store, cfg.BackfillReadyTimeout, newBackfillMetrics(registry), log)
-
-	eventMetrics := newEventMetrics(registry)
-	subscriber := parts.Subscriber
-	if subscriber == nil {
-		subscriber = NewRabbitMQSubscriber(cfg, registry, eventMetrics.consumed, log)
-	}
-
-	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr, cfg.HTTPTLS, cfg.MaxConnections)
+	listener, err := web.Listen(parts.HTTPListener, cfg.HTTPAddr, cfg.HTTPTLS, cfg.MaxConnections)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (COMMANDS_HTTP_ADDR): %w", err)
 	}
-	api := &restAPI{store: store, slots: web.NewSlots(cfg.MaxInFlight), log: log}
-	health := web.NewHealth(log,
-		web.Check{Name: "database", Failing: "the database does not respond", Reason: sqlite.Reason, Run: store.ping},
-		web.Check{Name: "backfill", Failing: "the first backfill has not ended", Run: backfill.check},
-		web.BrokerCheck(subscriber.Connected))
-	server := web.StartHTTP(listener, cfg.MaxConnections, requestid.Handler(metrics.Handler(health.Handler(api.handler()))), log)
+	server := web.StartHTTP(listener, cfg.MaxConnections, s.handler(), log)
 	defer server.Stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
 
-	if err := setUp(ctx, store, cfg.DatabaseWait, log); err != nil {
+	if err := setUp(ctx, s.store, cfg.DatabaseWait, log); err != nil {
 		if ctx.Err() != nil {
 			return nil // stopped while starting
 		}
@@ -65,18 +73,56 @@ func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) err
 	backgroundCtx, stopBackground := context.WithCancel(ctx)
 	defer background.Wait()
 	defer stopBackground()
-	background.Go(func() { backfill.run(backgroundCtx) })
-	events := &eventProcessor{store: store, metrics: eventMetrics, tracer: tracer, log: log}
-	background.Go(func() { subscriber.Run(backgroundCtx, events.process, backfill.request) })
+	background.Go(func() { s.backfill.run(backgroundCtx) })
+	background.Go(func() { s.subscriber.Run(backgroundCtx, s.events.process, s.backfill.request) })
 
-	health.Set("ready")
+	s.health.Set("ready")
 	log.Info("ready")
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
-		health.Drain(cfg.DrainTime)
+		s.health.Drain(cfg.DrainTime)
 		return nil
 	case err := <-server.Failed:
 		return err
 	}
+}
+
+// build makes the parts of the service and connects them. It starts nothing; the
+// caller must close the store.
+func build(cfg Config, parts Parts, log *slog.Logger) (*service, error) {
+	store, err := openStore(cfg.DatabaseURL)
+	if err != nil {
+		return nil, err
+	}
+	s := &service{cfg: cfg, log: log, store: store, registry: telemetry.NewRegistry(), subscriber: parts.Subscriber}
+	s.registry.MustRegister(store.collectors()...)
+
+	tracers := parts.Tracers
+	if tracers == nil {
+		tracers = noop.NewTracerProvider()
+	}
+	s.tracer = tracers.Tracer("microcomm/final/commandsservice")
+
+	client := newPlatformsClient(cfg.GRPCTarget, cfg.GRPCTLS, s.tracer)
+	s.backfill = newBackfill(client, store, cfg.BackfillReadyTimeout, newBackfillMetrics(s.registry), log)
+	s.events = &eventProcessor{store: store, metrics: newEventMetrics(s.registry), tracer: s.tracer, log: log}
+	if s.subscriber == nil {
+		s.subscriber = NewRabbitMQSubscriber(cfg, s.registry, s.events.metrics.consumed, log)
+	}
+	s.health = web.NewHealth(log,
+		web.Check{Name: "database", Failing: "the database does not respond", Reason: sqlite.Reason, Run: store.ping},
+		web.Check{Name: "backfill", Failing: "the first backfill has not ended", Run: s.backfill.check},
+		web.BrokerCheck(s.subscriber.Connected))
+	return s, nil
+}
+
+// handler returns the routes, and around them, from the inside out, a layer a line.
+func (s *service) handler() http.Handler {
+	api := &restAPI{store: s.store, slots: web.NewSlots(s.cfg.MaxInFlight), log: s.log}
+	handler := api.handler()
+	handler = s.health.Handler(handler)
+	handler = telemetry.NewHTTP(s.registry, s.tracer).Handler(handler)
+	handler = requestid.Handler(handler)
+	return handler
 }

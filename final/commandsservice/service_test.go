@@ -58,7 +58,7 @@ func startService(t *testing.T, cfg Config) *testService {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.stopped <- Run(ctx, cfg, log)
+		s.stopped <- Run(ctx, cfg, Parts{}, log)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -214,7 +214,7 @@ func TestRun(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		log, _ := testkit.CaptureLog()
-		require.NoError(t, Run(ctx, testConfig(t), log))
+		require.NoError(t, Run(ctx, testConfig(t), Parts{}, log))
 	})
 
 	t.Run("a taken port is an error that names the variable", func(t *testing.T) {
@@ -225,7 +225,7 @@ func TestRun(t *testing.T) {
 		cfg := testConfig(t)
 		cfg.HTTPAddr = taken.Addr().String()
 		log, _ := testkit.CaptureLog()
-		err = Run(t.Context(), cfg, log)
+		err = Run(t.Context(), cfg, Parts{}, log)
 		require.ErrorContains(t, err, "COMMANDS_HTTP_ADDR")
 		assert.ErrorContains(t, err, cfg.HTTPAddr)
 	})
@@ -240,7 +240,7 @@ func TestRun(t *testing.T) {
 			cfg.DatabaseURL = url
 			cfg.DatabaseWait = 10 * time.Millisecond
 			log, _ := testkit.CaptureLog()
-			assert.ErrorContains(t, Run(t.Context(), cfg, log), want)
+			assert.ErrorContains(t, Run(t.Context(), cfg, Parts{}, log), want)
 		}
 	})
 }

@@ -15,7 +15,6 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 
 	"microcomm/final/internal/requestid"
 	"microcomm/final/internal/tlsconfig"
@@ -28,27 +27,22 @@ type commandsClient struct {
 	tracer trace.Tracer
 }
 
-// newCommandsClient returns a client that posts to url. timeout bounds one call,
-// from the connection to the last byte of the response.
-func newCommandsClient(url string, timeout time.Duration) *commandsClient {
+// newCommandsClient returns a client that posts to url, with files when that is an
+// https URL. timeout bounds one call, from the connection to the last byte of the
+// response.
+func newCommandsClient(url string, timeout time.Duration, files tlsconfig.Files, tracer trace.Tracer) (*commandsClient, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil // no proxy between two services, whatever the environment says
-	return &commandsClient{url: url, tracer: noop.NewTracerProvider().Tracer(""), http: &http.Client{
+	var err error
+	if transport.TLSClientConfig, err = files.Client(); err != nil {
+		return nil, err
+	}
+	return &commandsClient{url: url, tracer: tracer, http: &http.Client{
 		Timeout:   timeout,
 		Transport: transport,
 		// Most redirects would turn the POST into a GET, whose 200 would look like success.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
-}
-
-// useTLS makes the client connect to an https URL with files.
-func (c *commandsClient) useTLS(files tlsconfig.Files) error {
-	config, err := files.Client()
-	if err != nil {
-		return err
-	}
-	c.http.Transport.(*http.Transport).TLSClientConfig = config
-	return nil
+	}}, nil
 }
 
 // sendPlatform posts p and waits for the response. It returns an error when

@@ -16,15 +16,17 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/tlsconfig"
 	"microcomm/final/internal/web"
 )
 
 // commandsAPI returns the REST API with a client of the CommandsService at url.
 func commandsAPI(t testing.TB, url string, timeout time.Duration, log *slog.Logger) *restAPI {
 	t.Helper()
-	return &restAPI{store: memoryStore(t), commands: newCommandsClient(url, timeout), slots: web.NewSlots(100), log: log}
+	return &restAPI{store: memoryStore(t), commands: testCommandsClient(t, url, timeout), slots: web.NewSlots(100), log: log}
 }
 
 // requireCreated posts a platform and checks that it was created.
@@ -57,7 +59,7 @@ func TestCommandsServiceIsNotified(t *testing.T) {
 }
 
 func TestErrorOfCommandsServiceDoesNotShowItsURL(t *testing.T) {
-	client := newCommandsClient("http://u:s3cret@127.0.0.1:1/s3cret?token=s3cret", testkit.Patience)
+	client := testCommandsClient(t, "http://u:s3cret@127.0.0.1:1/s3cret?token=s3cret", testkit.Patience)
 	defer client.close()
 	err := client.sendPlatform(t.Context(), platform{ID: 1, Name: "x", Publisher: "p", Cost: "1"})
 	require.ErrorContains(t, err, "send platform: ")
@@ -71,7 +73,7 @@ func TestCommandsServiceGetsTheTrace(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}))
 	recorder := tracetest.NewSpanRecorder()
-	client := newCommandsClient(commands, testkit.Patience)
+	client := testCommandsClient(t, commands, testkit.Patience)
 	client.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer("")
 	require.Error(t, client.sendPlatform(trace.ContextWithSpanContext(t.Context(), post()), platform{ID: 1}))
 	require.Len(t, recorder.Ended(), 1)
@@ -151,6 +153,14 @@ func TestCommandsServiceIsNotifiedThoughTheClientHasGone(t *testing.T) {
 }
 
 func TestCommandsClientIgnoresTheEnvironmentsProxy(t *testing.T) {
-	transport := newCommandsClient("http://commands.example/", testkit.Patience).http.Transport.(*http.Transport)
+	transport := testCommandsClient(t, "http://commands.example/", testkit.Patience).http.Transport.(*http.Transport)
 	assert.Nil(t, transport.Proxy)
+}
+
+// testCommandsClient returns a client without TLS and traces.
+func testCommandsClient(t testing.TB, url string, timeout time.Duration) *commandsClient {
+	t.Helper()
+	client, err := newCommandsClient(url, timeout, tlsconfig.Files{}, noop.NewTracerProvider().Tracer(""))
+	require.NoError(t, err)
+	return client
 }

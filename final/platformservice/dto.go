@@ -1,6 +1,5 @@
 package platformservice
 
-
 // The types here are the service's external contract. The model, platform, is
 // never sent to a client, so its fields can change without a client noticing.
 

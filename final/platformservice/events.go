@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/outbox"
 )
 
 // publishedType is the type of the event that reports a new platform.
@@ -26,5 +27,5 @@ func newEvent(ctx context.Context, p platform) (bus.Message, error) {
 	if err != nil {
 		return bus.Message{}, fmt.Errorf("encode event: %w", err)
 	}
-	return NewMessage(ctx, publishedType, body), nil
+	return outbox.NewMessage(ctx, publishedType, body), nil
 }

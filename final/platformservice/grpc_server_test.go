@@ -35,7 +35,7 @@ func TestRunServesGRPC(t *testing.T) {
 		cfg := testConfig(t)
 		cfg.GRPCAddr = taken.Addr().String()
 		log, _ := testkit.CaptureLog()
-		err = Run(t.Context(), cfg, log)
+		err = Run(t.Context(), cfg, Parts{}, log)
 		require.ErrorContains(t, err, "PLATFORMS_GRPC_ADDR")
 		assert.ErrorContains(t, err, cfg.GRPCAddr)
 	})

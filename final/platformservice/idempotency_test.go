@@ -70,7 +70,7 @@ func testIdempotencyKeys(t *testing.T, open func(t testing.TB) platformStore) {
 			`UPDATE dbo.IdempotencyKeys SET CreatedAt = DATEADD(hour, -25, CreatedAt)`)
 		_, _, err = store.createPlatformOnce(t.Context(), "new", x)
 		require.NoError(t, err)
-		_, err = store.prune(t.Context())
+		_, err = store.Prune(t.Context())
 		require.NoError(t, err)
 		_, replayed, err := store.createPlatformOnce(t.Context(), "new", x)
 		require.NoError(t, err)

@@ -10,10 +10,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/trace"
 
+	"microcomm/final/internal/outbox"
 	"microcomm/final/internal/testkit"
 )
 
-// testOutbox is the contract of every outboxStore. open returns a new, empty one.
+// testOutbox is the contract of every Store. open returns a new, empty one.
 func testOutbox(t *testing.T, open func(t testing.TB) platformStore) {
 	t.Run("the event of each platform is pending, in order, as the contract says", func(t *testing.T) {
 		store := open(t)
@@ -22,15 +23,15 @@ func testOutbox(t *testing.T, open func(t testing.TB) platformStore) {
 		require.NoError(t, err)
 		events := pending(t, store)
 		require.Len(t, events, 2)
-		assert.Equal(t, `{"Id":1,"Name":"x","Event":"Platform_Published"}`, string(events[0].message.Body))
-		assert.Equal(t, `{"Id":2,"Name":"y","Event":"Platform_Published"}`, string(events[1].message.Body))
-		assert.Less(t, events[0].id, events[1].id)
-		assert.NotEqual(t, events[0].message.ID, events[1].message.ID)
+		assert.Equal(t, `{"Id":1,"Name":"x","Event":"Platform_Published"}`, string(events[0].Message.Body))
+		assert.Equal(t, `{"Id":2,"Name":"y","Event":"Platform_Published"}`, string(events[1].Message.Body))
+		assert.Less(t, events[0].ID, events[1].ID)
+		assert.NotEqual(t, events[0].Message.ID, events[1].Message.ID)
 		for _, e := range events {
-			assert.Equal(t, "Platform_Published", e.message.Type)
-			assert.Regexp(t, `^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`, e.message.ID)
-			assert.WithinDuration(t, time.Now(), e.message.Time, time.Hour)
-			assert.Empty(t, e.message.Headers)
+			assert.Equal(t, "Platform_Published", e.Message.Type)
+			assert.Regexp(t, `^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`, e.Message.ID)
+			assert.WithinDuration(t, time.Now(), e.Message.Time, time.Hour)
+			assert.Empty(t, e.Message.Headers)
 		}
 	})
 
@@ -53,7 +54,7 @@ func testOutbox(t *testing.T, open func(t testing.TB) platformStore) {
 		assert.Equal(t, map[string]string{
 			"traceparent": "00-01000000000000000000000000000000-0200000000000000-01",
 			"tracestate":  "vendor=value",
-		}, pending(t, store)[0].message.Headers)
+		}, pending(t, store)[0].Message.Headers)
 	})
 
 	t.Run("every text is in the event", func(t *testing.T) {
@@ -63,42 +64,42 @@ func testOutbox(t *testing.T, open func(t testing.TB) platformStore) {
 			want, err := newEvent(t.Context(), created)
 			require.NoError(t, err)
 			events := pending(t, store)
-			assert.Equal(t, string(want.Body), string(events[len(events)-1].message.Body), kind)
+			assert.Equal(t, string(want.Body), string(events[len(events)-1].Message.Body), kind)
 		}
 	})
 
 	t.Run("what is marked is not pending", func(t *testing.T) {
 		store := open(t)
-		require.NoError(t, store.markPublished(t.Context(), nil))
+		require.NoError(t, store.MarkPublished(t.Context(), nil))
 		for n := range 5 {
 			createPlatform(t, store, fmt.Sprint(n))
 		}
 		all := pending(t, store)
-		require.NoError(t, store.markPublished(t.Context(), []int64{all[0].id, all[1].id, all[3].id}))
-		assert.Equal(t, []outboxEvent{all[2], all[4]}, pending(t, store))
+		require.NoError(t, store.MarkPublished(t.Context(), []int64{all[0].ID, all[1].ID, all[3].ID}))
+		assert.Equal(t, []outbox.Event{all[2], all[4]}, pending(t, store))
 
-		some, err := store.pendingEvents(t.Context(), 0, 1)
+		some, err := store.PendingEvents(t.Context(), 0, 1)
 		require.NoError(t, err)
-		assert.Equal(t, []outboxEvent{all[2]}, some, "up to the limit")
-		some, err = store.pendingEvents(t.Context(), all[2].id, 10)
+		assert.Equal(t, []outbox.Event{all[2]}, some, "up to the limit")
+		some, err = store.PendingEvents(t.Context(), all[2].ID, 10)
 		require.NoError(t, err)
-		assert.Equal(t, []outboxEvent{all[4]}, some, "after an id")
+		assert.Equal(t, []outbox.Event{all[4]}, some, "after an id")
 	})
 
 	t.Run("stats tell how many are pending and how old the first is", func(t *testing.T) {
 		store := open(t)
-		count, age, err := store.outboxStats(t.Context())
+		count, age, err := store.Stats(t.Context())
 		require.NoError(t, err)
 		assert.Zero(t, count)
 		assert.Zero(t, age)
 
 		createPlatform(t, store, "marked")
-		require.NoError(t, store.markPublished(t.Context(), []int64{pending(t, store)[0].id}))
+		require.NoError(t, store.MarkPublished(t.Context(), []int64{pending(t, store)[0].ID}))
 		createPlatform(t, store, "old")
 		execSQL(t, store, `UPDATE outbox SET created_at = created_at - 7200000`,
 			`UPDATE dbo.Outbox SET CreatedAt = DATEADD(hour, -2, CreatedAt)`)
 		createPlatform(t, store, "new")
-		count, age, err = store.outboxStats(t.Context())
+		count, age, err = store.Stats(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, 2, count)
 		assert.InDelta(t, 2*time.Hour, age, float64(time.Hour))
@@ -107,14 +108,14 @@ func testOutbox(t *testing.T, open func(t testing.TB) platformStore) {
 	t.Run("prune deletes what was published long ago, and no more", func(t *testing.T) {
 		store := open(t)
 		createPlatform(t, store, "published long ago")
-		require.NoError(t, store.markPublished(t.Context(), []int64{pending(t, store)[0].id}))
+		require.NoError(t, store.MarkPublished(t.Context(), []int64{pending(t, store)[0].ID}))
 		createPlatform(t, store, "old, and pending")
 		execSQL(t, store, `UPDATE outbox SET created_at = created_at - 7200000, published_at = published_at - 7200000`,
 			`UPDATE dbo.Outbox SET CreatedAt = DATEADD(hour, -2, CreatedAt), PublishedAt = DATEADD(hour, -2, PublishedAt)`)
 		createPlatform(t, store, "published now")
-		require.NoError(t, store.markPublished(t.Context(), []int64{pending(t, store)[1].id}))
+		require.NoError(t, store.MarkPublished(t.Context(), []int64{pending(t, store)[1].ID}))
 
-		more, err := store.prune(t.Context())
+		more, err := store.Prune(t.Context())
 		require.NoError(t, err)
 		assert.False(t, more)
 		assert.Len(t, pending(t, store), 1)
@@ -124,29 +125,29 @@ func testOutbox(t *testing.T, open func(t testing.TB) platformStore) {
 
 	t.Run("prune deletes some at a time", func(t *testing.T) {
 		store := open(t)
-		many := make([]platform, pruneLimit+1)
+		many := make([]platform, outbox.PruneLimit+1)
 		for i := range many {
 			many[i] = platform{Name: "x", Publisher: "p", Cost: "1"}
 		}
 		require.NoError(t, store.createIfEmpty(t.Context(), many))
 		execSQL(t, store, `UPDATE outbox SET published_at = created_at - 7200000`,
 			`UPDATE dbo.Outbox SET PublishedAt = DATEADD(hour, -2, CreatedAt)`)
-		more, err := store.prune(t.Context())
+		more, err := store.Prune(t.Context())
 		require.NoError(t, err)
 		assert.True(t, more)
 		assert.Equal(t, 1, countRows(t, store, "outbox"))
-		more, err = store.prune(t.Context())
+		more, err = store.Prune(t.Context())
 		require.NoError(t, err)
 		assert.False(t, more)
 		assert.Zero(t, countRows(t, store, "outbox"))
 	})
 }
 
-// testLease is the contract of every outboxStore's lease.
+// testLease is the contract of every Store's lease.
 func testLease(t *testing.T, open func(t testing.TB) platformStore) {
-	acquire := func(t *testing.T, store outboxStore, owner string, ttl time.Duration) bool {
+	acquire := func(t *testing.T, store outbox.Store, owner string, ttl time.Duration) bool {
 		t.Helper()
-		held, err := store.acquireLease(t.Context(), owner, ttl)
+		held, err := store.AcquireLease(t.Context(), owner, ttl)
 		require.NoError(t, err)
 		return held
 	}
@@ -156,9 +157,9 @@ func testLease(t *testing.T, open func(t testing.TB) platformStore) {
 		assert.True(t, acquire(t, store, "a", time.Hour))
 		assert.False(t, acquire(t, store, "b", time.Hour))
 		assert.True(t, acquire(t, store, "a", time.Hour))
-		require.NoError(t, store.releaseLease(t.Context(), "b"))
+		require.NoError(t, store.ReleaseLease(t.Context(), "b"))
 		assert.False(t, acquire(t, store, "b", time.Hour), "it was not b's to release")
-		require.NoError(t, store.releaseLease(t.Context(), "a"))
+		require.NoError(t, store.ReleaseLease(t.Context(), "a"))
 		assert.True(t, acquire(t, store, "b", time.Hour))
 		assert.False(t, acquire(t, store, "a", time.Hour))
 	})
@@ -174,7 +175,7 @@ func testLease(t *testing.T, open func(t testing.TB) platformStore) {
 		store := open(t)
 		held := make([]bool, 8)
 		testkit.InParallel(t, len(held), func(i int) (err error) {
-			held[i], err = store.acquireLease(t.Context(), fmt.Sprint(i), time.Hour)
+			held[i], err = store.AcquireLease(t.Context(), fmt.Sprint(i), time.Hour)
 			return err
 		})
 		count := 0
@@ -196,16 +197,16 @@ func testLease(t *testing.T, open func(t testing.TB) platformStore) {
 		store := open(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err := store.acquireLease(ctx, "a", time.Hour)
+		_, err := store.AcquireLease(ctx, "a", time.Hour)
 		assert.ErrorIs(t, err, context.Canceled)
 		assert.True(t, acquire(t, store, "b", time.Hour))
 	})
 }
 
 // pending returns all events that are pending.
-func pending(t testing.TB, store outboxStore) []outboxEvent {
+func pending(t testing.TB, store outbox.Store) []outbox.Event {
 	t.Helper()
-	events, err := store.pendingEvents(t.Context(), 0, 1_000_000)
+	events, err := store.PendingEvents(t.Context(), 0, 1_000_000)
 	require.NoError(t, err)
 	return events
 }

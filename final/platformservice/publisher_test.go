@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/outbox"
 	"microcomm/final/internal/testkit"
 	"microcomm/final/internal/web"
 )
@@ -59,10 +60,10 @@ func listen(t *testing.T, b *testBroker) <-chan amqp.Delivery {
 // serveRelay serves the REST API over store, and publishes what it creates.
 func serveRelay(t *testing.T, store platformStore, publisher bus.Publisher, log *slog.Logger) (url string) {
 	t.Helper()
-	relay := newRelay(store, publisher, newRelayMetrics(prometheus.NewRegistry()), noop.NewTracerProvider().Tracer(""), log)
-	relay.start()
-	t.Cleanup(relay.stop)
-	return testkit.Serve(t, (&restAPI{store: store, wake: relay.wake, slots: web.NewSlots(100), log: log}).handler())
+	relay := outbox.NewRelay(store, publisher, prometheus.NewRegistry(), noop.NewTracerProvider().Tracer(""), log)
+	relay.Start()
+	t.Cleanup(relay.Stop)
+	return testkit.Serve(t, (&restAPI{store: store, wake: relay.Wake, slots: web.NewSlots(100), log: log}).handler())
 }
 
 // postPlatform posts a platform and requires that it is created.

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/outbox"
 	"microcomm/final/internal/testkit"
 )
 
@@ -27,15 +28,15 @@ func post() trace.SpanContext {
 
 // startTracedRelay runs a relay, which the caller stops, over two events, the
 // first of which is in post's trace.
-func startTracedRelay(t *testing.T, tracer trace.Tracer, publisher bus.Publisher) (*relay, platformStore) {
+func startTracedRelay(t *testing.T, tracer trace.Tracer, publisher bus.Publisher) (*outbox.Relay, platformStore) {
 	t.Helper()
 	store := memoryStore(t)
 	_, err := store.createPlatform(trace.ContextWithSpanContext(t.Context(), post()), platform{Name: "x", Publisher: "p", Cost: "1"})
 	require.NoError(t, err)
 	createPlatform(t, store, "in no trace")
 	log, _ := testkit.CaptureLog()
-	relay := newRelay(store, publisher, newRelayMetrics(prometheus.NewRegistry()), tracer, log)
-	relay.start()
+	relay := outbox.NewRelay(store, publisher, prometheus.NewRegistry(), tracer, log)
+	relay.Start()
 	return relay, store
 }
 
@@ -53,7 +54,7 @@ func TestRelaySpans(t *testing.T) {
 		recorder, publisher := tracetest.NewSpanRecorder(), failing(2)
 		relay, store := startTracedRelay(t, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer(""), publisher)
 		publisher.waitAll(t, store)
-		relay.stop()
+		relay.Stop()
 		require.Len(t, recorder.Ended(), 1, "one for all attempts, and none for the other event")
 		span := recorder.Ended()[0]
 		assert.Equal(t, "publish Platform_Published", span.Name())
@@ -68,25 +69,16 @@ func TestRelaySpans(t *testing.T) {
 		recorder := tracetest.NewSpanRecorder()
 		relay, _ := startTracedRelay(t, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer(""), failing(1_000_000))
 		testkit.Eventually(t, "an attempt", func() bool { return len(recorder.Started()) > 0 })
-		relay.stop()
+		relay.Stop()
 		require.Len(t, recorder.Ended(), 1)
 		assert.Equal(t, codes.Error, recorder.Ended()[0].Status().Code)
-	})
-
-	t.Run("without tracing nothing is spent on it", func(t *testing.T) {
-		spans := publishSpans{tracer: noop.NewTracerProvider().Tracer(""), open: map[int64]trace.Span{}}
-		events := []outboxEvent{{id: 1, message: bus.Message{Headers: map[string]string{}}}}
-		assert.Zero(t, testing.AllocsPerRun(100, func() {
-			spans.start(events[0])
-			spans.end(events)
-		}))
 	})
 
 	t.Run("with a client's trace alone the message goes on with the POST's", func(t *testing.T) {
 		publisher := &testPublisher{}
 		relay, store := startTracedRelay(t, noop.NewTracerProvider().Tracer(""), publisher)
 		publisher.waitAll(t, store)
-		relay.stop()
+		relay.Stop()
 		assert.Equal(t, map[string]string{"traceparent": "00-01000000000000000000000000000000-0200000000000000-01"}, publisher.confirmed[0].Headers)
 		assert.Empty(t, publisher.confirmed[1].Headers)
 	})

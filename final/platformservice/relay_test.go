@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/outbox"
 	"microcomm/final/internal/testkit"
 	"microcomm/final/internal/web"
 )
@@ -66,10 +68,10 @@ func (p *testPublisher) waitAll(t *testing.T, store platformStore) {
 }
 
 // startTestRelay runs a relay until the test ends.
-func startTestRelay(t *testing.T, store outboxStore, publisher bus.Publisher) *relay {
+func startTestRelay(t *testing.T, store outbox.Store, publisher bus.Publisher) *outbox.Relay {
 	t.Helper()
 	log, _ := testkit.CaptureLog()
-	return startLoggingRelay(t, store, publisher, newRelayMetrics(prometheus.NewRegistry()), log)
+	return startLoggingRelay(t, store, publisher, prometheus.NewRegistry(), log)
 }
 
 func fileStores(t *testing.T, count int) []platformStore {
@@ -87,9 +89,9 @@ func TestRelay(t *testing.T) {
 		store, publisher := fileStores(t, 1)[0], &testPublisher{}
 		createPlatform(t, store, "before it starts")
 		relay := startTestRelay(t, store, publisher)
-		for n := range 3 * relayBatch {
+		for n := range 3 * outbox.BatchSize {
 			createPlatform(t, store, fmt.Sprint(n))
-			relay.wake()
+			relay.Wake()
 		}
 		publisher.waitAll(t, store)
 		requireInOrder(t, store, publisher)
@@ -98,7 +100,7 @@ func TestRelay(t *testing.T) {
 	t.Run("a message is the event as it was stored", func(t *testing.T) {
 		store, publisher := memoryStore(t), &testPublisher{}
 		createPlatform(t, store, "x")
-		want := pending(t, store)[0].message
+		want := pending(t, store)[0].Message
 		startTestRelay(t, store, publisher)
 		publisher.waitAll(t, store)
 		assert.Equal(t, []bus.Message{want}, publisher.confirmed)
@@ -125,7 +127,7 @@ func TestRelay(t *testing.T) {
 				}
 				registry := prometheus.NewRegistry()
 				log, logged := testkit.CaptureLog()
-				startLoggingRelay(t, store, publisher, newRelayMetrics(registry), log)
+				startLoggingRelay(t, store, publisher, registry, log)
 				publisher.waitAll(t, store)
 				requireInOrder(t, store, publisher)
 				result := map[bool]string{true: "returned", false: "failed"}[failure == bus.ErrNoQueue]
@@ -154,7 +156,7 @@ func TestRelay(t *testing.T) {
 				if _, err := store.createPlatform(t.Context(), platform{Name: fmt.Sprint(i, "/", n), Publisher: "p", Cost: "1"}); err != nil {
 					return err
 				}
-				relay.wake()
+				relay.Wake()
 			}
 			return nil
 		})
@@ -169,7 +171,7 @@ func TestRelay(t *testing.T) {
 			return 0, errors.New("away")
 		}})
 		createPlatform(t, store, "x")
-		dying.stop()
+		dying.Stop()
 		require.NoError(t, store.close())
 
 		store = openTestStore(t, url)
@@ -184,7 +186,7 @@ func TestRelay(t *testing.T) {
 		createPlatform(t, store, "x")
 		relay := startTestRelay(t, store, publisher)
 		testkit.Eventually(t, "the event", func() bool { return len(publisher.bodies()) == 1 })
-		relay.stop()
+		relay.Stop()
 		assert.Empty(t, pending(t, store))
 	})
 
@@ -209,29 +211,29 @@ func TestRelaysOfTwoReplicas(t *testing.T) {
 			defer publishing.Unlock()
 			return len(messages), nil
 		}}
-		relays := []*relay{startTestRelay(t, stores[0], publisher), startTestRelay(t, stores[1], publisher)}
+		relays := []*outbox.Relay{startTestRelay(t, stores[0], publisher), startTestRelay(t, stores[1], publisher)}
 		create := func(n int) {
 			testkit.InParallel(t, 2, func(i int) error {
 				for range n {
 					createPlatform(t, stores[i], "x")
-					relays[i].wake()
+					relays[i].Wake()
 				}
 				return nil
 			})
 		}
 		create(100)
 		publisher.waitAll(t, stores[0])
-		relays[0].stop()
+		relays[0].Stop()
 		create(10)
 		publisher.waitAll(t, stores[0])
 		requireInOrder(t, stores[0], publisher)
 	})
 
 	t.Run("when the one that publishes dies, another takes over", func(t *testing.T) {
-		assert.Less(t, leaseTTL+leaseInterval, 5*time.Second, "which takes that long at most")
+		assert.Less(t, outbox.LeaseTTL+outbox.LeaseInterval, 5*time.Second, "which takes that long at most")
 		store, publisher := memoryStore(t), &testPublisher{}
 		createPlatform(t, store, "x")
-		held, err := store.acquireLease(t.Context(), "one that has died", leaseTTL)
+		held, err := store.AcquireLease(t.Context(), "one that has died", outbox.LeaseTTL)
 		require.NoError(t, err)
 		require.True(t, held)
 		startTestRelay(t, store, publisher)
@@ -256,24 +258,26 @@ func TestRelaysOfTwoReplicas(t *testing.T) {
 		} {
 			t.Run(what, func(t *testing.T) {
 				store := fileStores(t, 1)[0]
-				publishing, stopped := make(chan struct{}), make(chan struct{})
-				var once sync.Once
-				publisher := &testPublisher{publish: func(ctx context.Context, _ []bus.Message) (int, error) {
-					once.Do(func() { close(publishing) })
-					<-ctx.Done()
-					if errors.Is(ctx.Err(), context.Canceled) { // not because the time for the batch is over
-						close(stopped)
+				publishing, finish := make(chan struct{}), make(chan struct{})
+				var calls atomic.Int32
+				publisher := &testPublisher{publish: func(_ context.Context, messages []bus.Message) (int, error) {
+					if calls.Add(1) == 1 {
+						close(publishing)
+						<-finish
 					}
-					return 0, ctx.Err()
+					return len(messages), nil
 				}}
-				createPlatform(t, store, "x")
+				createPlatform(t, store, "in the batch in hand")
 				log, logged := testkit.CaptureLog()
-				relay := startLoggingRelay(t, store, publisher, newRelayMetrics(prometheus.NewRegistry()), log)
+				relay := startLoggingRelay(t, store, publisher, prometheus.NewRegistry(), log)
 				testkit.Receive(t, "a call of Publish", publishing)
 				lose(t, store)
-				testkit.Receive(t, "the end of that call", stopped)
-				relay.stop()
-				assert.Len(t, logged.Lines("lease lost"), 1)
+				testkit.Eventually(t, "the loss to be noticed", func() bool { return len(logged.Lines("lease lost")) == 1 })
+				close(finish)
+				testkit.Eventually(t, "the batch in hand to be finished", func() bool { return len(publisher.bodies()) == 1 })
+				relay.Wake()
+				relay.Stop()
+				assert.EqualValues(t, 1, calls.Load(), "nothing is published without the lease")
 			})
 		}
 	})
@@ -290,19 +294,19 @@ func TestFullQueueOfAnotherSubscriber(t *testing.T) {
 		require.NoError(t, broker.channel.QueueBind(broker.exchange+name, "", broker.exchange, false, nil))
 	}
 	store := memoryStore(t)
-	const events = relayBatch + 50
+	const events = outbox.BatchSize + 50
 	for n := range events {
 		createPlatform(t, store, fmt.Sprint(n))
 	}
 	log, logged := testkit.CaptureLog()
 	publisher := startPublisher(t, broker.url, broker.exchange, log)
 	waitConnected(t, logged, 1)
-	metrics := newRelayMetrics(prometheus.NewRegistry())
-	startLoggingRelay(t, store, publisher, metrics, log)
+	registry := prometheus.NewRegistry()
+	startLoggingRelay(t, store, publisher, registry, log)
 
-	failed := func() int { return int(testutil.ToFloat64(metrics.results.WithLabelValues("failed"))) }
-	testkit.Eventually(t, "some more attempts", func() bool { return failed() >= relayBatch+3 }) // the foreign queue has taken the first event
-	assert.Less(t, failed(), relayBatch+10, "each sends one event")
+	failed := func() int { return int(counter(t, registry, "outbox_published_events_total", "failed")) }
+	testkit.Eventually(t, "some more attempts", func() bool { return failed() >= outbox.BatchSize+3 }) // the foreign queue has taken the first event
+	assert.Less(t, failed(), outbox.BatchSize+10, "each sends one event")
 	assert.Len(t, logged.Lines("perhaps another subscriber's, is full"), 1)
 
 	_, err := broker.channel.QueueDelete(broker.exchange+foreign, false, false, false)
@@ -311,7 +315,7 @@ func TestFullQueueOfAnotherSubscriber(t *testing.T) {
 	queue, err := broker.channel.QueueDeclarePassive(broker.exchange+ours, false, false, true, false, nil)
 	require.NoError(t, err)
 	assert.Equal(t, events+failed(), queue.Messages)
-	assert.Less(t, queue.Messages, events+relayBatch+10, "what is there twice")
+	assert.Less(t, queue.Messages, events+outbox.BatchSize+10, "what is there twice")
 }
 
 func TestPostDoesNotWaitForTheBus(t *testing.T) {
@@ -328,7 +332,7 @@ func TestPostDoesNotWaitForTheBus(t *testing.T) {
 	relay := startTestRelay(t, store, publisher)
 	defer close(release)
 	log, _ := testkit.CaptureLog()
-	url := testkit.Serve(t, (&restAPI{store: store, wake: relay.wake, slots: web.NewSlots(100), log: log}).handler())
+	url := testkit.Serve(t, (&restAPI{store: store, wake: relay.Wake, slots: web.NewSlots(100), log: log}).handler())
 	const body = `{"name":"x","publisher":"p","cost":"1"}`
 	require.Equal(t, http.StatusCreated, testkit.Send(t, "POST", url+"/api/platforms", body).Status)
 	testkit.Receive(t, "a call of Publish", publishing)
@@ -339,7 +343,7 @@ func TestPostDoesNotWaitForTheBus(t *testing.T) {
 func TestOutboxMetrics(t *testing.T) {
 	store := memoryStore(t)
 	registry := prometheus.NewPedanticRegistry()
-	registry.MustRegister(newOutboxCollector(store))
+	registry.MustRegister(outbox.NewCollector(store))
 	require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
 # HELP outbox_oldest_event_age_seconds Age of the first event that waits; 0 without one.
 # TYPE outbox_oldest_event_age_seconds gauge
@@ -363,12 +367,28 @@ outbox_pending_events 2
 }
 
 // startLoggingRelay runs a relay until the test ends.
-func startLoggingRelay(t *testing.T, store outboxStore, publisher bus.Publisher, metrics *relayMetrics, log *slog.Logger) *relay {
+func startLoggingRelay(t *testing.T, store outbox.Store, publisher bus.Publisher, registry prometheus.Registerer, log *slog.Logger) *outbox.Relay {
 	t.Helper()
-	r := newRelay(store, publisher, metrics, noop.NewTracerProvider().Tracer(""), log)
-	r.start()
-	t.Cleanup(r.stop)
+	r := outbox.NewRelay(store, publisher, registry, noop.NewTracerProvider().Tracer(""), log)
+	r.Start()
+	t.Cleanup(r.Stop)
 	return r
+}
+
+// counter returns the value of a counter for this value of its one label.
+func counter(t testing.TB, registry prometheus.Gatherer, name, label string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if family.GetName() == name && metric.GetLabel()[0].GetValue() == label {
+				return metric.GetCounter().GetValue()
+			}
+		}
+	}
+	require.FailNow(t, "there is no metric "+name)
+	return 0
 }
 
 // requireInOrder requires that each platform of store was published once, in

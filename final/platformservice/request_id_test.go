@@ -30,7 +30,7 @@ func TestRequestID(t *testing.T) {
 	log, logged := testkit.CaptureLog()
 	store := memoryStore(t)
 	health := web.NewHealth(log, web.Check{Name: "database", Run: store.ping})
-	api := &restAPI{store: store, commands: newCommandsClient("http://127.0.0.1:1/", testkit.Patience), slots: web.NewSlots(100), log: slog.New(idHandler{log.Handler()})}
+	api := &restAPI{store: store, commands: testCommandsClient(t, "http://127.0.0.1:1/", testkit.Patience), slots: web.NewSlots(100), log: slog.New(idHandler{log.Handler()})}
 	url := testkit.Serve(t, requestid.Handler(health.Handler(api.handler())))
 
 	t.Run("is in a problem, also while the service is starting", func(t *testing.T) {

@@ -4,8 +4,16 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"microcomm/final/internal/bus"
+	"microcomm/final/internal/outbox"
 	"microcomm/final/internal/requestid"
 	"microcomm/final/internal/sqlite"
 	"microcomm/final/internal/telemetry"
@@ -13,93 +21,148 @@ import (
 	"microcomm/final/internal/web"
 )
 
-// RunWith runs the service with parts of its caller's, until ctx ends, and then
-// returns nil. It returns an error when the service cannot start or cannot continue.
+// Parts are what a process that runs several services hands over to this one.
+// The service makes what is nil itself, from its Config.
+type Parts struct {
+	HTTPListener net.Listener         // instead of Config.HTTPAddr
+	GRPCListener net.Listener         // instead of Config.GRPCAddr
+	Publisher    bus.Publisher        // instead of RabbitMQ at Config.RabbitMQURL
+	Tracers      trace.TracerProvider // instead of none: spans go nowhere
+}
+
+// service is what Run has built of the service, before anything is started.
+type service struct {
+	cfg       Config
+	log       *slog.Logger
+	store     platformStore
+	registry  *prometheus.Registry
+	tracer    trace.Tracer
+	publisher bus.Publisher
+	relay     *outbox.Relay
+	commands  *commandsClient // nil: CommandsService is not notified
+	health    *web.Health
+}
+
+// Run runs the service until ctx ends, and then returns nil. It returns an error
+// when the service cannot start or cannot continue.
 //
 // Each start is followed by the defer that stops it. So things stop in the
-// reverse order: the HTTP server first, then the store that its requests use.
-func RunWith(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
-	store, err := openStore(cfg.DatabaseURL, cfg.SQLiteSynchronous)
+// reverse order: the servers first, then the store that their requests use.
+func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
+	s, err := build(cfg, parts, log)
 	if err != nil {
 		return err
 	}
-	defer store.close()
+	defer s.close()
 
-	registry := telemetry.NewRegistry()
-	registry.MustRegister(store.collectors()...)
-	registry.MustRegister(newOutboxCollector(store))
-	tracer := parts.tracer()
-	metrics := telemetry.NewHTTP(registry, tracer)
-
-	publisher := parts.Publisher
-	if publisher == nil {
-		publisher = NewRabbitMQPublisher(cfg, registry, log)
-	}
-	defer publisher.Close()
-
-	listener, err := listenOn(parts.HTTPListener, cfg.HTTPAddr, cfg.HTTPTLS, cfg.MaxConnections)
+	listener, err := web.Listen(parts.HTTPListener, cfg.HTTPAddr, cfg.HTTPTLS, cfg.MaxConnections)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (PLATFORMS_HTTP_ADDR): %w", err)
 	}
-	relay := newRelay(store, publisher, newRelayMetrics(registry), tracer, log)
-	api := &restAPI{store: store, wake: relay.wake, slots: web.NewSlots(cfg.MaxInFlight), log: log}
-	if cfg.CommandsServiceURL != "" {
-		api.commands = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout)
-		api.commands.tracer = tracer
-		if err := api.commands.useTLS(cfg.CommandsServiceTLS); err != nil {
-			return err
-		}
-		defer api.commands.close()
-	}
-	health := web.NewHealth(log,
-		web.Check{Name: "database", Failing: "the database does not respond", Reason: sqlite.Reason, Run: store.ping},
-		web.BrokerCheck(publisher.Connected))
-	server := web.StartHTTP(listener, cfg.MaxConnections, requestid.Handler(metrics.Handler(health.Handler(api.handler()))), log)
-	defer server.Stop()
+	running := servers{http: web.StartHTTP(listener, cfg.MaxConnections, s.handler(), log)}
+	defer running.stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
 
-	if err := setUp(ctx, store, cfg, log); err != nil {
+	if err := setUp(ctx, s.store, cfg, log); err != nil {
 		if ctx.Err() != nil {
 			return nil // stopped while starting
 		}
 		return err
 	}
-
-	relay.start()
-	defer relay.stop()
+	s.relay.Start() // close stops it, after the last request
 
 	security, err := grpcSecurity(cfg.GRPCTLS)
 	if err != nil {
 		return err
 	}
-	grpcListener, err := listenOn(parts.GRPCListener, cfg.GRPCAddr, tlsconfig.Files{}, maxConnections)
+	grpcListener, err := web.Listen(parts.GRPCListener, cfg.GRPCAddr, tlsconfig.Files{}, maxConnections)
 	if err != nil {
 		return fmt.Errorf("listen for gRPC (PLATFORMS_GRPC_ADDR): %w", err)
 	}
-	options := append(security, telemetry.GRPCServer(tracer)...)
-	rpc := startGRPC(grpcListener, newGRPCAPI(store, ctx.Done(), log), options...)
-	defer stopBoth(server, rpc)
+	options := append(security, telemetry.GRPCServer(s.tracer)...)
+	running.grpc = startGRPC(grpcListener, newGRPCAPI(s.store, ctx.Done(), log), options...)
 	log.Info("listening for gRPC", "addr", grpcListener.Addr())
 
-	health.Set("ready")
+	s.health.Set("ready")
 	log.Info("ready")
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
-		health.Drain(cfg.DrainTime)
+		s.health.Drain(cfg.DrainTime)
 		return nil
-	case err := <-server.Failed:
+	case err := <-running.http.Failed:
 		return err
-	case err := <-rpc.failed:
+	case err := <-running.grpc.failed:
 		return err
 	}
 }
 
-// stopBoth stops the servers at the same time, so that their time limits do not
-// add up.
-func stopBoth(server *web.HTTPServer, rpc *grpcServer) {
+// build makes the parts of the service and connects them. It starts nothing that
+// has to be waited for but the publisher's connection; the caller must call close.
+func build(cfg Config, parts Parts, log *slog.Logger) (*service, error) {
+	store, err := openStore(cfg.DatabaseURL, cfg.SQLiteSynchronous)
+	if err != nil {
+		return nil, err
+	}
+	s := &service{cfg: cfg, log: log, store: store, registry: telemetry.NewRegistry(), publisher: parts.Publisher}
+	s.registry.MustRegister(store.collectors()...)
+	s.registry.MustRegister(outbox.NewCollector(store))
+
+	tracers := parts.Tracers
+	if tracers == nil {
+		tracers = noop.NewTracerProvider()
+	}
+	s.tracer = tracers.Tracer("microcomm/final/platformservice")
+
+	if cfg.CommandsServiceURL != "" {
+		s.commands, err = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout, cfg.CommandsServiceTLS, s.tracer)
+		if err != nil {
+			store.close()
+			return nil, err
+		}
+	}
+	if s.publisher == nil {
+		s.publisher = NewRabbitMQPublisher(cfg, s.registry, log)
+	}
+	s.relay = outbox.NewRelay(store, s.publisher, s.registry, s.tracer, log)
+	s.health = web.NewHealth(log,
+		web.Check{Name: "database", Failing: "the database does not respond", Reason: sqlite.Reason, Run: store.ping},
+		web.BrokerCheck(s.publisher.Connected))
+	return s, nil
+}
+
+// close ends what build has made, in the reverse order.
+func (s *service) close() {
+	s.relay.Stop()
+	s.publisher.Close()
+	if s.commands != nil {
+		s.commands.close()
+	}
+	s.store.close()
+}
+
+// handler returns the routes, and around them, from the inside out, a layer a line.
+func (s *service) handler() http.Handler {
+	api := &restAPI{store: s.store, wake: s.relay.Wake, commands: s.commands, slots: web.NewSlots(s.cfg.MaxInFlight), log: s.log}
+	handler := api.handler()
+	handler = s.health.Handler(handler)
+	handler = telemetry.NewHTTP(s.registry, s.tracer).Handler(handler)
+	handler = requestid.Handler(handler)
+	return handler
+}
+
+// servers are the servers that have been started.
+type servers struct {
+	http *web.HTTPServer
+	grpc *grpcServer // nil: not yet
+}
+
+// stop stops both at the same time, so that their time limits do not add up.
+func (s *servers) stop() {
 	var stopping sync.WaitGroup
-	stopping.Go(server.Stop)
-	stopping.Go(rpc.stop)
+	stopping.Go(s.http.Stop)
+	if s.grpc != nil {
+		stopping.Go(s.grpc.stop)
+	}
 	stopping.Wait()
 }

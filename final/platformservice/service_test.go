@@ -56,7 +56,7 @@ func startService(t *testing.T, cfg Config) *testService {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		s.stopped <- Run(ctx, cfg, log)
+		s.stopped <- Run(ctx, cfg, Parts{}, log)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -221,7 +221,7 @@ func TestRun(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		log, _ := testkit.CaptureLog()
-		require.NoError(t, Run(ctx, testConfig(t), log))
+		require.NoError(t, Run(ctx, testConfig(t), Parts{}, log))
 	})
 
 	t.Run("a taken port is an error that names the variable", func(t *testing.T) {
@@ -232,7 +232,7 @@ func TestRun(t *testing.T) {
 		cfg := testConfig(t)
 		cfg.HTTPAddr = taken.Addr().String()
 		log, _ := testkit.CaptureLog()
-		err = Run(t.Context(), cfg, log)
+		err = Run(t.Context(), cfg, Parts{}, log)
 		require.ErrorContains(t, err, "PLATFORMS_HTTP_ADDR")
 		assert.ErrorContains(t, err, cfg.HTTPAddr)
 	})
@@ -242,6 +242,6 @@ func TestRun(t *testing.T) {
 		cfg := testConfig(t)
 		cfg.DatabaseURL = "mysql://host/db"
 		log, _ := testkit.CaptureLog()
-		require.ErrorContains(t, Run(t.Context(), cfg, log), "DATABASE_URL")
+		require.ErrorContains(t, Run(t.Context(), cfg, Parts{}, log), "DATABASE_URL")
 	})
 }

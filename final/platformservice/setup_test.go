@@ -158,7 +158,7 @@ func TestRunWaitsForTheDatabase(t *testing.T) {
 		cfg.DatabaseURL, _ = lateDatabase(t)
 		cfg.DatabaseWait = 10 * time.Millisecond
 		log, _ := testkit.CaptureLog()
-		require.ErrorContains(t, Run(t.Context(), cfg, log), "DATABASE_WAIT")
+		require.ErrorContains(t, Run(t.Context(), cfg, Parts{}, log), "DATABASE_WAIT")
 	})
 
 	t.Run("until it is stopped, which is no error", func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"microcomm/final/internal/outbox"
 	"microcomm/final/internal/sqlite"
 	"microcomm/final/internal/web"
 )
@@ -241,7 +242,7 @@ func (s *sqliteStore) platformsAfter(ctx context.Context, id int32, limit int) (
 // SQLite file run on one machine, so it is one clock.
 const sqliteNow = `CAST(unixepoch('subsec') * 1000 AS INTEGER)`
 
-func (s *sqliteStore) pendingEvents(ctx context.Context, after int64, limit int) ([]outboxEvent, error) {
+func (s *sqliteStore) PendingEvents(ctx context.Context, after int64, limit int) ([]outbox.Event, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("read pending events: %w", err)
 	}
@@ -249,13 +250,13 @@ func (s *sqliteStore) pendingEvents(ctx context.Context, after int64, limit int)
 	if err != nil {
 		return nil, fmt.Errorf("read pending events: %w", err)
 	}
-	return scanEvents(rows)
+	return outbox.ScanEvents(rows)
 }
 
-func (s *sqliteStore) markPublished(ctx context.Context, ids []int64) error {
+func (s *sqliteStore) MarkPublished(ctx context.Context, ids []int64) error {
 	err := s.writer.write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.Exec(`UPDATE outbox SET published_at = `+sqliteNow+`
-			WHERE id IN (SELECT value FROM json_each(?)) AND published_at IS NULL`, jsonIDs(ids))
+			WHERE id IN (SELECT value FROM json_each(?)) AND published_at IS NULL`, outbox.JSONIDs(ids))
 		return err
 	})
 	if err != nil {
@@ -264,7 +265,7 @@ func (s *sqliteStore) markPublished(ctx context.Context, ids []int64) error {
 	return nil
 }
 
-func (s *sqliteStore) outboxStats(ctx context.Context) (pending int, oldest time.Duration, err error) {
+func (s *sqliteStore) Stats(ctx context.Context) (pending int, oldest time.Duration, err error) {
 	var age int64
 	err = s.db.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM outbox WHERE published_at IS NULL),
 		COALESCE((SELECT `+sqliteNow+` - created_at FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1), 0)`).Scan(&pending, &age)
@@ -274,18 +275,18 @@ func (s *sqliteStore) outboxStats(ctx context.Context) (pending int, oldest time
 	return pending, time.Duration(age) * time.Millisecond, nil
 }
 
-func (s *sqliteStore) prune(ctx context.Context) (more bool, err error) {
+func (s *sqliteStore) Prune(ctx context.Context) (more bool, err error) {
 	err = s.writer.write(ctx, func(tx *sql.Tx) error {
 		// Events are published in the order of their ids. So those to delete are
 		// among the first, and no index on published_at is needed.
 		events, err := rowsOf(tx.Exec(`DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT ?)
-			AND published_at < `+sqliteNow+` - ?`, pruneLimit, publishedRetention.Milliseconds()))
+			AND published_at < `+sqliteNow+` - ?`, outbox.PruneLimit, outbox.PublishedRetention.Milliseconds()))
 		if err != nil {
 			return err
 		}
 		keys, err := rowsOf(tx.Exec(`DELETE FROM idempotency_keys WHERE key IN (SELECT key FROM idempotency_keys
-			WHERE created_at < `+sqliteNow+` - ? LIMIT ?)`, web.IdempotencyRetention.Milliseconds(), pruneLimit))
-		more = events == pruneLimit || keys == pruneLimit
+			WHERE created_at < `+sqliteNow+` - ? LIMIT ?)`, web.IdempotencyRetention.Milliseconds(), outbox.PruneLimit))
+		more = events == outbox.PruneLimit || keys == outbox.PruneLimit
 		return err
 	})
 	if err != nil {
@@ -294,11 +295,11 @@ func (s *sqliteStore) prune(ctx context.Context) (more bool, err error) {
 	return more, nil
 }
 
-func (s *sqliteStore) acquireLease(ctx context.Context, owner string, ttl time.Duration) (held bool, err error) {
+func (s *sqliteStore) AcquireLease(ctx context.Context, owner string, ttl time.Duration) (held bool, err error) {
 	err = s.writer.write(ctx, func(tx *sql.Tx) error {
 		rows, err := rowsOf(tx.Exec(`UPDATE relay_lease SET owner = ?1, expires_at = `+sqliteNow+` + ?2
 			WHERE owner = ?1 OR expires_at <= `+sqliteNow+` OR expires_at > `+sqliteNow+` + ?3`,
-			owner, ttl.Milliseconds(), (ttl + leaseSlack).Milliseconds()))
+			owner, ttl.Milliseconds(), (ttl + outbox.LeaseSlack).Milliseconds()))
 		held = rows == 1
 		return err
 	})
@@ -308,7 +309,7 @@ func (s *sqliteStore) acquireLease(ctx context.Context, owner string, ttl time.D
 	return held, nil
 }
 
-func (s *sqliteStore) releaseLease(ctx context.Context, owner string) error {
+func (s *sqliteStore) ReleaseLease(ctx context.Context, owner string) error {
 	err := s.writer.write(ctx, func(tx *sql.Tx) error {
 		_, err := tx.Exec(`UPDATE relay_lease SET owner = '', expires_at = 0 WHERE owner = ?`, owner)
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"microcomm/final/internal/outbox"
 	"microcomm/final/internal/sqlite"
 	"microcomm/final/internal/testkit"
 	"microcomm/final/internal/web"
@@ -82,13 +83,13 @@ func storeWrites(store platformStore) map[string]func(context.Context) error {
 		"createPlatform":     func(ctx context.Context) error { _, err := store.createPlatform(ctx, p); return err },
 		"createPlatformOnce": func(ctx context.Context) error { _, _, err := store.createPlatformOnce(ctx, "key", p); return err },
 		"createIfEmpty":      func(ctx context.Context) error { return store.createIfEmpty(ctx, []platform{p}) },
-		"markPublished":      func(ctx context.Context) error { return store.markPublished(ctx, []int64{1}) },
-		"prune":              func(ctx context.Context) error { _, err := store.prune(ctx); return err },
+		"markPublished":      func(ctx context.Context) error { return store.MarkPublished(ctx, []int64{1}) },
+		"prune":              func(ctx context.Context) error { _, err := store.Prune(ctx); return err },
 		"acquireLease": func(ctx context.Context) error {
-			_, err := store.acquireLease(ctx, "owner", leaseTTL)
+			_, err := store.AcquireLease(ctx, "owner", outbox.LeaseTTL)
 			return err
 		},
-		"releaseLease": func(ctx context.Context) error { return store.releaseLease(ctx, "owner") },
+		"releaseLease": func(ctx context.Context) error { return store.ReleaseLease(ctx, "owner") },
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"microcomm/final/internal/outbox"
 	"microcomm/final/internal/sqlserver"
 	"microcomm/final/internal/web"
 )
@@ -203,7 +204,7 @@ func insertSQLServer(ctx context.Context, tx *sql.Tx, p platform) (platform, err
 	// Server keeps a plan for each. The driver has no LastInsertId; the statement itself
 	// returns the new id.
 	err := tx.QueryRowContext(ctx, `
-		INSERT INTO dbo.Platforms (Name, Publisher, Cost) OUTPUT inserted.Id VALUES (@name, @publisher, @cost)`,
+		INSERT INTO dbo.Platforms (Name, Publisher, Cost) OUTPUT inserted.ID VALUES (@name, @publisher, @cost)`,
 		sql.Named("name", mssql.NVarCharMax(p.Name)), sql.Named("publisher", mssql.NVarCharMax(p.Publisher)),
 		sql.Named("cost", mssql.NVarCharMax(p.Cost))).Scan(&p.ID)
 	if err != nil {
@@ -235,9 +236,9 @@ func (s *sqlServerStore) platformsAfter(ctx context.Context, id int32, limit int
 	return platforms, more, err
 }
 
-// pendingEvents names the index: published events stay in the table for an hour, and
+// PendingEvents names the index: published events stay in the table for an hour, and
 // a plan made while it was small would read them all.
-func (s *sqlServerStore) pendingEvents(ctx context.Context, after int64, limit int) (events []outboxEvent, err error) {
+func (s *sqlServerStore) PendingEvents(ctx context.Context, after int64, limit int) (events []outbox.Event, err error) {
 	err = s.db.Read(ctx, func() error {
 		rows, err := s.db.QueryContext(ctx, `
 			SELECT TOP (@limit) Id, MessageId, Type, Body, TraceParent, TraceState, DATEDIFF_BIG(millisecond, '1970-01-01', CreatedAt)
@@ -245,27 +246,27 @@ func (s *sqlServerStore) pendingEvents(ctx context.Context, after int64, limit i
 		if err != nil {
 			return fmt.Errorf("read pending events: %w", err)
 		}
-		events, err = scanEvents(rows)
+		events, err = outbox.ScanEvents(rows)
 		return err
 	})
 	return events, err
 }
 
-func (s *sqlServerStore) markPublished(ctx context.Context, ids []int64) error {
+func (s *sqlServerStore) MarkPublished(ctx context.Context, ids []int64) error {
 	_, err := s.exec(ctx, `
 		UPDATE dbo.Outbox SET PublishedAt = SYSUTCDATETIME()
 		WHERE Id IN (SELECT value FROM OPENJSON(@ids) WITH (value bigint '$')) AND PublishedAt IS NULL`,
-		sql.Named("ids", mssql.NVarCharMax(jsonIDs(ids))))
+		sql.Named("ids", mssql.NVarCharMax(outbox.JSONIDs(ids))))
 	if err != nil {
 		return fmt.Errorf("mark events published: %w", err)
 	}
 	return nil
 }
 
-// outboxStats uses ISNULL: COALESCE evaluates a subquery twice, and can still be
+// Stats uses ISNULL: COALESCE evaluates a subquery twice, and can still be
 // NULL when an event is published between the two.
 // https://learn.microsoft.com/sql/t-sql/language-elements/coalesce-transact-sql#comparing-coalesce-and-case
-func (s *sqlServerStore) outboxStats(ctx context.Context) (pending int, oldest time.Duration, err error) {
+func (s *sqlServerStore) Stats(ctx context.Context) (pending int, oldest time.Duration, err error) {
 	var age int64
 	err = s.db.Read(ctx, func() error {
 		return s.db.QueryRowContext(ctx, `
@@ -279,37 +280,37 @@ func (s *sqlServerStore) outboxStats(ctx context.Context) (pending int, oldest t
 	return pending, time.Duration(age) * time.Millisecond, nil
 }
 
-func (s *sqlServerStore) prune(ctx context.Context) (more bool, err error) {
+func (s *sqlServerStore) Prune(ctx context.Context) (more bool, err error) {
 	// Events are published in the order of their ids. So those to delete are among
 	// the first, and no index on PublishedAt is needed.
 	events, err := s.exec(ctx, `
 		DELETE FROM dbo.Outbox WHERE Id IN (SELECT TOP (@limit) Id FROM dbo.Outbox ORDER BY Id)
 			AND PublishedAt < DATEADD(second, -@seconds, SYSUTCDATETIME())`,
-		sql.Named("limit", pruneLimit), sql.Named("seconds", int(publishedRetention.Seconds())))
+		sql.Named("limit", outbox.PruneLimit), sql.Named("seconds", int(outbox.PublishedRetention.Seconds())))
 	if err != nil {
 		return false, fmt.Errorf("prune events: %w", err)
 	}
 	keys, err := s.exec(ctx, `
 		DELETE TOP (@limit) FROM dbo.IdempotencyKeys WHERE CreatedAt < DATEADD(second, -@seconds, SYSUTCDATETIME())`,
-		sql.Named("limit", pruneLimit), sql.Named("seconds", int(web.IdempotencyRetention.Seconds())))
+		sql.Named("limit", outbox.PruneLimit), sql.Named("seconds", int(web.IdempotencyRetention.Seconds())))
 	if err != nil {
 		return false, fmt.Errorf("prune idempotency keys: %w", err)
 	}
-	return events == pruneLimit || keys == pruneLimit, nil
+	return events == outbox.PruneLimit || keys == outbox.PruneLimit, nil
 }
 
-func (s *sqlServerStore) acquireLease(ctx context.Context, owner string, ttl time.Duration) (bool, error) {
+func (s *sqlServerStore) AcquireLease(ctx context.Context, owner string, ttl time.Duration) (bool, error) {
 	rows, err := s.exec(ctx, `
 		UPDATE dbo.RelayLease SET Owner = @owner, ExpiresAt = DATEADD(millisecond, @ttl, SYSUTCDATETIME())
 		WHERE Owner = @owner OR ExpiresAt <= SYSUTCDATETIME() OR ExpiresAt > DATEADD(millisecond, @tooFar, SYSUTCDATETIME())`,
-		sql.Named("owner", owner), sql.Named("ttl", ttl.Milliseconds()), sql.Named("tooFar", (ttl+leaseSlack).Milliseconds()))
+		sql.Named("owner", owner), sql.Named("ttl", ttl.Milliseconds()), sql.Named("tooFar", (ttl+outbox.LeaseSlack).Milliseconds()))
 	if err != nil {
 		return false, fmt.Errorf("acquire lease: %w", err)
 	}
 	return rows == 1, nil
 }
 
-func (s *sqlServerStore) releaseLease(ctx context.Context, owner string) error {
+func (s *sqlServerStore) ReleaseLease(ctx context.Context, owner string) error {
 	_, err := s.exec(ctx, `
 		UPDATE dbo.RelayLease SET Owner = N'', ExpiresAt = '1970-01-01' WHERE Owner = @owner`, sql.Named("owner", owner))
 	if err != nil {

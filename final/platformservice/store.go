@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"microcomm/final/internal/outbox"
 	"microcomm/final/internal/web"
 )
 
@@ -51,7 +52,7 @@ type platformStore interface {
 	// close waits for running calls and closes the connections.
 	close() error
 
-	outboxStore
+	outbox.Store
 }
 
 // openStore returns the store that url names. It connects to nothing yet.

@@ -41,7 +41,7 @@ func run() int {
 		return 1
 	}
 	defer stopTracing()
-	if err := commandsservice.RunWith(ctx, cfg, commandsservice.Parts{Tracers: tracers}, log); err != nil {
+	if err := commandsservice.Run(ctx, cfg, commandsservice.Parts{Tracers: tracers}, log); err != nil {
 		log.Error("commandsservice ended", "error", err)
 		return 1
 	}

@@ -86,12 +86,12 @@ func run(ctx context.Context, cfg config, log *slog.Logger) error {
 	defer stopServices()
 	failed := make(chan error, 3) // one for each part
 	running.Go(func() {
-		if err := commandsservice.RunWith(servicesCtx, commands, commandsParts, log.With("service", "commands")); err != nil {
+		if err := commandsservice.Run(servicesCtx, commands, commandsParts, log.With("service", "commands")); err != nil {
 			failed <- fmt.Errorf("commands: %w", err)
 		}
 	})
 	running.Go(func() {
-		if err := platformservice.RunWith(servicesCtx, platforms, platformsParts, log.With("service", "platforms")); err != nil {
+		if err := platformservice.Run(servicesCtx, platforms, platformsParts, log.With("service", "platforms")); err != nil {
 			failed <- fmt.Errorf("platforms: %w", err)
 		}
 	})

@@ -41,7 +41,7 @@ func run() int {
 		return 1
 	}
 	defer stopTracing()
-	if err := platformservice.RunWith(ctx, cfg, platformservice.Parts{Tracers: tracers}, log); err != nil {
+	if err := platformservice.Run(ctx, cfg, platformservice.Parts{Tracers: tracers}, log); err != nil {
 		log.Error("platformservice ended", "error", err)
 		return 1
 	}

@@ -17,19 +17,19 @@ import (
 // checkTimeout bounds each check of a readiness probe.
 const checkTimeout = time.Second
 
-// health responds to the two probes that a cluster sends to a process:
+// Health responds to the two probes that a cluster sends to a process:
 //
 //	GET /livez   does it work at all? If not, it is restarted.
 //	GET /readyz  can it serve now? If not, it gets no requests for a while.
 //
 // A database that is away is no reason to restart: alive, not ready.
-type health struct {
+type Health struct {
 	checks []Check
 	state  atomic.Value // string: starting, ready or stopping
 	log    *slog.Logger
 
 	mu      sync.Mutex
-	Failing map[string]bool // whether a check failed when it was last made, by its name
+	failing map[string]bool // whether a check failed when it was last made, by its name
 }
 
 // Check is one thing that the service depends on.
@@ -41,8 +41,8 @@ type Check struct {
 	Run      func(context.Context) error
 }
 
-func NewHealth(log *slog.Logger, checks ...Check) *health {
-	h := &health{checks: checks, log: log, Failing: map[string]bool{}}
+func NewHealth(log *slog.Logger, checks ...Check) *Health {
+	h := &Health{checks: checks, log: log, failing: map[string]bool{}}
 	h.state.Store("starting")
 	return h
 }
@@ -61,17 +61,17 @@ func BrokerCheck(connected func() bool) Check {
 // Drain says for the duration that the service is stopping, while requests are
 // still handled: whoever sends them by what /readyz responds has that long to
 // send them elsewhere.
-func (h *health) Drain(duration time.Duration) {
+func (h *Health) Drain(duration time.Duration) {
 	h.Set("stopping")
 	<-time.After(duration)
 }
 
 // Set changes the state. The service is ready in the state "ready" only.
-func (h *health) Set(state string) { h.state.Store(state) }
+func (h *Health) Set(state string) { h.state.Store(state) }
 
 // Handler handles the probes, and leaves every other request to api. While the
 // service is starting, those get a 503: api may have no database yet.
-func (h *health) Handler(api http.Handler) http.Handler {
+func (h *Health) Handler(api http.Handler) http.Handler {
 	probes := map[string]ByMethod{
 		"/livez":  {http.MethodGet: h.live},
 		"/readyz": {http.MethodGet: h.ready},
@@ -93,7 +93,7 @@ func (h *health) Handler(api http.Handler) http.Handler {
 	})
 }
 
-func (h *health) live(w http.ResponseWriter, _ *http.Request) error {
+func (h *Health) live(w http.ResponseWriter, _ *http.Request) error {
 	return WriteJSON(w, http.StatusOK, map[string]string{"status": "alive"})
 }
 
@@ -108,7 +108,7 @@ type checkResult struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-func (h *health) ready(w http.ResponseWriter, r *http.Request) error {
+func (h *Health) ready(w http.ResponseWriter, r *http.Request) error {
 	response := readiness{Status: h.state.Load().(string), Checks: map[string]checkResult{}}
 	for _, c := range h.checks {
 		result := checkResult{Status: "ok"}
@@ -143,10 +143,10 @@ func (c Check) attempt(ctx context.Context) error {
 
 // logChange logs why a check fails, and that it passes again: once, not for every
 // probe.
-func (h *health) logChange(ctx context.Context, name string, err error) {
+func (h *Health) logChange(ctx context.Context, name string, err error) {
 	h.mu.Lock()
-	before := h.Failing[name]
-	h.Failing[name] = err != nil
+	before := h.failing[name]
+	h.failing[name] = err != nil
 	h.mu.Unlock()
 	switch {
 	case err != nil && !before:

@@ -4,6 +4,7 @@ package web
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"microcomm/final/internal/tlsconfig"
 )
 
 // maxHeaderBytes bounds the header of a request. Tokens, cookies and what proxies
@@ -73,6 +76,25 @@ func (c *limitedConn) CloseWrite() error {
 		return conn.CloseWrite()
 	}
 	return nil
+}
+
+// Listen returns listener or, when it is nil, a new one on addr. It has at most limit
+// connections open at a time, and speaks TLS when files has a certificate.
+func Listen(listener net.Listener, addr string, files tlsconfig.Files, limit int) (net.Listener, error) {
+	config, err := files.Server()
+	if err != nil {
+		return nil, err
+	}
+	if listener == nil {
+		if listener, err = net.Listen("tcp", addr); err != nil {
+			return nil, err
+		}
+	}
+	limited := LimitConnections(listener, limit)
+	if config == nil {
+		return limited, nil
+	}
+	return tls.NewListener(limited, config), nil
 }
 
 // NewServer returns a server for a listener that is limited to maxConnections.

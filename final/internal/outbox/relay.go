@@ -1,4 +1,4 @@
-package platformservice
+package outbox
 
 import (
 	"context"
@@ -7,14 +7,17 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
 	"microcomm/final/internal/backoff"
 	"microcomm/final/internal/bus"
 )
 
+// BatchSize is how many events are published together.
+const BatchSize = 256
+
 const (
-	relayBatch    = 256                    // events that are published together
 	relayInterval = time.Second            // between two looks at the outbox, when nobody calls wake
 	relayRefused  = 10 * time.Second       // between two attempts, at most, while the bus refuses an event
 	relayPace     = 2 * time.Millisecond   // between two looks when somebody does: under load, events go together
@@ -23,14 +26,14 @@ const (
 	pruneInterval = 10 * time.Second       // between two looks for rows to delete
 )
 
-// relay takes events from the outbox to the bus: at least once each, and in
+// Relay takes events from the outbox to the bus: at least once each, and in
 // order. Of all relays on one database one does so at a time.
 //
 // Events are marked as published some time after the bus has confirmed them,
 // many at once: a transaction for each would cost as much as the event's own
 // did. Those that are not marked yet when the process dies are published twice.
-type relay struct {
-	store     outboxStore
+type Relay struct {
+	store     Store
 	publisher bus.Publisher
 	metrics   *relayMetrics
 	tracer    trace.Tracer
@@ -40,26 +43,31 @@ type relay struct {
 	running   sync.WaitGroup
 }
 
-func newRelay(store outboxStore, publisher bus.Publisher, metrics *relayMetrics, tracer trace.Tracer, log *slog.Logger) *relay {
-	return &relay{store: store, publisher: publisher, metrics: metrics, tracer: tracer, log: log, woken: make(chan struct{}, 1)}
+// NewRelay returns a relay that is not started. It counts what it publishes in
+// outbox_published_events_total, which it registers, and makes a span with tracer for
+// each event that is in a trace.
+func NewRelay(store Store, publisher bus.Publisher, registry prometheus.Registerer, tracer trace.Tracer, log *slog.Logger) *Relay {
+	return &Relay{store: store, publisher: publisher, metrics: newRelayMetrics(registry), tracer: tracer, log: log, woken: make(chan struct{}, 1)}
 }
 
-// start begins to publish. The store has been migrated.
-func (r *relay) start() {
+// Start begins to publish. The store has been migrated.
+func (r *Relay) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	r.running.Go(func() { newLease(r.store, r.log).run(ctx, r.work) })
 }
 
-// stop finishes the batch in hand. What is pending then waits for another relay,
-// or for the next start.
-func (r *relay) stop() {
-	r.cancel()
+// Stop finishes the batch in hand, if the relay was started. What is pending then
+// waits for another relay, or for the next start.
+func (r *Relay) Stop() {
+	if r.cancel != nil {
+		r.cancel()
+	}
 	r.running.Wait()
 }
 
-// wake says that there is an event. It does not wait.
-func (r *relay) wake() {
+// Wake says that there is an event. It does not wait.
+func (r *Relay) Wake() {
 	select {
 	case r.woken <- struct{}{}:
 	default: // it has been said
@@ -69,12 +77,12 @@ func (r *relay) wake() {
 // work publishes what is pending, and prunes, until ctx ends: because the relay
 // stops, or because the lease is lost. The batch in hand is finished all the same,
 // since to break off would not take back what has been sent.
-func (r *relay) work(ctx context.Context) {
+func (r *Relay) work(ctx context.Context) {
 	r.log.Info("lease acquired")
-	b := batches{relay: r, spans: publishSpans{tracer: r.tracer, open: map[int64]trace.Span{}}}
+	b := batches{Relay: r, spans: publishSpans{tracer: r.tracer, open: map[int64]trace.Span{}}}
 	defer b.close(ctx)
 	var pause time.Duration // after a failure; 0 after a success
-	limit := relayBatch     // events that are published together
+	limit := BatchSize      // events that are published together
 	var pruned time.Time
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -107,7 +115,7 @@ func (r *relay) work(ctx context.Context) {
 		}
 		more := published == limit
 		if published > 0 {
-			limit = min(2*limit, relayBatch)
+			limit = min(2*limit, BatchSize)
 		}
 		if !more {
 			wait(ctx, min(relayInterval, b.confirmed.due()), r.woken)
@@ -129,7 +137,7 @@ func wait(ctx context.Context, d time.Duration, woken <-chan struct{}) {
 
 // batches are the events that one holder of the lease publishes.
 type batches struct {
-	*relay
+	*Relay
 	confirmed confirmedEvents
 	spans     publishSpans
 }
@@ -139,14 +147,14 @@ type batches struct {
 func (b *batches) publish(ctx context.Context, limit int) (published int, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), relayTimeout)
 	defer cancel()
-	events, err := b.store.pendingEvents(ctx, b.confirmed.last(), limit)
+	events, err := b.store.PendingEvents(ctx, b.confirmed.last(), limit)
 	if err != nil || len(events) == 0 {
 		return 0, err
 	}
 	messages := make([]bus.Message, len(events))
 	for i, e := range events {
 		b.spans.start(e)
-		messages[i] = e.message
+		messages[i] = e.Message
 	}
 	published, err = b.publisher.Publish(ctx, messages)
 	b.metrics.published(published, len(events), err)
@@ -163,7 +171,7 @@ func (b *batches) mark(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), relayTimeout)
 	defer cancel()
-	if err := b.store.markPublished(ctx, b.confirmed.ids); err != nil {
+	if err := b.store.MarkPublished(ctx, b.confirmed.ids); err != nil {
 		return err
 	}
 	b.confirmed = confirmedEvents{}
@@ -180,10 +188,10 @@ func (b *batches) close(ctx context.Context) {
 
 // prune deletes some rows that are no longer needed. It reports whether there
 // may be more.
-func (r *relay) prune(ctx context.Context) (more bool) {
+func (r *Relay) prune(ctx context.Context) (more bool) {
 	attempt, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
-	more, err := r.store.prune(attempt)
+	more, err := r.store.Prune(attempt)
 	if err != nil && ctx.Err() == nil {
 		r.log.Warn("pruning the outbox failed", "error", err)
 	}
@@ -196,12 +204,12 @@ type confirmedEvents struct {
 	since time.Time // when the first of them was added
 }
 
-func (c *confirmedEvents) add(events []outboxEvent) {
+func (c *confirmedEvents) add(events []Event) {
 	if len(c.ids) == 0 {
 		c.since = time.Now()
 	}
 	for _, e := range events {
-		c.ids = append(c.ids, e.id)
+		c.ids = append(c.ids, e.ID)
 	}
 }
 
@@ -220,7 +228,7 @@ func (c *confirmedEvents) due() time.Duration {
 	switch {
 	case len(c.ids) == 0:
 		return relayInterval
-	case len(c.ids) >= relayBatch:
+	case len(c.ids) >= BatchSize:
 		return 0
 	}
 	return markDelay - time.Since(c.since)

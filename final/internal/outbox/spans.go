@@ -1,4 +1,4 @@
-package platformservice
+package outbox
 
 import (
 	"context"
@@ -20,33 +20,33 @@ type publishSpans struct {
 
 // start begins the span of e, unless it has begun, and puts it into the
 // message's headers.
-func (s *publishSpans) start(e outboxEvent) {
-	if e.message.Headers["traceparent"] == "" {
+func (s *publishSpans) start(e Event) {
+	if e.Message.Headers["traceparent"] == "" {
 		return
 	}
-	headers := propagation.MapCarrier(e.message.Headers)
+	headers := propagation.MapCarrier(e.Message.Headers)
 	ctx := propagation.TraceContext{}.Extract(context.Background(), headers)
-	span, begun := s.open[e.id]
+	span, begun := s.open[e.ID]
 	if !begun {
-		ctx, span = s.tracer.Start(ctx, "publish "+e.message.Type, trace.WithSpanKind(trace.SpanKindProducer),
-			trace.WithAttributes(attribute.String("messaging.message.id", e.message.ID)))
+		ctx, span = s.tracer.Start(ctx, "publish "+e.Message.Type, trace.WithSpanKind(trace.SpanKindProducer),
+			trace.WithAttributes(attribute.String("messaging.message.id", e.Message.ID)))
 		if !span.IsRecording() {
 			return // the consumers continue the POST's
 		}
-		s.open[e.id] = span
+		s.open[e.ID] = span
 	}
 	propagation.TraceContext{}.Inject(trace.ContextWithSpan(ctx, span), headers)
 }
 
 // end ends the spans of events that the bus has taken.
-func (s *publishSpans) end(events []outboxEvent) {
+func (s *publishSpans) end(events []Event) {
 	if len(s.open) == 0 {
 		return
 	}
 	for _, e := range events {
-		if span, begun := s.open[e.id]; begun {
+		if span, begun := s.open[e.ID]; begun {
 			span.End()
-			delete(s.open, e.id)
+			delete(s.open, e.ID)
 		}
 	}
 }

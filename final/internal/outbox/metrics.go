@@ -1,4 +1,4 @@
-package platformservice
+package outbox
 
 import (
 	"context"
@@ -43,12 +43,12 @@ func (m *relayMetrics) published(confirmed, sent int, err error) {
 // outboxCollector asks the database whenever the metrics are scraped. Every
 // replica reports the same, and so does one that publishes nothing.
 type outboxCollector struct {
-	store   outboxStore
+	store   Store
 	pending *prometheus.Desc
 	oldest  *prometheus.Desc
 }
 
-func newOutboxCollector(store outboxStore) *outboxCollector {
+func NewCollector(store Store) *outboxCollector {
 	return &outboxCollector{
 		store:   store,
 		pending: prometheus.NewDesc("outbox_pending_events", "Events that wait to be published.", nil, nil),
@@ -67,7 +67,7 @@ func (c *outboxCollector) Describe(descs chan<- *prometheus.Desc) {
 func (c *outboxCollector) Collect(metrics chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), statsTimeout)
 	defer cancel()
-	pending, oldest, err := c.store.outboxStats(ctx)
+	pending, oldest, err := c.store.Stats(ctx)
 	if err != nil {
 		return
 	}

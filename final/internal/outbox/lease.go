@@ -1,4 +1,4 @@
-package platformservice
+package outbox
 
 import (
 	"context"
@@ -11,10 +11,10 @@ import (
 )
 
 // How long a lease lasts, and how often its holder renews it and others ask for
-// it: when the holder dies, another has it after leaseTTL + leaseInterval at most.
+// it: when the holder dies, another has it after LeaseTTL + LeaseInterval at most.
 const (
-	leaseTTL      = 3 * time.Second
-	leaseInterval = time.Second
+	LeaseTTL      = 3 * time.Second
+	LeaseInterval = time.Second
 	// leaseMargin is how much earlier than the database the holder takes its lease
 	// for expired: for clocks that do not run equally fast, and for what it takes to
 	// stop.
@@ -25,17 +25,17 @@ const (
 //
 // The clocks of the processes may differ. Whether the lease has expired is
 // decided by the database, with its clock, when another asks for it. The holder
-// does not compare its clock with the database's: it counts leaseTTL from the
+// does not compare its clock with the database's: it counts LeaseTTL from the
 // moment before it asked, by its monotonic clock, so it stops first.
 type lease struct {
-	store outboxStore
+	store Store
 	owner string // this process
 	log   *slog.Logger
 
 	failing bool // the last attempt to acquire was an error, which is in the log
 }
 
-func newLease(store outboxStore, log *slog.Logger) *lease {
+func newLease(store Store, log *slog.Logger) *lease {
 	return &lease{store: store, owner: rand.Text(), log: log}
 }
 
@@ -47,7 +47,7 @@ func (l *lease) run(ctx context.Context, work func(ctx context.Context)) {
 		if until, ok, _ := l.acquire(ctx); ok {
 			l.hold(ctx, until, work)
 		}
-		if backoff.PauseFor(ctx, leaseInterval) != nil {
+		if backoff.PauseFor(ctx, LeaseInterval) != nil {
 			return
 		}
 	}
@@ -56,10 +56,10 @@ func (l *lease) run(ctx context.Context, work func(ctx context.Context)) {
 // acquire asks for the lease, or renews it. Until is when it expires. The error
 // has been logged.
 func (l *lease) acquire(ctx context.Context) (until time.Time, ok bool, err error) {
-	until = time.Now().Add(leaseTTL - leaseMargin)
+	until = time.Now().Add(LeaseTTL - leaseMargin)
 	attempt, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
-	ok, err = l.store.acquireLease(attempt, l.owner, leaseTTL)
+	ok, err = l.store.AcquireLease(attempt, l.owner, LeaseTTL)
 	if err != nil && !l.failing && ctx.Err() == nil {
 		l.log.Warn("lease not acquired, retrying", "error", err)
 	}
@@ -75,7 +75,7 @@ func (l *lease) hold(ctx context.Context, until time.Time, work func(ctx context
 	defer expiry.Stop()
 	var working sync.WaitGroup
 	working.Go(func() { work(held) })
-	renewal := time.NewTicker(leaseInterval)
+	renewal := time.NewTicker(LeaseInterval)
 	defer renewal.Stop()
 	for held.Err() == nil {
 		select {
@@ -98,9 +98,9 @@ func (l *lease) hold(ctx context.Context, until time.Time, work func(ctx context
 
 // release lets another process have the lease at once, unless one has it already.
 func (l *lease) release(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseInterval)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), LeaseInterval)
 	defer cancel()
-	if err := l.store.releaseLease(ctx, l.owner); err != nil {
+	if err := l.store.ReleaseLease(ctx, l.owner); err != nil {
 		l.log.Warn("lease not released", "error", err)
 	}
 }
