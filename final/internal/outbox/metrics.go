@@ -48,7 +48,8 @@ type outboxCollector struct {
 	oldest  *prometheus.Desc
 }
 
-func NewCollector(store Store) *outboxCollector {
+// NewCollector returns the metrics of what waits in store.
+func NewCollector(store Store) prometheus.Collector {
 	return &outboxCollector{
 		store:   store,
 		pending: prometheus.NewDesc("outbox_pending_events", "Events that wait to be published.", nil, nil),

@@ -41,6 +41,8 @@ type Check struct {
 	Run      func(context.Context) error
 }
 
+// NewHealth returns the probes of a service that is starting. It logs a check with
+// log when it fails and when it passes again.
 func NewHealth(log *slog.Logger, checks ...Check) *Health {
 	h := &Health{checks: checks, log: log, failing: map[string]bool{}}
 	h.state.Store("starting")

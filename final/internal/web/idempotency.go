@@ -82,6 +82,7 @@ func (k *KeysInFlight) Begin(key string) bool {
 	return true
 }
 
+// End lets key be used again.
 func (k *KeysInFlight) End(key string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -13,9 +13,10 @@ var ErrOverloaded = errors.New("too many requests at once")
 // or its response is read, because both take as long as the client likes.
 type Slots chan struct{}
 
+// NewSlots returns slots for limit requests at once.
 func NewSlots(limit int) Slots { return make(Slots, limit) }
 
-// Do calls work when there is a free slot, and otherwise returns errOverloaded.
+// Do calls work when there is a free slot, and otherwise returns ErrOverloaded.
 // Requests that are accepted are fast that way: the rest would only wait with
 // them, for the same database.
 //

@@ -20,6 +20,7 @@ type Problem struct {
 // Error makes a problem an error, so that a function can return one.
 func (p *Problem) Error() string { return p.Detail }
 
+// NewProblem returns a problem of this HTTP status, whose title says no more than that.
 func NewProblem(status int, detail string) *Problem {
 	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail}
 }

@@ -25,16 +25,18 @@ type handlerFunc func(w http.ResponseWriter, r *http.Request) error
 // ByMethod holds the handlers of one path, by HTTP method. HEAD is handled as GET.
 type ByMethod map[string]handlerFunc
 
-// router finds the handler for a request, by path and then by method. A
+// Router finds the handler for a request, by path and then by method. A
 // trailing slash makes no difference: /api/platforms/ is /api/platforms.
-type router struct {
+type Router struct {
 	paths *mux.Router
 	fail  func(w http.ResponseWriter, r *http.Request, err error) // writes the response for err
 }
 
-func NewRouter(fail func(http.ResponseWriter, *http.Request, error)) *router {
+// NewRouter returns a router without routes. fail writes the response for an error,
+// the 404 and the 405 included.
+func NewRouter(fail func(http.ResponseWriter, *http.Request, error)) *Router {
 	// SkipClean: cleaning a path redirects, and a redirected POST loses its body.
-	rt := &router{paths: mux.NewRouter().SkipClean(true), fail: fail}
+	rt := &Router{paths: mux.NewRouter().SkipClean(true), fail: fail}
 	rt.paths.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fail(w, r, NewProblem(http.StatusNotFound, "there is nothing at this path"))
 	})
@@ -42,7 +44,7 @@ func NewRouter(fail func(http.ResponseWriter, *http.Request, error)) *router {
 }
 
 // Handle registers the handlers of a path. {name} in it stands for one element.
-func (rt *router) Handle(path string, handlers ByMethod) {
+func (rt *Router) Handle(path string, handlers ByMethod) {
 	rt.paths.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 		telemetry.SetRoute(r.Context(), path)
 		if err := handlers.serve(w, r); err != nil {
@@ -60,7 +62,7 @@ func Abort(r *http.Request, status int) {
 }
 
 // ServeHTTP implements http.Handler.
-func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if path, ok := strings.CutSuffix(r.URL.Path, "/"); ok {
 		trimmed, target := *r, *r.URL // a handler does not change its request
 		target.Path = path

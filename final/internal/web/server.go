@@ -1,5 +1,6 @@
-// Package web has what the HTTP servers of this repository have in common: the
-// bounds on what a client can make them hold in memory.
+// Package web is the HTTP kit of every service: routes, JSON, problems, lists,
+// idempotency keys and probes, with bounds on what a client can make a server hold in
+// memory.
 package web
 
 import (

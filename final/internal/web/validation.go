@@ -30,6 +30,7 @@ func (e FieldErrors) OrNil() error {
 	return e
 }
 
+// Add adds a message for field.
 func (e FieldErrors) Add(field, message string) { e[field] = append(e[field], message) }
 
 // CheckText requires text that is not blank and has at most limit characters
