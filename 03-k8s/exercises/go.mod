@@ -1,4 +1,4 @@
-// A module of its own without a package: the tests here belong to docs/manifests, and
+// A module of its own without a package: the tests here belong to docs/tests/manifests, and
 // without this file go mod tidy would add what they import to the chapter's go.mod.
 module microcomm/03-k8s/exercises
 

@@ -17,7 +17,7 @@ import (
 )
 
 // startTLSBroker starts a RabbitMQ of the test's own, with everything of its own
-// (see docs/internal/rabbitmq), that takes connections by TLS alone, from
+// (see docs/tools/internal/rabbitmq), that takes connections by TLS alone, from
 // clients with a certificate of the same CA. It returns its amqps URL.
 func startTLSBroker(t *testing.T, c certificate) string {
 	t.Helper()

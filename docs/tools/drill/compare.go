@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// comparison is what the same faults do to one stage.
+type comparison struct {
+	Stage string `json:"stage"`
+	Adds  string `json:"adds"`
+
+	Healthy times `json:"postHealthy"`      // POSTs while all is well
+	Slow    times `json:"postCommandsSlow"` // and while CommandsService is slow
+
+	CommandsDown  *loss `json:"commandsDown"`
+	BrokerCrash   *loss `json:"brokerCrash"`   // nil: the stage has no broker
+	PlatformsDown *loss `json:"platformsDown"` // nil: the stage has no step between saving and telling
+}
+
+// loss is how many platforms of those that PlatformService saved during a fault
+// CommandsService never heard of.
+type loss struct {
+	Lost int `json:"lost"`
+	Of   int `json:"of"`
+}
+
+func (l *loss) percent() float64 {
+	if l == nil || l.Of == 0 {
+		return 0
+	}
+	return 100 * float64(l.Lost) / float64(l.Of)
+}
+
+func (l *loss) String() string {
+	if l == nil {
+		return "–"
+	}
+	return fmt.Sprintf("%d of %d", l.Lost, l.Of)
+}
+
+// compared lists the stages to compare, and what each has that the one before
+// has not.
+func compared() []comparison {
+	return []comparison{
+		{Stage: "02", Adds: "a call"},
+		{Stage: "06", Adds: "events"},
+		{Stage: "07", Adds: "backfill"},
+		{Stage: "final", Adds: "hardened"},
+	}
+}
+
+// compare does the same faults to several stages, and writes what came of it to
+// w and, where out names a folder, to compare.md and compare.svg there.
+func (d *driller) compare(ctx context.Context, w io.Writer, out string, asJSON bool) error {
+	rows := compared()
+	for i := range rows {
+		s, err := findStage(d.root, rows[i].Stage)
+		if err != nil {
+			return err
+		}
+		rows[i].Stage = s.name
+		if err := s.build(ctx, d.dir, d.progress); err != nil {
+			return err
+		}
+		if err := d.compareStage(ctx, s, &rows[i]); err != nil {
+			return err
+		}
+	}
+	table := comparisonTable(rows)
+	if out != "" {
+		if err := writeComparison(out, rows, table); err != nil {
+			return err
+		}
+	}
+	if asJSON {
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(rows)
+	}
+	_, err := fmt.Fprintf(w, "\n%s", table)
+	return err
+}
+
+// writeComparison writes compare.md and compare.svg into the folder out.
+func writeComparison(out string, rows []comparison, table string) error {
+	if err := os.MkdirAll(out, 0o777); err != nil {
+		return err
+	}
+	for name, text := range map[string]string{
+		"compare.svg": comparisonChart(rows),
+		"compare.md": "# What each piece buys\n\n![the same faults in each chapter](compare.svg)\n\n" + table +
+			fmt.Sprintf("\nMade by `go tool lab drill --compare` on %d cores (%s/%s): the same load of %.0f POSTs a second on each.\n",
+				runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, usual().rate),
+	} {
+		if err := os.WriteFile(filepath.Join(out, name), []byte(text), 0o666); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compareStage fills row with what the faults do to s.
+func (d *driller) compareStage(ctx context.Context, s stage, row *comparison) error {
+	do := func(name string, fault func(context.Context, *run) error) (*run, error) {
+		fmt.Fprintf(d.progress, "\n%s %s\n", s.name, name)
+		r, err := d.run(ctx, s, name, d.options, fault)
+		if err != nil {
+			d.kept = ctx.Err() == nil
+			return nil, fmt.Errorf("%s %s: %w", s.name, name, err)
+		}
+		return r, nil
+	}
+	r, err := do("commands-slow", commandsSlow)
+	if err != nil {
+		return err
+	}
+	row.Healthy, row.Slow = toTimes(r.latencyIn(before)), toTimes(r.latencyIn(fault))
+	if r, err = do("commands-down", commandsDown); err != nil {
+		return err
+	}
+	row.CommandsDown = r.loss()
+	if r.brokerURL == "" {
+		return nil
+	}
+	if r, err = do("broker-crash", brokerCrash); err != nil {
+		return err
+	}
+	row.BrokerCrash = r.loss()
+	if r, err = do("platforms-crash", killPlatforms); err != nil {
+		return err
+	}
+	row.PlatformsDown = r.loss()
+	return nil
+}
+
+// loss counts, of the platforms posted until the fault was over, those in
+// PlatformService and those that CommandsService has not.
+func (r *run) loss() *loss {
+	var l loss
+	saved, told := index(r.history.platforms), index(r.history.commands)
+	for _, p := range r.in(fault, recovering) {
+		if len(saved[p.name]) > 0 {
+			l.Of++
+			if len(told[p.name]) == 0 {
+				l.Lost++
+			}
+		}
+	}
+	return &l
+}
+
+// comparisonTable is the comparison in Markdown.
+func comparisonTable(rows []comparison) string {
+	var b strings.Builder
+	b.WriteString("| | | POST, p50: all is well | CommandsService slow | lost: CommandsService down | broker crashed | PlatformService crashed |\n")
+	b.WriteString("|---|---|---:|---:|---:|---:|---:|\n")
+	for _, row := range rows {
+		fmt.Fprintf(&b, "| %s | %s | %.1f ms | %.1f ms | %s | %s | %s |\n",
+			row.Stage, row.Adds, row.Healthy.P50, row.Slow.P50, row.CommandsDown, row.BrokerCrash, row.PlatformsDown)
+	}
+	fmt.Fprintf(&b, `
+Slow: everything to and from CommandsService comes %d ms late. Lost: of the platforms that PlatformService saved while the
+fault lasted, those that CommandsService never heard of. PlatformService crashed: killed three times between saving and
+publishing; to make that moment likely, the call of chapter 02, which comes between the two, is made to hang for 200 ms.
+`, delay.Milliseconds())
+	return b.String()
+}

@@ -1,0 +1,67 @@
+//go:build drills
+
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"microcomm/docs/tools/internal/rabbitmq"
+	"microcomm/docs/tools/internal/repo"
+)
+
+// TestDrills runs the short form of every drill of final. It needs minutes of a
+// processor, so it has a build tag; go tool lab test final sets that.
+func TestDrills(t *testing.T) {
+	root, err := repo.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := findStage(root, "final")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.build(t.Context(), t.TempDir(), t.Output()); err != nil {
+		t.Fatal(err)
+	}
+	broker := sharedBroker(t)
+	for _, what := range withKeys(forStage(drills(), s.name)) {
+		name := what.name
+		if what.keys {
+			name += "-keys"
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if what.killsBroker && rabbitmq.Find() == "" {
+				t.Skip("no rabbitmq-server on this machine, to be killed")
+			}
+			var progress strings.Builder
+			d := &driller{root: root, dir: t.TempDir(), options: options{short: true, broker: broker}, progress: &progress}
+			rep := d.drill(t.Context(), s, what)
+			switch {
+			case rep.Skipped != "":
+				t.Skip(rep.Skipped)
+			case !rep.Passed:
+				rep.write(t.Output())
+				t.Errorf("%s failed; how it went:\n%s", name, progress.String())
+			default:
+				t.Log(rep.summary())
+			}
+		})
+	}
+}
+
+// sharedBroker is the URL of the broker for the drills that let it live: the one
+// at RABBITMQ_URL, unless that asks for TLS, or one that is started.
+func sharedBroker(t *testing.T) string {
+	if url := os.Getenv("RABBITMQ_URL"); strings.HasPrefix(url, "amqp://") {
+		return url
+	}
+	node, err := rabbitmq.StartNode(t.Context(), t.Output())
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(node.Stop)
+	return node.URL()
+}

@@ -1,0 +1,407 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"microcomm/docs/tools/internal/process"
+	"microcomm/docs/tools/internal/rabbitmq"
+)
+
+// The lists of both services.
+const (
+	platformsPath = "/api/platforms"
+	commandsPath  = "/api/c/platforms"
+)
+
+// How long a service may take to become ready, and to end.
+const (
+	startTimeout = time.Minute
+	stopGrace    = 30 * time.Second // what a pod has
+)
+
+// stage is a chapter to drill.
+type stage struct {
+	name string // the folder's name: 06-rabbitmq
+	dir  string
+	bin  string // where its programs are, once built
+}
+
+func (s stage) has(path string) bool {
+	_, err := os.Stat(filepath.Join(s.dir, filepath.FromSlash(path)))
+	return err == nil
+}
+
+// build compiles the stage's services into a folder under dir.
+func (s *stage) build(ctx context.Context, dir string, progress io.Writer) error {
+	s.bin = filepath.Join(dir, s.name)
+	fmt.Fprintf(progress, "building %s\n", s.name)
+	err := process.Run(ctx, process.Command{
+		Args:   []string{"go", "build", "-buildvcs=false", "-o", s.bin + string(filepath.Separator), "./cmd/platformservice", "./cmd/commandsservice"},
+		Dir:    s.dir,
+		Env:    append(os.Environ(), "GOWORK=off"),
+		Stdout: progress,
+		Stderr: progress,
+		Still:  func(d time.Duration) { fmt.Fprintf(progress, "building %s: %s\n", s.name, d) },
+	})
+	if err != nil {
+		return fmt.Errorf("build %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// system is the processes of a stage: services, and the broker if it needs one.
+type system struct {
+	stage  stage
+	dir    string // databases and logs
+	client *client
+
+	broker    *rabbitmq.Node // nil: the stage has none, or shares one
+	brokerURL string         // empty: the stage has none
+	suffix    string         // of the names on a broker that others use too
+	delays    string         // of COMMANDS_RETRY_DELAYS
+
+	platforms, commands []*service // the replicas of each service
+	proxies             []*proxy
+	databases           []*sqlServerDatabase
+	ports               map[int]bool // given to services
+}
+
+// startBroker starts the broker that the stage needs, if it needs one, unless it
+// may share the one at that URL.
+func (sys *system) startBroker(ctx context.Context, shared string, progress io.Writer) error {
+	if !sys.stage.has("platformservice/publisher.go") {
+		return nil
+	}
+	if shared != "" {
+		sys.brokerURL, sys.suffix = shared, fmt.Sprintf(".drill-%x", rand.Uint64())
+		return nil
+	}
+	node, err := rabbitmq.StartNode(ctx, progress)
+	if err != nil {
+		return err
+	}
+	sys.broker, sys.brokerURL = node, node.URL()
+	return nil
+}
+
+// exchange is the name of the exchange that events go to.
+func (sys *system) exchange() string {
+	if sys.stage.name == "final" {
+		return "microcomm.platforms" + sys.suffix
+	}
+	return "trigger"
+}
+
+// The queues of final's CommandsService.
+func (sys *system) queue() string     { return "commands.platforms" + sys.suffix }
+func (sys *system) deadQueue() string { return sys.queue() + ".dead" }
+
+// service is one process of a service.
+type service struct {
+	name    string
+	program string
+	url     string   // http://host:port
+	grpc    string   // host:port; empty for CommandsService
+	env     []string // settings that differ from the defaults
+	wrap    []string // a command that runs the program
+	process *process.Process
+	down    atomic.Bool // by us
+}
+
+// addPlatforms adds a replica of PlatformService, which is started later.
+func (sys *system) addPlatforms(env ...string) (*service, error) {
+	s := &service{name: fmt.Sprintf("platformservice-%d", len(sys.platforms)+1), program: "platformservice", env: env}
+	addresses, err := sys.addresses(2)
+	if err != nil {
+		return nil, err
+	}
+	s.url, s.grpc = "http://"+addresses[0], addresses[1]
+	sys.platforms = append(sys.platforms, s)
+	return s, nil
+}
+
+// addCommands adds a replica of CommandsService, which is started later.
+func (sys *system) addCommands(env ...string) (*service, error) {
+	s := &service{name: fmt.Sprintf("commandsservice-%d", len(sys.commands)+1), program: "commandsservice", env: env}
+	addresses, err := sys.addresses(1)
+	if err != nil {
+		return nil, err
+	}
+	s.url = "http://" + addresses[0]
+	sys.commands = append(sys.commands, s)
+	return s, nil
+}
+
+// addProxy puts a proxy before target, host:port.
+func (sys *system) addProxy(target string) (*proxy, error) {
+	p, err := newProxy(target)
+	if err == nil {
+		sys.proxies = append(sys.proxies, p)
+	}
+	return p, err
+}
+
+// addBrokerProxy puts a proxy before the broker and returns the URL that goes
+// through it.
+func (sys *system) addBrokerProxy() (*proxy, string, error) {
+	u, err := url.Parse(sys.brokerURL)
+	if err != nil {
+		return nil, "", err
+	}
+	p, err := sys.addProxy(u.Host)
+	if err != nil {
+		return nil, "", err
+	}
+	u.Host = p.address()
+	return p, u.String(), nil
+}
+
+// addresses finds loopback addresses that nobody listens on. They lie below the
+// ports that systems give to clients: one of those would be taken, now and then,
+// by a connection made while its service is down.
+func (sys *system) addresses(n int) ([]string, error) {
+	var found []string
+	for range 1000 {
+		port := 10_000 + rand.N(20_000)
+		address := fmt.Sprintf("127.0.0.1:%d", port)
+		listener, err := net.Listen("tcp", address)
+		if err != nil || sys.ports[port] {
+			continue
+		}
+		listener.Close()
+		sys.ports[port] = true
+		if found = append(found, address); len(found) == n {
+			return found, nil
+		}
+	}
+	return nil, errors.New("no free port between 10000 and 30000")
+}
+
+// all lists every service.
+func (sys *system) all() []*service { return slices.Concat(sys.commands, sys.platforms) }
+
+// start starts every service and waits until all are ready.
+func (sys *system) start(ctx context.Context) error {
+	for _, s := range sys.all() {
+		if err := sys.launch(s); err != nil {
+			return err
+		}
+	}
+	for _, s := range sys.all() {
+		if err := sys.ready(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restart starts a service that is down, and waits until it is ready.
+func (sys *system) restart(ctx context.Context, s *service) error {
+	if err := sys.launch(s); err != nil {
+		return err
+	}
+	return sys.ready(ctx, s)
+}
+
+// launch starts a service's process.
+func (sys *system) launch(s *service) error {
+	log, err := os.OpenFile(sys.log(s), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	s.process, err = process.Start(process.Command{
+		Args:   append(slices.Clone(s.wrap), filepath.Join(sys.stage.bin, s.program)),
+		Dir:    sys.dir,
+		Env:    sys.environment(s),
+		Stdout: log,
+		Stderr: log,
+	})
+	s.down.Store(err != nil)
+	return err
+}
+
+// environment is all that a service sees: nothing set for another purpose gets in.
+func (sys *system) environment(s *service) []string {
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TMP", "TEMP", "SYSTEMROOT", "GODEBUG"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	env = append(env, "RABBITMQ_EXCHANGE="+sys.exchange())
+	if sys.brokerURL != "" {
+		env = append(env, "RABBITMQ_URL="+sys.brokerURL)
+	}
+	listen := strings.TrimPrefix(s.url, "http://")
+	if s.program == "platformservice" {
+		// In chapters 02 to 05 the call is how CommandsService hears of a platform.
+		// Later there is the event, and the call would hide what becomes of it.
+		commandsURL := ""
+		if sys.brokerURL == "" {
+			commandsURL = sys.commands[0].url + commandsPath
+		}
+		env = append(env,
+			"PLATFORMS_HTTP_ADDR="+listen,
+			"PLATFORMS_GRPC_ADDR="+s.grpc,
+			"DATABASE_URL=sqlite:"+sys.platformsFile(),
+			"COMMANDS_SERVICE_URL="+commandsURL)
+	} else {
+		env = append(env,
+			"COMMANDS_HTTP_ADDR="+listen,
+			"COMMANDS_DATABASE_URL=sqlite:"+sys.commandsFile(),
+			"COMMANDS_QUEUE="+sys.queue(),
+			"COMMANDS_RETRY_DELAYS="+sys.delays,
+			"PLATFORMS_GRPC_TARGET="+sys.platforms[0].grpc)
+	}
+	return append(env, s.env...)
+}
+
+// The databases' files. Those of one service share one.
+func (sys *system) platformsFile() string { return filepath.Join(sys.dir, "platforms.db") }
+func (sys *system) commandsFile() string  { return filepath.Join(sys.dir, "commands.db") }
+
+// log is the file with what a service printed.
+func (sys *system) log(s *service) string { return filepath.Join(sys.dir, s.name+".log") }
+
+// ready waits until the service says that it is.
+func (sys *system) ready(ctx context.Context, s *service) error {
+	path := "/readyz"
+	switch {
+	case sys.stage.has(s.program + "/health.go"):
+	case s.program == "platformservice":
+		path = platformsPath
+	default:
+		path = commandsPath
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		last := sys.client.responds(ctx, s.url+path)
+		if last == nil {
+			return nil
+		}
+		select {
+		case <-poll.C:
+		case <-s.process.Done():
+			return fmt.Errorf("%s did not start: %s", s.name, s.process.Ending())
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready after %s: %w", s.name, startTimeout, last)
+		}
+	}
+}
+
+// kill ends a service as kill -9 does.
+func (s *service) kill() {
+	s.down.Store(true)
+	s.process.Kill()
+}
+
+// suspend stops a service as Ctrl-Z does: it answers nothing, and keeps its
+// connections and its transactions.
+func (s *service) suspend() error {
+	s.down.Store(true)
+	return s.process.Suspend()
+}
+
+// resume lets a service that is suspended continue.
+func (s *service) resume() error {
+	defer s.down.Store(false)
+	return s.process.Resume()
+}
+
+// terminate asks a service to end with SIGTERM. It returns an error when it has
+// not done so, with exit status 0, within a pod's grace time.
+func (s *service) terminate() error {
+	s.down.Store(true)
+	start := time.Now()
+	s.process.Stop(stopGrace)
+	if took := time.Since(start); took >= stopGrace {
+		return fmt.Errorf("%s did not end within %s of SIGTERM", s.name, stopGrace)
+	}
+	if err := s.process.Err(); err != nil {
+		return fmt.Errorf("%s after SIGTERM: %w", s.name, err)
+	}
+	return nil
+}
+
+// alive fails when a service has ended that nobody here has ended.
+func (sys *system) alive() error {
+	for _, s := range sys.all() {
+		if s.process == nil || s.down.Load() {
+			continue
+		}
+		select {
+		case <-s.process.Done():
+			return fmt.Errorf("%s ended by itself: %s", s.name, s.process.Ending())
+		default:
+		}
+	}
+	return nil
+}
+
+// close ends all of it. The logs stay.
+func (sys *system) close(progress io.Writer) {
+	for _, s := range sys.all() {
+		if s.process != nil {
+			s.kill()
+		}
+	}
+	for _, p := range sys.proxies {
+		p.close()
+	}
+	for _, s := range sys.databases {
+		if err := s.close(); err != nil {
+			fmt.Fprintln(progress, err)
+		}
+	}
+	if sys.broker != nil {
+		sys.broker.Stop()
+	} else if sys.brokerURL != "" {
+		if err := sys.leaveBroker(); err != nil {
+			fmt.Fprintln(progress, "what the drill declared is left on the broker:", err)
+		}
+	}
+}
+
+// leaveBroker deletes what final declared on a broker that others use too.
+func (sys *system) leaveBroker() error {
+	return onChannel(context.Background(), sys.brokerURL, func(channel *amqp.Channel) error {
+		var errs []error
+		remove := func(queue string) {
+			_, err := channel.QueueDelete(queue, false, false, false)
+			errs = append(errs, err)
+		}
+		for _, s := range sys.commands {
+			for _, setting := range sys.environment(s) {
+				queue, ok := strings.CutPrefix(setting, "COMMANDS_QUEUE=")
+				if !ok {
+					continue
+				}
+				remove(queue)
+				remove(queue + ".dead")
+				for delay := range strings.SplitSeq(sys.delays, ",") {
+					remove(queue + ".retry." + delay)
+				}
+			}
+		}
+		errs = append(errs, channel.ExchangeDelete(sys.exchange(), false, false))
+		return errors.Join(errs...)
+	})
+}

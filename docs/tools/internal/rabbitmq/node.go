@@ -1,0 +1,197 @@
+package rabbitmq
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"microcomm/docs/tools/internal/process"
+)
+
+// Node is a private node with everything of its own: ports, files, cookie, and
+// the port mapper (epmd) that Erlang nodes register with.
+type Node struct {
+	server   string
+	address  string
+	dir      string
+	env      []string
+	progress io.Writer
+	epmd     *process.Process
+	node     *process.Process
+}
+
+// StartNode starts a private node, of the rabbitmq-server on this machine or,
+// on Debian and Ubuntu, of one that it installs.
+func StartNode(ctx context.Context, progress io.Writer) (*Node, error) {
+	server, err := findInstalled(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if server == "" {
+		if err := install(ctx, progress); err != nil {
+			return nil, fmt.Errorf("no rabbitmq-server on this machine: %w", err)
+		}
+		server = Find()
+	}
+	return startNode(ctx, server, Ports{}, progress)
+}
+
+// Find is the path of rabbitmq-server, or empty. The packages' wrapper in
+// /usr/sbin changes the user, so the script behind it comes first.
+func Find() string {
+	if runtime.GOOS == "windows" {
+		return "" // its service scripts cannot run a private node; Docker can
+	}
+	for _, dir := range []string{"/usr/lib/rabbitmq/bin", "/opt/homebrew/sbin", "/opt/homebrew/opt/rabbitmq/sbin", "/usr/local/sbin", "/usr/local/opt/rabbitmq/sbin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, "rabbitmq-server")); err == nil {
+			return path
+		}
+	}
+	if path, err := exec.LookPath("rabbitmq-server"); err == nil {
+		return path
+	}
+	if path, err := exec.LookPath("/usr/sbin/rabbitmq-server"); err == nil {
+		return path
+	}
+	return ""
+}
+
+// startNode starts a node that listens on ports.
+func startNode(ctx context.Context, server string, ports Ports, progress io.Writer) (*Node, error) {
+	free, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	amqp, dist, mapper := free[0], free[1], free[2]
+	if ports.AMQP != 0 {
+		amqp = ports.AMQP
+	}
+	dir, err := os.MkdirTemp("", "microcomm-broker-")
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{server: server, address: net.JoinHostPort("127.0.0.1", strconv.Itoa(amqp)), dir: dir, progress: progress}
+	n.env = []string{
+		"HOME=" + dir, // Erlang keeps its cookie there
+		"ERL_EPMD_PORT=" + strconv.Itoa(mapper),
+		"ERL_EPMD_ADDRESS=127.0.0.1",
+		"ERL_AFLAGS=-start_epmd false", // else each start of Erlang makes sure of one, which would outlive us
+		"ERL_CRASH_DUMP_SECONDS=0",
+		// As under systemd the script becomes the node instead of waiting for it,
+		// so that there is no shell between the node and us.
+		"RUNNING_UNDER_SYSTEMD=true",
+		"RABBITMQ_NODENAME=lab" + strconv.Itoa(amqp) + "@localhost",
+		"RABBITMQ_DIST_PORT=" + strconv.Itoa(dist),
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}",
+		"RABBITMQ_CONFIG_FILE=" + filepath.Join(dir, "rabbitmq.conf"),
+		"RABBITMQ_CONF_ENV_FILE=" + filepath.Join(dir, "env.conf"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE=" + filepath.Join(dir, "enabled_plugins"),
+		"RABBITMQ_MNESIA_BASE=" + filepath.Join(dir, "data"),
+		"RABBITMQ_LOG_BASE=" + filepath.Join(dir, "log"),
+		"RABBITMQ_LOGS=-",
+		"RABBITMQ_PLUGINS_EXPAND_DIR=" + filepath.Join(dir, "plugins"),
+		"RABBITMQ_SCHEMA_DIR=" + filepath.Join(dir, "schema"),
+		"RABBITMQ_GENERATED_CONFIG_DIR=" + filepath.Join(dir, "config"),
+	}
+	for _, setting := range os.Environ() {
+		if !strings.HasPrefix(setting, "RABBITMQ_") && !strings.HasPrefix(setting, "ERL_") && !strings.HasPrefix(setting, "HOME=") {
+			n.env = append(n.env, setting)
+		}
+	}
+	settings := map[string]string{
+		// max_message_size is that of final's manifests (30-limits.conf).
+		"rabbitmq.conf":   "listeners.tcp.lab = " + n.address + "\nlog.console = true\nmax_message_size = 131072\n",
+		"enabled_plugins": "[].\n",
+		"env.conf":        "",
+	}
+	if ports.Management != 0 {
+		settings["rabbitmq.conf"] += fmt.Sprintf("management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = %d\n", ports.Management)
+		settings["enabled_plugins"] = "[rabbitmq_management].\n"
+	}
+	for name, content := range settings {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			n.Stop()
+			return nil, err
+		}
+	}
+	n.epmd, err = process.Start(process.Command{
+		Args: []string{"epmd", "-port", strconv.Itoa(mapper), "-address", "127.0.0.1"}, Dir: dir, Env: n.env,
+	})
+	if err != nil {
+		n.Stop()
+		return nil, err
+	}
+	fmt.Fprintf(progress, "broker: starting a private node of %s\n", server)
+	if err := n.Restart(ctx); err != nil {
+		n.Stop()
+		return nil, err
+	}
+	return n, nil
+}
+
+// URL is the address for AMQP clients. It stays the same over a Restart.
+func (n *Node) URL() string { return "amqp://" + n.address + "/" }
+
+// Process is the node's own, until the next Restart.
+func (n *Node) Process() *process.Process { return n.node }
+
+// Kill ends the node as a crash does, and returns when it is gone. What it had
+// written to its disk stays; a quorum queue gets there half a second after its
+// declaration.
+func (n *Node) Kill() { n.node.Kill() }
+
+// Restart starts the node after Kill, on the same port with the same files, and
+// waits until it responds.
+func (n *Node) Restart(ctx context.Context) error {
+	log, err := os.OpenFile(filepath.Join(n.dir, "log.txt"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	n.node, err = process.Start(process.Command{Args: []string{n.server}, Dir: n.dir, Env: n.env, Stdout: log, Stderr: log})
+	if err != nil {
+		return err
+	}
+	waiting, cancel := context.WithTimeout(ctx, 90*time.Second)
+	defer cancel()
+	err = waitForAMQP(waiting, n.address, n.node, n.progress)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	text, _ := os.ReadFile(log.Name())
+	return fmt.Errorf("start %s: %w; the end of its log:\n%s", n.server, err, process.LastLines(string(text), 15))
+}
+
+// Stop ends the node and removes its files.
+func (n *Node) Stop() {
+	// Nothing in the folder is worth an orderly stop: a kill takes no time.
+	if n.node != nil {
+		n.node.Kill()
+	}
+	if n.epmd != nil {
+		n.epmd.Stop(time.Second)
+	}
+	process.RemoveAll(n.dir)
+}
+
+// freePorts finds n ports on the loopback address that nobody listens on.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("find a free port: %w", err)
+		}
+		defer listener.Close() // at the end, so that no port is given twice
+		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}

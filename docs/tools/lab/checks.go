@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"go/format"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"microcomm/docs/tools/internal/process"
+)
+
+// skippedCheck is the reason why a check could not run.
+type skippedCheck string
+
+func (e skippedCheck) Error() string { return string(e) }
+
+// checkFormat names the Go files that gofmt would change.
+func checkFormat(ctx context.Context, root string, s stage) error {
+	paths, err := listFiles(ctx, root, s)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, path := range paths {
+		if !strings.HasSuffix(path, ".go") {
+			continue
+		}
+		source, err := os.ReadFile(filepath.Join(s.dir, filepath.FromSlash(path)))
+		if err != nil {
+			return err
+		}
+		formatted, err := format.Source(source)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", path, err))
+		} else if !bytes.Equal(source, formatted) {
+			errs = append(errs, fmt.Errorf("%s is not formatted; run: gofmt -w %s/%s", path, s.name, path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkTidy compares go.mod and go.sum with what go mod tidy makes of them. It
+// looks at more modules than a build does; network allows it to fetch them.
+func checkTidy(ctx context.Context, s stage, network bool) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	env := append(os.Environ(), "GOWORK=off")
+	if !network {
+		env = append(env, "GOPROXY=off")
+	}
+	diff, err := process.Output(ctx, process.Command{Args: []string{"go", "mod", "tidy", "-diff"}, Dir: s.dir, Env: env})
+	switch {
+	case err == nil:
+		return nil
+	case len(diff) > 0:
+		return fmt.Errorf("run go mod tidy:\n%s", diff)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case !network:
+		return skippedCheck("go mod tidy: its modules are not all on this machine; go tool lab test, without a stage, fetches them")
+	}
+	return err
+}
+
+// twinFiles are the files that both services of a stage have alike.
+func twinFiles() []string {
+	return []string{
+		"problem.go", "json.go", "unicode.go", "validation.go", "router.go", "http_server.go", "health.go", "backoff.go", "broker.go",
+	}
+}
+
+// checkTwins names the files that both services of a stage have and that differ,
+// though they should be the same but for the package.
+func checkTwins(s stage) error {
+	var errs []error
+	for _, name := range twinFiles() {
+		platforms, err := readFile(s, "platformservice/"+name)
+		if err != nil {
+			return err
+		}
+		commands, err := readFile(s, "commandsservice/"+name)
+		if err != nil {
+			return err
+		}
+		if platforms != nil && commands != nil && twinContent(name, *platforms) != twinContent(name, *commands) {
+			errs = append(errs, fmt.Errorf("commandsservice/%[1]s must equal platformservice/%[1]s but for the package; see: git diff --no-index %[2]s/platformservice/%[1]s %[2]s/commandsservice/%[1]s",
+				name, s.name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkVersions names each dependency that two go.mod files require in different versions.
+func checkVersions(root string) error {
+	files, err := filepath.Glob(filepath.Join(root, "*", "go.mod"))
+	if err != nil {
+		return err
+	}
+	if len(files) < 2 {
+		return fmt.Errorf("%s has %d modules", root, len(files))
+	}
+	required := map[string]map[string][]string{} // by dependency and version: the modules
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		for dependency, version := range requirements(string(content)) {
+			if required[dependency] == nil {
+				required[dependency] = map[string][]string{}
+			}
+			required[dependency][version] = append(required[dependency][version], filepath.Base(filepath.Dir(file)))
+		}
+	}
+	var errs []error
+	for _, dependency := range slices.Sorted(maps.Keys(required)) {
+		versions := required[dependency]
+		if len(versions) == 1 {
+			continue
+		}
+		message := dependency + ":"
+		for _, version := range slices.Sorted(maps.Keys(versions)) {
+			message += fmt.Sprintf(" %s in %s;", version, strings.Join(versions[version], ", "))
+		}
+		errs = append(errs, errors.New(strings.TrimSuffix(message, ";")))
+	}
+	return errors.Join(errs...)
+}
+
+// requirements returns the versions that a go.mod, as formatted by the go
+// command, requires. The language version counts as one.
+func requirements(gomod string) map[string]string {
+	found := map[string]string{}
+	inside := false
+	for line := range strings.Lines(gomod) {
+		line, _, _ = strings.Cut(line, "//")
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) == 2 && fields[0] == "require" && fields[1] == "(":
+			inside = true
+		case len(fields) == 1 && fields[0] == ")":
+			inside = false
+		case len(fields) == 2 && inside:
+			found[fields[0]] = fields[1]
+		case len(fields) == 3 && fields[0] == "require":
+			found[fields[1]] = fields[2]
+		case len(fields) == 2 && fields[0] == "go":
+			found["go"] = fields[1]
+		}
+	}
+	return found
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+
+	"microcomm/docs/tools/internal/process"
+	"microcomm/docs/tools/internal/repo"
+)
+
+func diffVerb() verb {
+	var options diffOptions
+	v := verb{
+		name:    "diff",
+		args:    "STAGE [STAGE2] [PIECE…]",
+		summary: "shows what a stage changes in the one before",
+		about: `First a list of the files, then the difference from the stage before (or from STAGE
+to STAGE2) in reading order: changed Go, new Go in the order of the stage's README,
+SQL and .proto, manifests and other files, go.mod. A file that equals one already shown
+takes one line. The stages' own module paths count as equal. README.md, go.sum,
+exercises/ and indirect requirements are left out; generated code is only listed.
+
+A PIECE is a heading under "What changes" in the stage's README, or a part or a pattern
+of the files' paths. A stage with such headings is shown one piece at a time:
+  go tool lab diff 06 subscriber
+  go tool lab diff final Compose
+  go tool lab diff final .          (all of it)`,
+		run: func(ctx context.Context, l *lab, names []string) error { return diff(ctx, l, options, names) },
+	}
+	v.flags.BoolVar(&options.stat, "stat", false, "show only the list of files")
+	v.flags.BoolVar(&options.tests, "tests", false, "show the tests too, after the code")
+	return v
+}
+
+// diffOptions are the flags of diff.
+type diffOptions struct{ stat, tests bool }
+
+func diff(ctx context.Context, l *lab, options diffOptions, args []string) error {
+	before, after, piece, err := l.stagesToDiff(args)
+	if err != nil {
+		return err
+	}
+	c, err := compare(ctx, l, before, after)
+	if err != nil {
+		return err
+	}
+	if piece != "" {
+		if err := c.choose(piece); err != nil {
+			return err
+		}
+	}
+	c.note()
+	var text bytes.Buffer
+	c.writeStat(&text, options.tests)
+	switch {
+	case options.stat:
+	case piece == "" && len(c.pieces) > 0:
+		c.writePieces(&text)
+	default:
+		c.writePatches(&text, options.tests)
+	}
+	return page(ctx, l, text.Bytes())
+}
+
+// stagesToDiff reads STAGE [STAGE2] [PIECE…].
+func (l *lab) stagesToDiff(args []string) (before, after stage, piece string, err error) {
+	first, err := l.findStage(args[0])
+	if err != nil {
+		return before, after, "", err
+	}
+	args = args[1:]
+	if len(args) > 0 {
+		if second, err := l.findStage(args[0]); err == nil {
+			return l.stages[first], l.stages[second], strings.Join(args[1:], " "), nil
+		}
+	}
+	if first == 0 {
+		return before, after, "", usageError(fmt.Sprintf("%s is the first stage; no stage comes before it", l.stages[0].name))
+	}
+	return l.stages[first-1], l.stages[first], strings.Join(args, " "), nil
+}
+
+// page shows the text in the pager that git would use, when there is a terminal.
+func page(ctx context.Context, l *lab, text []byte) error {
+	pager := ""
+	if isTerminal(l.out) {
+		pager, _ = repo.Git(ctx, l.root, "var", "GIT_PAGER")
+		pager = strings.TrimSpace(pager)
+	}
+	if pager == "" || pager == "cat" {
+		_, err := l.out.Write(text)
+		return err
+	}
+	env := os.Environ()
+	for _, setting := range []string{"LESS=FRX", "LV=-c"} {
+		name, _, _ := strings.Cut(setting, "=")
+		if _, set := os.LookupEnv(name); !set {
+			env = append(env, setting)
+		}
+	}
+	// Ctrl-C is the pager's, however often; git ends by it only when the pager has ended
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	defer signal.Stop(interrupts)
+	// through git's shell, as git does it, and so on Windows too;
+	// no time limit: it ends when the reader has read
+	err := process.Run(context.WithoutCancel(ctx), process.Command{
+		Args: []string{"git", "-c", "alias.page=!" + pager, "page"}, Dir: l.root, Env: env,
+		Stdin: bytes.NewReader(text), Stdout: l.out, Stderr: l.err, Foreground: true,
+	})
+	if len(interrupts) > 0 {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"microcomm/docs/tools/internal/process"
+	"microcomm/docs/tools/internal/rabbitmq"
+	"microcomm/docs/tools/internal/repo"
+)
+
+func doctorVerb() verb {
+	var offline string
+	v := verb{
+		name:    "doctor",
+		summary: "reports what this machine has, what is missing and how to get it",
+		about: `Go, a C compiler and git are needed; a RabbitMQ is needed for stages 06 to final
+(lab starts or installs one itself where it can); the rest is optional. The exit
+status is 1 only when something needed is missing.`,
+		run: func(ctx context.Context, l *lab, _ []string) error {
+			if offline != "" {
+				return doctorOffline(ctx, l, offline)
+			}
+			return doctor(ctx, l, usualPorts())
+		},
+	}
+	v.flags.StringVar(&offline, "offline", "", "say whether this machine can do without a network, with what lab offline collected in `DIR`")
+	return v
+}
+
+// usualPort is a port that something of this repository listens on.
+type usualPort struct {
+	number  string
+	use     string
+	setting string // moves it; empty: lab takes another one by itself
+}
+
+func usualPorts() []usualPort {
+	return []usualPort{
+		{"5000", "PlatformService", "PLATFORMS_HTTP_ADDR"},
+		{"5001", "PlatformService's gRPC", "PLATFORMS_GRPC_ADDR"},
+		{"6000", "CommandsService", "COMMANDS_HTTP_ADDR"},
+		{"8080", "final's gateway", "GATEWAY_ADDR"},
+		{"5672", "a RabbitMQ; lab's own takes any free port", ""},
+	}
+}
+
+func doctor(ctx context.Context, l *lab, ports []usualPort) error {
+	missing := 0
+	say := func(state, what, detail string) {
+		code := map[string]string{"ok": "32", "no": "31"}[state]
+		fmt.Fprintf(l.out, "  %s  %-15s %s\n", colour(l.out, code, fmt.Sprintf("%-2s", state)), what, detail)
+	}
+	need := func(what string, err error, found string) {
+		if err == nil {
+			say("ok", what, found)
+			return
+		}
+		missing++
+		say("no", what, howToGet(what))
+	}
+	optional := func(what string, err error, found string) {
+		if err == nil {
+			say("ok", what, found)
+		} else {
+			say("-", what, err.Error()+"; "+howToGet(what))
+		}
+	}
+
+	fmt.Fprintf(l.out, "Needed on this machine (%s/%s):\n", runtime.GOOS, runtime.GOARCH)
+	version, err := firstLine(ctx, "go", "version")
+	need("Go", err, version)
+	compiler := ""
+	if err = needCompiler(ctx); err == nil {
+		cc, _ := firstLine(ctx, "go", "env", "CC")
+		compiler = cc + ", for SQLite"
+	}
+	if err == nil {
+		say("ok", "a C compiler", compiler)
+	} else {
+		missing++
+		say("no", "a C compiler", strings.TrimPrefix(err.Error(), "no C compiler: "))
+	}
+	version, err = firstLine(ctx, "git", "--version")
+	need("git", err, version)
+	if err == nil {
+		if err := needClone(ctx, l.root); err != nil {
+			missing++
+			say("no", "the checkout", err.Error())
+		} else {
+			say("ok", "the checkout", l.root)
+		}
+	}
+	switch run, test := toCompile(ctx, l.stages[0].dir, "./..."), toCompile(ctx, l.stages[0].dir, "-race", "-test", "./..."); {
+	case run != "" || test != "":
+		say("-", "SQLite", "not compiled yet: the first lab run, and the first lab check or test, take one to four minutes each")
+	default:
+		say("ok", "SQLite", "is compiled, to run and to test")
+	}
+
+	fmt.Fprintln(l.out, "\nFor stages 06 to final, one of these:")
+	if server := rabbitmq.Find(); server != "" {
+		say("ok", "RabbitMQ", server)
+	} else {
+		say("-", "RabbitMQ", howToGet("RabbitMQ"))
+	}
+	optional("Docker", rabbitmq.CheckDocker(ctx), "its daemon responds")
+
+	fmt.Fprintln(l.out, "\nOptional, for the cluster of stages 03 to final:")
+	version, err = firstLine(ctx, "kubectl", "version", "--client")
+	optional("kubectl", err, version)
+
+	fmt.Fprintln(l.out, "\nPorts:")
+	var taken []string
+	for _, port := range ports {
+		if err := portFree(ctx, net.JoinHostPort("localhost", port.number)); err == nil {
+			say("ok", port.number, "free: "+port.use)
+			continue
+		}
+		if port.setting != "" {
+			taken = append(taken, fmt.Sprintf("%s (%s moves it)", port.number, port.setting))
+		}
+		by := takenBy(ctx, port.number)
+		if port.number == "5672" {
+			by += installedBroker()
+		}
+		if port.number == "5000" && runtime.GOOS == "darwin" {
+			by += "; macOS's AirPlay Receiver takes it (System Settings, General, AirDrop & Handoff)"
+		}
+		say("-", port.number, "taken"+by+": "+port.use)
+	}
+	if missing > 0 {
+		fmt.Fprintf(l.out, "\nMissing: %d\n", missing)
+		return errReported
+	}
+	if len(taken) > 0 {
+		fmt.Fprintf(l.out, "\nEverything needed is installed, but these ports are taken: %s\n", strings.Join(taken, ", "))
+		return nil
+	}
+	fmt.Fprintln(l.out, "\nEverything needed is installed.")
+	return nil
+}
+
+// needClone fails, with what to do, when git does not know the checkout: lab asks
+// git which files are the learner's.
+func needClone(ctx context.Context, root string) error {
+	_, err := repo.Git(ctx, root, "rev-parse", "--verify", "HEAD")
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return ctx.Err()
+	case strings.Contains(err.Error(), "dubious ownership"):
+		return fmt.Errorf("%[1]s belongs to another user, so git refuses it, and go build, too: git config --global --add safe.directory %[1]s", root)
+	case strings.Contains(err.Error(), "not a git repository"):
+		return fmt.Errorf("%s is no clone, and lab asks git which files are yours: git clone the repository", root)
+	}
+	return err
+}
+
+// installedBroker says how to stop the RabbitMQ that a package has installed as a
+// service, if one may have: it may be what takes the usual port.
+func installedBroker() string {
+	server := rabbitmq.Find()
+	switch {
+	case strings.HasPrefix(server, "/usr/lib/rabbitmq/"), strings.HasPrefix(server, "/usr/sbin/"):
+		return "; if that is the RabbitMQ of this machine: sudo systemctl disable --now rabbitmq-server"
+	case runtime.GOOS == "darwin" && server != "":
+		return "; if that is Homebrew's RabbitMQ: brew services stop rabbitmq"
+	}
+	return ""
+}
+
+// firstLine is the first line that a program prints.
+func firstLine(ctx context.Context, program string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := process.Output(ctx, process.Command{Args: append([]string{program}, args...)})
+	if errors.Is(err, exec.ErrNotFound) {
+		return "", errors.New("not installed")
+	}
+	if err != nil {
+		return "", err
+	}
+	line, _, _ := strings.Cut(out, "\n")
+	return strings.TrimSpace(line), nil
+}
+
+// takenBy names the process that listens on port, where the system reports it.
+func takenBy(ctx context.Context, port string) string {
+	var line string
+	var err error
+	switch runtime.GOOS {
+	case "linux":
+		line, err = firstLine(ctx, "ss", "-Hltnp", "sport = :"+port)
+		if _, users, found := strings.Cut(line, "users:(("); found {
+			line = strings.TrimRight(strings.TrimSpace(users), ")")
+		} else {
+			line = ""
+		}
+	case "darwin":
+		line, err = firstLine(ctx, "lsof", "-nP", "-iTCP:"+port, "-sTCP:LISTEN", "-Fc")
+	}
+	if err != nil || line == "" {
+		return ""
+	}
+	return " by " + line
+}
+
+// howToGet says how to install something on this system.
+func howToGet(what string) string {
+	ways := map[string]map[string]string{
+		"Go": {
+			"": "see https://go.dev/doc/install",
+		},
+		"Docker": {
+			"": "see https://docs.docker.com/get-started/get-docker/",
+		},
+		"kubectl": {
+			"": "see https://kubernetes.io/docs/tasks/tools/",
+		},
+		"a C compiler": {
+			"linux":   "sudo apt-get install gcc libc6-dev, or sudo dnf install gcc",
+			"darwin":  "xcode-select --install",
+			"windows": "winget install BrechtSanders.WinLibs.POSIX.UCRT, then open a new terminal",
+		},
+		"git": {
+			"linux":   "sudo apt-get install git, or sudo dnf install git",
+			"darwin":  "xcode-select --install",
+			"windows": "winget install Git.Git",
+		},
+		"RabbitMQ": {
+			"linux":   "sudo apt-get install rabbitmq-server (lab does it itself as root or with password-less sudo), or Docker",
+			"darwin":  "brew install rabbitmq, or Docker",
+			"windows": "not usable by lab; install Docker, or set RABBITMQ_URL",
+		},
+	}
+	if way := ways[what][runtime.GOOS]; way != "" {
+		return way
+	}
+	if way := ways[what][""]; way != "" {
+		return way
+	}
+	return "see its website"
+}

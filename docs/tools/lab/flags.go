@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"microcomm/docs/tools/internal/layout"
+)
+
+// verb is one command of the tool: `lab NAME FLAGS ARGS`.
+type verb struct {
+	name    string
+	args    string // what it takes beside flags: [OPTIONAL], REPEATED…
+	summary string // a line, in the list of verbs
+	about   string // the rest of its help
+	flags   flag.FlagSet
+	run     func(ctx context.Context, l *lab, args []string) error
+}
+
+// errHelp is a request for a verb's help.
+var errHelp = flag.ErrHelp
+
+func findVerb(name string) (*verb, error) {
+	var names []string
+	for _, v := range verbs() {
+		if v.name == name {
+			return &v, nil
+		}
+		names = append(names, v.name)
+	}
+	return nil, usageError("unknown command " + name + "; " + orNearest(name, names, "go tool lab help lists them"))
+}
+
+// parse sets the verb's flags, which may stand before and after the other
+// arguments, and returns those.
+func (v *verb) parse(args []string) ([]string, error) {
+	v.flags.Init(v.name, flag.ContinueOnError)
+	v.flags.SetOutput(io.Discard)
+	var rest []string
+	for {
+		if err := v.flags.Parse(args); err != nil {
+			return nil, v.explain(err)
+		}
+		if v.flags.NArg() == 0 {
+			break
+		}
+		rest = append(rest, v.flags.Arg(0))
+		args = v.flags.Args()[1:]
+	}
+	wanted := strings.Fields(v.args)
+	for i, arg := range wanted {
+		if i >= len(rest) && !strings.HasPrefix(arg, "[") {
+			article := "a"
+			if strings.ContainsAny(arg[:1], "AEIOU") {
+				article = "an"
+			}
+			return nil, usageError(fmt.Sprintf("%s needs %s %s: %s", v.name, article, arg, v.usage()))
+		}
+	}
+	if len(rest) > len(wanted) && !strings.Contains(v.args, "…") {
+		return nil, usageError(fmt.Sprintf("unexpected argument %s: %s", rest[len(wanted)], v.usage()))
+	}
+	return rest, nil
+}
+
+// explain turns an error of the flag package into one with advice.
+func (v *verb) explain(err error) error {
+	if errors.Is(err, errHelp) {
+		return err
+	}
+	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return usageError(fmt.Sprintf("%v; see: go tool lab help %s", err, v.name))
+	}
+	var names []string
+	v.flags.VisitAll(func(f *flag.Flag) { names = append(names, dashes(f.Name)) })
+	name = dashes(name)
+	return usageError("unknown flag " + name + "; " + orNearest(name, names, "see: go tool lab help "+v.name))
+}
+
+// usage is the verb's command line.
+func (v *verb) usage() string {
+	usage := "go tool lab " + v.name
+	v.flags.VisitAll(func(f *flag.Flag) {
+		argument, _ := flag.UnquoteUsage(f)
+		usage += " [" + strings.TrimSpace(dashes(f.Name)+" "+argument) + "]"
+	})
+	return strings.TrimSpace(usage + " " + v.args)
+}
+
+// help prints the verb's help.
+func (v *verb) help(w io.Writer) {
+	fmt.Fprintf(w, "%s\n\n%s\n", layout.Wrap(v.name+": "+v.summary, ""), layout.Wrap("Usage: "+v.usage(), "  "))
+	if v.about != "" {
+		fmt.Fprintf(w, "\n%s\n", layout.Reflow(v.about))
+	}
+	var names, texts []string
+	width := 0
+	v.flags.VisitAll(func(f *flag.Flag) {
+		argument, text := flag.UnquoteUsage(f)
+		name := strings.TrimSpace(dashes(f.Name) + " " + argument)
+		names, texts, width = append(names, name), append(texts, text), max(width, len(name))
+	})
+	if len(names) > 0 {
+		fmt.Fprintln(w, "\nFlags:")
+	}
+	for i, name := range names {
+		fmt.Fprintln(w, entry(name, width, texts[i]))
+	}
+}
+
+// entry is a line of a list, whose text begins in the same column as that of the others.
+func entry(name string, width int, text string) string {
+	line := fmt.Sprintf("  %-*s  %s", width, name, text)
+	return layout.Wrap(line, strings.Repeat(" ", width+4))
+}
+
+// help lists the verbs, or prints the help of one.
+func help(w io.Writer, args []string) error {
+	if len(args) > 0 {
+		v, err := findVerb(args[0])
+		if err != nil {
+			return err
+		}
+		v.help(w)
+		return nil
+	}
+	fmt.Fprintln(w, "lab builds, runs, tests and compares the stages.\nUsage: go tool lab COMMAND …")
+	fmt.Fprintln(w)
+	for _, v := range verbs() {
+		fmt.Fprintln(w, entry(v.name, 8, v.summary))
+	}
+	fmt.Fprintln(w, "\nA stage is named 06, 06-rabbitmq or final.\nThe help of one command: go tool lab help COMMAND")
+	return nil
+}
+
+func dashes(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}
+
+// orNearest suggests the known name nearest to a wrong one, or returns otherwise
+// when none is near.
+func orNearest(wrong string, known []string, otherwise string) string {
+	nearest, least := "", 3
+	for _, name := range known {
+		d := distance(wrong, name)
+		if strings.HasPrefix(name, wrong) && len(strings.Trim(wrong, "-")) > 0 {
+			d = min(d, 2)
+		}
+		if d < least {
+			nearest, least = name, d
+		}
+	}
+	if nearest == "" {
+		return otherwise
+	}
+	return "did you mean " + nearest + "?"
+}
+
+// distance is the number of letters to insert, delete or replace to get from a to b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0]++
+		for j := range len(b) {
+			replaced := diagonal
+			if a[i] != b[j] {
+				replaced++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replaced, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}

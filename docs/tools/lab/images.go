@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"microcomm/docs/tools/internal/process"
+	"microcomm/docs/tools/internal/repo"
+)
+
+// loader returns the command that takes images into the cluster: {image} in it
+// stands for each image's name. Empty: the cluster has Docker's images anyway.
+func (k cluster) loader(wanted string) ([]string, error) {
+	if wanted != "" {
+		command := strings.Fields(wanted)
+		if !strings.Contains(wanted, "{image}") {
+			command = append(command, "{image}")
+		}
+		return command, nil
+	}
+	kind, isKind := strings.CutPrefix(k.context, "kind-")
+	k3d, isK3d := strings.CutPrefix(k.context, "k3d-")
+	switch {
+	case isKind:
+		return []string{"kind", "load", "docker-image", "--name", kind, "{image}"}, nil
+	case isK3d:
+		return []string{"k3d", "image", "import", "--cluster", k3d, "{image}"}, nil
+	case k.context == "minikube":
+		return []string{"minikube", "image", "load", "{image}"}, nil
+	case slices.Contains([]string{"docker-desktop", "rancher-desktop", "orbstack"}, k.context):
+		return nil, nil
+	}
+	return nil, fmt.Errorf("how does an image get into the cluster of context %s? Say it with --load 'COMMAND {image}'", k.context)
+}
+
+// buildImages builds the stage's images that manifests name and takes them into
+// the cluster. It returns the manifests with each image under a second tag, that
+// of its content: pods are replaced if, and only if, an image has changed.
+func buildImages(ctx context.Context, l *lab, s stage, manifests string, load []string) (string, error) {
+	if _, err := exec.LookPath("docker"); err != nil {
+		return "", errors.New("docker is not installed: go tool lab doctor says how to get it")
+	}
+	version, err := stageVersion(ctx, l.root, s)
+	if err != nil {
+		return "", err
+	}
+	for _, image := range ownImages(s, manifests) {
+		name, _, _ := strings.Cut(image, ":")
+		fmt.Fprintln(l.err, "building", image)
+		target := name[strings.LastIndex(name, "/")+1:]
+		if err := loud(ctx, l, s.dir, "docker", "build", "--tag", image, "--target", target, "--build-arg", "VERSION="+version, "."); err != nil {
+			return "", fmt.Errorf("build %s: %w", image, err)
+		}
+		// Not its id: that holds the time of the build.
+		content, err := output(ctx, "docker", "inspect", "--format", "{{json .RootFS.Layers}} {{json .Config}}", image)
+		if err != nil {
+			return "", err
+		}
+		tagged := fmt.Sprintf("%s:%x", name, sha256.Sum256([]byte(content)))[:len(name)+1+12]
+		if _, err := output(ctx, "docker", "tag", image, tagged); err != nil {
+			return "", err
+		}
+		for _, each := range []string{image, tagged} {
+			if load == nil {
+				break
+			}
+			command := slices.Clone(load)
+			for i := range command {
+				command[i] = strings.ReplaceAll(command[i], "{image}", each)
+			}
+			fmt.Fprintln(l.err, "loading", each)
+			if err := loud(ctx, l, s.dir, command[0], command[1:]...); err != nil {
+				return "", fmt.Errorf("take %s into the cluster: %w", each, err)
+			}
+		}
+		manifests = strings.ReplaceAll(manifests, "image: "+image+"\n", "image: "+tagged+"\n")
+	}
+	return manifests, nil
+}
+
+// ownImages returns the images in manifests that the stage builds, each once.
+func ownImages(s stage, manifests string) []string {
+	var images []string
+	for _, found := range regexp.MustCompile(`(?m)^\s*(?:- )?image: (\S+)$`).FindAllStringSubmatch(manifests, -1) {
+		if strings.HasPrefix(found[1], s.module()+"/") && !slices.Contains(images, found[1]) {
+			images = append(images, found[1])
+		}
+	}
+	return images
+}
+
+// stageVersion is the last commit that changed the stage, for the binaries' first
+// log line. It does not change with the rest of the repository.
+func stageVersion(ctx context.Context, root string, s stage) (string, error) {
+	files := []string{"--", s.name, ":(exclude)" + s.name + "/exercises"} // exercises are no part of an image
+	commit, err := repo.Git(ctx, root, append([]string{"log", "-1", "--format=%h"}, files...)...)
+	if err != nil {
+		return "", err
+	}
+	changed, err := repo.Git(ctx, root, append([]string{"status", "--porcelain"}, files...)...)
+	if err != nil {
+		return "", err
+	}
+	version := strings.TrimSpace(commit)
+	if version == "" || changed != "" {
+		version += "+changes"
+	}
+	return version, nil
+}
+
+// loud runs a command that takes a while. On a terminal what it prints is seen;
+// elsewhere only its end, and only when it fails.
+func loud(ctx context.Context, l *lab, dir, name string, args ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
+	defer cancel()
+	c := process.Command{Args: append([]string{name}, args...), Dir: dir}
+	if isTerminal(l.err) {
+		c.Stdout, c.Stderr = l.err, l.err
+	}
+	return process.Run(ctx, c)
+}

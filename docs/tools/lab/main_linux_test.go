@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"microcomm/docs/tools/internal/process"
+)
+
+// TestMain lets a test run its own program as lab: see startLab.
+func TestMain(m *testing.M) {
+	if args := os.Getenv("LAB_TEST_ARGS"); args != "" {
+		os.Exit(mainStatus(strings.Fields(args), os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// startLab starts lab as a process. What it prints can be read from the pipe.
+func startLab(t *testing.T, l *lab, args string, env ...string) (*process.Process, *os.File) {
+	t.Helper()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := process.Start(process.Command{
+		Args: []string{os.Args[0]}, Dir: l.root, Env: append(os.Environ(), append(env, "LAB_TEST_ARGS="+args)...),
+		Stdout: writer, Stderr: writer,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Kill(); reader.Close() })
+	writer.Close()
+	return p, reader
+}
+
+// readUntil reads up to a line that holds the text.
+func readUntil(t *testing.T, lines *bufio.Reader, text string) string {
+	t.Helper()
+	var read strings.Builder
+	for {
+		line, err := lines.ReadString('\n')
+		read.WriteString(line)
+		if strings.Contains(line, text) {
+			return read.String()
+		}
+		if err != nil {
+			t.Fatalf("it does not say %q: %v\n%s", text, err, read.String())
+		}
+	}
+}
+
+// TestClosedOutputEndsARun is lab run 01 | head.
+func TestClosedOutputEndsARun(t *testing.T) {
+	l := miniStage(t)
+	address := someFreeAddress()
+	t.Setenv("PLATFORMS_HTTP_ADDR", address)
+	p, out := startLab(t, l, "run 01")
+	readUntil(t, bufio.NewReader(out), "hello from the service")
+	out.Close()
+	<-p.Done()
+	if err := portFree(t.Context(), address); err != nil {
+		t.Errorf("the service is left: %v", err)
+	}
+	left, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "microcomm-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("files are left: %v (error: %v)", left, err)
+	}
+}
+
+// TestInterrupts is Ctrl-C while a service does not stop. A terminal's sends two
+// signals, of which one is passed on by go tool.
+func TestInterrupts(t *testing.T) {
+	for name, test := range map[string]struct {
+		again bool // Ctrl-C is pressed until lab ends
+		want  string
+	}{
+		"two at once are one":      {false, "exit status 0"},
+		"a later one ends at once": {true, "signal: interrupt"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := miniStage(t)
+			t.Setenv("PLATFORMS_HTTP_ADDR", someFreeAddress())
+			p, out := startLab(t, l, "run 01", "STUBBORN=1")
+			lines := bufio.NewReader(out)
+			readUntil(t, lines, "is up")
+			interrupt := func() {
+				if err := syscall.Kill(p.PID(), syscall.SIGINT); err != nil {
+					t.Fatal(err)
+				}
+			}
+			interrupt()
+			readUntil(t, lines, "stopping")
+			interrupt()
+			tick := time.NewTicker(100 * time.Millisecond)
+			defer tick.Stop()
+			for test.again {
+				select {
+				case <-tick.C:
+					interrupt()
+					continue
+				case <-p.Done():
+				}
+				break
+			}
+			rest, _ := io.ReadAll(lines)
+			<-p.Done()
+			if p.Ending() != test.want {
+				t.Errorf("it ended with %s, want %s:\n%s", p.Ending(), test.want, rest)
+			}
+			left, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "microcomm-*"))
+			if err != nil || len(left) > 0 && !test.again {
+				t.Errorf("files are left: %v (error: %v)", left, err)
+			}
+		})
+	}
+}
+
+func TestEmptyBrokerURLCountsAsUnset(t *testing.T) {
+	l := miniStage(t)
+	t.Setenv("PLATFORMS_HTTP_ADDR", someFreeAddress())
+	_, out := startLab(t, l, "run 01", "RABBITMQ_URL=")
+	if said := readUntil(t, bufio.NewReader(out), "is up"); !strings.Contains(said, "RABBITMQ_URL is set: false") {
+		t.Errorf("the service sees it: %s", said)
+	}
+}

@@ -1,0 +1,376 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"microcomm/docs/tools/internal/process"
+	"microcomm/docs/tools/internal/rabbitmq"
+)
+
+func runVerb() verb {
+	var apart bool
+	v := verb{
+		name:    "run",
+		args:    "STAGE",
+		summary: "builds and starts a stage; Ctrl-C stops it",
+		about: `Builds the stage's programs, finds or starts a broker when the stage needs one, starts
+the services and prints their addresses and two example requests. The services take
+their settings from the environment, as when they are started by hand. Ctrl-C stops
+them; a second one ends lab without waiting.
+
+final is one process with a bus in memory. With --broker its services are processes of their
+own over RabbitMQ, as in production.`,
+		run: func(ctx context.Context, l *lab, args []string) error { return run(ctx, l, args[0], apart) },
+	}
+	v.flags.BoolVar(&apart, "broker", false, "run the services of final apart, over RabbitMQ")
+	return v
+}
+
+// endpoint is an address a program listens on, and the setting that changes it.
+type endpoint struct {
+	setting  string
+	fallback string
+}
+
+// address is where to reach the endpoint from this machine.
+func (e endpoint) address() string {
+	address := os.Getenv(e.setting)
+	if address == "" {
+		address = e.fallback
+	}
+	if strings.HasPrefix(address, ":") {
+		return "localhost" + address
+	}
+	return address
+}
+
+// service is one program of a stage.
+type service struct {
+	title   string
+	binary  string
+	colour  string
+	http    endpoint
+	grpc    *endpoint
+	paths   []string // each returns 200 when the service is up
+	process *process.Process
+}
+
+// servicesOf lists what `lab run` starts, in order. Apart, they are processes of
+// their own even if the stage has a program that is all of them.
+func servicesOf(s stage, apart bool) []*service {
+	platforms := &service{
+		title: "PlatformService", binary: "platformservice", colour: "36",
+		http: endpoint{"PLATFORMS_HTTP_ADDR", "localhost:5000"}, paths: []string{"/api/platforms"},
+	}
+	if s.has("platformservice/grpc_server.go") {
+		platforms.grpc = &endpoint{"PLATFORMS_GRPC_ADDR", "localhost:5001"}
+	}
+	commands := &service{
+		title: "CommandsService", binary: "commandsservice", colour: "33",
+		http: endpoint{"COMMANDS_HTTP_ADDR", "localhost:6000"}, paths: []string{"/api/c/platforms"},
+	}
+	switch {
+	case s.inOneProcess() && !apart:
+		return []*service{{
+			title: "The gateway", binary: "microcomm", colour: "36",
+			http: endpoint{"GATEWAY_ADDR", "localhost:8080"}, paths: []string{"/api/platforms", "/api/c/platforms"},
+		}}
+	case s.has("cmd/commandsservice"):
+		return []*service{commands, platforms}
+	}
+	return []*service{platforms}
+}
+
+func run(ctx context.Context, l *lab, name string, apart bool) error {
+	at, err := l.findStage(name)
+	if err != nil {
+		return err
+	}
+	s := l.stages[at]
+	if apart && !s.inOneProcess() {
+		return usageError(fmt.Sprintf("%s has no --broker: its services are processes of their own anyway", s.name))
+	}
+	services := servicesOf(s, apart)
+	for _, service := range services {
+		if err := free(ctx, service); err != nil {
+			return err
+		}
+	}
+	dir, err := os.MkdirTemp("", "microcomm-run-")
+	if err != nil {
+		return err
+	}
+	defer process.RemoveAll(dir)
+	if err := build(ctx, l, s, services, dir); err != nil {
+		return unlessStopped(ctx, l, err)
+	}
+
+	env := os.Environ()
+	if s.needsBroker() && (apart || !s.inOneProcess()) {
+		b, err := rabbitmq.Start(ctx, l.err)
+		if err != nil {
+			return unlessStopped(ctx, l, err)
+		}
+		defer b.Stop()
+		fmt.Fprintln(l.out, "broker:", b.What)
+		env = append(env, "RABBITMQ_URL="+b.URL)
+		if b.Node != nil {
+			services = append([]*service{{title: "The broker", process: b.Node.Process()}}, services...)
+		}
+	}
+	// A service that its setting has moved is found by the other one. In final
+	// PlatformService does not call CommandsService, unless it is told to.
+	for _, service := range services {
+		switch {
+		case service.binary == "commandsservice" && !s.inOneProcess():
+			env = withDefault(env, "COMMANDS_SERVICE_URL", "http://"+service.http.address()+"/api/c/platforms")
+		case service.grpc != nil:
+			env = withDefault(env, "PLATFORMS_GRPC_TARGET", service.grpc.address())
+		}
+	}
+	err = serve(ctx, l, s, services, dir, env)
+	return unlessStopped(ctx, l, err)
+}
+
+// unlessStopped turns an error that Ctrl-C caused into an orderly end.
+func unlessStopped(ctx context.Context, l *lab, err error) error {
+	if ctx.Err() != nil {
+		fmt.Fprintln(l.out, "stopped")
+		return nil
+	}
+	return err
+}
+
+func withDefault(env []string, key, value string) []string {
+	if _, given := os.LookupEnv(key); given {
+		return env
+	}
+	return append(env, key+"="+value)
+}
+
+// free fails with the setting that moves a service whose port is taken.
+func free(ctx context.Context, s *service) error {
+	endpoints := []endpoint{s.http}
+	if s.grpc != nil {
+		endpoints = append(endpoints, *s.grpc)
+	}
+	for _, e := range endpoints {
+		err := portFree(ctx, e.address())
+		if errors.Is(err, errTaken) {
+			return fmt.Errorf("%w; set %s to another address, for example %s; is an earlier lab run or go run still there?", err, e.setting, someFreeAddress())
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w; an example is %s", e.setting, err, someFreeAddress())
+		}
+	}
+	return nil
+}
+
+// errTaken is wrapped by the error for an address that another program has.
+var errTaken = errors.New("is taken")
+
+// portFree fails when address is in use, or cannot be used.
+func portFree(ctx context.Context, address string) error {
+	// A wildcard listener of another family lets us listen beside it, and takes
+	// some of the requests: ask first.
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if conn, err := new(net.Dialer).DialContext(ctx, "tcp", address); err == nil {
+		conn.Close()
+		return fmt.Errorf("%s %w", address, errTaken)
+	}
+	listener, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s %w", address, errTaken)
+	}
+	if err != nil {
+		return fmt.Errorf("%s cannot be used: %w", address, err)
+	}
+	return listener.Close()
+}
+
+func someFreeAddress() string {
+	listener, err := net.Listen("tcp", "localhost:0")
+	if err != nil {
+		return "localhost:18080"
+	}
+	defer listener.Close()
+	return fmt.Sprintf("localhost:%d", listener.Addr().(*net.TCPAddr).Port)
+}
+
+// build compiles the services' programs into dir.
+func build(ctx context.Context, l *lab, s stage, services []*service, dir string) error {
+	if err := needCompiler(ctx); err != nil {
+		return err
+	}
+	args := []string{"go", "build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}
+	for _, service := range services {
+		args = append(args, "./cmd/"+service.binary)
+	}
+	fmt.Fprintf(l.err, "building %s\n", s.name)
+	l.announce(ctx, s.dir, false, args[5:]...)
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
+	defer cancel()
+	start := time.Now()
+	err := process.Run(ctx, process.Command{
+		Args: args, Dir: s.dir, Env: append(os.Environ(), "GOWORK=off"), Stdout: l.err, Stderr: l.err,
+		Still: func(elapsed time.Duration) {
+			fmt.Fprintf(l.err, "building %s: %s\n", s.name, elapsed)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("build %s: %w", s.name, err)
+	}
+	fmt.Fprintf(l.err, "built %s in %.1fs\n", s.name, time.Since(start).Seconds())
+	return nil
+}
+
+// serve starts the services, prints where they are, and stops them when ctx ends
+// or one of them does.
+func serve(ctx context.Context, l *lab, s stage, services []*service, dir string, env []string) error {
+	var lock sync.Mutex
+	died := make(chan *service, len(services))
+	var watchers sync.WaitGroup
+	defer func() {
+		// The last one started goes first; all of it within five seconds.
+		for _, service := range slices.Backward(services) {
+			if service.process != nil && service.binary != "" {
+				service.process.Stop(2 * time.Second)
+			}
+		}
+	}()
+	// watch reports the end of a service until serve returns.
+	returned := make(chan struct{})
+	defer watchers.Wait()
+	defer close(returned)
+	watch := func(service *service) {
+		watchers.Go(func() {
+			select {
+			case <-service.process.Done():
+				died <- service
+			case <-returned:
+			}
+		})
+	}
+	for _, service := range services {
+		if service.process == nil {
+			prefix := colour(l.out, service.colour, fmt.Sprintf("%-15s |", service.binary)) + " "
+			out := &lineWriter{prefix: prefix, out: l.out, lock: &lock}
+			p, err := process.Start(process.Command{
+				Args: []string{filepath.Join(dir, service.binary)}, // LookPath adds .exe
+				Dir:  s.dir, Env: env, Stdout: out, Stderr: out,
+			})
+			if err != nil {
+				return err
+			}
+			service.process = p
+		}
+		watch(service)
+	}
+	ready := make(chan error, 1)
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watchers.Go(func() { ready <- waitForServices(waiting, l, services, &lock) })
+	for {
+		select {
+		case err := <-ready:
+			if err != nil {
+				return err
+			}
+			lock.Lock()
+			greet(l, s, services)
+			lock.Unlock()
+		case service := <-died:
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			cancel()
+			fmt.Fprintf(l.err, "\nlab: %s ended by itself: %s; stopping the rest\n", service.title, service.process.Ending())
+			return errReported
+		case <-ctx.Done():
+			fmt.Fprintln(l.out, "\nstopping")
+			return ctx.Err()
+		}
+	}
+}
+
+// waitForServices waits until every path of every service returns 200.
+func waitForServices(ctx context.Context, l *lab, services []*service, lock *sync.Mutex) error {
+	poll := time.NewTicker(100 * time.Millisecond)
+	defer poll.Stop()
+	said := time.Now()
+	for _, service := range services {
+		for _, path := range service.paths {
+			for {
+				err := get(ctx, service.http.address(), path)
+				if err == nil {
+					break
+				}
+				if time.Since(said) > 10*time.Second {
+					said = time.Now()
+					lock.Lock()
+					fmt.Fprintf(l.err, "waiting for %s: %v\n", service.title, err)
+					lock.Unlock()
+				}
+				select {
+				case <-ctx.Done():
+					return ctx.Err()
+				case <-poll.C:
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// get requests path, and fails unless the status is 200.
+func get(ctx context.Context, address, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	status, _, err := request(ctx, address, "GET", path, "")
+	if err == nil && !strings.HasPrefix(status, "200") {
+		err = errors.New(status)
+	}
+	return err
+}
+
+// greet prints what runs where, and example requests.
+func greet(l *lab, s stage, services []*service) {
+	fmt.Fprintf(l.out, "\n%s is up:\n", s.name)
+	platforms, last := "", ""
+	for _, service := range slices.Backward(services) {
+		if service.binary == "" {
+			continue
+		}
+		for _, path := range service.paths {
+			target := "http://" + service.http.address() + path
+			fmt.Fprintf(l.out, "  %-15s  %s  (process %d)\n", service.title, target, service.process.PID())
+			if path == "/api/platforms" {
+				platforms = target
+			}
+			if path == "/api/c/platforms" || last == "" {
+				last = target
+			}
+		}
+		if service.grpc != nil {
+			fmt.Fprintf(l.out, "  %-15s  %s  (gRPC)\n", "", service.grpc.address())
+		}
+	}
+	body := `'{"name":"NATS","publisher":"Synadia","cost":"Free"}'`
+	if runtime.GOOS == "windows" {
+		body = `"{\"name\":\"NATS\",\"publisher\":\"Synadia\",\"cost\":\"Free\"}"`
+	}
+	fmt.Fprintf(l.out, "\nTry, in another terminal:\n  curl -i %s -H \"Content-Type: application/json\" -d %s\n  curl %s\n", platforms, body, last)
+	fmt.Fprintf(l.out, "\nCtrl-C stops it.\n\n")
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+)
+
+func verifyVerb() verb {
+	var given []string // the flags, which are for the program that does the work
+	v := verb{
+		name:    "verify",
+		args:    "[docs|http|exercises] [FILE…]",
+		summary: "proves what the workbook says: commands, snippets, links, requests, exercises",
+		about: `docs runs the commands of every Markdown file, in order and in a clean copy of the
+checkout, and compares what they print; looks up every snippet in the file that it
+names; and follows every relative link. http starts each stage and sends the requests
+of docs/requests. A FILE is one to verify alone. exercises [STAGE [EXERCISE]] proves of each
+exercise, in a copy of the checkout: its tests compile with the chapter as it is, and each
+fails by itself; with solution.patch they pass, with the race detector and vet, and so do the
+tests of every package that the solution can affect, and e2e; each mutant is rejected by the
+test in its name. Without a word: everything.
+
+What the annotations of a code block mean: go doc microcomm/docs/tools/verify, or the head
+of docs/tools/verify/main.go. It needs bash, and git.`,
+	}
+	for name, usage := range map[string]string{
+		"update":  "rewrite the output that documents show, where it differs",
+		"cluster": "also run the commands that need a Kubernetes cluster",
+	} {
+		v.flags.BoolFunc(name, usage, func(value string) error {
+			given = append(given, "--"+name+"="+value)
+			return nil
+		})
+	}
+	v.run = func(ctx context.Context, l *lab, args []string) error {
+		if len(args) > 0 && args[0] == "exercises" {
+			return verifyExercises(ctx, l, args[1:])
+		}
+		err := runProgram(ctx, l, "verify", slices.Concat(given, args))
+		if len(args) > 0 || err != nil && !errors.Is(err, errReported) {
+			return err
+		}
+		return cmp.Or(verifyExercises(ctx, l, nil), err)
+	}
+	return v
+}

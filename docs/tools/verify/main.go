@@ -1,0 +1,140 @@
+// Command verify holds the documentation against the code: it runs the commands
+// of every Markdown file and compares what they print, looks up every snippet,
+// link and anchor, and sends the requests of docs/requests. It is behind
+// go tool lab verify.
+//
+// # Annotations
+//
+// The words after the language of a code fence say what the block is for:
+//
+//	sh run                        no command may fail; exit=N: the first that fails must exit N;
+//	                              eventually: run again, for a while, until status and output are as shown
+//	sh background ready="TEXT"    a second terminal, until the document ends; the next block waits for TEXT;
+//	                              replaces: ends the background before it first; replaces=N: the last N
+//	sh manual reason="WHY"        not run
+//	sh cluster                    run only with --cluster; may stand beside run and background
+//	text output                   what the block before prints; a line … stands for any lines;
+//	                              partial: other lines may stand between; background: it is in the output of
+//	                              the background that was started last
+//	go file=PATH                  lines of that file; a line // … stands for lines left out
+//	go sketch                     not in any file
+//	json example                  not the output of anything
+//
+// All run blocks of a document go to one bash, which begins at the top of a clean
+// copy of the checkout; a background begins there too. Documents use other ports,
+// and another /tmp, than what they show: see [ports].
+//
+// # Normalised before comparing
+//
+// [normalise] says what varies from run to run and is not compared.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"microcomm/docs/tools/internal/process"
+	"microcomm/docs/tools/internal/repo"
+)
+
+const synopsis = `usage: verify [docs|http [FILE…]] [--update] [--cluster]`
+
+// errUsage is wrapped by a mistake in the command line.
+var errUsage = errors.New("wrong usage")
+
+// errFailed ends the program with status 1 without another word.
+var errFailed = errors.New("something does not hold")
+
+// verifier is what every part works with.
+type verifier struct {
+	root    string // the checkout's top folder
+	temp    string // removed at the end
+	update  bool   // rewrite the output that documents show
+	cluster bool   // run the blocks that need a cluster
+	limits  limits
+	ports   portPool
+	report  *report
+}
+
+// parts are what `verify` does, by name; each takes the files to verify, none
+// meaning all. An error means that it could not be done: what does not hold is
+// in the report.
+func (v *verifier) parts() []part {
+	return []part{
+		{"docs", v.docs},
+		{"http", v.http},
+	}
+}
+
+type part struct {
+	name string
+	run  func(ctx context.Context, files []string) error
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	err := command(ctx, os.Args[1:], os.Stdout)
+	switch {
+	case err == nil:
+		return
+	case ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "verify: interrupted")
+		os.Exit(130)
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(os.Stderr, "verify: %v\n%s\n", err, synopsis)
+		os.Exit(2)
+	case !errors.Is(err, errFailed):
+		fmt.Fprintln(os.Stderr, "verify:", err)
+	}
+	os.Exit(1)
+}
+
+func command(ctx context.Context, args []string, stdout io.Writer) error {
+	v := &verifier{limits: defaultLimits, report: &report{out: stdout}}
+	flags := flag.NewFlagSet("verify", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.BoolVar(&v.update, "update", false, "")
+	flags.BoolVar(&v.cluster, "cluster", false, "")
+	var names []string
+	for len(args) > 0 { // flags may stand before and after the names
+		if err := flags.Parse(args); err != nil {
+			return fmt.Errorf("%w: %w", errUsage, err)
+		}
+		if args = flags.Args(); len(args) > 0 {
+			names, args = append(names, args[0]), args[1:]
+		}
+	}
+	parts := v.parts()
+	if len(names) > 0 {
+		at := slices.IndexFunc(parts, func(p part) bool { return p.name == names[0] })
+		if at < 0 {
+			return fmt.Errorf("%w: nothing to verify is called %s", errUsage, names[0])
+		}
+		parts, names = parts[at:at+1], names[1:]
+	}
+	var err error
+	if v.root, err = repo.Root(); err != nil {
+		return err
+	}
+	if names, err = fromRoot(v.root, names); err != nil {
+		return err
+	}
+	if v.temp, err = os.MkdirTemp("", "microcomm-verify-"); err != nil {
+		return err
+	}
+	defer process.RemoveAll(v.temp)
+	for _, p := range parts {
+		if err := p.run(ctx, names); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	return v.report.summary()
+}
