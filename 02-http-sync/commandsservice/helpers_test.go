@@ -54,7 +54,7 @@ func receive[T any](t testing.TB, what string, from <-chan T) T {
 	}
 }
 
-// waitRefused returns when nobody listens at addr any more.
+// waitRefused returns when nothing listens at addr any more.
 func waitRefused(t testing.TB, addr string) {
 	t.Helper()
 	eventually(t, "no new connections", func() bool {

@@ -118,7 +118,7 @@ func newService(t *testing.T, name, url string, env []string) *service {
 	return s
 }
 
-// freeAddrs returns n addresses of this machine, each with a port that nobody
+// freeAddrs returns n addresses of this machine, each with a port that nothing
 // uses. All are taken before the first is given free: none comes twice.
 func freeAddrs(t *testing.T, n int) []string {
 	t.Helper()

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// testConfig returns a configuration for a service on a free port. Nobody
+// testConfig returns a configuration for a service on a free port. Nothing
 // listens at the other addresses in it: the service has to live with that.
 func testConfig(t *testing.T) Config {
 	t.Helper()

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// fieldErrors lists what is wrong with which field of an input. The messages
-// are for whoever sent it.
+// fieldErrors lists which fields of an input are invalid, and why. The messages
+// are for the client that sent it.
 type fieldErrors map[string][]string
 
 // Error makes fieldErrors an error. The fields are in alphabetical order.

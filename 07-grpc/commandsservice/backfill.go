@@ -13,7 +13,7 @@ import (
 const (
 	// backfillTimeout bounds one attempt: the call, and storing its response.
 	backfillTimeout = 30 * time.Second
-	// hopelessPause is the pause after an error that no retry mends by itself.
+	// hopelessPause is the pause after an error that retrying alone will not fix.
 	hopelessPause = time.Minute
 )
 

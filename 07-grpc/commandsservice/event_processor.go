@@ -13,7 +13,7 @@ type eventProcessor struct {
 	log    *slog.Logger
 }
 
-// process handles one event. There is nobody to return an error to: an event of
+// process handles one event. There is no caller to return an error to: an event of
 // another type, or one that is not valid, is logged and dropped; one that
 // cannot be stored is logged with its content, and onLoss is called.
 func (p *eventProcessor) process(ctx context.Context, body []byte) {

@@ -24,7 +24,7 @@ type commandStore interface {
 	// platform returns one platform, or errPlatformNotFound.
 	platform(ctx context.Context, externalID int32) (platform, error)
 	// addPlatform stores p and returns true; or, when a platform with its
-	// ExternalID is known, leaves that one as it is and returns false.
+	// ExternalID is known, leaves that one unchanged and returns false.
 	addPlatform(ctx context.Context, p platform) (added bool, err error)
 	// commands returns the commands of a platform in id order, or errPlatformNotFound.
 	commands(ctx context.Context, platformID int32) ([]command, error)

@@ -16,7 +16,7 @@ import (
 )
 
 // testBroker is a connection of the test's own to a real broker, and an
-// exchange that nobody else uses.
+// exchange that nothing else uses.
 type testBroker struct {
 	url      string
 	exchange string
@@ -105,8 +105,8 @@ type tcpProxy struct {
 	conns   []net.Conn
 }
 
-// newTCPProxy starts a proxy to target, host:port. It is down: whoever connects
-// is disconnected at once.
+// newTCPProxy starts a proxy to target, host:port. It is down: a client
+// that connects is disconnected at once.
 func newTCPProxy(t *testing.T, target string) *tcpProxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

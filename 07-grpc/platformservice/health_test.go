@@ -26,7 +26,7 @@ func TestHealth(t *testing.T) {
 	} {
 		what := row.state.String()
 		if row.database != nil {
-			what += ", the database is away"
+			what += ", the database is down"
 		}
 		t.Run(what, func(t *testing.T) {
 			h := newHealth(func(context.Context) error { return row.database })

@@ -92,5 +92,5 @@ func writeBody(w http.ResponseWriter, contentType string, status int, value any)
 	w.WriteHeader(status)
 	encoder := json.NewEncoder(w)
 	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(value) // fails only when the client has gone
+	_ = encoder.Encode(value) // fails only when the client has disconnected
 }

@@ -96,7 +96,7 @@ func (a *restAPI) publish(ctx context.Context, p platform) {
 // protoFile returns the gRPC contract, for clients that generate their own code.
 func (a *restAPI) protoFile(w http.ResponseWriter, _ *http.Request) error {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte(proto.Source)) // fails only when the client has gone
+	_, _ = w.Write([]byte(proto.Source)) // fails only when the client has disconnected
 	return nil
 }
 

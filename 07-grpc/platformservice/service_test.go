@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// testConfig returns a configuration for a service on free ports. Nobody
+// testConfig returns a configuration for a service on free ports. Nothing
 // listens at the other addresses in it: the service has to live with that.
 func testConfig(t *testing.T) Config {
 	t.Helper()

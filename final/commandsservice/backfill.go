@@ -18,7 +18,7 @@ import (
 const (
 	// batchTimeout bounds the storing of one batch.
 	batchTimeout = 30 * time.Second
-	// hopelessPause is the pause after an error that no retry mends by itself.
+	// hopelessPause is the pause after an error that retrying alone will not fix.
 	hopelessPause = time.Minute
 	// progressInterval is how often a long run logs how far it is.
 	progressInterval = 5 * time.Second

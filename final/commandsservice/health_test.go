@@ -38,7 +38,7 @@ func TestHealth(t *testing.T) {
 	} {
 		what := row.state
 		if row.database != nil {
-			what += ", the database is away"
+			what += ", the database is down"
 		}
 		t.Run(what, func(t *testing.T) {
 			h := web.NewHealth(slog.New(slog.DiscardHandler), databaseCheck(row.database))

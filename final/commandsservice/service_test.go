@@ -18,7 +18,7 @@ import (
 	"microcomm/final/internal/testkit"
 )
 
-// testConfig returns a configuration for a service on a free port. Nobody
+// testConfig returns a configuration for a service on a free port. Nothing
 // listens at the other addresses in it: the service has to live with that.
 func testConfig(t *testing.T) Config {
 	t.Helper()

@@ -16,7 +16,7 @@ import (
 // restAPI handles the HTTP requests of clients.
 type restAPI struct {
 	store    platformStore
-	wake     func()          // called when there is a new event in the outbox; nil: nobody waits for one
+	wake     func()          // called when there is a new event in the outbox; nil: nothing waits for one
 	commands *commandsClient // nil: CommandsService is not notified
 	log      *slog.Logger
 	slots    web.Slots

@@ -19,7 +19,7 @@ import (
 	"microcomm/final/internal/testkit"
 )
 
-// testConfig returns a configuration for a service on free ports. Nobody
+// testConfig returns a configuration for a service on free ports. Nothing
 // listens at the other addresses in it: the service has to live with that.
 func testConfig(t *testing.T) Config {
 	t.Helper()

@@ -99,7 +99,7 @@ func (s *sqlServerStore) createIfEmpty(ctx context.Context, platforms []platform
 	}
 	defer tx.Rollback() // does nothing after Commit
 	var count int
-	// The locks are held to the end of the transaction: nobody else inserts meanwhile.
+	// The locks are held to the end of the transaction: no other transaction inserts meanwhile.
 	err = tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM dbo.Platforms WITH (TABLOCKX, HOLDLOCK)`).Scan(&count)
 	if err != nil {
 		return fmt.Errorf("create if empty: %w", err)

@@ -24,7 +24,7 @@ const handshakeTimeout = 5 * time.Second
 
 // dial connects to the broker, and ends the connection with ctx. Unlike that of the
 // services, the connection survives a message whose headers the library refuses to
-// read: without that, whoever looks at the dead letters would not get past it.
+// read: without that, dlq would not get past it.
 func dial(ctx context.Context, cfg config) (*amqp.Connection, error) {
 	plain, secure, err := splitTLS(cfg.url, cfg.tls)
 	if err != nil {

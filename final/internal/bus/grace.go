@@ -9,7 +9,7 @@ import (
 const StopGrace = 5 * time.Second
 
 // WithGrace returns a context that ends StopGrace after ctx: for what is in hand
-// when ctx ends, and must not take for ever. It is to be cancelled.
+// when ctx ends, and must not take forever. The caller must cancel it.
 func WithGrace(ctx context.Context) (context.Context, context.CancelFunc) {
 	graced, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	context.AfterFunc(ctx, func() {

@@ -42,7 +42,7 @@ type DeadLetter struct {
 type memoryQueue struct {
 	ready   []memoryEntry
 	delayed int        // messages that come back to ready later
-	grown   *sync.Cond // ready has grown, or somebody stops
+	grown   *sync.Cond // ready has grown, or a subscriber stops
 	dead    []DeadLetter
 }
 
@@ -84,7 +84,7 @@ func (m *Memory) Publish(ctx context.Context, messages []Message) (int, error) {
 func (m *Memory) Close() {}
 
 // Subscriber returns a subscriber to the queue of this name. The queue takes
-// messages from now on, whether somebody runs the subscriber or not.
+// messages from now on, whether the subscriber runs or not.
 func (m *Memory) Subscriber(queue string) Subscriber {
 	m.mu.Lock()
 	defer m.mu.Unlock()

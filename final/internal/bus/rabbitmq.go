@@ -28,7 +28,7 @@ const (
 func DeadQueue(queue string) string { return queue + ".dead" }
 
 // DeclareExchange creates the durable fanout exchange if it does not exist.
-// Whoever starts first does it, with the same arguments: the broker refuses others.
+// The service that starts first does it, with the same arguments: the broker refuses others.
 func DeclareExchange(channel *amqp.Channel, name string) error {
 	const durable, autoDelete, internal, noWait = true, false, false, false
 	err := channel.ExchangeDeclare(name, amqp.ExchangeFanout, durable, autoDelete, internal, noWait, nil)

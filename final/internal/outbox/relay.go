@@ -18,9 +18,9 @@ import (
 const BatchSize = 256
 
 const (
-	relayInterval = time.Second            // between two looks at the outbox, when nobody calls wake
+	relayInterval = time.Second            // between two looks at the outbox, without a call of Wake
 	relayRefused  = 10 * time.Second       // between two attempts, at most, while the bus refuses an event
-	relayPace     = 2 * time.Millisecond   // between two looks when somebody does: under load, events go together
+	relayPace     = 2 * time.Millisecond   // between two looks after a call: under load, events go together
 	relayTimeout  = 5 * time.Second        // for one batch to be read, confirmed or marked
 	markDelay     = 100 * time.Millisecond // from a confirmation to its mark in the outbox
 	pruneInterval = 10 * time.Second       // between two looks for rows to delete

@@ -55,7 +55,7 @@ func Receive[T any](t testing.TB, what string, from <-chan T) T {
 	}
 }
 
-// WaitRefused returns when nobody listens at addr any more.
+// WaitRefused returns when nothing listens at addr any more.
 func WaitRefused(t testing.TB, addr string) {
 	t.Helper()
 	Eventually(t, "no new connections", func() bool {

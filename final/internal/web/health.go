@@ -22,7 +22,7 @@ const checkTimeout = time.Second
 //	GET /livez   does it work at all? If not, it is restarted.
 //	GET /readyz  can it serve now? If not, it gets no requests for a while.
 //
-// A database that is away is no reason to restart: alive, not ready.
+// A database that is down is no reason to restart: alive, not ready.
 type Health struct {
 	checks []Check
 	state  atomic.Value // string: starting, ready or stopping
@@ -61,7 +61,7 @@ func BrokerCheck(connected func() bool) Check {
 }
 
 // Drain says for the duration that the service is stopping, while requests are
-// still handled: whoever sends them by what /readyz responds has that long to
+// still handled: a load balancer that goes by /readyz has that long to
 // send them elsewhere.
 func (h *Health) Drain(duration time.Duration) {
 	h.Set("stopping")

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// FieldErrors lists what is wrong with which field of an input. The messages
-// are for whoever sent it.
+// FieldErrors lists which fields of an input are invalid, and why. The messages
+// are for the client that sent it.
 type FieldErrors map[string][]string
 
 // Error makes FieldErrors an error. The fields are in alphabetical order.
