@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -51,10 +50,11 @@ func newPlatformsClient(target string, files tlsconfig.Files, tracer trace.Trace
 }
 
 // platforms calls handle with the platforms that PlatformService has whose id is
-// greater than after, in id order and a batch at a time. While handle runs the next
-// batch is received, and no more: the rest waits at the server. It ends with the
-// first error of handle. A stream that breaks is an error after all that has
-// arrived was handled, so that a later call can go on from there.
+// greater than after, in id order and a batch at a time. While handle runs, HTTP/2's
+// flow control lets the server send a little ahead, and the rest waits there. It
+// ends with the first error of handle. When a stream breaks, everything that
+// arrived is handled before the error is returned, so that a later call can
+// continue from there.
 //
 // A server without StreamPlatforms is asked for all platforms in one message; one
 // larger than 4 MiB, grpc-go's default limit, is errOneMessage.
@@ -87,66 +87,48 @@ func (c *platformsClient) platforms(ctx context.Context, after int32, handle fun
 	return err
 }
 
-// stream passes batches from receive, which runs at the same time, to handle.
+// stream calls StreamPlatforms.
 func (c *platformsClient) stream(ctx context.Context, client proto.GrpcPlatformClient, after int32, handle func([]platform) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	batches := make(chan []platform)
-	var receiving sync.WaitGroup
-	var received error
-	receiving.Go(func() {
-		defer close(batches)
-		if err := c.receive(ctx, cancel, client, after, batches); err != nil {
-			received = fmt.Errorf("call StreamPlatforms at %s: %w", c.target, err)
-		}
-	})
-	for batch := range batches {
-		if err := handle(batch); err != nil {
-			cancel(nil)
-			receiving.Wait()
-			return err
-		}
-	}
-	receiving.Wait()
-	return received
-}
-
-// receive calls StreamPlatforms and sends what it receives to batches. It calls
-// cancel when a batch takes too long.
-func (c *platformsClient) receive(ctx context.Context, cancel context.CancelCauseFunc, client proto.GrpcPlatformClient, after int32, batches chan<- []platform) (err error) {
 	call, end := telemetry.StartGRPCCall(ctx, c.tracer, "GrpcPlatform/StreamPlatforms")
-	defer func() { end(err) }()
 	silence := time.AfterFunc(c.timeout, func() { cancel(errSilent) })
 	defer silence.Stop()
 	stream, err := client.StreamPlatforms(call, &proto.StreamPlatformsRequest{AfterId: after, PageSize: batchSize})
-	if err != nil {
-		return withCause(ctx, err)
-	}
-	for {
-		batch := make([]platform, 0, batchSize)
-		for text := 0; len(batch) < batchSize && text < web.MaxListText && err == nil; {
-			var p *proto.GrpcPlatformModel
-			if p, err = stream.Recv(); err == nil {
-				batch = append(batch, platform{ExternalID: p.GetPlatformId(), Name: p.GetName()})
-				text += len(p.GetName())
-			}
-		}
-		silence.Stop() // to wait for handle is not to wait for the server
+	for err == nil {
+		var batch []platform
+		batch, err = receiveBatch(stream)
+		silence.Stop() // storing takes time, too, and the server is not to blame for that
 		if len(batch) > 0 {
-			select {
-			case batches <- batch:
-			case <-ctx.Done():
-				return withCause(ctx, ctx.Err())
+			if refused := handle(batch); refused != nil {
+				end(refused)
+				return refused
 			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return withCause(ctx, err)
 		}
 		silence.Reset(c.timeout)
 	}
+	if err == io.EOF {
+		end(nil)
+		return nil
+	}
+	err = withCause(ctx, err)
+	end(err)
+	return fmt.Errorf("call StreamPlatforms at %s: %w", c.target, err)
+}
+
+// receiveBatch receives platforms until there are enough for a batch. With an
+// error, io.EOF at the end of the stream, it returns those that arrived before it.
+func receiveBatch(stream grpc.ServerStreamingClient[proto.GrpcPlatformModel]) ([]platform, error) {
+	batch := make([]platform, 0, batchSize)
+	for text := 0; len(batch) < batchSize && text < web.MaxListText; {
+		p, err := stream.Recv()
+		if err != nil {
+			return batch, err
+		}
+		batch = append(batch, platform{ExternalID: p.GetPlatformId(), Name: p.GetName()})
+		text += len(p.GetName())
+	}
+	return batch, nil
 }
 
 // withCause adds to err why ctx has ended, when that says more.

@@ -2,9 +2,7 @@ package platformservice
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -34,9 +32,6 @@ func newGRPCAPI(store platformStore, stopping <-chan struct{}, log *slog.Logger)
 
 // errTooLarge is the response to GetAllPlatforms when there are too many.
 var errTooLarge = status.Errorf(codes.ResourceExhausted, "the platforms do not fit into one message of %d bytes: call StreamPlatforms", maxResponse)
-
-// errStopping ends a stream when the service stops.
-var errStopping = errors.New("the service is stopping")
 
 const (
 	// maxPageSize is the most platforms that are read from the store at a time.
@@ -88,10 +83,9 @@ func (a *grpcAPI) GetAllPlatforms(ctx context.Context, _ *proto.GetAllRequest) (
 
 // StreamPlatforms implements the call of platforms.proto. It reads a page at a
 // time and holds nothing of the store's between two pages: gRPC's flow control
-// makes Send wait for the client, and one that takes no page for sendTimeout
-// loses its connection. The next page is read while one is sent. When the service
-// stops, the stream ends with Unavailable; the client resumes after the last
-// platform that it has got.
+// makes Send wait for the client, and a client that accepts no page within
+// sendTimeout loses its connection. When the service stops, the stream ends with
+// Unavailable, and the client resumes after the last platform that it received.
 func (a *grpcAPI) StreamPlatforms(request *proto.StreamPlatformsRequest, stream grpc.ServerStreamingServer[proto.GrpcPlatformModel]) error {
 	size := int(request.GetPageSize())
 	if size < 1 {
@@ -105,52 +99,28 @@ func (a *grpcAPI) StreamPlatforms(request *proto.StreamPlatformsRequest, stream 
 		return status.Error(codes.ResourceExhausted, "too many streams at once; retry later")
 	}
 	defer call.end()
-	pages := make(chan []platform)
-	var reading sync.WaitGroup
-	var failed error
-	reading.Go(func() {
-		defer close(pages)
-		failed = a.readPages(ctx, request.GetAfterId(), size, pages)
-	})
-	defer reading.Wait()
-	defer cancel()
-	for page := range pages {
-		if err := call.sendPage(stream, page); err != nil {
-			return err // the client is gone
+	for after, more := request.GetAfterId(), true; more; {
+		select {
+		case <-a.stopping:
+			return status.Error(codes.Unavailable, "the service is stopping")
+		default:
 		}
-	}
-	switch {
-	case failed == nil:
-		return nil
-	case errors.Is(failed, errStopping):
-		return status.Error(codes.Unavailable, errStopping.Error())
-	case ctx.Err() != nil:
-		return status.FromContextError(ctx.Err()).Err()
-	}
-	a.log.ErrorContext(ctx, "request failed", "method", "StreamPlatforms", "error", failed)
-	return status.Error(codes.Unavailable, "the platforms cannot be read now")
-}
-
-// readPages sends to pages what the store has after an id.
-func (a *grpcAPI) readPages(ctx context.Context, after int32, size int, pages chan<- []platform) error {
-	for more := true; more; {
 		var page []platform
 		var err error
 		page, more, err = a.readPage(ctx, after, size)
-		if err != nil {
-			return err
+		switch {
+		case ctx.Err() != nil:
+			return status.FromContextError(ctx.Err()).Err()
+		case err != nil:
+			a.log.ErrorContext(ctx, "request failed", "method", "StreamPlatforms", "error", err)
+			return status.Error(codes.Unavailable, "the platforms cannot be read now")
 		}
-		if len(page) == 0 {
-			return nil
+		if err := call.sendPage(stream, page); err != nil {
+			return err // the client has disconnected
 		}
-		select {
-		case pages <- page:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-a.stopping:
-			return errStopping
+		if len(page) > 0 {
+			after = page[len(page)-1].ID
 		}
-		after = page[len(page)-1].ID
 	}
 	return nil
 }
