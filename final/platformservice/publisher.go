@@ -1,6 +1,7 @@
 package platformservice
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +19,8 @@ import (
 )
 
 const (
-	maxInFlight     = 1000             // messages that wait for their confirmation together
-	confirmTimeout  = 10 * time.Second // for that to come
+	maxUnconfirmed  = 1000             // messages that wait for their confirmation together
+	confirmTimeout  = 10 * time.Second // for all of them
 	declareInterval = 2 * time.Second  // between two declarations, in case the exchange was deleted
 	legacyExchange  = "trigger"        // of the .NET services
 )
@@ -40,7 +41,7 @@ type rabbitMQPublisher struct {
 	stop        context.CancelFunc
 	done        sync.WaitGroup
 
-	connected atomic.Bool // also while the broker takes nothing
+	connected atomic.Bool // also while the broker blocks publishers
 
 	publishing sync.Mutex // held by Publish: one batch at a time
 
@@ -48,15 +49,19 @@ type rabbitMQPublisher struct {
 	link *brokerLink // nil while nothing can be published
 }
 
-// brokerLink is a connection with a channel in confirm mode.
+// brokerLink is a connection, with a channel in confirm mode and one for
+// declarations, because a call may have to wait while the broker blocks publishers.
 type brokerLink struct {
 	connection *amqp.Connection
+	topology   *amqp.Channel
 	channel    *amqp.Channel
-	returned   chan amqp.Return // has room for all messages in flight, so that the library never waits
+	lost       <-chan *amqp.Error
+	blocked    <-chan amqp.Blocking
+	returned   <-chan amqp.Return // has room for all that are unconfirmed, so that the library never waits
 }
 
-// NewRabbitMQPublisher returns a Publisher that starts to connect. It must be
-// closed.
+// NewRabbitMQPublisher returns a Publisher that starts to connect. The caller must
+// close it.
 func NewRabbitMQPublisher(cfg Config, registry prometheus.Registerer, log *slog.Logger) bus.Publisher {
 	ctx, stop := context.WithCancel(context.Background())
 	p := &rabbitMQPublisher{url: cfg.RabbitMQURL, tls: cfg.RabbitMQTLS, exchange: cfg.Exchange,
@@ -66,13 +71,13 @@ func NewRabbitMQPublisher(cfg Config, registry prometheus.Registerer, log *slog.
 	return p
 }
 
-// Publish implements bus.Publisher. It does not wait for a broker that is away.
+// Publish implements bus.Publisher. It does not wait for a broker that is down.
 func (p *rabbitMQPublisher) Publish(ctx context.Context, messages []bus.Message) (int, error) {
 	p.publishing.Lock()
 	defer p.publishing.Unlock()
 	confirmed := 0
 	for confirmed < len(messages) {
-		n, err := p.publishTogether(ctx, messages[confirmed:min(len(messages), confirmed+maxInFlight)])
+		n, err := p.publishTogether(ctx, messages[confirmed:min(len(messages), confirmed+maxUnconfirmed)])
 		confirmed += n
 		if err != nil {
 			return confirmed, fmt.Errorf("publish: %w", err)
@@ -84,8 +89,14 @@ func (p *rabbitMQPublisher) Publish(ctx context.Context, messages []bus.Message)
 // Connected implements bus.Publisher.
 func (p *rabbitMQPublisher) Connected() bool { return p.connected.Load() }
 
-// publishTogether sends all messages, and then waits for what the broker says
-// to each, in order.
+// sentMessage is a message whose confirmation is to come.
+type sentMessage struct {
+	id           string
+	confirmation *amqp.DeferredConfirmation
+}
+
+// publishTogether sends all messages, and then waits for the broker's response to
+// each, in order.
 func (p *rabbitMQPublisher) publishTogether(ctx context.Context, messages []bus.Message) (confirmed int, err error) {
 	p.mu.Lock()
 	link := p.link
@@ -95,39 +106,59 @@ func (p *rabbitMQPublisher) publishTogether(ctx context.Context, messages []bus.
 	}
 	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
 	defer cancel()
-	var sent []*amqp.DeferredConfirmation
-	for _, m := range messages {
-		const mandatory, immediate = true, false
-		confirmation, sendErr := link.channel.PublishWithDeferredConfirmWithContext(ctx, p.exchange, "", mandatory, immediate, publishing(m))
-		if sendErr != nil {
-			err = sendErr // those before it may get through
-			break
-		}
-		sent = append(sent, confirmation)
-	}
-	returned := map[string]bool{}
-	confirmed = len(sent)
-	for i, confirmation := range sent {
-		ack, waitErr := confirmation.WaitContext(ctx)
-		if waitErr != nil { // what comes later would be mistaken for what comes of later messages
-			bus.Close(link.connection)
-			return min(confirmed, i), fmt.Errorf("wait for the broker's confirmation: %w", waitErr)
-		}
-		link.takeReturned(returned) // a message is returned before it is confirmed
-		switch {
-		case confirmed < i: // not the first that fails
-		case !ack && link.channel.IsClosed(): // the library then says no to every message that waits
-			confirmed, err = i, errConnectionLost
-		case !ack:
-			confirmed, err = i, bus.ErrRefused
-		case returned[messages[i].ID]:
-			confirmed, err = i, bus.ErrNoQueue
-		}
-	}
-	return confirmed, err
+	sent, sendErr := link.send(ctx, p.exchange, messages)
+	confirmed, err = link.waitConfirmed(ctx, sent) // those before one that cannot be sent may get through
+	return confirmed, cmp.Or(err, sendErr)
 }
 
-// takeReturned adds the ids of the messages that came back.
+// send sends messages up to the first that cannot be sent.
+func (l *brokerLink) send(ctx context.Context, exchange string, messages []bus.Message) (sent []sentMessage, err error) {
+	for _, m := range messages {
+		const mandatory, immediate = true, false
+		confirmation, err := l.channel.PublishWithDeferredConfirmWithContext(ctx, exchange, "", mandatory, immediate, publishing(m))
+		if err != nil {
+			return sent, err
+		}
+		sent = append(sent, sentMessage{m.ID, confirmation})
+	}
+	return sent, nil
+}
+
+// waitConfirmed waits for the response to every message. It returns how many
+// the broker has confirmed before the first that failed, and why that one did.
+func (l *brokerLink) waitConfirmed(ctx context.Context, sent []sentMessage) (confirmed int, failed error) {
+	returned := map[string]bool{}
+	for _, m := range sent {
+		ack, err := m.confirmation.WaitContext(ctx)
+		if err != nil { // a late response would be mistaken for one to a later message
+			bus.Close(l.connection)
+			return confirmed, fmt.Errorf("wait for the broker's confirmation: %w", err)
+		}
+		l.takeReturned(returned) // a message is returned before it is confirmed
+		if failed == nil {
+			failed = l.failure(ack, returned[m.id])
+		}
+		if failed == nil {
+			confirmed++
+		}
+	}
+	return confirmed, failed
+}
+
+// failure returns what the response to a message means: nil when a queue has it.
+func (l *brokerLink) failure(ack, returned bool) error {
+	switch {
+	case !ack && l.channel.IsClosed(): // the library then says no to every message that waits
+		return errConnectionLost
+	case !ack:
+		return bus.ErrRefused
+	case returned:
+		return bus.ErrNoQueue
+	}
+	return nil
+}
+
+// takeReturned adds the ids of the messages that the broker has returned.
 func (l *brokerLink) takeReturned(ids map[string]bool) {
 	for {
 		select {
@@ -142,7 +173,7 @@ func (l *brokerLink) takeReturned(ids map[string]bool) {
 	}
 }
 
-// publishing is the message as the contract has it.
+// publishing returns the message with the properties of the contract.
 func publishing(m bus.Message) amqp.Publishing {
 	headers := amqp.Table{}
 	for name, value := range m.Headers {
@@ -184,34 +215,20 @@ func (p *rabbitMQPublisher) run(ctx context.Context) {
 // stayConnected connects, and returns why it could not, or why the connection
 // ended. It resets pause once it is connected.
 func (p *rabbitMQPublisher) stayConnected(ctx context.Context, pause *backoff.Backoff) error {
-	connection, err := bus.Dial(ctx, p.url, p.tls, bus.BrokerTimeout)
+	link, err := p.open(ctx)
 	if err != nil {
 		return err
 	}
 	var declaring sync.WaitGroup
 	defer declaring.Wait()
-	defer bus.Close(connection)
-	blocked := connection.NotifyBlocked(make(chan amqp.Blocking, 1))
-	declare, err := connection.Channel() // of its own: a call on it may wait while the broker blocks
-	if err != nil {
-		return fmt.Errorf("open channel: %w", err)
-	}
-	if err := p.declare(declare); err != nil {
+	defer bus.Close(link.connection)
+	if err := p.declare(link.topology); err != nil {
 		return err
 	}
-	channel, err := connection.Channel()
-	if err != nil {
-		return fmt.Errorf("open channel: %w", err)
-	}
-	if err := channel.Confirm(false); err != nil {
-		return fmt.Errorf("ask for confirmations: %w", err)
-	}
-	lost := channel.NotifyClose(make(chan *amqp.Error, 1))
-	link := &brokerLink{connection, channel, channel.NotifyReturn(make(chan amqp.Return, maxInFlight))}
-	failed := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	declaring.Go(func() { failed <- p.declareAgain(ctx, declare) })
+	failed := make(chan error, 1)
+	declaring.Go(func() { failed <- p.declareAgain(ctx, link.topology) })
 
 	p.setLink(link)
 	defer p.setLink(nil)
@@ -219,21 +236,62 @@ func (p *rabbitMQPublisher) stayConnected(ctx context.Context, pause *backoff.Ba
 	defer p.connected.Store(false)
 	pause.Reset()
 	p.log.Info("publisher connected", "exchange", p.exchange)
+	return p.watch(ctx, link, failed)
+}
+
+// open connects and opens the channels. The caller must close the connection.
+func (p *rabbitMQPublisher) open(ctx context.Context) (link *brokerLink, err error) {
+	connection, err := bus.Dial(ctx, p.url, p.tls, bus.BrokerTimeout)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			bus.Close(connection)
+		}
+	}()
+	blocked := connection.NotifyBlocked(make(chan amqp.Blocking, 1))
+	topology, err := connection.Channel()
+	if err != nil {
+		return nil, fmt.Errorf("open channel: %w", err)
+	}
+	channel, err := connection.Channel()
+	if err != nil {
+		return nil, fmt.Errorf("open channel: %w", err)
+	}
+	if err := channel.Confirm(false); err != nil {
+		return nil, fmt.Errorf("ask for confirmations: %w", err)
+	}
+	return &brokerLink{
+		connection: connection,
+		topology:   topology,
+		channel:    channel,
+		blocked:    blocked,
+		lost:       channel.NotifyClose(make(chan *amqp.Error, 1)),
+		returned:   channel.NotifyReturn(make(chan amqp.Return, maxUnconfirmed)),
+	}, nil
+}
+
+// watch returns why the connection ended, or the error that failed receives.
+// While the broker blocks publishers, nothing is published.
+func (p *rabbitMQPublisher) watch(ctx context.Context, link *brokerLink, failed <-chan error) error {
+	blocked := link.blocked
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case err := <-lost:
+		case err := <-link.lost:
 			return bus.LostBy(err)
 		case err := <-failed:
 			return err
 		case b, ok := <-blocked: // the broker is short of memory or disk, and has stopped reading
-			if !ok {
+			switch {
+			case !ok:
 				blocked = nil // never ready again: the connection is lost, which lost reports
-			} else if b.Active {
+			case b.Active:
 				p.setLink(nil)
 				p.log.Warn("broker blocks publishers", "reason", b.Reason)
-			} else {
+			default:
 				p.setLink(link)
 				p.log.Info("broker unblocks publishers")
 			}
@@ -241,8 +299,8 @@ func (p *rabbitMQPublisher) stayConnected(ctx context.Context, pause *backoff.Ba
 	}
 }
 
-// declareAgain declares from time to time, until it fails or ctx ends: somebody
-// may delete an exchange, and the broker does not tell.
+// declareAgain declares every declareInterval, until it fails or ctx ends: an
+// exchange may be deleted, and the broker does not report that.
 func (p *rabbitMQPublisher) declareAgain(ctx context.Context, channel *amqp.Channel) error {
 	for {
 		if err := backoff.PauseFor(ctx, declareInterval); err != nil {
@@ -254,8 +312,8 @@ func (p *rabbitMQPublisher) declareAgain(ctx context.Context, channel *amqp.Chan
 	}
 }
 
-// declare declares the exchange and, if asked to, passes its messages on to that
-// of the .NET services.
+// declare declares the exchange and, if asked to, binds the exchange of the .NET
+// services to it.
 func (p *rabbitMQPublisher) declare(channel *amqp.Channel) error {
 	if err := bus.DeclareExchange(channel, p.exchange); err != nil || !p.bindTrigger {
 		return err
