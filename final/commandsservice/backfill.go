@@ -20,7 +20,7 @@ const (
 	batchTimeout = 30 * time.Second
 	// hopelessPause is the pause after an error that retrying alone will not fix.
 	hopelessPause = time.Minute
-	// progressInterval is how often a long run logs how far it is.
+	// progressInterval is how often a long run logs its progress.
 	progressInterval = 5 * time.Second
 )
 
@@ -33,14 +33,14 @@ type backfill struct {
 	store     commandStore
 	metrics   *backfillMetrics
 	log       *slog.Logger
-	requested chan struct{} // holds at most one request: one run serves all that came before it
+	requested chan struct{} // holds at most one request: one run serves every request made before it
 
 	readyTimeout     time.Duration // after that, the service is ready without a backfill
 	ready            atomic.Bool
 	progressInterval time.Duration
 }
 
-// newBackfill returns a backfill whose first run is requested.
+// newBackfill returns a backfill with its first run requested.
 func newBackfill(client *platformsClient, store commandStore, readyTimeout time.Duration, metrics *backfillMetrics, log *slog.Logger) *backfill {
 	b := &backfill{client: client, store: store, metrics: metrics, log: log, requested: make(chan struct{}, 1),
 		readyTimeout: readyTimeout, progressInterval: progressInterval}
@@ -56,9 +56,9 @@ func (b *backfill) request() {
 	}
 }
 
-// check returns an error until the first run has succeeded, or the time for
-// it has passed. It is a check of the service's readiness: until then, clients
-// would miss platforms that PlatformService has had for long.
+// check returns an error until the first run has succeeded, or readyTimeout has
+// passed. The service is unready until then, because clients would miss platforms
+// that PlatformService has had for a long time.
 func (b *backfill) check(context.Context) error {
 	if !b.ready.Load() {
 		return errors.New("the first backfill has not ended yet")
@@ -113,7 +113,7 @@ func (b *backfill) retry(ctx context.Context) {
 // backfillRun is one run, of one attempt or more.
 type backfillRun struct {
 	*backfill
-	after            int32 // the last id that is stored: where the next attempt begins
+	after            int32 // the last id that is stored: the next attempt begins after it
 	received, stored int
 	refused          int       // platforms that the database refused
 	logged           time.Time // when progress was logged last
@@ -151,13 +151,13 @@ func (r *backfillRun) storeBatch(ctx context.Context, batch []platform) error {
 	r.after = max(r.after, batch[len(batch)-1].ExternalID)
 	if time.Since(r.logged) >= r.progressInterval {
 		r.logged = time.Now()
-		r.log.Info("backfill goes on", "received", r.received, "new", r.stored, "after", r.after)
+		r.log.Info("backfill in progress", "received", r.received, "new", r.stored, "after", r.after)
 	}
 	return nil
 }
 
-// storeValid stores platforms. That the database refuses some is no error; that it
-// refuses all of them is, since then it is not the platforms' fault.
+// storeValid stores platforms. If the database refuses some, that is no error. If it
+// refuses all of them, it is: then the platforms are not to blame.
 func (r *backfillRun) storeValid(ctx context.Context, platforms []platform) (stored, refused int, err error) {
 	if len(platforms) == 0 {
 		return 0, 0, nil
@@ -185,7 +185,7 @@ func (r *backfillRun) storeValid(ctx context.Context, platforms []platform) (sto
 	return stored, refused, nil
 }
 
-// adviceFor returns what to do about an error that the next attempt would get
+// adviceFor returns what to do about an error that the next attempt would return
 // too, and an empty text for any other.
 func adviceFor(err error) string {
 	if errors.Is(err, errRefused) {

@@ -98,13 +98,13 @@ func TestBackfill(t *testing.T) {
 		store := openTestStore(t, "sqlite:"+filepath.Join(t.TempDir(), "commands.db"))
 		b := startBackfill(t, startPlatformServer(t, having(numbered(1, count)...)), store)
 		for batches := 10; batches <= count/batchSize; batches += 10 { // patience is for each of these
-			testkit.Eventually(t, "progress", func() bool { return len(b.log.Lines("backfill goes on")) >= batches })
+			testkit.Eventually(t, "progress", func() bool { return len(b.log.Lines("backfill in progress")) >= batches })
 		}
 		b.waitForRuns(t, 1)
 		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.True(t, slices.Equal(numbered(1, count), platforms))
-		assert.Len(t, b.log.Lines("backfill goes on"), count/batchSize)
+		assert.Len(t, b.log.Lines("backfill in progress"), count/batchSize)
 		assert.Len(t, b.log.Lines("received=5000 new=5000 after=5000"), 1)
 		b.requireMetrics(t, 1, 0, count, 0)
 	})

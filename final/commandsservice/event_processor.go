@@ -28,51 +28,78 @@ type eventProcessor struct {
 	log     *slog.Logger
 }
 
+// receivedEvent is a message of a batch, and what becomes of it.
+type receivedEvent struct {
+	message  bus.Message
+	span     trace.Span
+	platform platform // what it reports, when it is to be stored
+	err      error    // why it was not handled
+}
+
 // process handles a batch of events: it stores their platforms in one
 // transaction or, when the database refuses one of them, the others without
 // it. It returns an error or nil for each message, as bus.Subscriber requires. An
-// event of another type is ignored, which is no error. The same event may come
-// any number of times. While the database is away the batch waits, and with it
-// every event behind it: no delivery would fare better.
+// event of another type is ignored, which is no error. The same event may arrive
+// any number of times. While the database is down the batch waits, and with it
+// every event behind it: no other delivery would succeed either.
 func (p *eventProcessor) process(ctx context.Context, batch []bus.Message) []error {
-	errs := make([]error, len(batch))
-	spans := make([]trace.Span, len(batch))
-	var platforms []platform
-	var places []int // in the batch, of each of platforms
+	events := make([]receivedEvent, len(batch))
+	var reported []*receivedEvent // those with a platform
 	for i, m := range batch {
-		spans[i] = p.startSpan(ctx, m)
-		received, err := decodePlatformPublished(m.Body)
-		switch {
-		case errors.Is(err, errOtherEvent):
-			p.metrics.consumed.WithLabelValues("ignored").Inc()
-			p.log.InfoContext(trace.ContextWithSpan(ctx, spans[i]), "event ignored", "message", m.ID, "reason", err)
-		case err != nil:
-			errs[i] = fmt.Errorf("%w: %w", bus.ErrUnusable, err)
-		default:
-			platforms, places = append(platforms, received), append(places, i)
+		e := &events[i]
+		e.message, e.span = m, p.startSpan(ctx, m)
+		if p.decode(ctx, e) {
+			reported = append(reported, e)
 		}
 	}
-	if len(platforms) > 0 {
-		storing, span := p.startStoring(ctx, spans, places)
-		stored, storeErrs := p.upsert(storing, platforms)
-		endSpan(span, cmp.Or(storeErrs...))
-		var handled []time.Time
-		for i, err := range storeErrs {
-			if errs[places[i]] = err; err == nil {
-				handled = append(handled, batch[places[i]].Time)
-			}
-		}
-		p.metrics.handled(stored, handled)
-		p.logStored(storing, platforms, stored, len(handled))
+	if len(reported) > 0 {
+		p.storePlatforms(ctx, reported)
 	}
-	for i, span := range spans {
-		endSpan(span, errs[i])
+	errs := make([]error, len(batch))
+	for i, e := range events {
+		endSpan(e.span, e.err)
+		errs[i] = e.err
 	}
 	return errs
 }
 
-// upsert stores the platforms, as upsertEach does, once the database can be had
-// or ctx ends.
+// decode reports whether an event has a platform to store. It ignores an event of
+// another type; any other event without a valid platform is unusable.
+func (p *eventProcessor) decode(ctx context.Context, e *receivedEvent) bool {
+	var err error
+	e.platform, err = decodePlatformPublished(e.message.Body)
+	switch {
+	case errors.Is(err, errOtherEvent):
+		p.metrics.consumed.WithLabelValues("ignored").Inc()
+		p.log.InfoContext(trace.ContextWithSpan(ctx, e.span), "event ignored", "message", e.message.ID, "reason", err)
+	case err != nil:
+		e.err = fmt.Errorf("%w: %w", bus.ErrUnusable, err)
+	}
+	return err == nil
+}
+
+// storePlatforms stores the platforms of events, in one transaction if it can, and
+// notes which events failed.
+func (p *eventProcessor) storePlatforms(ctx context.Context, events []*receivedEvent) {
+	ctx, span := p.startStoring(ctx, events)
+	platforms := make([]platform, len(events))
+	for i, e := range events {
+		platforms[i] = e.platform
+	}
+	stored, errs := p.upsert(ctx, platforms)
+	endSpan(span, cmp.Or(errs...))
+	var handled []time.Time // the timestamps of those that are committed
+	for i, e := range events {
+		if e.err = errs[i]; e.err == nil {
+			handled = append(handled, e.message.Time)
+		}
+	}
+	p.metrics.handled(stored, handled)
+	p.logStored(ctx, platforms, stored, len(handled))
+}
+
+// upsert stores the platforms, as upsertEach does. While the database is
+// unavailable it retries, until ctx ends.
 func (p *eventProcessor) upsert(ctx context.Context, platforms []platform) (stored int, errs []error) {
 	var pause backoff.Backoff
 	for {
@@ -90,21 +117,21 @@ func (p *eventProcessor) upsert(ctx context.Context, platforms []platform) (stor
 	}
 }
 
-// logStored logs a line for a single event, and for a batch one line in all:
-// when many events wait, there are some ten thousand each second.
-func (p *eventProcessor) logStored(storing context.Context, platforms []platform, stored, handled int) {
+// logStored logs one line for a batch, whatever its size: a backlog is handled at
+// some ten thousand events a second.
+func (p *eventProcessor) logStored(ctx context.Context, platforms []platform, stored, handled int) {
 	switch {
 	case handled == 0: // the subscriber logs the errors
 	case len(platforms) == 1:
-		p.log.InfoContext(storing, "platform received by event", "id", platforms[0].ExternalID, "name", platforms[0].Name, "new", stored == 1)
+		p.log.InfoContext(ctx, "platform received by event", "id", platforms[0].ExternalID, "name", platforms[0].Name, "new", stored == 1)
 	default:
 		p.log.Info("platforms received by event", "received", handled, "new", stored,
 			"first", platforms[0].ExternalID, "last", platforms[len(platforms)-1].ExternalID)
 	}
 }
 
-// startSpan begins the span of a message, in the trace of the request that
-// created the platform. A message that is in no trace has none: without tracing
+// startSpan starts the span of a message, in the trace of the request that
+// created the platform. A message without a trace has no span. Without tracing
 // that is every message, and costs nothing.
 func (p *eventProcessor) startSpan(ctx context.Context, m bus.Message) trace.Span {
 	if m.Headers["traceparent"] == "" {
@@ -118,26 +145,26 @@ func (p *eventProcessor) startSpan(ctx context.Context, m bus.Message) trace.Spa
 	return span
 }
 
-// startStoring begins the span of the transaction for the messages at places. It
-// is a child of the first one's span, and has links to the others': many traces
-// share it.
-func (p *eventProcessor) startStoring(ctx context.Context, spans []trace.Span, places []int) (context.Context, trace.Span) {
-	first := places[0]
+// startStoring starts the span of the transaction for the platforms of events. It
+// is a child of the first event's span and links to the others, because many
+// traces share it.
+func (p *eventProcessor) startStoring(ctx context.Context, events []*receivedEvent) (context.Context, trace.Span) {
+	parent := events[0]
 	var links []trace.Link
-	for _, i := range places {
+	for _, e := range events {
 		switch {
-		case !spans[i].IsRecording():
-		case !spans[first].IsRecording():
-			first = i
-		case i != first:
-			links = append(links, trace.Link{SpanContext: spans[i].SpanContext()})
+		case e == parent || !e.span.IsRecording():
+		case !parent.span.IsRecording():
+			parent = e
+		default:
+			links = append(links, trace.Link{SpanContext: e.span.SpanContext()})
 		}
 	}
-	return p.tracer.Start(trace.ContextWithSpan(ctx, spans[first]), "store platforms", trace.WithLinks(links...),
-		trace.WithAttributes(attribute.Int("db.operation.batch.size", len(places))))
+	return p.tracer.Start(trace.ContextWithSpan(ctx, parent.span), "store platforms", trace.WithLinks(links...),
+		trace.WithAttributes(attribute.Int("db.operation.batch.size", len(events))))
 }
 
-// endSpan ends the span of what returned err.
+// endSpan ends a span, with the error of what it stands for.
 func endSpan(span trace.Span, err error) {
 	if err != nil {
 		span.SetStatus(codes.Error, err.Error())
@@ -171,23 +198,23 @@ func newEventMetrics(registry prometheus.Registerer) *eventMetrics {
 	return m
 }
 
-// handled counts events whose platforms are committed, of which stored were new
-// or had another name.
+// handled counts events whose platforms are committed, by their timestamps. Of
+// these, stored were new or had another name.
 func (m *eventMetrics) handled(stored int, times []time.Time) {
 	m.consumed.WithLabelValues("stored").Add(float64(stored))
 	m.consumed.WithLabelValues("known").Add(float64(len(times) - stored))
 	now := time.Now()
 	for _, t := range times {
-		if !t.IsZero() { // sent by a publisher that does not say when
+		if !t.IsZero() { // some publishers send no timestamp
 			m.age.Observe(max(now.Sub(t), 0).Seconds()) // clocks differ
 		}
 	}
 }
 
-// upsertEach stores platforms with as few calls of upsertPlatforms as can be: one
-// that fails is done again for each half, so that a platform which the database
-// refuses does not keep out the others. It returns how many were new or had
-// another name, and an error for each that was not stored.
+// upsertEach stores platforms with as few calls of upsertPlatforms as possible. A
+// call that fails is repeated for each half, so that a platform which the database
+// refuses doesn't keep out the others. It returns how many were new or had
+// another name, and for each platform an error or nil.
 func upsertEach(ctx context.Context, store commandStore, platforms []platform) (stored int, errs []error) {
 	stored, err := store.upsertPlatforms(ctx, platforms)
 	switch {

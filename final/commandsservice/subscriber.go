@@ -21,7 +21,7 @@ import (
 
 const (
 	declareInterval = 2 * time.Second // between two declarations, in case something was deleted
-	maxRedeliveries = 20              // by the broker, of a message whose consumers die of it
+	maxRedeliveries = 20              // by the broker, of a message that kills its consumers
 	quietAfter      = time.Second     // without a message; the next one is then received alone
 )
 
@@ -29,10 +29,10 @@ const (
 // durable queue that all replicas share. It reconnects whenever the connection
 // is lost.
 //
-// A message that the library cannot read ends the connection, and the broker
-// then delivers all that were on their way once more, up to maxRedeliveries times.
-// So after a lost connection the subscriber receives that many one at a time: the
-// unreadable one is dead-lettered by the broker, and no other with it.
+// A message that the library cannot read ends the connection. The broker then
+// redelivers every message that was on its way, up to maxRedeliveries times. So
+// after a lost connection the subscriber receives as many messages one at a time:
+// the broker dead-letters the unreadable one, and no other with it.
 type rabbitMQSubscriber struct {
 	url      string
 	tls      tlsconfig.Files
@@ -47,8 +47,8 @@ type rabbitMQSubscriber struct {
 	connected atomic.Bool
 }
 
-// NewRabbitMQSubscriber returns a Subscriber. Consumed counts the events that
-// were not handled, as the results retried and dead_lettered.
+// NewRabbitMQSubscriber returns a Subscriber. In consumed it counts the events
+// that were not handled, by the results retried and dead_lettered.
 func NewRabbitMQSubscriber(cfg Config, registry prometheus.Registerer, consumed *prometheus.CounterVec, log *slog.Logger) bus.Subscriber {
 	s := &rabbitMQSubscriber{url: cfg.RabbitMQURL, tls: cfg.RabbitMQTLS, exchange: cfg.Exchange,
 		queue: cfg.Queue, prefetch: cfg.Prefetch, delays: cfg.RetryDelays, limit: maxRedeliveries,
@@ -57,7 +57,7 @@ func NewRabbitMQSubscriber(cfg Config, registry prometheus.Registerer, consumed 
 	return s
 }
 
-// handler is what a batch is passed to; see bus.Subscriber.
+// handler handles a batch; see bus.Subscriber.
 type handler = func(ctx context.Context, batch []bus.Message) []error
 
 // Run implements bus.Subscriber.
@@ -89,7 +89,7 @@ type pace struct {
 	prefetch int             // how many are received at once afterwards
 }
 
-// limit returns how many messages the broker may send ahead now.
+// limit returns how many unacknowledged messages the broker may have sent now.
 func (p *pace) limit() int {
 	if p.alone > 0 {
 		return 1
@@ -97,21 +97,22 @@ func (p *pace) limit() int {
 	return p.prefetch
 }
 
-// first has the next message received alone: nothing is known of the size of those
-// that arrive now, and prefetch of the largest would not fit into memory.
+// first has the next message received alone: the size of the messages that arrive
+// now is unknown, and prefetch of the largest would not fit into memory.
 func (p *pace) first() { p.alone = max(1, p.alone) }
 
-// slow has as many messages received one at a time as may have been on their way.
+// slow has the next messages received one at a time, as many as may have been on
+// their way.
 func (p *pace) slow() { p.alone = p.prefetch }
 
-// settled counts a batch. One with messages too large for an event may be
-// followed by more of them.
-func (p *pace) settled(batch []amqp.Delivery, acknowledged int) {
+// settled counts a batch. A message too large for an event may be followed by more
+// of them, so then it is slow.
+func (p *pace) settled(batch []delivery, acknowledged int) {
 	if acknowledged > 0 {
 		p.pause.Reset()
 	}
 	p.alone = max(0, p.alone-len(batch))
-	if slices.ContainsFunc(batch, func(d amqp.Delivery) bool { return len(d.Body) > maxEvent }) {
+	if slices.ContainsFunc(batch, func(d delivery) bool { return len(d.Body) > maxEvent }) {
 		p.slow()
 	}
 }
@@ -161,12 +162,13 @@ func (s *rabbitMQSubscriber) receive(ctx context.Context, p *pace, handle handle
 	return err
 }
 
-// handleBatches handles batches until there are no more, ctx ends, or failed has an error.
+// handleBatches handles batches until the connection is lost, ctx ends, or failed
+// has an error.
 func (s *rabbitMQSubscriber) handleBatches(ctx, handling context.Context, c *consumer, m *mover, p *pace, handle handler, failed <-chan error) error {
 	quiet := time.NewTimer(quietAfter)
 	defer quiet.Stop()
 	for {
-		stuck := false // a message that is still to be moved keeps the next one from arriving
+		stuck := false // the broker waits for a message that has yet to be moved
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -180,10 +182,13 @@ func (s *rabbitMQSubscriber) handleBatches(ctx, handling context.Context, c *con
 			}
 			return fmt.Errorf("queue %s was deleted", s.queue)
 		case first := <-c.arrived:
-			// Half of what the broker sends ahead is left for the next batch, which
+			// The other half of what the broker may send is the next batch, which
 			// arrives while this one is handled.
 			batch := c.batch(first, max(1, p.limit()/2))
-			acknowledged, err := settle(m, batch, handle(handling, messages(batch)), handling)
+			for i, err := range handle(handling, messages(batch)) {
+				batch[i].err = err
+			}
+			acknowledged, err := m.settle(handling, batch)
 			if err != nil {
 				return err
 			}
@@ -201,30 +206,30 @@ func (s *rabbitMQSubscriber) handleBatches(ctx, handling context.Context, c *con
 	}
 }
 
-// settle acknowledges the messages that were handled, and returns how many. The
-// others it passes to the mover. When the handler was interrupted, they are not
-// acknowledged: the broker delivers them to another subscriber.
-func settle(m *mover, batch []amqp.Delivery, errs []error, handling context.Context) (acknowledged int, err error) {
-	handled := !slices.ContainsFunc(errs, func(err error) bool { return err != nil })
-	if handled && m.idle() {
+// settle acknowledges the messages of a batch that were handled, and returns how
+// many. It has the others moved. But when handling was interrupted, it leaves them
+// unacknowledged, and the broker delivers them to another subscriber.
+func (m *mover) settle(handling context.Context, batch []delivery) (acknowledged int, err error) {
+	failed := slices.ContainsFunc(batch, func(d delivery) bool { return d.err != nil })
+	if !failed && m.idle() {
 		return len(batch), batch[len(batch)-1].Ack(true) // and all before it
 	}
-	for i, d := range batch {
+	for _, d := range batch {
 		switch {
-		case handled || errs[i] == nil:
+		case d.err == nil:
 			if err := d.Ack(false); err != nil {
 				return acknowledged, err
 			}
 			acknowledged++
 		case handling.Err() == nil:
-			m.add(d, errs[i])
+			m.add(d)
 		}
 	}
 	return acknowledged, handling.Err()
 }
 
 // messages returns what the handler is passed.
-func messages(batch []amqp.Delivery) []bus.Message {
+func messages(batch []delivery) []bus.Message {
 	messages := make([]bus.Message, len(batch))
 	for i, d := range batch {
 		messages[i] = bus.Message{ID: d.MessageId, Type: d.Type, Time: d.Timestamp, Body: d.Body, Headers: map[string]string{}}
@@ -237,21 +242,21 @@ func messages(batch []amqp.Delivery) []bus.Message {
 	return messages
 }
 
-// consumer is a channel that events come from.
+// consumer is a channel that events arrive on.
 type consumer struct {
 	channel *amqp.Channel
 	queue   string
-	tag     int // of the latest of its consumers, as the broker calls them
-	limit   int // of messages that the broker sends ahead
+	tag     int // of the current consumer, as the broker calls it
+	limit   int // of unacknowledged messages, until the broker sends no more
 	arrived chan amqp.Delivery
 	lost    chan *amqp.Error
-	deleted chan string // has the tag of a consumer whose queue was deleted
+	deleted chan string // receives the tag of a consumer whose queue was deleted
 	reading sync.WaitGroup
-	read    chan struct{} // closed when all that came to the consumer before has arrived
+	read    chan struct{} // closed when everything sent to the consumer before has arrived
 }
 
 // newConsumer returns a consumer of a queue that does not consume yet. It has
-// room for as many messages as the broker may send ahead.
+// room for as many messages as the broker may send.
 func newConsumer(connection *amqp.Connection, queue string, prefetch int) (*consumer, error) {
 	channel, err := connection.Channel()
 	if err != nil {
@@ -263,9 +268,9 @@ func newConsumer(connection *amqp.Connection, queue string, prefetch int) (*cons
 	return c, nil
 }
 
-// consume starts to consume until ctx ends, with a limit of messages that are
-// sent ahead. It ends what consumed before; messages that came to that and are not
-// acknowledged yet do not count.
+// consume starts to consume until ctx ends, with at most limit unacknowledged
+// messages. It ends the consumer before; messages that were sent to that one and
+// are not acknowledged yet do not count.
 func (c *consumer) consume(ctx context.Context, limit int) error {
 	if c.tag > 0 {
 		if err := c.channel.Cancel(strconv.Itoa(c.tag), false); err != nil {
@@ -286,14 +291,15 @@ func (c *consumer) consume(ctx context.Context, limit int) error {
 	c.read = read
 	c.reading.Go(func() {
 		defer close(read)
-		<-before // so that they stay in order; it ends with ctx, too
+		<-before // keeps the order; closed when ctx ends, too
 		c.readAhead(ctx, deliveries)
 	})
 	return nil
 }
 
-// readAhead takes deliveries from the library, which hands out one at a time,
-// until there are no more or ctx ends.
+// readAhead reads deliveries from the library, which hands them out one at a time,
+// until there are no more or ctx ends. So those that have arrived can be handled
+// together.
 func (c *consumer) readAhead(ctx context.Context, deliveries <-chan amqp.Delivery) {
 	for {
 		select {
@@ -312,13 +318,14 @@ func (c *consumer) readAhead(ctx context.Context, deliveries <-chan amqp.Deliver
 	}
 }
 
-// batch returns the first delivery and those that have arrived behind it.
-func (c *consumer) batch(first amqp.Delivery, limit int) []amqp.Delivery {
-	batch := []amqp.Delivery{first}
+// batch returns the first delivery and those that have arrived after it, at most
+// limit of them.
+func (c *consumer) batch(first amqp.Delivery, limit int) []delivery {
+	batch := []delivery{{Delivery: first}}
 	for len(batch) < limit {
 		select {
 		case d := <-c.arrived:
-			batch = append(batch, d)
+			batch = append(batch, delivery{Delivery: d})
 		default:
 			return batch
 		}
@@ -326,7 +333,7 @@ func (c *consumer) batch(first amqp.Delivery, limit int) []amqp.Delivery {
 	return batch
 }
 
-// subscriberMetrics shows what becomes of events that are not handled.
+// subscriberMetrics show what becomes of events that are not handled.
 type subscriberMetrics struct {
 	deadLetters prometheus.Gauge
 	consumed    *prometheus.CounterVec // by result; the event processor counts the other results

@@ -10,14 +10,14 @@ import (
 	"microcomm/final/internal/bus"
 )
 
-// declare creates the exchange and the queues if they do not exist, and counts
-// the dead letters.
+// declare creates the exchange and the queues if they do not exist, and sets the
+// metric of dead letters.
 func (s *rabbitMQSubscriber) declare(channel *amqp.Channel) error {
 	if err := bus.DeclareExchange(channel, s.exchange); err != nil {
 		return err
 	}
 	dead, err := s.declareQueue(channel, bus.DeadQueue(s.queue), amqp.Table{
-		// Looking at dead letters is a delivery, too. RabbitMQ 4 would drop them after 20.
+		// To look at a dead letter is a delivery, too. RabbitMQ 4 would drop it after 20.
 		"x-delivery-limit": int32(1 << 30),
 	})
 	if err != nil {
@@ -39,8 +39,8 @@ func (s *rabbitMQSubscriber) declare(channel *amqp.Channel) error {
 	return bus.Explain(channel.QueueBind(s.queue, "", s.exchange, false, nil), "bind queue "+s.queue+" to exchange "+s.exchange, "")
 }
 
-// declareAgain declares from time to time, until it fails or ctx ends: somebody
-// may delete an exchange or a queue, and the broker does not tell.
+// declareAgain declares every declareInterval, until it fails or ctx ends: an
+// exchange or a queue may be deleted, and the broker does not report that.
 func (s *rabbitMQSubscriber) declareAgain(ctx context.Context, channel *amqp.Channel) error {
 	for {
 		if err := backoff.PauseFor(ctx, declareInterval); err != nil {
@@ -57,14 +57,14 @@ func retryQueue(queue string, delay time.Duration) string {
 	return queue + ".retry." + delay.String()
 }
 
-// passOn returns the arguments of a queue that passes on to another what it
-// cannot keep, and forgets it once the other has it.
+// passOn returns the arguments of a queue that dead-letters its messages to another
+// queue, and drops each once the other has confirmed it.
 func passOn(queue string) amqp.Table {
 	return amqp.Table{
-		"x-dead-letter-exchange":    "", // the default: it takes a message to the queue that is named
+		"x-dead-letter-exchange":    "", // the default exchange: it routes to the queue that is named
 		"x-dead-letter-routing-key": queue,
 		"x-dead-letter-strategy":    "at-least-once",
-		amqp.QueueOverflowArg:       amqp.QueueOverflowRejectPublish, // which that strategy requires
+		amqp.QueueOverflowArg:       amqp.QueueOverflowRejectPublish, // the strategy requires it
 	}
 }
 

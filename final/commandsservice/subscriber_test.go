@@ -343,10 +343,44 @@ func TestSubscriberHeaders(t *testing.T) {
 	})
 }
 
+func TestDestinationOf(t *testing.T) {
+	refused, unusable := errors.New("refused"), fmt.Errorf("%w: no JSON", bus.ErrUnusable)
+	delays := []time.Duration{time.Second, time.Minute}
+	for what, row := range map[string]struct {
+		attempts any // the header: of failed attempts before
+		err      error
+		delays   []time.Duration
+		queue    string
+		after    int // attempts, with this one
+		reason   any // the header
+	}{
+		"the first failure":                      {nil, refused, delays, "q.retry.1s", 1, nil},
+		"the second failure":                     {int32(1), refused, delays, "q.retry.1m0s", 2, nil},
+		"the last attempt":                       {int32(2), refused, delays, "q.dead", 3, "refused"},
+		"more attempts than there are now":       {int32(7), refused, delays, "q.dead", 3, "refused"},
+		"fewer than none":                        {int32(-7), refused, delays, "q.retry.1s", 1, nil},
+		"a header that this service never wrote": {"2", refused, delays, "q.retry.1s", 1, nil},
+		"no retries":                             {nil, refused, nil, "q.dead", 1, "refused"},
+		"unusable at once":                       {nil, unusable, delays, "q.dead", 1, "unusable message: no JSON"},
+		"unusable after a retry":                 {int32(1), unusable, delays, "q.dead", 2, "unusable message: no JSON"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			d := amqp.Delivery{MessageId: "id", Body: []byte("x"), Headers: amqp.Table{"traceparent": "00-x"}}
+			if row.attempts != nil {
+				d.Headers[bus.AttemptsHeader] = row.attempts
+			}
+			to := destinationOf(delivery{d, row.err}, "q", row.delays)
+			assert.Equal(t, []any{row.queue, row.after, row.queue == "q.dead"}, []any{to.queue, to.attempts, to.dead})
+			assert.Equal(t, []any{"id", "x", "00-x", int32(row.after), row.reason}, []any{to.message.MessageId, string(to.message.Body),
+				to.message.Headers["traceparent"], to.message.Headers[bus.AttemptsHeader], to.message.Headers[bus.ErrorHeader]})
+		})
+	}
+}
+
 // FuzzFailure: whatever the headers of a message that was not handled, it goes to
 // a queue of ours, and further each time.
 func FuzzFailure(f *testing.F) {
-	s := &rabbitMQSubscriber{queue: "q", delays: bus.RetryDelays()}
+	delays := bus.RetryDelays()
 	for kind := range uint8(12) {
 		f.Add(bus.AttemptsHeader, kind, "CC", int64(-1), false)
 		f.Add("CC", kind, bus.AttemptsHeader, int64(math.MaxInt64), true)
@@ -356,21 +390,21 @@ func FuzzFailure(f *testing.F) {
 		if unusable {
 			err = fmt.Errorf("%w: %s", bus.ErrUnusable, text)
 		}
-		d := amqp.Delivery{Headers: amqp.Table{name: headerOf(kind, text, number)}, Body: []byte(text)}
-		messages([]amqp.Delivery{d}) // what the handler is passed
+		d := delivery{amqp.Delivery{Headers: amqp.Table{name: headerOf(kind, text, number)}, Body: []byte(text)}, err}
+		messages([]delivery{d}) // what the handler is passed
 		attempts := 0
 		for {
-			to := s.destinationOf(failure{d, err})
+			to := destinationOf(d, "q", delays)
 			require.NoError(t, to.message.Headers.Validate())
 			require.NotContains(t, to.message.Headers, "CC")
 			require.Greater(t, to.attempts, attempts)
-			require.LessOrEqual(t, to.attempts, 1+len(s.delays))
+			require.LessOrEqual(t, to.attempts, 1+len(delays))
 			if to.dead {
 				require.Equal(t, "q.dead", to.queue)
 				return
 			}
 			require.False(t, unusable)
-			require.Equal(t, retryQueue("q", s.delays[to.attempts-1]), to.queue)
+			require.Equal(t, retryQueue("q", delays[to.attempts-1]), to.queue)
 			attempts, d.Headers = to.attempts, to.message.Headers
 		}
 	})
@@ -532,9 +566,9 @@ func TestSubscriberUnreadable(t *testing.T) {
 			_ = p.pause.Wait(ended)
 		}
 		assert.Equal(t, backoff.LongestPause, p.pause.Pause)
-		p.settled(make([]amqp.Delivery, 1), 0)
+		p.settled(make([]delivery, 1), 0)
 		assert.Equal(t, backoff.LongestPause, p.pause.Pause)
-		p.settled(make([]amqp.Delivery, 1), 1)
+		p.settled(make([]delivery, 1), 1)
 		assert.Zero(t, p.pause.Pause)
 	})
 }
