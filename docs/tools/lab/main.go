@@ -25,6 +25,8 @@ func verbs() []verb {
 		doctorVerb(),
 		tourVerb(),
 		runVerb(),
+		pauseVerb(),
+		resumeVerb(),
 		brokerVerb(),
 		testVerb(),
 		diffVerb(),

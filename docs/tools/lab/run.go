@@ -107,7 +107,7 @@ func run(ctx context.Context, l *lab, name string, apart bool) error {
 			return err
 		}
 	}
-	dir, err := os.MkdirTemp("", "microcomm-run-")
+	dir, err := os.MkdirTemp("", runDir(l.root))
 	if err != nil {
 		return err
 	}
@@ -277,6 +277,9 @@ func serve(ctx context.Context, l *lab, s stage, services []*service, dir string
 			service.process = p
 		}
 		watch(service)
+	}
+	if err := note(dir, services); err != nil {
+		return err
 	}
 	ready := make(chan error, 1)
 	waiting, cancel := context.WithCancel(ctx)

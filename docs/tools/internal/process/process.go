@@ -156,6 +156,13 @@ func (p *Process) Suspend() error { return suspend(p.cmd, p.command) }
 // Resume lets the process continue after Suspend.
 func (p *Process) Resume() error { return resume(p.cmd, p.command) }
 
+// SuspendPID is Suspend for a process, by its number, that a program like this one
+// has started: it has a group of its own.
+func SuspendPID(pid int) error { return suspendGroup(pid) }
+
+// ResumePID is Resume after SuspendPID.
+func ResumePID(pid int) error { return resumeGroup(pid) }
+
 func (p *Process) end(ask func(*exec.Cmd, Command), grace time.Duration) {
 	select {
 	case <-p.done:

@@ -24,6 +24,10 @@ func suspend(cmd *exec.Cmd, c Command) error { return signal(cmd, c, syscall.SIG
 
 func resume(cmd *exec.Cmd, c Command) error { return signal(cmd, c, syscall.SIGCONT) }
 
+func suspendGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGSTOP) }
+
+func resumeGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGCONT) }
+
 // signal reaches the whole group, when the child has one of its own.
 func signal(cmd *exec.Cmd, c Command, s syscall.Signal) error {
 	if c.Foreground {

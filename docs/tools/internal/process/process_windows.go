@@ -25,3 +25,7 @@ func kill(cmd *exec.Cmd, _ Command) { _ = cmd.Process.Kill() }
 func suspend(*exec.Cmd, Command) error { return errors.ErrUnsupported }
 
 func resume(*exec.Cmd, Command) error { return errors.ErrUnsupported }
+
+func suspendGroup(int) error { return errors.ErrUnsupported }
+
+func resumeGroup(int) error { return errors.ErrUnsupported }
