@@ -20,13 +20,13 @@ type route struct {
 }
 
 // routesOf reads the routes of a stage from the source of its services: rest.go,
-// routes.handle("/path", methods{http.MethodGet: …}), and health.go,
-// map[string]methods{"/path": {http.MethodGet: …}}.
+// routes.handle("/path", byMethod{http.MethodGet: …}), and health.go,
+// map[string]byMethod{"/path": {http.MethodGet: …}}, which final's services share.
 func routesOf(stage string) ([]route, error) {
 	var routes []route
 	for service, folder := range map[string]string{"platforms": "platformservice", "commands": "commandsservice"} {
-		for _, name := range []string{"rest.go", "health.go"} {
-			file := filepath.Join(stage, folder, name)
+		for _, name := range []string{folder + "/rest.go", folder + "/health.go", "internal/web/health.go"} {
+			file := filepath.Join(stage, filepath.FromSlash(name))
 			tree, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
 			if os.IsNotExist(err) {
 				continue
@@ -37,7 +37,7 @@ func routesOf(stage string) ([]route, error) {
 			ast.Inspect(tree, func(n ast.Node) bool {
 				switch n := n.(type) {
 				case *ast.CallExpr:
-					if called, ok := n.Fun.(*ast.SelectorExpr); ok && called.Sel.Name == "handle" && len(n.Args) == 2 {
+					if called, ok := n.Fun.(*ast.SelectorExpr); ok && strings.EqualFold(called.Sel.Name, "handle") && len(n.Args) == 2 {
 						routes = append(routes, methodsOf(service, n.Args[0], n.Args[1])...)
 					}
 				case *ast.KeyValueExpr:
