@@ -165,6 +165,7 @@ type player struct {
 	ports       ports
 	env         []string
 	shell       *shell
+	exports     string // the export lines so far: a reader repeats them in each terminal
 	backgrounds []*background
 	updates     map[*block]string // new text of output blocks
 }
@@ -179,6 +180,11 @@ func (p *player) block(ctx context.Context, b *block) error {
 	text, err := p.commands(b)
 	if err != nil {
 		return err
+	}
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "export ") {
+			p.exports += line
+		}
 	}
 	input := ""
 	if b.cluster { // lab deploy asks; each time it reads 4 KiB ahead
@@ -238,7 +244,7 @@ func (p *player) background(ctx context.Context, b *block) error {
 	if err != nil {
 		return err
 	}
-	started, err := startBackground(p.ports.dir, p.env, text)
+	started, err := startBackground(p.ports.dir, p.env, p.exports+text)
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, errStopped)
 	}

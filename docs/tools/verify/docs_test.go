@@ -197,6 +197,23 @@ func TestWhatFollowsAStoppedBlockIsNotRun(t *testing.T) {
 	}
 }
 
+func TestABackgroundHasWhatWasExported(t *testing.T) {
+	v, out := verifyDocument(t, `
+'''sh run
+export BROKER=localhost:5672
+COLOUR=blue
+'''
+
+'''sh background ready="at localhost:5672, colour none"
+echo "at $BROKER, colour ${COLOUR:-none}"
+sleep 60
+'''
+`, nil)
+	if v.report.failed != 0 {
+		t.Error(out)
+	}
+}
+
 func TestEventually(t *testing.T) {
 	v, out := verifyDocument(t, "'''sh run eventually\necho x >>n; wc -l <n\n'''\n\n'''text output\n3\n'''\n", nil)
 	if v.report.failed != 0 {

@@ -21,8 +21,9 @@
 //	json example                  not the output of anything
 //
 // All run blocks of a document go to one bash, which begins at the top of a clean
-// copy of the checkout; a background begins there too. Documents use other ports,
-// and another /tmp, than what they show: see [ports].
+// copy of the checkout; a background begins there too, with what the run blocks
+// before it have exported. Documents use other ports, and another /tmp, than what
+// they show: see [ports].
 //
 // # Normalised before comparing
 //
