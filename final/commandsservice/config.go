@@ -1,7 +1,6 @@
 package commandsservice
 
 import (
-	"errors"
 	"time"
 
 	"microcomm/final/internal/bus"
@@ -24,7 +23,7 @@ type Config struct {
 	GRPCTarget string // PlatformService's gRPC server, host:port
 
 	DrainTime            time.Duration // how long requests are still handled after the signal to stop
-	MaxInFlight          int           // REST requests that are handled at once; more get a 503
+	RequestLimit         int           // REST requests that use the database at once; more get a 503
 	MaxConnections       int           // HTTP connections that are open at once; more wait
 	DatabaseWait         time.Duration // how long to wait at start for a database that is not up
 	BackfillReadyTimeout time.Duration // how long the service is unready for a first backfill that does not end
@@ -44,29 +43,24 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		HTTPAddr:    env.Addr("COMMANDS_HTTP_ADDR", "localhost:6000"),
 		DatabaseURL: env.DatabaseURL("COMMANDS_DATABASE_URL", "sqlite::memory:"),
 
-		RabbitMQURL: env.AMQPURL("RABBITMQ_URL", "amqp://localhost:5672/"),
-		Exchange:    env.BrokerName("RABBITMQ_EXCHANGE", "microcomm.platforms"),
-
-		Queue:       env.BrokerName("COMMANDS_QUEUE", "commands.platforms"),
+		Exchange:    env.Exchange(),
+		Queue:       env.CommandsQueue(),
 		Prefetch:    env.Number("COMMANDS_PREFETCH", 512, 1, 65535),
 		RetryDelays: env.Delays("COMMANDS_RETRY_DELAYS", bus.RetryDelays()),
 
 		GRPCTarget: env.Target("PLATFORMS_GRPC_TARGET", "localhost:5001"),
 
-		DrainTime:            env.DurationUpTo("DRAIN_TIME", 0, 30*time.Second),
-		MaxInFlight:          env.Number("HTTP_MAX_IN_FLIGHT", 256, 1, 1_000_000),
+		DrainTime:            env.DrainTime(),
 		DatabaseWait:         env.Duration("COMMANDS_DATABASE_WAIT", time.Minute),
 		BackfillReadyTimeout: env.Duration("BACKFILL_READY_TIMEOUT", 30*time.Second),
 
 		HTTPTLS: env.ServerTLS("COMMANDS_TLS"),
 		GRPCTLS: env.ClientTLS("COMMANDS_GRPC_TLS"),
 	}
-	env.FitsBroker("COMMANDS_QUEUE", bus.DeadQueue(cfg.Queue))
+	cfg.RabbitMQURL, cfg.RabbitMQTLS = env.Broker()
+	cfg.RequestLimit, cfg.MaxConnections = env.HTTPLimits()
 	for _, delay := range cfg.RetryDelays {
 		env.FitsBroker("COMMANDS_QUEUE", retryQueue(cfg.Queue, delay))
 	}
-	cfg.MaxConnections = env.Number("HTTP_MAX_CONNECTIONS", max(512, cfg.MaxInFlight), 1, 1_000_000)
-	var err error
-	cfg.RabbitMQTLS, err = bus.TLSFromEnv(lookup, cfg.RabbitMQURL)
-	return cfg, errors.Join(env.Err(), err)
+	return cfg, env.Err()
 }

@@ -30,7 +30,7 @@ func TestConfigFromEnv(t *testing.T) {
 			Prefetch:       512,
 			RetryDelays:    []time.Duration{time.Second, 10 * time.Second, time.Minute},
 			GRPCTarget:     "localhost:5001",
-			MaxInFlight:    256,
+			RequestLimit:   256,
 			MaxConnections: 512,
 
 			DatabaseWait:         time.Minute,
@@ -65,7 +65,7 @@ func TestConfigFromEnv(t *testing.T) {
 			Prefetch:       20,
 			RetryDelays:    []time.Duration{50 * time.Millisecond, time.Hour},
 			GRPCTarget:     "platforms:777",
-			MaxInFlight:    20,
+			RequestLimit:   20,
 			MaxConnections: 30,
 			DrainTime:      3 * time.Second,
 

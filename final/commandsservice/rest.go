@@ -16,12 +16,12 @@ import (
 
 // restAPI handles the HTTP requests of clients and of PlatformService.
 type restAPI struct {
-	store    commandStore
-	log      *slog.Logger
-	slots    web.Slots
-	bodies   web.Bodies
-	inFlight web.KeysInFlight
-	large    atomic.Int32 // lists that are being written in parts
+	store       commandStore
+	log         *slog.Logger
+	slots       web.Slots
+	bodies      web.Bodies
+	pendingKeys web.PendingKeys
+	large       atomic.Int32 // lists that are being written in parts
 }
 
 // handler returns the routes.
@@ -122,10 +122,10 @@ func (a *restAPI) createCommand(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if key != "" {
-		if !a.inFlight.Begin(key) {
-			return web.KeyInFlight(w)
+		if !a.pendingKeys.Begin(key) {
+			return web.KeyPending(w)
 		}
-		defer a.inFlight.End(key)
+		defer a.pendingKeys.End(key)
 	}
 	var created command
 	var replayed bool

@@ -1,12 +1,10 @@
 package platformservice
 
 import (
-	"errors"
 	"net"
 	"strings"
 	"time"
 
-	"microcomm/final/internal/bus"
 	"microcomm/final/internal/settings"
 	"microcomm/final/internal/sqlserver"
 	"microcomm/final/internal/tlsconfig"
@@ -31,7 +29,7 @@ type Config struct {
 
 	SQLiteSynchronous string        // FULL or NORMAL; see openSQLite
 	DrainTime         time.Duration // how long requests are still handled after the signal to stop
-	MaxInFlight       int           // REST requests that are handled at once; more get a 503
+	RequestLimit      int           // REST requests that use the database at once; more get a 503
 	MaxConnections    int           // HTTP connections that are open at once; more wait
 
 	HTTPTLS tlsconfig.Files // HTTPS, when there is a certificate
@@ -55,20 +53,19 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 
 		DatabaseWait: env.Duration("DATABASE_WAIT", time.Minute),
 
-		RabbitMQURL: env.AMQPURL("RABBITMQ_URL", "amqp://localhost:5672/"),
-		Exchange:    env.BrokerName("RABBITMQ_EXCHANGE", "microcomm.platforms"),
+		Exchange:    env.Exchange(),
 		BindTrigger: env.Boolean("RABBITMQ_BIND_TRIGGER", false),
 
 		GRPCAddr: env.Addr("PLATFORMS_GRPC_ADDR", "localhost:5001"),
 
 		SQLiteSynchronous: env.OneOf("SQLITE_SYNCHRONOUS", "FULL", "NORMAL"),
-		DrainTime:         env.DurationUpTo("DRAIN_TIME", 0, 30*time.Second),
-		MaxInFlight:       env.Number("HTTP_MAX_IN_FLIGHT", 256, 1, 1_000_000),
+		DrainTime:         env.DrainTime(),
 
 		HTTPTLS: env.ServerTLS("PLATFORMS_TLS"),
 		GRPCTLS: env.ServerTLS("PLATFORMS_GRPC_TLS"),
 	}
-	cfg.MaxConnections = env.Number("HTTP_MAX_CONNECTIONS", max(512, cfg.MaxInFlight), 1, 1_000_000)
+	cfg.RabbitMQURL, cfg.RabbitMQTLS = env.Broker()
+	cfg.RequestLimit, cfg.MaxConnections = env.HTTPLimits()
 	// Real data is not mixed with examples unless asked for.
 	cfg.Seed = env.Boolean("SEED_DATA", !sqlserver.IsURL(cfg.DatabaseURL))
 	cfg.CommandsServiceTLS = env.ClientTLS("COMMANDS_SERVICE_TLS")
@@ -81,7 +78,5 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	if cfg.BindTrigger && cfg.Exchange == legacyExchange {
 		env.Wrong("RABBITMQ_EXCHANGE", "with RABBITMQ_BIND_TRIGGER it cannot be %s itself", legacyExchange)
 	}
-	var err error
-	cfg.RabbitMQTLS, err = bus.TLSFromEnv(lookup, cfg.RabbitMQURL)
-	return cfg, errors.Join(env.Err(), err)
+	return cfg, env.Err()
 }

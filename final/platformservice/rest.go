@@ -15,14 +15,14 @@ import (
 
 // restAPI handles the HTTP requests of clients.
 type restAPI struct {
-	store    platformStore
-	wake     func()          // called when there is a new event in the outbox; nil: nothing waits for one
-	commands *commandsClient // nil: CommandsService is not notified
-	log      *slog.Logger
-	slots    web.Slots
-	bodies   web.Bodies
-	inFlight web.KeysInFlight
-	large    atomic.Int32 // lists that are being written in parts
+	store       platformStore
+	wake        func()          // called when there is a new event in the outbox; nil: nothing waits for one
+	commands    *commandsClient // nil: CommandsService is not notified
+	log         *slog.Logger
+	slots       web.Slots
+	bodies      web.Bodies
+	pendingKeys web.PendingKeys
+	large       atomic.Int32 // lists that are being written in parts
 }
 
 // handler returns the routes.
@@ -67,10 +67,10 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if key != "" {
-		if !a.inFlight.Begin(key) {
-			return web.KeyInFlight(w)
+		if !a.pendingKeys.Begin(key) {
+			return web.KeyPending(w)
 		}
-		defer a.inFlight.End(key)
+		defer a.pendingKeys.End(key)
 	}
 	var created platform
 	var replayed bool

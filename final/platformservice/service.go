@@ -143,7 +143,7 @@ func (s *service) close() {
 
 // handler returns the routes, and around them, from the inside out, a layer a line.
 func (s *service) handler() http.Handler {
-	api := &restAPI{store: s.store, wake: s.relay.Wake, commands: s.commands, slots: web.NewSlots(s.cfg.MaxInFlight), log: s.log}
+	api := &restAPI{store: s.store, wake: s.relay.Wake, commands: s.commands, slots: web.NewSlots(s.cfg.RequestLimit), log: s.log}
 	handler := api.handler()
 	handler = s.health.Handler(handler)
 	handler = telemetry.NewHTTP(s.registry, s.tracer).Handler(handler)

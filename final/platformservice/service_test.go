@@ -32,7 +32,7 @@ func testConfig(t *testing.T) Config {
 		CommandsServiceTimeout: testkit.Patience,
 		RabbitMQURL:            "amqp://127.0.0.1:1/",
 		Exchange:               "unused",
-		MaxInFlight:            100,
+		RequestLimit:           100,
 		MaxConnections:         100,
 	}
 }
@@ -141,7 +141,7 @@ func TestRun(t *testing.T) {
 
 	t.Run("with all the requests that it may have, it refuses more, and is alive and ready", func(t *testing.T) {
 		cfg := testConfig(t)
-		cfg.MaxInFlight = 1
+		cfg.RequestLimit = 1
 		service := startService(t, cfg)
 		service.waitReady(t)
 		db, err := sql.Open("sqlite3", "file:"+strings.TrimPrefix(cfg.DatabaseURL, "sqlite:")+"?_txlock=immediate&_busy_timeout=5000")

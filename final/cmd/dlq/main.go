@@ -26,7 +26,6 @@ import (
 	"os/signal"
 	"syscall"
 
-	"microcomm/final/internal/bus"
 	"microcomm/final/internal/settings"
 	"microcomm/final/internal/tlsconfig"
 )
@@ -78,12 +77,9 @@ func configure(args []string, lookup func(string) (string, bool)) (cfg config, e
 	}
 	lookup, fileErr := settings.WithFiles(lookup)
 	env := settings.NewEnv(lookup)
-	cfg.url = env.AMQPURL("RABBITMQ_URL", "amqp://localhost:5672/")
-	cfg.queue = env.BrokerName("COMMANDS_QUEUE", "commands.platforms")
-	env.FitsBroker("COMMANDS_QUEUE", bus.DeadQueue(cfg.queue)) // which is longer than the name of the lock
-	var tlsErr error
-	cfg.tls, tlsErr = bus.TLSFromEnv(lookup, cfg.url)
-	return cfg, errors.Join(fileErr, env.Err(), tlsErr)
+	cfg.url, cfg.tls = env.Broker()
+	cfg.queue = env.CommandsQueue() // the name of the lock is shorter than that of the dead letters
+	return cfg, errors.Join(fileErr, env.Err())
 }
 
 // run does what cfg asks for.

@@ -7,9 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 
 	"microcomm/final/commandsservice"
 	"microcomm/final/internal/bus"
@@ -42,81 +45,130 @@ func configFromEnv(lookup func(string) (string, bool)) (cfg config, err error) {
 	cfg.platforms.HTTPTLS, cfg.platforms.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{}
 	cfg.commands.HTTPAddr, cfg.commands.RabbitMQURL = "", ""
 	cfg.commands.HTTPTLS, cfg.commands.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{}
-	return cfg, errors.Join(platformsErr, commandsErr, traceErr, env.Err())
+	return cfg, once(platformsErr, commandsErr, traceErr, env.Err())
+}
+
+// once returns all errors in one, each line once: the services share settings.
+func once(errs ...error) error {
+	joined := errors.Join(errs...)
+	if joined == nil {
+		return nil
+	}
+	var lines []string
+	for line := range strings.Lines(joined.Error()) {
+		if line = strings.TrimSuffix(line, "\n"); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return errors.New(strings.Join(lines, "\n"))
 }
 
 // run runs the system until ctx ends, and then returns nil, or until a part of
-// it fails. The services communicate as they would in processes of their own:
-// by gRPC over loopback, on a free port, and by events over a bus, here in memory.
+// it fails. The services communicate as they would in separate processes: by gRPC
+// over loopback, on a free port, and by events over a bus, here in memory.
 func run(ctx context.Context, cfg config, log *slog.Logger) error {
-	platforms, commands := cfg.platforms, cfg.commands
 	front, err := net.Listen("tcp", cfg.gatewayAddr)
 	if err != nil {
 		return fmt.Errorf("listen for the gateway (GATEWAY_ADDR): %w", err)
 	}
 	defer front.Close()
-
-	platformsTracers, stopPlatformsTracing, err := cfg.exporter.Start(ctx, "platformservice", version, log)
-	if err != nil {
+	var p parts
+	defer p.close()
+	if err := p.open(ctx, &cfg, log); err != nil {
 		return err
 	}
-	defer stopPlatformsTracing()
-	commandsTracers, stopCommandsTracing, err := cfg.exporter.Start(ctx, "commandsservice", version, log)
-	if err != nil {
-		return err
-	}
-	defer stopCommandsTracing()
-
-	var listeners [3]net.Listener
-	for i := range listeners {
-		if listeners[i], err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			return fmt.Errorf("listen on loopback: %w", err)
-		}
-		defer listeners[i].Close()
-	}
-	commands.GRPCTarget = listeners[1].Addr().String()
-	memory := &bus.Memory{}
-	platformsParts := platformservice.Parts{HTTPListener: listeners[0], GRPCListener: listeners[1], Publisher: memory, Tracers: platformsTracers}
-	commandsParts := commandsservice.Parts{HTTPListener: listeners[2], Subscriber: memory.Subscriber(commands.Queue), Tracers: commandsTracers}
 
 	// The services outlive ctx, for as long as the gateway has requests for them.
 	servicesCtx, stopServices := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stopServices()
-	failed := make(chan error, 3) // one for each part
-	running.Go(func() {
-		if err := commandsservice.Run(servicesCtx, commands, commandsParts, log.With("service", "commands")); err != nil {
-			failed <- fmt.Errorf("commands: %w", err)
-		}
-	})
-	running.Go(func() {
-		if err := platformservice.Run(servicesCtx, platforms, platformsParts, log.With("service", "platforms")); err != nil {
-			failed <- fmt.Errorf("platforms: %w", err)
-		}
-	})
-
-	gatewayLog := log.With("service", "gateway")
-	handler := newGateway(listeners[0].Addr().String(), listeners[2].Addr().String(), gatewayLog)
-	gateway := web.NewServer(handler, maxConnections, gatewayLog)
-	gateway.ReadTimeout, gateway.WriteTimeout = 15*time.Second, writeTimeout
-	running.Go(func() {
+	failed := make(chan error, 3) // one for each of the following
+	start := func(name string, run func(*slog.Logger) error) {
+		running.Go(func() {
+			if err := run(log.With("service", name)); err != nil {
+				failed <- fmt.Errorf("%s: %w", name, err)
+			}
+		})
+	}
+	start("commands", func(log *slog.Logger) error { return commandsservice.Run(servicesCtx, cfg.commands, p.commands, log) })
+	start("platforms", func(log *slog.Logger) error { return platformservice.Run(servicesCtx, cfg.platforms, p.platforms, log) })
+	gateway := p.gateway(log.With("service", "gateway"))
+	defer stopGateway(gateway)
+	start("gateway", func(log *slog.Logger) error {
+		log.Info("listening for HTTP", "addr", front.Addr().String())
 		if err := gateway.Serve(web.LimitConnections(front, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
-			failed <- fmt.Errorf("gateway: %w", err)
+			return err
 		}
+		return nil
 	})
-	gatewayLog.Info("listening for HTTP", "addr", front.Addr().String())
 
 	select {
 	case <-ctx.Done():
-	case err = <-failed:
+		return nil
+	case err := <-failed:
+		return err
 	}
+}
+
+// parts are what run hands over to the services.
+type parts struct {
+	platforms platformservice.Parts
+	commands  commandsservice.Parts
+	closers   []func()
+}
+
+// open makes the parts, and names the address of gRPC in cfg. The caller must call
+// close, also after an error.
+func (p *parts) open(ctx context.Context, cfg *config, log *slog.Logger) (err error) {
+	if p.platforms.Tracers, err = p.tracers(ctx, cfg.exporter, "platformservice", log); err != nil {
+		return err
+	}
+	if p.commands.Tracers, err = p.tracers(ctx, cfg.exporter, "commandsservice", log); err != nil {
+		return err
+	}
+	for _, listener := range []*net.Listener{&p.platforms.HTTPListener, &p.platforms.GRPCListener, &p.commands.HTTPListener} {
+		if *listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			return fmt.Errorf("listen on loopback: %w", err)
+		}
+		p.closers = append(p.closers, func() { _ = (*listener).Close() })
+	}
+	cfg.commands.GRPCTarget = p.platforms.GRPCListener.Addr().String()
+	memory := &bus.Memory{}
+	p.platforms.Publisher, p.commands.Subscriber = memory, memory.Subscriber(cfg.commands.Queue)
+	return nil
+}
+
+func (p *parts) tracers(ctx context.Context, exporter telemetry.Exporter, service string, log *slog.Logger) (trace.TracerProvider, error) {
+	tracers, stop, err := exporter.Start(ctx, service, version, log)
+	if err == nil {
+		p.closers = append(p.closers, stop)
+	}
+	return tracers, err
+}
+
+// close ends what open has made, in the reverse order.
+func (p *parts) close() {
+	for _, end := range slices.Backward(p.closers) {
+		end()
+	}
+}
+
+// gateway returns the server in front of the services.
+func (p *parts) gateway(log *slog.Logger) *http.Server {
+	handler := newGateway(p.platforms.HTTPListener.Addr().String(), p.commands.HTTPListener.Addr().String(), log)
+	server := web.NewServer(handler, maxConnections, log)
+	server.ReadTimeout, server.WriteTimeout = 15*time.Second, writeTimeout
+	return server
+}
+
+// stopGateway accepts no new requests, and waits some seconds for the others.
+func stopGateway(gateway *http.Server) {
 	grace, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if gateway.Shutdown(grace) != nil {
 		gateway.Close()
 	}
-	return err
 }
 
 // without returns lookup with the variables that begin with prefix unset.

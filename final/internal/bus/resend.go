@@ -79,8 +79,8 @@ func quote(headers map[string]any, limit int) string {
 	return strings.ToValidUTF8(text[:min(len(text), limit)], "") // without half a character
 }
 
-// sentTogether is how many messages of a Sender may wait for their confirmation.
-const sentTogether = 1000
+// maxUnconfirmed is how many messages of a Sender may wait for their confirmation.
+const maxUnconfirmed = 1000
 
 // Sender publishes messages to queues by their names, each confirmed by the
 // broker. One goroutine may use it. After an error it cannot be used again.
@@ -105,7 +105,7 @@ func NewSender(connection *amqp.Connection) (*Sender, error) {
 	return &Sender{
 		channel:  channel,
 		lost:     channel.NotifyClose(make(chan *amqp.Error, 1)),
-		returned: channel.NotifyReturn(make(chan amqp.Return, sentTogether)),
+		returned: channel.NotifyReturn(make(chan amqp.Return, maxUnconfirmed)),
 		missing:  map[string]bool{},
 	}, nil
 }

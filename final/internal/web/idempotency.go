@@ -45,9 +45,9 @@ func isPrintableASCII(text string) bool {
 	return true
 }
 
-// KeyInFlight returns the 409 for a key whose first request is being handled, and
+// KeyPending returns the 409 for a key whose first request is being handled, and
 // says when to retry.
-func KeyInFlight(w http.ResponseWriter) *Problem {
+func KeyPending(w http.ResponseWriter) *Problem {
 	w.Header().Set("Retry-After", "1")
 	return NewProblem(http.StatusConflict, "the first request with this "+IdempotencyHeader+" is still being handled; retry later")
 }
@@ -60,16 +60,16 @@ func Fingerprint(fields ...string) []byte {
 	return sum[:]
 }
 
-// KeysInFlight are the keys of the requests that this process is handling. The
+// PendingKeys are the keys of the requests that this process is handling. The
 // zero value is ready to use.
-type KeysInFlight struct {
+type PendingKeys struct {
 	mu   sync.Mutex
 	keys map[string]bool
 }
 
 // Begin reports whether no request with this key is being handled. Then this
-// one is, until end is called.
-func (k *KeysInFlight) Begin(key string) bool {
+// one is, until End is called.
+func (k *PendingKeys) Begin(key string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.keys[key] {
@@ -83,7 +83,7 @@ func (k *KeysInFlight) Begin(key string) bool {
 }
 
 // End lets key be used again.
-func (k *KeysInFlight) End(key string) {
+func (k *PendingKeys) End(key string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.keys, key)
