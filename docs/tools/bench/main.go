@@ -6,14 +6,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
+	"microcomm/docs/tools/internal/cli"
 	"microcomm/docs/tools/internal/rabbitmq"
 	"microcomm/docs/tools/internal/repo"
 )
@@ -28,18 +31,33 @@ func main() {
 		}
 		return
 	}
-	only := flag.String("only", "", "measure only the paths whose name contains this")
-	quick := flag.Bool("quick", false, "short rounds and few rows: to try the program, not to quote")
-	rounds := flag.Int("rounds", 5, "how often each side is measured")
-	out := flag.String("out", "", "folder for performance.svg and performance.md; empty: only print")
-	flag.Parse()
-	if err := run(ctx, *only, *out, *rounds, *quick); err != nil {
+	err := command(ctx, os.Args[1:])
+	var usage cli.UsageError
+	switch {
+	case err == nil:
+		return
+	case errors.As(err, &usage):
 		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+		os.Exit(2)
 	}
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	os.Exit(1)
 }
 
-func run(ctx context.Context, only, out string, rounds int, quick bool) error {
+func command(ctx context.Context, args []string) error {
+	var flags cli.Bench
+	set := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.Declare(set)
+	if _, err := cli.Parse(set, args); err != nil {
+		return err
+	}
+	chosen := slices.DeleteFunc(paths(), func(p path) bool { return !strings.Contains(p.name, flags.Only) })
+	switch {
+	case len(chosen) == 0:
+		return cli.UsageError("no path has " + flags.Only + " in its name")
+	case flags.Rounds < 1:
+		return cli.UsageError("--rounds must be at least 1")
+	}
 	root, err := repo.Root()
 	if err != nil {
 		return err
@@ -49,16 +67,13 @@ func run(ctx context.Context, only, out string, rounds int, quick bool) error {
 		return err
 	}
 	defer broker.Stop()
-	b, err := newBench(ctx, root, broker.URL, rounds, quick)
+	b, err := newBench(ctx, root, broker.URL, flags.Rounds, flags.Quick)
 	if err != nil {
 		return err
 	}
 	defer b.close()
 	var results []result
-	for _, p := range paths() {
-		if !strings.Contains(p.name, only) {
-			continue
-		}
+	for _, p := range chosen {
 		fmt.Fprintf(os.Stderr, "%s\n", p.name)
 		rows, err := p.measure(ctx, b)
 		if err != nil {
@@ -71,11 +86,11 @@ func run(ctx context.Context, only, out string, rounds int, quick bool) error {
 	}
 	table := markdown(results)
 	fmt.Print(table)
-	if out == "" {
+	if flags.Out == "" {
 		return nil
 	}
-	if err := os.WriteFile(filepath.Join(out, "performance-table.md"), []byte(table), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(flags.Out, "performance-table.md"), []byte(table), 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(out, "performance.svg"), []byte(svg(results)), 0o644)
+	return os.WriteFile(filepath.Join(flags.Out, "performance.svg"), []byte(svg(results)), 0o644)
 }

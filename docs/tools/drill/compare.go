@@ -65,7 +65,7 @@ func (d *driller) compare(ctx context.Context, w io.Writer, out string, asJSON b
 		if err != nil {
 			return err
 		}
-		rows[i].Stage = s.name
+		rows[i].Stage = s.Name
 		if err := s.build(ctx, d.dir, d.progress); err != nil {
 			return err
 		}
@@ -109,11 +109,11 @@ func writeComparison(out string, rows []comparison, table string) error {
 // compareStage fills row with what the faults do to s.
 func (d *driller) compareStage(ctx context.Context, s stage, row *comparison) error {
 	do := func(name string, fault func(context.Context, *run) error) (*run, error) {
-		fmt.Fprintf(d.progress, "\n%s %s\n", s.name, name)
+		fmt.Fprintf(d.progress, "\n%s %s\n", s.Name, name)
 		r, err := d.run(ctx, s, name, d.options, fault)
 		if err != nil {
 			d.kept = ctx.Err() == nil
-			return nil, fmt.Errorf("%s %s: %w", s.name, name, err)
+			return nil, fmt.Errorf("%s %s: %w", s.Name, name, err)
 		}
 		return r, nil
 	}

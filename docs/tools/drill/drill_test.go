@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"microcomm/docs/tools/internal/cli"
 	"microcomm/docs/tools/internal/repo"
 )
 
@@ -73,20 +74,25 @@ func TestDrill(t *testing.T) {
 
 func TestWrongUsageNamesWhatIsWrong(t *testing.T) {
 	tests := map[string]string{
-		"":                "wrong usage",
-		"99 x":            `there is no stage "99"`,
-		"06 fly":          `has no drill "fly"`,
-		"06 --all --keys": "only final knows keys",
-		"06 --list x":     `has no drill "x"`,
-		"02 a b":          "wrong usage",
-		"02 --fast":       "-fast",
-		"docs --list":     `there is no stage "docs"`,
-		"--compare 06":    "wrong usage",
+		"":                "drill needs a STAGE, or --compare",
+		"99 x":            "unknown stage 99; the stages are 01-rest, ",
+		"fnal":            "unknown stage fnal; did you mean final?",
+		"docs --list":     "unknown stage docs; the stages are ",
+		"01":              "01-rest has no drills; 02, 06, 07 and final have some",
+		"06 fly":          "06-rabbitmq has no drill fly; its drills are commands-slow, subscriber-down, broker-crash",
+		"06 broker-crahs": "06-rabbitmq has no drill broker-crahs; did you mean broker-crash?",
+		"06 --list x":     "06-rabbitmq has no drill x; its drills are ",
+		"06 --all --keys": "--keys is for final",
+		"02 a b":          "unexpected argument b",
+		"02 --fast":       "unknown flag --fast; see: go tool lab help drill",
+		"02 --shrot":      "unknown flag --shrot; did you mean --short?",
+		"--compare 06":    "--compare goes without a STAGE",
 	}
 	for line, want := range tests {
 		var out strings.Builder
 		err := command(t.Context(), strings.Fields(line), &out, &out)
-		if !errors.Is(err, errUsage) || !strings.Contains(err.Error(), want) {
+		var usage cli.UsageError
+		if !errors.As(err, &usage) || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", line, err, want)
 		}
 	}
@@ -103,8 +109,8 @@ func TestEveryDrillNamesAStageThatIsThere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := named(forStage(drills(), s.name), d.name); len(got) != 1 || seen[d.stage+d.name] {
-			t.Errorf("%s %s is not to be had, or twice", d.stage, d.name)
+		if _, err := choose(s, []string{d.name}, false); err != nil || seen[d.stage+d.name] {
+			t.Errorf("%s %s is not to be had, or twice: %v", d.stage, d.name, err)
 		}
 		seen[d.stage+d.name] = true
 	}

@@ -265,9 +265,9 @@ func (r *run) pair() (*service, error) {
 // where the stage retries something, with its pauses, and short where it does not.
 func (r *run) patience() time.Duration {
 	switch {
-	case r.stage.name == "final":
+	case r.stage.Name == "final":
 		return 30 * time.Second
-	case r.stage.has("commandsservice/backfill.go"):
+	case r.stage.Has("commandsservice/backfill.go"):
 		return 10 * time.Second
 	}
 	return 2 * time.Second

@@ -578,7 +578,7 @@ var (
 // instead: Go reserves more addresses than it uses, so ulimit cannot bound it.
 func newMemoryLimit(r *run, s *service) (*memoryLimit, error) {
 	file := map[string]string{"platformservice": "platforms-depl.yml", "commandsservice": "commands-depl.yml"}[s.program]
-	manifest, err := os.ReadFile(filepath.Join(r.stage.dir, "k8s", "base", file))
+	manifest, err := os.ReadFile(filepath.Join(r.stage.Dir, "k8s", "base", file))
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 // databases and the same broker, under load. Then the old PlatformService comes
 // back, on tables that are newer than it.
 func upgrade(ctx context.Context, r *run) error {
-	old, err := findStage(filepath.Dir(r.stage.dir), "07")
+	old, err := findStage(filepath.Dir(r.stage.Dir), "07")
 	if err != nil {
 		return err
 	}

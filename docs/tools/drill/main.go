@@ -15,19 +15,12 @@ import (
 	"syscall"
 	"time"
 
+	"microcomm/docs/tools/internal/cli"
 	"microcomm/docs/tools/internal/layout"
 	"microcomm/docs/tools/internal/legend"
 	"microcomm/docs/tools/internal/process"
 	"microcomm/docs/tools/internal/repo"
 )
-
-const synopsis = `usage: drill STAGE
-       drill STAGE NAME [--json] [--short] [--keys]
-       drill STAGE --all [--json] [--short] [--keys]
-       drill --compare [--out DIR] [--short]`
-
-// errUsage is wrapped by a mistake in the command line.
-var errUsage = errors.New("wrong usage")
 
 // errFailed ends the program with status 1 without another word.
 var errFailed = errors.New("a drill failed")
@@ -36,14 +29,15 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	err := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	var usage cli.UsageError
 	switch {
 	case err == nil:
 		return
 	case ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "drill: interrupted")
 		os.Exit(130)
-	case errors.Is(err, errUsage):
-		fmt.Fprintf(os.Stderr, "drill: %v\n%s\n", err, synopsis)
+	case errors.As(err, &usage):
+		fmt.Fprintln(os.Stderr, "drill:", err)
 		os.Exit(2)
 	case !errors.Is(err, errFailed):
 		fmt.Fprintln(os.Stderr, "drill:", err)
@@ -52,26 +46,20 @@ func main() {
 }
 
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	var opts options
-	var asJSON, list, all, compare bool // list is the default of a stage alone
-	var out string
-	flags := flag.NewFlagSet("drill", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.BoolVar(&asJSON, "json", false, "")
-	flags.BoolVar(&list, "list", false, "")
-	flags.BoolVar(&all, "all", false, "")
-	flags.BoolVar(&compare, "compare", false, "")
-	flags.BoolVar(&opts.short, "short", false, "")
-	flags.BoolVar(&opts.keys, "keys", false, "")
-	flags.StringVar(&out, "out", "", "")
-	var names []string
-	for len(args) > 0 { // flags may stand before and after the names
-		if err := flags.Parse(args); err != nil {
-			return fmt.Errorf("%w: %w", errUsage, err)
-		}
-		if args = flags.Args(); len(args) > 0 {
-			names, args = append(names, args[0]), args[1:]
-		}
+	var flags cli.Drill
+	set := flag.NewFlagSet("drill", flag.ContinueOnError)
+	flags.Declare(set)
+	names, err := cli.Parse(set, args)
+	if err != nil {
+		return err
+	}
+	switch {
+	case flags.Compare && len(names) > 0:
+		return cli.UsageError("--compare goes without a STAGE")
+	case !flags.Compare && len(names) == 0:
+		return cli.UsageError("drill needs a STAGE, or --compare")
+	case len(names) > 2:
+		return cli.UsageError("unexpected argument " + names[2])
 	}
 	root, err := repo.Root()
 	if err != nil {
@@ -81,41 +69,30 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
-	d := &driller{root: root, dir: dir, options: opts, progress: stderr}
+	d := &driller{root: root, dir: dir, options: options{short: flags.Short, keys: flags.Keys}, progress: stderr}
 	defer d.tidy()
-	if compare && len(names) == 0 {
-		return d.compare(ctx, stdout, out, asJSON)
-	}
-	if len(names) == 0 {
-		return errUsage
+	if flags.Compare {
+		return d.compare(ctx, stdout, flags.Out, flags.JSON)
 	}
 	s, err := findStage(root, names[0])
 	if err != nil {
 		return err
 	}
-	chosen := forStage(drills(), s.name)
-	switch {
-	case compare:
-		return errUsage
-	case len(names) == 1 && (list || !all):
+	chosen, err := choose(s, names[1:], flags.Keys)
+	if err != nil {
+		return err
+	}
+	if len(names) == 1 && (flags.List || !flags.All) {
 		for _, drill := range chosen {
 			fmt.Fprintln(stdout, layout.Wrap(fmt.Sprintf("%-16s %s", drill.name, drill.does), strings.Repeat(" ", 17)))
 		}
 		return nil
-	case len(names) == 1:
+	}
+	if len(names) == 1 {
 		chosen = withKeys(chosen)
-	case len(names) == 2:
-		if chosen = named(chosen, names[1]); len(chosen) == 0 {
-			return fmt.Errorf("%w: %s has no drill %q; go tool lab drill %s lists them", errUsage, s.name, names[1], names[0])
-		}
-	default:
-		return errUsage
 	}
 	if err := s.build(ctx, dir, stderr); err != nil {
 		return err
-	}
-	if opts.keys && s.name != "final" {
-		return fmt.Errorf("%w: only final knows keys", errUsage)
 	}
 	var reports []report
 	failed := false
@@ -124,18 +101,18 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !asJSON {
+		if !flags.JSON {
 			rep.write(stdout)
 		}
 		reports = append(reports, rep)
 		failed = failed || !rep.Passed && rep.Skipped == ""
 	}
-	if asJSON {
+	if flags.JSON {
 		if err := writeJSON(stdout, reports); err != nil {
 			return err
 		}
 	} else {
-		if s.name != "final" { // its readers know the words from the chapters
+		if s.Name != "final" { // its readers know the words from 02, 06 and 07
 			fmt.Fprintf(stdout, "\n%s", legend.Text)
 		}
 		if len(reports) > 1 {
@@ -146,6 +123,29 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return errFailed
 	}
 	return nil
+}
+
+// choose returns the drill of that name, or without one all of the stage.
+func choose(s stage, name []string, keys bool) ([]drill, error) {
+	all := forStage(drills(), s.Name)
+	if len(all) == 0 {
+		return nil, cli.UsageError(s.Name + " has no drills; 02, 06, 07 and final have some")
+	}
+	if keys && s.Name != "final" {
+		return nil, cli.UsageError("--keys is for final: a POST of " + s.Name + " has no Idempotency-Key")
+	}
+	if len(name) == 0 {
+		return all, nil
+	}
+	var names []string
+	for _, d := range all {
+		if d.name == name[0] {
+			return []drill{d}, nil
+		}
+		names = append(names, d.name)
+	}
+	return nil, cli.UsageError(fmt.Sprintf("%s has no drill %s; %s", s.Name, name[0],
+		cli.OrNearest(name[0], names, "its drills are "+strings.Join(names, ", "))))
 }
 
 // withKeys adds, after each drill that leaves clients without a response, the same
@@ -160,15 +160,6 @@ func withKeys(chosen []drill) []drill {
 		}
 	}
 	return both
-}
-
-func named(all []drill, name string) []drill {
-	for _, d := range all {
-		if d.name == name {
-			return []drill{d}
-		}
-	}
-	return nil
 }
 
 // driller runs drills.
@@ -224,7 +215,7 @@ func (d *driller) run(ctx context.Context, s stage, name string, opts options, d
 	r := &run{options: opts, progress: startProgress(d.progress), ignore: map[string]bool{}}
 	defer r.progress.stop()
 	r.system = &system{
-		stage: s, dir: filepath.Join(d.dir, fmt.Sprintf("%s-%s-%d", s.name, name, d.runs)),
+		stage: s, dir: filepath.Join(d.dir, fmt.Sprintf("%s-%s-%d", s.Name, name, d.runs)),
 		client: newClient(), delays: retryDelays(opts.short), ports: map[int]bool{},
 	}
 	defer r.close()
@@ -263,17 +254,13 @@ func (r *run) showLogs() {
 
 // findStage is the stage called 06, 6 or 06-rabbitmq.
 func findStage(root, name string) (stage, error) {
-	found, err := filepath.Glob(filepath.Join(root, "*", "go.mod"))
+	stages, err := repo.Stages(root)
 	if err != nil {
 		return stage{}, err
 	}
-	for _, mod := range found {
-		dir := filepath.Dir(mod)
-		base := filepath.Base(dir)
-		number, _, _ := strings.Cut(base, "-")
-		if base != "docs" && (name == base || name == number || "0"+name == number) {
-			return stage{name: base, dir: dir}, nil
-		}
+	at, err := repo.FindStage(stages, name)
+	if err != nil {
+		return stage{}, cli.UsageError(err.Error())
 	}
-	return stage{}, fmt.Errorf("%w: there is no stage %q", errUsage, name)
+	return stage{Stage: stages[at]}, nil
 }

@@ -79,7 +79,7 @@ type names struct {
 func (r *run) result(d drill, err error, took time.Duration) report {
 	v := r.verdict
 	rep := report{
-		Stage: r.stage.name, Drill: d.name, Does: d.does, Seconds: took.Round(100 * time.Millisecond).Seconds(),
+		Stage: r.stage.Name, Drill: d.name, Does: d.does, Seconds: took.Round(100 * time.Millisecond).Seconds(),
 		Keys: len(r.loads) > 0 && r.loads[0].cfg.keys, Short: r.options.short, Facts: r.facts, Checks: r.checks,
 		Total: figure{
 			Name: "all", Accepted: v.accepted, Refused: v.refused, Unknown: v.unknown, Arrived: v.arrived,

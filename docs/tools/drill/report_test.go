@@ -81,8 +81,8 @@ func TestThePredictionsAreOfDrillsThatExist(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(named(forStage(drills(), s.name), names[2])) == 0 {
-			t.Errorf("%s has no drill %s", s.name, names[2])
+		if _, err := choose(s, names[2:3], false); err != nil {
+			t.Errorf("%s has no drill %s", s.Name, names[2])
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"microcomm/docs/tools/internal/process"
 	"microcomm/docs/tools/internal/rabbitmq"
+	"microcomm/docs/tools/internal/repo"
 )
 
 // The lists of both services.
@@ -33,32 +34,26 @@ const (
 	stopGrace    = 30 * time.Second // what a pod has
 )
 
-// stage is a chapter to drill.
+// stage is a stage to drill.
 type stage struct {
-	name string // the folder's name: 06-rabbitmq
-	dir  string
-	bin  string // where its programs are, once built
-}
-
-func (s stage) has(path string) bool {
-	_, err := os.Stat(filepath.Join(s.dir, filepath.FromSlash(path)))
-	return err == nil
+	repo.Stage
+	bin string // where its programs are, once built
 }
 
 // build compiles the stage's services into a folder under dir.
 func (s *stage) build(ctx context.Context, dir string, progress io.Writer) error {
-	s.bin = filepath.Join(dir, s.name)
-	fmt.Fprintf(progress, "building %s\n", s.name)
+	s.bin = filepath.Join(dir, s.Name)
+	fmt.Fprintf(progress, "building %s\n", s.Name)
 	err := process.Run(ctx, process.Command{
 		Args:   []string{"go", "build", "-buildvcs=false", "-o", s.bin + string(filepath.Separator), "./cmd/platformservice", "./cmd/commandsservice"},
-		Dir:    s.dir,
+		Dir:    s.Dir,
 		Env:    append(os.Environ(), "GOWORK=off"),
 		Stdout: progress,
 		Stderr: progress,
-		Still:  func(d time.Duration) { fmt.Fprintf(progress, "building %s: %s\n", s.name, d) },
+		Still:  func(d time.Duration) { fmt.Fprintf(progress, "building %s: %s\n", s.Name, d) },
 	})
 	if err != nil {
-		return fmt.Errorf("build %s: %w", s.name, err)
+		return fmt.Errorf("build %s: %w", s.Name, err)
 	}
 	return nil
 }
@@ -83,7 +78,7 @@ type system struct {
 // startBroker starts the broker that the stage needs, if it needs one, unless it
 // may share the one at that URL.
 func (sys *system) startBroker(ctx context.Context, shared string, progress io.Writer) error {
-	if !sys.stage.has("platformservice/publisher.go") {
+	if !sys.stage.NeedsBroker() {
 		return nil
 	}
 	if shared != "" {
@@ -100,7 +95,7 @@ func (sys *system) startBroker(ctx context.Context, shared string, progress io.W
 
 // exchange is the name of the exchange that events go to.
 func (sys *system) exchange() string {
-	if sys.stage.name == "final" {
+	if sys.stage.Name == "final" {
 		return "microcomm.platforms" + sys.suffix
 	}
 	return "trigger"
@@ -282,7 +277,7 @@ func (sys *system) log(s *service) string { return filepath.Join(sys.dir, s.name
 func (sys *system) ready(ctx context.Context, s *service) error {
 	path := "/readyz"
 	switch {
-	case sys.stage.has("k8s"): // and probes, which the manifests use
+	case sys.stage.Has("k8s"): // and probes, which the manifests use
 	case s.program == "platformservice":
 		path = platformsPath
 	default:

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"microcomm/docs/tools/internal/cli"
 	"microcomm/docs/tools/internal/repo"
 )
 
@@ -287,7 +288,7 @@ func (c *comparison) choose(wanted string) error {
 	if len(chosen) == 0 {
 		hint := "see: go tool lab diff --stat " + c.after.name
 		if len(c.pieces) > 0 {
-			hint = orNearest(wanted, c.pieces, "its pieces are "+strings.Join(c.pieces, ", "))
+			hint = cli.OrNearest(wanted, c.pieces, "its pieces are "+strings.Join(c.pieces, ", "))
 		}
 		return usageError(fmt.Sprintf("%s changes nothing called %s; %s", c.after.name, wanted, hint))
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"microcomm/docs/tools/internal/cli"
 	"microcomm/docs/tools/internal/exercise"
 	"microcomm/docs/tools/internal/layout"
 	"microcomm/docs/tools/internal/rabbitmq"
@@ -35,7 +36,7 @@ func (l *lab) findExercise(stage, name string) (*exercise.Exercise, error) {
 		return nil, usageError(l.stages[at].name + " has no exercises")
 	}
 	return nil, usageError(fmt.Sprintf("%s has no exercise %s; %s", l.stages[at].name, name,
-		orNearest(name, names, "its exercises are "+strings.Join(names, ", "))))
+		cli.OrNearest(name, names, "its exercises are "+strings.Join(names, ", "))))
 }
 
 // exerciseEnv is the environment for the tests of exercises: with a broker, found

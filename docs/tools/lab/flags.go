@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"strings"
 
+	"microcomm/docs/tools/internal/cli"
 	"microcomm/docs/tools/internal/layout"
 )
 
@@ -25,31 +25,23 @@ type verb struct {
 var errHelp = flag.ErrHelp
 
 func findVerb(name string) (*verb, error) {
-	var names []string
+	names := []string{"help"}
 	for _, v := range verbs() {
 		if v.name == name {
 			return &v, nil
 		}
 		names = append(names, v.name)
 	}
-	return nil, usageError("unknown command " + name + "; " + orNearest(name, names, "go tool lab help lists them"))
+	return nil, usageError("unknown command " + name + "; " + cli.OrNearest(name, names, "go tool lab help lists them"))
 }
 
 // parse sets the verb's flags, which may stand before and after the other
 // arguments, and returns those.
 func (v *verb) parse(args []string) ([]string, error) {
 	v.flags.Init(v.name, flag.ContinueOnError)
-	v.flags.SetOutput(io.Discard)
-	var rest []string
-	for {
-		if err := v.flags.Parse(args); err != nil {
-			return nil, v.explain(err)
-		}
-		if v.flags.NArg() == 0 {
-			break
-		}
-		rest = append(rest, v.flags.Arg(0))
-		args = v.flags.Args()[1:]
+	rest, err := cli.Parse(&v.flags, args)
+	if err != nil {
+		return nil, err
 	}
 	wanted := strings.Fields(v.args)
 	for i, arg := range wanted {
@@ -67,27 +59,12 @@ func (v *verb) parse(args []string) ([]string, error) {
 	return rest, nil
 }
 
-// explain turns an error of the flag package into one with advice.
-func (v *verb) explain(err error) error {
-	if errors.Is(err, errHelp) {
-		return err
-	}
-	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
-	if !unknown {
-		return usageError(fmt.Sprintf("%v; see: go tool lab help %s", err, v.name))
-	}
-	var names []string
-	v.flags.VisitAll(func(f *flag.Flag) { names = append(names, dashes(f.Name)) })
-	name = dashes(name)
-	return usageError("unknown flag " + name + "; " + orNearest(name, names, "see: go tool lab help "+v.name))
-}
-
 // usage is the verb's command line.
 func (v *verb) usage() string {
 	usage := "go tool lab " + v.name
 	v.flags.VisitAll(func(f *flag.Flag) {
 		argument, _ := flag.UnquoteUsage(f)
-		usage += " [" + strings.TrimSpace(dashes(f.Name)+" "+argument) + "]"
+		usage += " [" + strings.TrimSpace(cli.Dashes(f.Name)+" "+argument) + "]"
 	})
 	return strings.TrimSpace(usage + " " + v.args)
 }
@@ -102,7 +79,7 @@ func (v *verb) help(w io.Writer) {
 	width := 0
 	v.flags.VisitAll(func(f *flag.Flag) {
 		argument, text := flag.UnquoteUsage(f)
-		name := strings.TrimSpace(dashes(f.Name) + " " + argument)
+		name := strings.TrimSpace(cli.Dashes(f.Name) + " " + argument)
 		names, texts, width = append(names, name), append(texts, text), max(width, len(name))
 	})
 	if len(names) > 0 {
@@ -121,7 +98,7 @@ func entry(name string, width int, text string) string {
 
 // help lists the verbs, or prints the help of one.
 func help(w io.Writer, args []string) error {
-	if len(args) > 0 {
+	if len(args) > 0 && args[0] != "help" {
 		v, err := findVerb(args[0])
 		if err != nil {
 			return err
@@ -136,51 +113,4 @@ func help(w io.Writer, args []string) error {
 	}
 	fmt.Fprintln(w, "\nA stage is named 06, 06-rabbitmq or final.\nThe help of one command: go tool lab help COMMAND")
 	return nil
-}
-
-func dashes(name string) string {
-	if len(name) == 1 {
-		return "-" + name
-	}
-	return "--" + name
-}
-
-// orNearest suggests the known name nearest to a wrong one, or returns otherwise
-// when none is near.
-func orNearest(wrong string, known []string, otherwise string) string {
-	nearest, least := "", 3
-	for _, name := range known {
-		d := distance(wrong, name)
-		if strings.HasPrefix(name, wrong) && len(strings.Trim(wrong, "-")) > 0 {
-			d = min(d, 2)
-		}
-		if d < least {
-			nearest, least = name, d
-		}
-	}
-	if nearest == "" {
-		return otherwise
-	}
-	return "did you mean " + nearest + "?"
-}
-
-// distance is the number of letters to insert, delete or replace to get from a to b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0]++
-		for j := range len(b) {
-			replaced := diagonal
-			if a[i] != b[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"microcomm/docs/tools/internal/cli"
 	"microcomm/docs/tools/internal/repo"
 )
 
@@ -59,10 +60,11 @@ type lab struct {
 // has already printed it.
 var errReported = errors.New("already reported")
 
-// usageError is a mistake in the command line.
-type usageError string
+// errUsageReported is errReported for a mistake in the command line: status 2.
+var errUsageReported = errors.New("wrong usage, already reported")
 
-func (e usageError) Error() string { return string(e) }
+// usageError is a mistake in the command line.
+type usageError = cli.UsageError
 
 func main() {
 	os.Exit(mainStatus(os.Args[1:], os.Stdout, os.Stderr))
@@ -107,6 +109,8 @@ func status(ctx context.Context, err error, stderr io.Writer) int {
 		return 130
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "lab: %s\n", err)
+		return 2
+	case errors.Is(err, errUsageReported):
 		return 2
 	case !errors.Is(err, errReported):
 		fmt.Fprintf(stderr, "lab: %s\n", err)

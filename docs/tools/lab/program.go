@@ -12,38 +12,45 @@ import (
 	"microcomm/docs/tools/internal/process"
 )
 
-// runProgram builds and runs docs/tools/NAME, a program of its own so that this one
-// stays quick to compile. Its exit status 2 is a mistake in the command line.
-func runProgram(ctx context.Context, l *lab, name string, args []string) error {
+// runTool builds and runs docs/tools/NAME, a program of its own so that this one
+// stays quick to compile.
+func runTool(ctx context.Context, l *lab, name string, args []string) error {
 	if err := needCompiler(ctx); err != nil {
 		return err
 	}
+	l.announce(ctx, filepath.Join(l.root, "docs"), false, "./tools/"+name)
+	return runProgram(ctx, l, "docs", "tools/"+name, args)
+}
+
+// runProgram builds and runs a program of a module of the checkout. Its exit status
+// 2 is a mistake in the command line.
+func runProgram(ctx context.Context, l *lab, module, path string, args []string) error {
+	name := filepath.Base(path)
 	dir, err := os.MkdirTemp("", "microcomm-"+name+"-program-")
 	if err != nil {
 		return err
 	}
 	defer process.RemoveAll(dir)
 	program := filepath.Join(dir, name+".exe")
-	l.announce(ctx, filepath.Join(l.root, "docs"), false, "./tools/"+name)
 	err = process.Run(ctx, process.Command{
-		Args: []string{"go", "build", "-buildvcs=false", "-o", program, "./tools/" + name},
-		Dir:  filepath.Join(l.root, "docs"), Env: append(os.Environ(), "GOWORK=off"), Stdout: l.err, Stderr: l.err,
+		Args: []string{"go", "build", "-buildvcs=false", "-o", program, "./" + path},
+		Dir:  filepath.Join(l.root, module), Env: append(os.Environ(), "GOWORK=off"), Stdout: l.err, Stderr: l.err,
 		Still: func(elapsed time.Duration) {
-			fmt.Fprintf(l.err, "building docs/tools/%s: %s\n", name, elapsed)
+			fmt.Fprintf(l.err, "building %s/%s: %s\n", module, path, elapsed)
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("build docs/tools/%s: %w", name, err)
+		return fmt.Errorf("build %s/%s: %w", module, path, err)
 	}
 	p, err := process.Start(process.Command{Args: append([]string{program}, args...), Stdout: l.out, Stderr: l.err})
 	if err != nil {
 		return err
 	}
-	defer p.Stop(30 * time.Second) // it has processes to end
+	defer p.Stop(30 * time.Second) // it has processes to end, or says what it has done
 	err = p.Wait(ctx)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 2 {
-		return usageError("see: go tool lab help " + name)
+		return errUsageReported
 	}
 	if errors.As(err, &exit) {
 		return errReported

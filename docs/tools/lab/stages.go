@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"microcomm/docs/tools/internal/cli"
 	"microcomm/docs/tools/internal/repo"
 )
 
@@ -35,21 +36,13 @@ func (s stage) inOneProcess() bool { return s.has("cmd/microcomm") }
 
 // listStages returns the stages in order, final last.
 func listStages(root string) ([]stage, error) {
-	found, err := filepath.Glob(filepath.Join(root, "[0-9][0-9]-*", "go.mod"))
+	found, err := repo.Stages(root)
 	if err != nil {
 		return nil, err
 	}
-	last := filepath.Join(root, "final", "go.mod")
-	if _, err := os.Stat(last); err == nil {
-		found = append(found, last)
-	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("%s has no stages", root)
-	}
 	var stages []stage
-	for _, mod := range found {
-		dir := filepath.Dir(mod)
-		stages = append(stages, stage{name: filepath.Base(dir), dir: dir})
+	for _, s := range found {
+		stages = append(stages, stage{name: s.Name, dir: s.Dir})
 	}
 	return stages, nil
 }
@@ -65,7 +58,7 @@ func (l *lab) findStage(name string) (int, error) {
 		}
 		names = append(names, s.name)
 	}
-	return 0, usageError(fmt.Sprintf("unknown stage %s; the stages are %s", name, strings.Join(names, ", ")))
+	return 0, usageError(fmt.Sprintf("unknown stage %s; %s", name, cli.OrNearest(name, names, "the stages are "+strings.Join(names, ", "))))
 }
 
 // compared reports whether a file of a stage is compared with the stage before.

@@ -5,10 +5,11 @@ import (
 	"context"
 	"errors"
 	"slices"
+
+	"microcomm/docs/tools/internal/cli"
 )
 
 func verifyVerb() verb {
-	var given []string // the flags, which are for the program that does the work
 	v := verb{
 		name:    "verify",
 		args:    "[docs|http|exercises] [FILE…]",
@@ -25,20 +26,16 @@ test in its name. Without a word: everything.
 What the annotations of a code block mean: go doc microcomm/docs/tools/verify, or the head
 of docs/tools/verify/main.go. It needs bash, and git.`,
 	}
-	for name, usage := range map[string]string{
-		"update":  "rewrite the output that documents show, where it differs",
-		"cluster": "also run the commands that need a Kubernetes cluster",
-	} {
-		v.flags.BoolFunc(name, usage, func(value string) error {
-			given = append(given, "--"+name+"="+value)
-			return nil
-		})
-	}
+	new(cli.Verify).Declare(&v.flags)
 	v.run = func(ctx context.Context, l *lab, args []string) error {
+		parts := []string{"docs", "http", "exercises"}
 		if len(args) > 0 && args[0] == "exercises" {
 			return verifyExercises(ctx, l, args[1:])
 		}
-		err := runProgram(ctx, l, "verify", slices.Concat(given, args))
+		if len(args) > 0 && !slices.Contains(parts, args[0]) {
+			return usageError("there is no " + args[0] + " to verify; " + cli.OrNearest(args[0], parts, "verify takes docs, http or exercises"))
+		}
+		err := runTool(ctx, l, "verify", slices.Concat(cli.Given(&v.flags), args))
 		if len(args) > 0 || err != nil && !errors.Is(err, errReported) {
 			return err
 		}

@@ -41,14 +41,10 @@ import (
 	"slices"
 	"syscall"
 
+	"microcomm/docs/tools/internal/cli"
 	"microcomm/docs/tools/internal/process"
 	"microcomm/docs/tools/internal/repo"
 )
-
-const synopsis = `usage: verify [docs|http [FILE…]] [--update] [--cluster]`
-
-// errUsage is wrapped by a mistake in the command line.
-var errUsage = errors.New("wrong usage")
 
 // errFailed ends the program with status 1 without another word.
 var errFailed = errors.New("something does not hold")
@@ -83,14 +79,15 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	err := command(ctx, os.Args[1:], os.Stdout)
+	var usage cli.UsageError
 	switch {
 	case err == nil:
 		return
 	case ctx.Err() != nil:
 		fmt.Fprintln(os.Stderr, "verify: interrupted")
 		os.Exit(130)
-	case errors.Is(err, errUsage):
-		fmt.Fprintf(os.Stderr, "verify: %v\n%s\n", err, synopsis)
+	case errors.As(err, &usage):
+		fmt.Fprintln(os.Stderr, "verify:", err)
 		os.Exit(2)
 	case !errors.Is(err, errFailed):
 		fmt.Fprintln(os.Stderr, "verify:", err)
@@ -99,29 +96,22 @@ func main() {
 }
 
 func command(ctx context.Context, args []string, stdout io.Writer) error {
-	v := &verifier{limits: defaultLimits, report: &report{out: stdout}}
-	flags := flag.NewFlagSet("verify", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.BoolVar(&v.update, "update", false, "")
-	flags.BoolVar(&v.cluster, "cluster", false, "")
-	var names []string
-	for len(args) > 0 { // flags may stand before and after the names
-		if err := flags.Parse(args); err != nil {
-			return fmt.Errorf("%w: %w", errUsage, err)
-		}
-		if args = flags.Args(); len(args) > 0 {
-			names, args = append(names, args[0]), args[1:]
-		}
+	var flags cli.Verify
+	set := flag.NewFlagSet("verify", flag.ContinueOnError)
+	flags.Declare(set)
+	names, err := cli.Parse(set, args)
+	if err != nil {
+		return err
 	}
+	v := &verifier{update: flags.Update, cluster: flags.Cluster, limits: defaultLimits, report: &report{out: stdout}}
 	parts := v.parts()
 	if len(names) > 0 {
 		at := slices.IndexFunc(parts, func(p part) bool { return p.name == names[0] })
 		if at < 0 {
-			return fmt.Errorf("%w: nothing to verify is called %s", errUsage, names[0])
+			return cli.UsageError("nothing to verify is called " + names[0])
 		}
 		parts, names = parts[at:at+1], names[1:]
 	}
-	var err error
 	if v.root, err = repo.Root(); err != nil {
 		return err
 	}
