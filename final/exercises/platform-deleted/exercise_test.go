@@ -78,7 +78,8 @@ type event struct {
 	message amqp.Delivery
 }
 
-// events returns what is published from now on. The exchange is there.
+// events returns a function that returns the next event published from now on.
+// The exchange must exist.
 func (d *deletion) events(t *testing.T) func() event {
 	t.Helper()
 	queue, err := d.channel.QueueDeclare("", false, true, true, false, nil)
@@ -125,7 +126,7 @@ func TestDeleteWaitsInTheOutbox(t *testing.T) {
 	next := d.events(t)
 	d.platforms.kill()
 	broker := d.platforms.env
-	d.platforms.env = append(broker[:len(broker):len(broker)], "RABBITMQ_URL=amqp://127.0.0.1:1/") // nobody there
+	d.platforms.env = append(broker[:len(broker):len(broker)], "RABBITMQ_URL=amqp://127.0.0.1:1/") // nothing listens there
 	d.platforms.start(t)
 	created := createPlatform(t, d.system, "Docker")
 	d.remove(t, created.ID)
@@ -137,11 +138,11 @@ func TestDeleteWaitsInTheOutbox(t *testing.T) {
 	for seen["Platform_Deleted"].ID != created.ID { // the seeded platforms' events may come first
 		e := next()
 		if e.ID == created.ID {
-			require.Empty(t, seen["Platform_Deleted"].Event, "no event of the platform comes after that it is gone")
+			require.Empty(t, seen["Platform_Deleted"].Event, "no event of the platform is published after that of its deletion")
 			seen[e.Event] = e
 		}
 	}
-	require.Contains(t, seen, "Platform_Published", "comes first")
+	require.Contains(t, seen, "Platform_Published", "it is published first")
 	deleted := seen["Platform_Deleted"].message
 	require.Equal(t, "Platform_Deleted", deleted.Type)
 	require.Equal(t, amqp.Persistent, deleted.DeliveryMode)
@@ -151,7 +152,7 @@ func TestDeleteWaitsInTheOutbox(t *testing.T) {
 }
 
 // TestTheDeletionAndItsEventAreOne: when the event cannot be stored, because the
-// test has taken the outbox away, the platform is not deleted either.
+// test has renamed the outbox, the platform is not deleted either.
 func TestTheDeletionAndItsEventAreOne(t *testing.T) {
 	d := newDeletion(t)
 	d.start(t)
@@ -160,15 +161,15 @@ func TestTheDeletionAndItsEventAreOne(t *testing.T) {
 	db, err := sql.Open("sqlite3", "file:"+d.file+"?_busy_timeout=5000")
 	require.NoError(t, err)
 	defer db.Close()
-	_, err = db.Exec("ALTER TABLE outbox RENAME TO away")
+	_, err = db.Exec("ALTER TABLE outbox RENAME TO hidden")
 	require.NoError(t, err)
 	path := fmt.Sprintf("/api/platforms/%d", p.ID)
 	status, _, err := d.platforms.send(http.MethodDelete, path, "")
 	require.NoError(t, err)
 	require.NotEqual(t, http.StatusNoContent, status, "a deletion whose event cannot be stored")
-	_, err = db.Exec("ALTER TABLE away RENAME TO outbox")
+	_, err = db.Exec("ALTER TABLE hidden RENAME TO outbox")
 	require.NoError(t, err)
-	d.platforms.call(t, http.MethodGet, path, "", http.StatusOK, nil) // else nobody would ever hear that it is gone
+	d.platforms.call(t, http.MethodGet, path, "", http.StatusOK, nil) // otherwise no service would ever learn of the deletion
 	eventually(t, "the platform is deleted, now that its event can be stored", func() bool {
 		status, _, err := d.platforms.send(http.MethodDelete, path, "")
 		return err == nil && status == http.StatusNoContent
@@ -176,8 +177,8 @@ func TestTheDeletionAndItsEventAreOne(t *testing.T) {
 	d.waitKnown(t, p.ID, false)
 }
 
-// TestDeletedPlatformStaysDeleted: an event that is delivered again, a call that
-// comes late, and a backfill know nothing of the deletion.
+// TestDeletedPlatformStaysDeleted: an event that is redelivered, a late call and a
+// backfill know nothing of the deletion.
 func TestDeletedPlatformStaysDeleted(t *testing.T) {
 	d := newDeletion(t)
 	d.start(t)
@@ -187,7 +188,7 @@ func TestDeletedPlatformStaysDeleted(t *testing.T) {
 	d.waitKnown(t, gone.ID, false)
 
 	published := `{"Id":%d,"Name":"Gone","Event":"Platform_Published"}`
-	for _, id := range []int32{gone.ID, 1000} { // the second says that the first was handled
+	for _, id := range []int32{gone.ID, 1000} { // the second shows that the first was handled
 		require.NoError(t, d.channel.Publish(d.exchange, "", false, false, amqp.Publishing{
 			MessageId: fmt.Sprint("late-", id), Body: fmt.Appendf(nil, published, id)}))
 	}
@@ -212,7 +213,7 @@ func TestDeletedPlatformStaysDeleted(t *testing.T) {
 	d.waitKnown(t, gone.ID, false)
 }
 
-func TestDeletedWhileCommandsServiceIsAway(t *testing.T) {
+func TestDeletedWhileCommandsServiceIsDown(t *testing.T) {
 	d := newDeletion(t)
 	d.start(t)
 	before := createPlatform(t, d.system, "Known before")
