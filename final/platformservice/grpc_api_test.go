@@ -35,10 +35,14 @@ func serveGRPC(t testing.TB, store platformStore) (server *grpcServer, addr stri
 	return server, listener.Addr().String(), logged
 }
 
-// dialGRPC returns a connection that is closed when the test ends.
+// dialGRPC returns a connection that is closed when the test ends. Its windows of
+// flow control are as small as gRPC lets them be: those that grow could hold a
+// whole response that the test does not receive.
 func dialGRPC(t testing.TB, addr string) *grpc.ClientConn {
 	t.Helper()
-	connection, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	const window = 64 << 10
+	connection, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(window))
 	require.NoError(t, err)
 	t.Cleanup(func() { connection.Close() })
 	return connection
