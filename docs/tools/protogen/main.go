@@ -12,10 +12,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,8 +58,8 @@ func run(ctx context.Context, stages []string) error {
 		if err != nil {
 			return fmt.Errorf("generate %s: %w", stage, err)
 		}
-		for name, content := range files {
-			if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			if err := os.WriteFile(filepath.Join(dir, name), files[name], 0o644); err != nil {
 				return fmt.Errorf("generate %s: %w", stage, err)
 			}
 			fmt.Println(filepath.Join(stage, "proto", name))
