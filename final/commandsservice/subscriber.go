@@ -127,14 +127,7 @@ func (s *rabbitMQSubscriber) receive(ctx context.Context, p *pace, handle handle
 	var background sync.WaitGroup
 	defer background.Wait()
 	defer bus.Close(connection)
-	topology, err := connection.Channel()
-	if err != nil {
-		return fmt.Errorf("open channel: %w", err)
-	}
-	if err := s.declare(topology); err != nil {
-		return err
-	}
-	c, err := newConsumer(connection, s.queue, s.prefetch)
+	topology, c, err := s.open(connection)
 	if err != nil {
 		return err
 	}
@@ -160,6 +153,20 @@ func (s *rabbitMQSubscriber) receive(ctx context.Context, p *pace, handle handle
 	}
 	m.finish()
 	return err
+}
+
+// open declares everything, and opens the channel to consume on. It also returns
+// the one for declarations.
+func (s *rabbitMQSubscriber) open(connection *amqp.Connection) (topology *amqp.Channel, c *consumer, err error) {
+	topology, err = connection.Channel()
+	if err != nil {
+		return nil, nil, fmt.Errorf("open channel: %w", err)
+	}
+	if err := s.declare(topology); err != nil {
+		return nil, nil, err
+	}
+	c, err = newConsumer(connection, s.queue, s.prefetch)
+	return topology, c, err
 }
 
 // handleBatches handles batches until the connection is lost, ctx ends, or failed
@@ -207,7 +214,7 @@ func (s *rabbitMQSubscriber) handleBatches(ctx, handling context.Context, c *con
 }
 
 // settle acknowledges the messages of a batch that were handled, and returns how
-// many. It has the others moved. But when handling was interrupted, it leaves them
+// many. The others it moves, unless handling was interrupted. Then they stay
 // unacknowledged, and the broker delivers them to another subscriber.
 func (m *mover) settle(handling context.Context, batch []delivery) (acknowledged int, err error) {
 	failed := slices.ContainsFunc(batch, func(d delivery) bool { return d.err != nil })
