@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"microcomm/docs/tools/internal/cli"
 	"microcomm/docs/tools/internal/repo"
@@ -43,16 +42,19 @@ type comparison struct {
 	before, after stage
 	was, is       map[string]string // their files' contents
 	files         []changedFile
-	pieces        []string // the headings in the table of the stage's README
+	pieces        []string // the headings in the stage's table "What changes"
+	chosen        bool     // files are those of one piece, in the order of its table
 }
 
 // changedFile is a file that differs.
 type changedFile struct {
 	path           string
 	kind           kind
-	pieces         []string // that change it; it is shown with the last of them
-	place          int      // its last row in the table of the stage's README
-	from           string   // the file it was renamed or copied from, or empty
+	rows           []tableRow // of the table "What changes": one for each piece that changes it
+	place          int        // its first row there, or that of the chosen piece
+	folded         bool       // listed with the chosen piece, and not shown
+	only           []string   // the declarations of it that the chosen piece shows, or empty
+	from           string     // the file it was renamed or copied from, or empty
 	added, removed int
 	note           string // the line to show instead of the patch, or empty
 	patch          string
@@ -86,7 +88,7 @@ func compare(ctx context.Context, l *lab, before, after stage) (*comparison, err
 	}
 	c := &comparison{before: before, after: after, was: contents[0], is: contents[1]}
 	differences := func(how ...string) (string, error) {
-		args := append([]string{"--git-dir=" + repository, "diff", "--find-renames", "--find-copies-harder", "--irreversible-delete", "--no-ext-diff"}, how...)
+		args := append([]string{"--git-dir=" + repository, "diff", "--find-renames", "--find-copies-harder", "--patience", "--irreversible-delete", "--no-ext-diff"}, how...)
 		return repo.Git(ctx, dir, append(args, trees...)...)
 	}
 	numbers, err := differences("--numstat", "-z")
@@ -167,12 +169,11 @@ func parseDifferences(numbers, patches string) ([]changedFile, error) {
 }
 
 // order sorts the files as they are read: by kind, then in the order of the
-// table in the stage's README, then by path.
+// stage's table, then by path.
 func (c *comparison) order(table []tableRow) {
-	rows, pieces := map[string]int{}, map[string][]string{}
-	for i, row := range table {
-		rows[row.path] = i
-		pieces[row.path] = append(pieces[row.path], row.piece)
+	rows := map[string][]tableRow{}
+	for _, row := range table {
+		rows[row.path] = append(rows[row.path], row)
 		if row.piece != "" && !slices.Contains(c.pieces, row.piece) {
 			c.pieces = append(c.pieces, row.piece)
 		}
@@ -183,8 +184,8 @@ func (c *comparison) order(table []tableRow) {
 		_, copied := c.is[f.from] // else it was renamed
 		f.kind = kindOf(f.path, !was && (f.from == "" || copied))
 		f.place = len(table)
-		if row, listed := rows[f.path]; listed {
-			f.place, f.pieces = row, pieces[f.path]
+		if f.rows = rows[f.path]; f.rows != nil {
+			f.place = f.rows[0].place
 		}
 	}
 	slices.SortStableFunc(c.files, func(a, b changedFile) int {
@@ -230,7 +231,7 @@ func (c *comparison) note() {
 			continue // it is shown with another piece
 		case !there:
 			f.note = "removed"
-		case twin != "":
+		case twin != "" && twin != f.path:
 			f.note = "the same as " + twin + ", but for the package"
 		case copied && f.added+f.removed == 0:
 			f.note = "the same as " + f.from
@@ -268,16 +269,11 @@ func (c *comparison) choose(wanted string) error {
 		})
 	}
 	var chosen []changedFile
-	for _, f := range c.files {
-		if heading < 0 || !slices.Contains(f.pieces, c.pieces[heading]) {
-			continue
-		}
-		if last := f.piece(); last != c.pieces[heading] {
-			f.note, f.added, f.removed = "shown with "+last, 0, 0
-		}
-		chosen = append(chosen, f)
+	if heading >= 0 {
+		chosen = c.of(c.pieces[heading])
 	}
-	if len(chosen) == 0 {
+	c.chosen = len(chosen) > 0
+	if !c.chosen {
 		part := strings.ToLower(strings.TrimPrefix(filepath.ToSlash(wanted), c.after.name+"/"))
 		chosen = slices.DeleteFunc(slices.Clone(c.files), func(f changedFile) bool {
 			whole, _ := path.Match(part, strings.ToLower(f.path))
@@ -299,13 +295,16 @@ func (c *comparison) choose(wanted string) error {
 // writeStat lists the files by kind, and counts the lines that writePatches shows.
 func (c *comparison) writeStat(w io.Writer, withTests bool) {
 	fmt.Fprintf(w, "What %s changes in %s\n", c.after.name, c.before.name)
+	if c.chosen {
+		fmt.Fprintln(w)
+	}
 	width := 0
 	for _, f := range c.files {
 		width = max(width, len(f.path))
 	}
 	last := kind(-1)
 	for _, f := range c.files {
-		if f.kind != last {
+		if f.kind != last && !c.chosen {
 			title := f.kind.String()
 			switch {
 			case f.kind == generated:
@@ -318,6 +317,10 @@ func (c *comparison) writeStat(w io.Writer, withTests bool) {
 		}
 		fmt.Fprintf(w, "  %-*s  %s\n", width, f.path, f.stat())
 	}
+	if i := slices.IndexFunc(c.files, func(f changedFile) bool { return f.folded && f.kind < tests }); i >= 0 {
+		name, _, _ := strings.Cut(c.after.name, "-")
+		fmt.Fprintf(w, "\nA folded file is shown when you name it: go tool lab diff %s %s\n", name, c.files[i].path)
+	}
 	fmt.Fprintf(w, "\n%s\n", c.count(func(f changedFile) bool { return f.shown(withTests) }))
 }
 
@@ -325,7 +328,7 @@ func (c *comparison) writeStat(w io.Writer, withTests bool) {
 func (c *comparison) count(counted func(changedFile) bool) string {
 	files, added, removed := 0, 0, 0
 	for _, f := range c.files {
-		if counted(f) {
+		if counted(f) && !strings.HasPrefix(f.note, "shown with ") {
 			files, added, removed = files+1, added+f.added, removed+f.removed
 		}
 	}
@@ -336,17 +339,9 @@ func (c *comparison) count(counted func(changedFile) bool) string {
 	return fmt.Sprintf("%d %s, %d lines added, %d removed", files, changed, added, removed)
 }
 
-// piece is the one that the file is shown with, or empty.
-func (f changedFile) piece() string {
-	if len(f.pieces) == 0 {
-		return ""
-	}
-	return f.pieces[len(f.pieces)-1]
-}
-
 // shown reports whether the file's patch is shown.
 func (f changedFile) shown(withTests bool) bool {
-	return f.kind < tests || f.kind == tests && withTests
+	return !f.folded && (f.kind < tests || f.kind == tests && withTests)
 }
 
 // stat is what happened to the file, in short.
@@ -358,22 +353,13 @@ func (f changedFile) stat() string {
 	if f.from != "" {
 		stat += " (from " + f.from + ")"
 	}
+	if len(f.only) > 0 {
+		stat += " (in " + strings.Join(f.only, ", ") + ")"
+	}
+	if f.folded {
+		stat += " (folded)"
+	}
 	return stat
-}
-
-// writePieces lists the pieces with their lines.
-func (c *comparison) writePieces(w io.Writer) {
-	fmt.Fprintln(w, "\nPieces")
-	width := 0
-	for _, piece := range c.pieces {
-		width = max(width, utf8.RuneCountInString(piece))
-	}
-	for _, piece := range c.pieces {
-		count := c.count(func(f changedFile) bool { return f.piece() == piece && f.shown(false) })
-		fmt.Fprintf(w, "  %-*s  %s\n", width, piece, count)
-	}
-	name, _, _ := strings.Cut(c.after.name, "-")
-	fmt.Fprintf(w, "\nShow one: go tool lab diff %s %s\n", name, c.pieces[0])
 }
 
 // writePatches shows the differences.

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// checkDelta compares the table "What changes" in a stage's README.md with the
-// real difference from the stage before, in both directions.
+// checkDelta compares the table "What changes" of a stage with the real
+// difference from the stage before, in both directions.
 func checkDelta(ctx context.Context, root string, before, s stage) error {
 	old, err := comparedFiles(ctx, root, before)
 	if err != nil {
@@ -27,31 +27,41 @@ func checkDelta(ctx context.Context, root string, before, s stage) error {
 
 // compareDelta is checkDelta for files that were read already.
 func compareDelta(before, s stage, old, new map[string]string) error {
-	lesson, err := os.ReadFile(filepath.Join(s.dir, "README.md"))
+	page := tablePage(s)
+	lesson, err := os.ReadFile(filepath.Join(s.dir, page))
 	if err != nil {
 		return err
 	}
+	page = s.name + "/" + page
 	table, err := parseTable(string(lesson))
 	if err != nil {
-		return fmt.Errorf("%s/README.md: %w", s.name, err)
+		return fmt.Errorf("%s: %w", page, err)
 	}
+	var errs []error
 	listed := map[string]string{}
 	for _, row := range table {
 		listed[row.path] = row.action
+		for _, name := range row.names {
+			if !declarationsOf(new[row.path]).has(name) {
+				errs = append(errs, fmt.Errorf("%s lists %s in %s, which does not declare it", page, name, row.path))
+			}
+		}
+		if !slices.ContainsFunc(table, func(other tableRow) bool { return other.path == row.path && len(other.names) == 0 }) {
+			errs = append(errs, fmt.Errorf("%s lists parts of %s, and not the rest", page, row.path))
+		}
 	}
 	real := delta(old, new)
 	foldTests(real, listed)
-	var errs []error
 	for _, path := range slices.Sorted(maps.Keys(real)) {
 		if listed[path] == "" {
-			errs = append(errs, fmt.Errorf("%s/README.md does not list that the stage %s %s", s.name, real[path], path))
+			errs = append(errs, fmt.Errorf("%s does not list that the stage %s %s", page, real[path], path))
 		} else if listed[path] != real[path] {
-			errs = append(errs, fmt.Errorf("%s/README.md says that the stage %s %s, but it %s it", s.name, listed[path], path, real[path]))
+			errs = append(errs, fmt.Errorf("%s says that the stage %s %s, but it %s it", page, listed[path], path, real[path]))
 		}
 	}
 	for _, path := range slices.Sorted(maps.Keys(listed)) {
 		if real[path] == "" {
-			errs = append(errs, fmt.Errorf("%s/README.md lists %s, but it is the same as in %s", s.name, path, before.name))
+			errs = append(errs, fmt.Errorf("%s lists %s, but it is the same as in %s", page, path, before.name))
 		}
 	}
 	return errors.Join(errs...)
@@ -93,12 +103,27 @@ func delta(old, new map[string]string) map[string]string {
 	return found
 }
 
-// tableRow is a row `| adds | `path` | why |` of the table "What changes".
-type tableRow struct{ action, path, piece string }
+// tableRow is a row `| adds | `path` | why |` of the table "What changes". A row
+// `| changes | `path`: `name`, `name` | why |` is about those declarations.
+type tableRow struct {
+	action, path string
+	names        []string // of declarations in the file; none: all that no row names
+	piece        string   // the heading above
+	place        int      // in the table
+	folded       bool     // within <details>: listed, and not shown with the piece
+}
 
-// readTable reads the table of a stage's README, which may have none.
+// tablePage is the page of a stage that has the table "What changes".
+func tablePage(s stage) string {
+	if _, err := os.Stat(filepath.Join(s.dir, "PIECES.md")); err == nil {
+		return "PIECES.md"
+	}
+	return "README.md"
+}
+
+// readTable reads the table of a stage, which may have none.
 func readTable(s stage) []tableRow {
-	lesson, err := os.ReadFile(filepath.Join(s.dir, "README.md"))
+	lesson, err := os.ReadFile(filepath.Join(s.dir, tablePage(s)))
 	if err != nil {
 		return nil
 	}
@@ -118,8 +143,11 @@ func parseTable(lesson string) ([]tableRow, error) {
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
 	var table []tableRow
-	piece := ""
+	piece, folded := "", false
 	for line := range strings.Lines(section) {
+		if strings.HasPrefix(line, "<details>") || strings.HasPrefix(line, "</details>") {
+			folded = line[1] == 'd'
+		}
 		if heading, found := strings.CutPrefix(line, "### "); found {
 			piece = strings.TrimSpace(heading)
 			continue
@@ -135,12 +163,16 @@ func parseTable(lesson string) ([]tableRow, error) {
 		if len(cells) != 3 || strings.TrimSpace(cells[2]) == "" {
 			return nil, fmt.Errorf("a row needs three cells, the last with the reason: %s", strings.TrimSpace(line))
 		}
-		path := strings.Trim(strings.TrimSpace(cells[1]), "`")
-		// Several pieces may change one file, in the same way.
-		if slices.ContainsFunc(table, func(row tableRow) bool { return row.path == path && (row.piece == piece || row.action != action) }) {
+		path, declarations, _ := strings.Cut(strings.ReplaceAll(strings.TrimSpace(cells[1]), "`", ""), ": ")
+		names := strings.FieldsFunc(declarations, func(r rune) bool { return r == ',' || r == ' ' })
+		// Several pieces may change one file, in the same way, and one piece some of its
+		// declarations and the rest.
+		if slices.ContainsFunc(table, func(row tableRow) bool {
+			return row.path == path && (row.action != action || row.piece == piece && slices.Equal(row.names, names))
+		}) {
 			return nil, fmt.Errorf("%s is listed twice", path)
 		}
-		table = append(table, tableRow{action, path, piece})
+		table = append(table, tableRow{action, path, names, piece, len(table), folded})
 	}
 	if len(table) == 0 {
 		return nil, errors.New(`"## What changes" lists nothing`)

@@ -21,13 +21,17 @@ func diffVerb() verb {
 		about: `First a list of the files, then the difference from the stage before (or from STAGE
 to STAGE2) in reading order: changed Go, new Go in the order of the stage's README,
 SQL and .proto, manifests and other files, go.mod. A file that equals one already shown
-takes one line. The stages' own module paths count as equal. README.md, go.sum,
-exercises/ and indirect requirements are left out; generated code is only listed.
+takes one line. The stages' own module paths count as equal. README.md, PIECES.md,
+pieces/, go.sum, exercises/ and indirect requirements are left out; generated code is
+only listed.
 
-A PIECE is a heading under "What changes" in the stage's README, or a part or a pattern
-of the files' paths. A stage with such headings is shown one piece at a time:
+A PIECE is a heading under "What changes" in the stage's README.md or PIECES.md, or a
+part or a pattern of the files' paths. A stage with such headings is shown one piece at
+a time, in the order of its table. A piece may show only some declarations of a file,
+and fold a file; to see all of it, name the file:
   go tool lab diff 06 subscriber
-  go tool lab diff final Compose
+  go tool lab diff final outbox
+  go tool lab diff final subscriber.go
   go tool lab diff final .          (all of it)`,
 		run: func(ctx context.Context, l *lab, names []string) error { return diff(ctx, l, options, names) },
 	}

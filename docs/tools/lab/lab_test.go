@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"os"
@@ -386,11 +387,11 @@ func TestDiffOfOnePiece(t *testing.T) {
 		args     []string
 		has, not string
 	}{
-		"all, with pieces":  {[]string{"02"}, "Pieces\n  The code   5 files changed, ", "+var zebra"},
+		"all, with pieces":  {[]string{"02"}, "Pieces\n  The code   6 files changed, ", "+var zebra"},
 		"a heading":         {[]string{"02", "the", "code"}, "+var zebra", "old.yml"},
 		"part of a heading": {[]string{"02", "manif"}, "+kind: New", "zebra"},
-		"of two headings":   {[]string{"02", "Code"}, "a/service.go: shown with Manifests\n", "+var started"},
-		"the last of two":   {[]string{"02", "Manifests"}, "+var started", "shown with"},
+		"the first of two":  {[]string{"02", "Code"}, "+var started", "shown with"},
+		"of two headings":   {[]string{"02", "Manifests"}, "a/service.go: shown with The code\n", "+var started"},
 		"another heading":   {[]string{"02", "Manifests"}, "+kind: New", "zebra"},
 		"a part of a path":  {[]string{"02", "zebra"}, "+var zebra", "service.go"},
 		"a twin alone":      {[]string{"02", "b/twin"}, "+var twin", "the same as"},
@@ -409,6 +410,80 @@ func TestDiffOfOnePiece(t *testing.T) {
 	err := l.do(t.Context(), "diff", "02", "Manifets")
 	if err == nil || !strings.Contains(err.Error(), "02-two changes nothing called Manifets; did you mean Manifests?") {
 		t.Errorf("error: %v", err)
+	}
+}
+
+// Pieces in a page of their own may share a file, declaration by declaration, and
+// fold files that a first reading does without.
+func TestDiffOfAPieceShowsItsDeclarations(t *testing.T) {
+	l := workspace(t, map[string]string{
+		"01-one/store.go":  "package x\n\nfunc old() {}\n",
+		"02-two/store.go":  "package x\n\ntype store struct{}\n\n// insert is new.\nfunc (s store) insert() {}\n\n// lease is new.\nfunc (s store) lease() {}\n",
+		"02-two/relay.go":  "package x\n\nvar relay = 1\n",
+		"02-two/moved.go":  "package x\n\nvar moved = 1\n",
+		"02-two/README.md": "# Two\n",
+		"02-two/PIECES.md": "# Pieces\n\n## What changes\n\n### Outbox\n\n| adds | `relay.go` | why |\n| changes | `store.go` | why |\n\n" +
+			"<details><summary>moved</summary>\n\n| adds | `moved.go` | why |\n\n</details>\n\n### Lease\n\n| changes | `store.go`: `store.lease` | why |\n| adds | `relay.go` | why |\n",
+	})
+	for piece, test := range map[string]struct{ has, not []string }{
+		"Outbox":   {[]string{"+var relay", "+// insert is new", "+type store", "-func old", "moved.go  +3 -0 (folded)", "2 files changed, 8 lines added, 1 removed"}, []string{"lease", "var moved"}},
+		"Lease":    {[]string{"+// lease is new", "+func (s store) lease", "relay.go: shown with Outbox", "1 file changed, 2 lines added, 0 removed"}, []string{"insert", "old", "+var relay"}},
+		"moved.go": {[]string{"+var moved"}, []string{"folded"}},
+		"store.go": {[]string{"insert", "lease"}, nil},
+	} {
+		text := diffOf(t, l, "02", piece)
+		for _, want := range test.has {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s does not show %q:\n%s", piece, want, text)
+			}
+		}
+		for _, unwanted := range test.not {
+			if strings.Contains(text, unwanted) {
+				t.Errorf("%s shows %q:\n%s", piece, unwanted, text)
+			}
+		}
+	}
+	if text := diffOf(t, l, "02", "Outbox"); strings.Index(text, "+var relay") > strings.Index(text, "+type store") {
+		t.Errorf("it is not in the order of the table:\n%s", text)
+	}
+	if err := checkDelta(t.Context(), l.root, l.stages[0], l.stages[1]); err != nil {
+		t.Error(err)
+	}
+	put(t, l, map[string]string{"02-two/PIECES.md": strings.ReplaceAll(content(t, l, "02-two/PIECES.md"), "store.lease", "renew")})
+	err := checkDelta(t.Context(), l.root, l.stages[0], l.stages[1])
+	if err == nil || !strings.Contains(err.Error(), "02-two/PIECES.md lists renew in store.go, which does not declare it") {
+		t.Errorf("error: %v", err)
+	}
+}
+
+// A piece of final is read in ten minutes.
+func TestThePiecesOfFinalAreShort(t *testing.T) {
+	root, err := repo.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stages, err := listStages(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := compare(t.Context(), &lab{root: root, stages: stages, out: io.Discard}, stages[len(stages)-2], stages[len(stages)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.note()
+	if len(c.pieces) < 20 {
+		t.Errorf("final has %d pieces", len(c.pieces))
+	}
+	for _, piece := range c.pieces {
+		lines := 0
+		for _, f := range c.of(piece) {
+			if f.shown(false) {
+				lines += f.added + f.removed
+			}
+		}
+		if lines > 300 {
+			t.Errorf("%s shows %d lines", piece, lines)
+		}
 	}
 }
 

@@ -64,7 +64,8 @@ func (l *lab) findStage(name string) (int, error) {
 // compared reports whether a file of a stage is compared with the stage before.
 // Lessons, exercises and checksums belong to their stage alone.
 func compared(path string) bool {
-	return path != "README.md" && path != "go.sum" && !strings.HasPrefix(path, "exercises/")
+	return path != "README.md" && path != "PIECES.md" && path != "go.sum" &&
+		!strings.HasPrefix(path, "pieces/") && !strings.HasPrefix(path, "exercises/")
 }
 
 // anyModule stands for the stage's own name where two stages are compared.
