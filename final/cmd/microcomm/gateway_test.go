@@ -26,7 +26,9 @@ func serveGateway(t *testing.T, service http.HandlerFunc) string {
 	t.Cleanup(behind.Close)
 	addr := strings.TrimPrefix(behind.URL, "http://")
 	gateway := httptest.NewUnstartedServer(newGateway(addr, addr, slog.New(slog.DiscardHandler)))
-	gateway.Config.ReadTimeout, gateway.Config.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
+	// For reading longer than a busy machine takes for the largest body; for writing
+	// shorter than a response here takes.
+	gateway.Config.ReadTimeout, gateway.Config.WriteTimeout = time.Second, 100*time.Millisecond
 	gateway.Start()
 	t.Cleanup(gateway.Close)
 	return gateway.URL
