@@ -420,14 +420,18 @@ func TestDiffOfAPieceShowsItsDeclarations(t *testing.T) {
 		"01-one/store.go":  "package x\n\nfunc old() {}\n",
 		"02-two/store.go":  "package x\n\ntype store struct{}\n\n// insert is new.\nfunc (s store) insert() {}\n\n// lease is new.\nfunc (s store) lease() {}\n",
 		"02-two/relay.go":  "package x\n\nvar relay = 1\n",
+		"01-one/loop.go":   "package x\n\nfunc a() {\n\tboth()\n\tone()\n\tfor {\n\t}\n}\n",
+		"02-two/loop.go":   "package x\n\nfunc b() {\n\tboth()\n\ttwo()\n\tfor {\n\t}\n}\n",
 		"02-two/moved.go":  "package x\n\nvar moved = 1\n",
 		"02-two/README.md": "# Two\n",
 		"02-two/PIECES.md": "# Pieces\n\n## What changes\n\n### Outbox\n\n| adds | `relay.go` | why |\n| changes | `store.go` | why |\n\n" +
-			"<details><summary>moved</summary>\n\n| adds | `moved.go` | why |\n\n</details>\n\n### Lease\n\n| changes | `store.go`: `store.lease` | why |\n| adds | `relay.go` | why |\n",
+			"<details><summary>moved</summary>\n\n| adds | `moved.go` | why |\n| changes | `loop.go` | why |\n\n</details>\n\n### Lease\n\n| changes | `store.go`: `store.lease` | why |\n| adds | `relay.go` | why |\n" +
+			"\n### Loop\n\n| changes | `loop.go`: `b` | why |\n",
 	})
 	for piece, test := range map[string]struct{ has, not []string }{
 		"Outbox":   {[]string{"+var relay", "+// insert is new", "+type store", "-func old", "moved.go  +3 -0 (folded)", "2 files changed, 8 lines added, 1 removed"}, []string{"lease", "var moved"}},
 		"Lease":    {[]string{"+// lease is new", "+func (s store) lease", "relay.go: shown with Outbox", "1 file changed, 2 lines added, 0 removed"}, []string{"insert", "old", "+var relay"}},
+		"Loop":     {[]string{"+func b() {\n \tboth()\n+\ttwo()\n \tfor {\n \t}\n }\n"}, []string{"func a", "one()"}}, // whole, though a was there
 		"moved.go": {[]string{"+var moved"}, []string{"folded"}},
 		"store.go": {[]string{"insert", "lease"}, nil},
 	} {

@@ -85,8 +85,8 @@ func (c *comparison) cut(f *changedFile, keep func(names declared) bool) {
 				run = []string{fmt.Sprintf("@@ -%d +%d @@\n", oldLine, newLine)}
 			}
 			run = append(run, line)
-		} else {
-			flush()
+		} else if plain[0] != '-' || !keep(is.at(newLine)) {
+			flush() // else what git shows as removed between lines to keep is left out
 		}
 		switch plain[0] {
 		case '-':
