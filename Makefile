@@ -18,5 +18,5 @@ verify: ## run the documentation: its commands, snippets, links and requests
 doctor: ## say what this machine lacks
 	@go tool lab doctor
 
-proto: ## generate the gRPC code anew, after an edit of a platforms.proto
+proto: ## generate the gRPC code again, after an edit of a platforms.proto
 	@go tool protogen

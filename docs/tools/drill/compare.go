@@ -95,7 +95,7 @@ func writeComparison(out string, rows []comparison, table string) error {
 	}
 	for name, text := range map[string]string{
 		"compare.svg": comparisonChart(rows),
-		"compare.md": "# What each piece buys\n\n![the same faults in each chapter](compare.svg)\n\n" + table +
+		"compare.md": "# What each piece buys\n\n![the same faults in each stage](compare.svg)\n\n" + table +
 			fmt.Sprintf("\nMade by `go tool lab drill --compare` on %d cores (%s/%s): the same load of %.0f POSTs a second on each.\n",
 				runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, usual().rate),
 	} {
@@ -168,7 +168,7 @@ func comparisonTable(rows []comparison) string {
 	fmt.Fprintf(&b, `
 Slow: everything to and from CommandsService comes %d ms late. Lost: of the platforms that PlatformService saved while the
 fault lasted, those that CommandsService never heard of. PlatformService crashed: killed three times between saving and
-publishing; to make that moment likely, the call of chapter 02, which comes between the two, is made to hang for 200 ms.
+publishing; to make that moment likely, the call of stage 02, which comes between the two, is made to hang for 200 ms.
 `, delay.Milliseconds())
 	return b.String()
 }

@@ -71,7 +71,7 @@ func drills() []drill {
 		{stage: "final", name: "memory", run: memory, killsBroker: true, // its own, since it needs the limits of the manifests
 			does: "each service has the memory of its pod, 128 MiB, while one client after the other does what takes the most."},
 		{stage: "final", name: "upgrade", run: upgrade,
-			does: "chapter 07's services are replaced by final's, side by side on one database and one broker, and PlatformService is rolled back."},
+			does: "07's services are replaced by final's, side by side on one database and one broker, and PlatformService is rolled back."},
 		{stage: "final", name: "cluster", run: cluster, expect: expectNothingLost, unanswered: true,
 			does: "on Kubernetes, each pod is deleted and killed, one RabbitMQ node of three is away for long, another one loses its disk, and everything is restarted."},
 		{stage: "final", name: "sigterm", run: sigterm,

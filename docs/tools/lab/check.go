@@ -23,9 +23,9 @@ func checkVerb() verb {
 		name:    "check",
 		args:    "STAGE [EXERCISE]",
 		summary: "judges your solution of an exercise, or tests a stage that is already running",
-		about: `With an EXERCISE: its tests, on the chapter as you have changed it. It says which items
+		about: `With an EXERCISE: its tests, on the stage as you have changed it. It says which items
 of the exercise's acceptance hold, and what the tests say of the others. The tests are no
-files of the chapter: they are laid over it while they run. When all items hold, the
+files of the stage: they are laid over it while they run. When all items hold, the
 chapter's own tests of what you have changed, but for e2e, must pass as well. With --cluster the tests of
 the exercise's cluster_test.go run instead, on the current kubectl context.
 

@@ -18,7 +18,7 @@ type editsError struct {
 }
 
 func (e editsError) Error() string {
-	return fmt.Sprintf("%v\nThis check holds the chapters against each other. It fails because of these edits, and says nothing of how they work: %s",
+	return fmt.Sprintf("%v\nThis check compares the stages with each other. It fails because of these edits, and says nothing of how they work: %s",
 		e.failure, strings.Join(e.paths, ", "))
 }
 

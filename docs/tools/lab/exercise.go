@@ -95,7 +95,7 @@ func (l *lab) announceExercise(ctx context.Context, e *exercise.Exercise) {
 }
 
 // judge runs an exercise's tests on the learner's work and prints which items of
-// its acceptance hold. When all do, the chapter's own tests must pass, too.
+// its acceptance hold. When all do, the stage's own tests must pass, too.
 func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options, verbose bool) (passed bool, err error) {
 	fmt.Fprintf(l.out, "%s: %s\n\n", colour(l.out, "1", e.String()), e.Title)
 	o.Race = true
@@ -169,7 +169,7 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 	case !passed:
 		fmt.Fprintf(l.out, " The next hint: go tool lab hint %s\n", e)
 	case !ownPassed:
-		fmt.Fprintln(l.out, " Not passed: the chapter's own tests fail.")
+		fmt.Fprintln(l.out, " Not passed: the stage's own tests fail.")
 	case applied:
 		fmt.Fprintln(l.out, " This is the solution as lab applied it: the exercise does not count as passed.")
 	default:
@@ -199,7 +199,7 @@ func (l *lab) solutionApplied(ctx context.Context, e *exercise.Exercise) (bool, 
 	return isSolution(ctx, l, l.stages[at], e)
 }
 
-// judgeOwn runs the chapter's own tests of what the learner has changed, if
+// judgeOwn runs the stage's own tests of what the learner has changed, if
 // anything, and prints how they ended.
 func judgeOwn(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options) (passed bool, err error) {
 	at, err := l.findStage(e.Stage)
@@ -224,10 +224,10 @@ func judgeOwn(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Opti
 	}
 	switch {
 	case own.Passed() && len(own.Packages) > 0:
-		fmt.Fprintf(l.out, "  %s the chapter's own tests (%s)\n", colour(l.out, "32", "ok  "), strings.Join(own.Packages, ", "))
+		fmt.Fprintf(l.out, "  %s the stage's own tests (%s)\n", colour(l.out, "32", "ok  "), strings.Join(own.Packages, ", "))
 	case !own.Passed():
 		number, _, _ := strings.Cut(e.Stage, "-")
-		fmt.Fprintf(l.out, "  %s the chapter's own tests\n", colour(l.out, "31", "FAIL"))
+		fmt.Fprintf(l.out, "  %s the stage's own tests\n", colour(l.out, "31", "FAIL"))
 		for _, failure := range slices.Concat(own.Problems, own.Failed) {
 			fmt.Fprintf(l.out, "         %s\n", indent(failure, "         "))
 		}

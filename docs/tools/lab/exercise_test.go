@@ -227,11 +227,11 @@ func TestASolutionThatBreaksTheChaptersOwnTestsIsNotPassed(t *testing.T) {
 		want   []string
 	}{
 		"they pass": {"func Sum(a, b int) int {\n\treturn a + b\n}\n", false,
-			[]string{"  ok   the chapter's own tests (caller, platformservice)\n", "2 of 2 hold. Passed."}},
+			[]string{"  ok   the stage's own tests (caller, platformservice)\n", "2 of 2 hold. Passed."}},
 		"one fails": {"func Sum(a, b int) int {\n\tif a == 0 {\n\t\treturn 1\n\t}\n\treturn a + b\n}\n", true,
-			[]string{"  FAIL the chapter's own tests\n         platformservice TestSumOfNothing\n         go tool lab test 01 shows more\n", "2 of 2 hold. Not passed"}},
+			[]string{"  FAIL the stage's own tests\n         platformservice TestSumOfNothing\n         go tool lab test 01 shows more\n", "2 of 2 hold. Not passed"}},
 		"a caller does not compile": {"func Sum(a, b int) int64 {\n\treturn int64(a + b)\n}\n", true,
-			[]string{"  FAIL the chapter's own tests\n         01-one/caller/caller.go:7:27: cannot use", "2 of 2 hold. Not passed"}},
+			[]string{"  FAIL the stage's own tests\n         01-one/caller/caller.go:7:27: cannot use", "2 of 2 hold. Not passed"}},
 	} {
 		put(t, l, map[string]string{sumFile: "package platformservice\n\n" + test.source})
 		err := l.do(t.Context(), "check", "01", "add")
@@ -523,7 +523,7 @@ func TestEditsOfAStageAreNamedAsTheReason(t *testing.T) {
 	for _, want := range []string{
 		"does not list that the stage changes platformservice/json.go",
 		"It fails because of these edits, and says nothing of how they work: platformservice/json.go\n",
-		"Failed only because a chapter was edited: what changes, twins. The tests of how it works pass.\n",
+		"Failed only because a stage was edited: what changes, twins. The tests of how it works pass.\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("it does not say %q:\n%s", want, text)
@@ -535,7 +535,7 @@ func TestEditsOfAStageAreNamedAsTheReason(t *testing.T) {
 	if err := test.summary(); !errors.Is(err, errReported) {
 		t.Errorf("error: %v", err)
 	}
-	if text := said(l); strings.Contains(text, "Failed only because") || !strings.Contains(text, "Failed because a chapter was edited: what changes, twins. The other failures, 1, say that something does not work.") {
+	if text := said(l); strings.Contains(text, "Failed only because") || !strings.Contains(text, "Failed because a stage was edited: what changes, twins. The other failures, 1, say that something does not work.") {
 		t.Errorf("with another failure it says:\n%s", text)
 	}
 	// committed, and so nobody's edit: a plain failure

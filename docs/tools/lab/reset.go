@@ -18,12 +18,12 @@ func resetVerb() verb {
 	v := verb{
 		name:    "reset",
 		args:    "STAGE",
-		summary: "restores a chapter, after saving your work on a branch",
-		about: `The chapter's files become those of the commit where your branch left the main branch of
+		summary: "restores a stage, after saving your work on a branch",
+		about: `The stage's files become those of the commit where your branch left the main branch of
 origin, also when you have committed since; without an origin, those of HEAD. New files
-are removed; ignored ones, and new ones in exercises/, stay. First the chapter as it is
+are removed; ignored ones, and new ones in exercises/, stay. First the stage as it is
 now, with new files, goes into a commit on a branch lab/NN-EXERCISE-DATE, after the
-exercise that you checked last; neither your own branch nor what you have staged is touched. It prints how to get the work back. If the chapter
+exercise that you checked last; neither your own branch nor git's index is touched. It prints how to get the work back. If the stage
 has not changed, it does nothing.`,
 	}
 	v.flags.StringVar(&to, "to", "", "make it that of the commit `REV` instead")

@@ -11,7 +11,7 @@ func solutionVerb() verb {
 		name:    "solution",
 		args:    "STAGE EXERCISE",
 		summary: "shows a solution of an exercise, or applies it",
-		about: `It is shown as a diff of the chapter as it was. With --apply the chapter is first reset,
+		about: `It is shown as a diff of the stage as it was. With --apply the stage is first reset,
 as by lab reset, which saves your work on a branch, and then changed by the solution. The
 check of a solution that was applied does not make the exercise passed.`,
 	}

@@ -304,9 +304,9 @@ func (t *tester) summary() error {
 	t.notVerified(total)
 	switch edited := strings.Join(t.edits, ", "); {
 	case edited != "" && total.failed > len(t.edits):
-		fmt.Fprintf(t.lab.out, "Failed because a chapter was edited: %s. The other failures, %d, say that something does not work.\n", edited, total.failed-len(t.edits))
+		fmt.Fprintf(t.lab.out, "Failed because a stage was edited: %s. The other failures, %d, say that something does not work.\n", edited, total.failed-len(t.edits))
 	case edited != "":
-		fmt.Fprintf(t.lab.out, "Failed only because a chapter was edited: %s. The tests of how it works pass.\n", edited)
+		fmt.Fprintf(t.lab.out, "Failed only because a stage was edited: %s. The tests of how it works pass.\n", edited)
 	}
 	fmt.Fprintf(t.lab.out, "%d passed, %d failed, %d skipped\n", total.passed, total.failed, total.skipped)
 	if total.ran() == 0 {

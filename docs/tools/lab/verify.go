@@ -18,7 +18,7 @@ func verifyVerb() verb {
 checkout, and compares what they print; looks up every snippet in the file that it
 names; and follows every relative link. http starts each stage and sends the requests
 of docs/requests. A FILE is one to verify alone. exercises [STAGE [EXERCISE]] proves of each
-exercise, in a copy of the checkout: its tests compile with the chapter as it is, and each
+exercise, in a copy of the checkout: its tests compile with the stage as it is, and each
 fails by itself; with solution.patch they pass, with the race detector and vet, and so do the
 tests of every package that the solution can affect, and e2e; each mutant is rejected by the
 test in its name. Without a word: everything.

@@ -20,7 +20,7 @@ import (
 )
 
 // Verify proves of each exercise, in a copy of the checkout with the files as
-// they are now: on the chapter as it is, its tests compile and each fails by
+// they are now: on the stage as it is, its tests compile and each fails by
 // itself; with the solution they pass, with the race detector and vet, and so do
 // the tests of the packages that the solution can affect; each mutant is rejected
 // by the test that its name says. What fails is printed, and is an error.
@@ -272,21 +272,21 @@ func (v *verification) checkTable() {
 
 // untouched: each test fails by itself.
 func (v *verification) untouched(ctx context.Context) error {
-	v.say("the chapter as it is")
+	v.say("the stage as it is")
 	r, err := v.exercise.Run(ctx, Options{Env: v.run.env, Still: v.still, noVet: true})
 	if err != nil {
 		return err
 	}
 	for _, problem := range r.Problems {
-		v.fail("on the chapter as it is: %s", problem)
+		v.fail("on the stage as it is: %s", problem)
 	}
 	for _, t := range r.Tests {
 		switch {
 		case len(r.Problems) > 0:
 		case t.State != "fail":
-			v.fail("on the chapter as it is, %s does not fail (%s): %s", t.Name, orNoResult(t.State), t.Message)
+			v.fail("on the stage as it is, %s does not fail (%s): %s", t.Name, orNoResult(t.State), t.Message)
 		case strings.TrimSpace(t.Message) == "":
-			v.fail("on the chapter as it is, %s fails without a message", t.Name)
+			v.fail("on the stage as it is, %s fails without a message", t.Name)
 		}
 	}
 	return nil
@@ -350,7 +350,7 @@ func (v *verification) pass(ctx context.Context, e *Exercise, packages []string)
 		}
 	}
 	for _, own := range r.own {
-		v.fail("with the solution, a test of the chapter fails: %s", own)
+		v.fail("with the solution, a test of the stage fails: %s", own)
 	}
 	return nil
 }
@@ -363,7 +363,7 @@ func (v *verification) passOwn(ctx context.Context, packages []string) error {
 		return err
 	}
 	for _, failure := range slices.Concat(r.Problems, r.own) {
-		v.fail("with the solution, the chapter's own tests fail: %s", failure)
+		v.fail("with the solution, the stage's own tests fail: %s", failure)
 	}
 	return nil
 }

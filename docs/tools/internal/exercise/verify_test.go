@@ -88,7 +88,7 @@ func TestVerifyBites(t *testing.T) {
 		},
 		"the solution breaks a test of the chapter": {
 			map[string][2]string{"01-one/platformservice/sum_test.go": {"got != 0", "got+Sum(1, 1) != 0"}},
-			"with the solution, a test of the chapter fails: microcomm/01-one/platformservice TestSumOfNothing",
+			"with the solution, a test of the stage fails: microcomm/01-one/platformservice TestSumOfNothing",
 		},
 		"the solution is not formatted": {
 			map[string][2]string{add + "solution.patch": {"+\treturn a + b", "+\treturn a+b;"}},
@@ -116,15 +116,15 @@ func TestVerifyBites(t *testing.T) {
 		},
 		"a test passes without a solution": {
 			map[string][2]string{add + "exercise_test.go": {"Sum(1, 2); got != 3", "Sum(1, 2); got == 4"}},
-			"on the chapter as it is, TestPositive does not fail (pass)",
+			"on the stage as it is, TestPositive does not fail (pass)",
 		},
 		"a test fails without a word": {
 			map[string][2]string{add + "exercise_test.go": {`t.Fatalf("Sum(1, 2) is %d, want 3", got)`, "t.FailNow()"}},
-			"on the chapter as it is, TestPositive fails without a message",
+			"on the stage as it is, TestPositive fails without a message",
 		},
 		"a test panics without a solution": {
 			map[string][2]string{add + "exercise_test.go": {`t.Fatalf("Sum(1, 2) is %d, want 3", got)`, `panic("three")`}},
-			"on the chapter as it is: panic: three",
+			"on the stage as it is: panic: three",
 		},
 		"the tests do not compile with the chapter": {
 			map[string][2]string{add + "exercise_test.go": {"Sum(1, 2); got", "Add(1, 2); got"}},
@@ -132,7 +132,7 @@ func TestVerifyBites(t *testing.T) {
 		},
 		"a test that is skipped": {
 			map[string][2]string{add + "exercise_test.go": {"if got := Sum(1", "t.Skip(\"no reason\")\n\tif got := Sum(1"}},
-			"on the chapter as it is, TestPositive does not fail (skip)",
+			"on the stage as it is, TestPositive does not fail (skip)",
 		},
 		"an item of the acceptance without a test": {
 			map[string][2]string{add + "README.md": {"are added: `TestPositive`", "are added"}},
