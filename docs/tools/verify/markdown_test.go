@@ -43,3 +43,16 @@ func TestWhatVariesIsNotCompared(t *testing.T) {
 		}
 	}
 }
+
+func TestLinesThatOnlyASlowMachinePrintsDoNotCount(t *testing.T) {
+	for got, want := range map[string]bool{
+		"building final/cmd/dlq: 10s\nID\n":          true,
+		"broker: still starting (5s)\nID\n":          true,
+		"building final/cmd/dlq: no such file\nID\n": false,
+		"building it takes long\nID\n":               false,
+	} {
+		if matches("ID\n", got, false) != want {
+			t.Errorf("%q: want %t", got, want)
+		}
+	}
+}

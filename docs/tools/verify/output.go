@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -30,8 +31,16 @@ func matches(shown, got string, partial bool) bool {
 	if partial {
 		want = loosened(want)
 	}
-	return glob(normalised(want), normalised(lines(got)))
+	return glob(normalised(want), normalised(slices.DeleteFunc(lines(got), isWaiting)))
 }
+
+// isWaiting reports whether a line says only that something takes long. On a fast
+// machine it is not printed.
+func isWaiting(line string) bool {
+	return waiting.MatchString(line)
+}
+
+var waiting = regexp.MustCompile(`^(building \S+: [0-9hms]+|broker: still starting \(\d+s\))$`)
 
 // loosened puts an ellipsis around every line.
 func loosened(shown []string) []string {
