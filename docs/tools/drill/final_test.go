@@ -26,7 +26,7 @@ func TestDrills(t *testing.T) {
 		t.Fatal(err)
 	}
 	broker := sharedBroker(t)
-	for _, what := range withKeys(forStage(drills(), s.name)) {
+	for _, what := range withKeys(forStage(drills(), s.Name)) {
 		name := what.name
 		if what.keys {
 			name += "-keys"
