@@ -133,16 +133,18 @@ func writeItems[T listItem](w http.ResponseWriter, r *http.Request, large *atomi
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	connection := http.NewResponseController(w)
+	begun := false
 	write := func() error {
-		// It fails for a ResponseWriter that has no deadline to extend.
-		_ = connection.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if begun { // otherwise it is short, and the server's WriteTimeout is enough
+			// It fails for a ResponseWriter that has no deadline to extend.
+			_ = connection.SetWriteDeadline(time.Now().Add(writeTimeout))
+		}
 		if _, err := w.Write(text.Bytes()); err != nil {
 			return fmt.Errorf("%w: %w", ErrDisconnected, err)
 		}
 		text.Reset()
 		return nil
 	}
-	begun := false
 	after := int32(0)
 	separator := byte('[')
 	for {

@@ -1,4 +1,4 @@
-package platformservice
+package web_test
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -42,12 +43,37 @@ func numbers(last int32) web.ReadItems[number] {
 // listHandler handles GET /list.
 func listHandler(read web.ReadItems[number]) (http.Handler, *testkit.LogCapture) {
 	log, logged := testkit.CaptureLog()
-	routes := web.NewRouter((&restAPI{log: log}).fail)
+	routes := web.NewRouter(fail(log))
 	var large atomic.Int32
 	routes.Handle("/list", web.ByMethod{http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
 		return web.WriteList(w, r, &large, read)
 	}})
 	return routes, logged
+}
+
+// fail responds to errors as the services do.
+func fail(log *slog.Logger) func(http.ResponseWriter, *http.Request, error) {
+	return func(w http.ResponseWriter, r *http.Request, err error) {
+		var p *web.Problem
+		var fields web.FieldErrors
+		switch {
+		case errors.As(err, &p):
+		case errors.As(err, &fields):
+			p = web.Invalid(fields)
+		case errors.Is(err, web.ErrOverloaded):
+			p = web.Unavailable(w, "too many requests at once; retry later")
+		case errors.Is(err, web.ErrDisconnected):
+			log.DebugContext(r.Context(), "client disconnected", "error", err)
+			web.Abort(r, web.StatusClientDisconnected)
+		case errors.Is(err, web.ErrCutOff):
+			log.WarnContext(r.Context(), "list not completed", "error", err)
+			web.Abort(r, http.StatusInternalServerError)
+		default:
+			log.ErrorContext(r.Context(), "request failed", "error", err)
+			p = web.NewProblem(http.StatusInternalServerError, "internal error")
+		}
+		web.WriteProblem(w, p)
+	}
 }
 
 func serveList(t testing.TB, read web.ReadItems[number]) (url string, logged *testkit.LogCapture) {

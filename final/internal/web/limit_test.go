@@ -1,4 +1,4 @@
-package platformservice
+package web_test
 
 import (
 	"context"
@@ -85,7 +85,7 @@ func TestSlotsAreForTheStore(t *testing.T) {
 	t.Run("a list that is not read holds none", func(t *testing.T) {
 		log, _ := testkit.CaptureLog()
 		s := web.NewSlots(1)
-		routes := web.NewRouter((&restAPI{log: log}).fail)
+		routes := web.NewRouter(fail(log))
 		routes.Handle("/list", web.ByMethod{http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
 			return web.WriteList(w, r, new(atomic.Int32), web.InSlots(s, numbers(math.MaxInt32)))
 		}})
