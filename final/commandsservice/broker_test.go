@@ -82,7 +82,6 @@ type tcpProxy struct {
 	down    bool
 	holding bool // see hold
 	conns   []net.Conn
-	sent    bytes.Buffer // what the clients sent
 }
 
 // newTCPProxy starts a proxy to target, host:port. It is down: a client
@@ -143,7 +142,7 @@ func (p *tcpProxy) accept() {
 			server.Close()
 			continue
 		}
-		p.running.Go(func() { defer server.Close(); _, _ = io.Copy(io.MultiWriter(p, server), &holdable{client, p}) })
+		p.running.Go(func() { defer server.Close(); _, _ = io.Copy(server, &holdable{client, p}) })
 		p.running.Go(func() { defer client.Close(); _, _ = io.Copy(client, server) })
 	}
 }
@@ -172,29 +171,6 @@ func (h *holdable) Read(b []byte) (int, error) {
 	}
 	<-h.proxy.released
 	return 0, io.EOF
-}
-
-// Write keeps what a client sent, before the server gets it.
-func (p *tcpProxy) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.sent.Write(b)
-}
-
-// recorded returns what the clients sent so far.
-func (p *tcpProxy) recorded() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.sent.String()
-}
-
-// say sends bytes to the client that connected last, as if from the server.
-func (p *tcpProxy) say(t *testing.T, bytes string) {
-	t.Helper()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	_, err := io.WriteString(p.conns[len(p.conns)-2], bytes)
-	require.NoError(t, err)
 }
 
 // restore lets connections through.

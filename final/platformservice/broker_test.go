@@ -52,24 +52,6 @@ func (b *testBroker) declare(t *testing.T) {
 	require.NoError(t, b.channel.ExchangeDeclare(b.exchange, "fanout", true, false, false, false, nil))
 }
 
-// publish sends a body to the exchange, and returns whether any queue took it.
-func (b *testBroker) publish(t *testing.T, body string) bool {
-	t.Helper()
-	// The broker returns a mandatory message that no queue takes, and does so
-	// before it confirms.
-	returned := b.channel.NotifyReturn(make(chan amqp.Return, 1))
-	confirmation, err := b.channel.PublishWithDeferredConfirm(b.exchange, "", true, false,
-		amqp.Publishing{ContentType: "application/json", Body: []byte(body)})
-	require.NoError(t, err)
-	testkit.Receive(t, "the broker's confirmation", confirmation.Done())
-	select {
-	case <-returned:
-		return false
-	default:
-		return true
-	}
-}
-
 // TestDial: what the error says is what happened.
 func TestDial(t *testing.T) {
 	t.Run("a broker that says nothing has timed out", func(t *testing.T) {

@@ -23,8 +23,8 @@ type grpcServer struct {
 }
 
 // startGRPC serves api on listener, which is limited to maxConnections, and closes
-// it in the end. Without credentials
-// among the options it is HTTP/2 in plain text, for use inside the cluster.
+// it when serving ends. Without credentials among the options it is HTTP/2 in plain
+// text, for use inside the cluster.
 func startGRPC(listener net.Listener, api *grpcAPI, options ...grpc.ServerOption) *grpcServer {
 	s := &grpcServer{
 		server: grpc.NewServer(append(options,

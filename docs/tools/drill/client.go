@@ -25,7 +25,7 @@ func newClient() *client {
 // list returns the platforms that the first of the services to respond lists at path.
 func (c *client) list(ctx context.Context, services []*service, path string) ([]platform, error) {
 	var platforms []platform
-	err := fmt.Errorf("nobody to ask for %s", path)
+	err := fmt.Errorf("no service is up to ask for %s", path)
 	for _, s := range services {
 		if s.down.Load() {
 			continue // one that is suspended would never answer

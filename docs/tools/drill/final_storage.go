@@ -158,10 +158,10 @@ func (r *run) storageFault(ctx context.Context, breakIt, mend func() error, chec
 	}
 	r.phase(recovering)
 	if err := mend(); err != nil {
-		return fmt.Errorf("mend the storage: %w", err)
+		return fmt.Errorf("repair the storage: %w", err)
 	}
 	took, err := r.within(ctx, r.recovery(), r.flows)
-	r.expect(fmt.Sprintf("platforms to be accepted and to arrive within %s of mending", r.recovery()), err == nil, "%s", tookOr(took, err))
+	r.expect(fmt.Sprintf("platforms to be accepted and to arrive within %s of the repair", r.recovery()), err == nil, "%s", tookOr(took, err))
 	r.phase(after)
 	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
 		return err

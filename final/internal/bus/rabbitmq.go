@@ -116,7 +116,7 @@ func Close(connection *amqp.Connection) {
 }
 
 // Lost returns why a channel or connection has ended, from its NotifyClose, and
-// nil while it is open. It is to be called once after the end.
+// nil while it is open. Call it once after the end.
 func Lost(closed <-chan *amqp.Error) error {
 	select {
 	case err := <-closed:
