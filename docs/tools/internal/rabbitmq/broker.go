@@ -13,6 +13,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"microcomm/docs/tools/internal/apt"
 )
 
 // Broker is a RabbitMQ to work with.
@@ -49,7 +51,7 @@ type Ports struct {
 // StartAt starts a RabbitMQ as Start does, whatever RABBITMQ_URL says, that listens
 // on ports.
 func StartAt(ctx context.Context, ports Ports, progress io.Writer) (*Broker, error) {
-	server, err := findInstalled(ctx)
+	server, err := apt.Settled(ctx, Find)
 	if err != nil {
 		return nil, err
 	}
@@ -75,9 +77,9 @@ func StartAt(ctx context.Context, ports Ports, progress io.Writer) (*Broker, err
 		reasons = append(reasons, err)
 	}
 	if server == "" {
-		err := install(ctx, progress)
+		server, err := apt.Install(ctx, "rabbitmq-server", Find, progress)
 		if err == nil {
-			return nodeBroker(ctx, Find(), ports, progress)
+			return nodeBroker(ctx, server, ports, progress)
 		}
 		reasons = append(reasons, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"microcomm/docs/tools/internal/apt"
 	"microcomm/docs/tools/internal/process"
 )
 
@@ -31,15 +32,14 @@ type Node struct {
 // StartNode starts a private node, of the rabbitmq-server on this machine or,
 // on Debian and Ubuntu, of one that it installs.
 func StartNode(ctx context.Context, progress io.Writer) (*Node, error) {
-	server, err := findInstalled(ctx)
+	server, err := apt.Settled(ctx, Find)
 	if err != nil {
 		return nil, err
 	}
 	if server == "" {
-		if err := install(ctx, progress); err != nil {
+		if server, err = apt.Install(ctx, "rabbitmq-server", Find, progress); err != nil {
 			return nil, fmt.Errorf("no rabbitmq-server on this machine: %w", err)
 		}
-		server = Find()
 	}
 	return startNode(ctx, server, Ports{}, progress)
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package rabbitmq
+package apt
 
 import (
 	"context"
