@@ -257,8 +257,8 @@ func twinContent(name, content string) string {
 
 // choose keeps only the files of a piece: of one in the table, by its heading or a
 // part of it, or those whose path contains that text or matches that pattern. A
-// dot stands for all of them.
-func (c *comparison) choose(wanted string) error {
+// dot stands for all of them. With tests, the tests of those files come last.
+func (c *comparison) choose(wanted string, withTests bool) error {
 	if wanted == "." {
 		return nil
 	}
@@ -269,8 +269,10 @@ func (c *comparison) choose(wanted string) error {
 		})
 	}
 	var chosen []changedFile
+	piece := ""
 	if heading >= 0 {
-		chosen = c.of(c.pieces[heading])
+		piece = c.pieces[heading]
+		chosen = c.of(piece)
 	}
 	c.chosen = len(chosen) > 0
 	if !c.chosen {
@@ -287,6 +289,9 @@ func (c *comparison) choose(wanted string) error {
 			hint = cli.OrNearest(wanted, c.pieces, "its pieces are "+strings.Join(c.pieces, ", "))
 		}
 		return usageError(fmt.Sprintf("%s changes nothing called %s; %s", c.after.name, wanted, hint))
+	}
+	if withTests {
+		chosen = append(chosen, c.testsOf(chosen, piece)...)
 	}
 	c.files = chosen
 	return nil

@@ -28,10 +28,12 @@ only listed.
 A PIECE is a heading under "What changes" in the stage's README.md or PIECES.md, or a
 part or a pattern of the files' paths. A stage with such headings is shown one piece at
 a time, in the order of its table. A piece may show only some declarations of a file,
-and fold a file; to see all of it, name the file:
+and fold a file; to see all of it, name the file. With --tests, the tests x_test.go of
+a file x.go are shown with the first piece that lists x.go:
   go tool lab diff 06 subscriber
   go tool lab diff final outbox
   go tool lab diff final subscriber.go
+  go tool lab diff --tests final outbox
   go tool lab diff final .          (all of it)`,
 		run: func(ctx context.Context, l *lab, names []string) error { return diff(ctx, l, options, names) },
 	}
@@ -53,7 +55,7 @@ func diff(ctx context.Context, l *lab, options diffOptions, args []string) error
 		return err
 	}
 	if piece != "" {
-		if err := c.choose(piece); err != nil {
+		if err := c.choose(piece, options.tests); err != nil {
 			return err
 		}
 	}

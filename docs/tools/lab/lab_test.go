@@ -417,14 +417,18 @@ func TestDiffOfOnePiece(t *testing.T) {
 // fold files that a first reading does without.
 func TestDiffOfAPieceShowsItsDeclarations(t *testing.T) {
 	l := workspace(t, map[string]string{
-		"01-one/store.go":  "package x\n\nfunc old() {}\n",
-		"02-two/store.go":  "package x\n\ntype store struct{}\n\n// insert is new.\nfunc (s store) insert() {}\n\n// lease is new.\nfunc (s store) lease() {}\n",
-		"02-two/relay.go":  "package x\n\nvar relay = 1\n",
+		"01-one/store.go": "package x\n\nfunc old() {}\n",
+		"02-two/store.go": "package x\n\ntype store struct{}\n\n// insert is new.\nfunc (s store) insert() {}\n\n// lease is new.\nfunc (s store) lease() {}\n",
+		"02-two/relay.go": "package x\n\nvar relay = 1\n",
+
+		"02-two/relay_test.go":   "package x\n\nvar beside = 1\n",
+		"02-two/a/store_test.go": "package a\n\nvar elsewhere = 1\n",
+
 		"01-one/loop.go":   "package x\n\nfunc a() {\n\tboth()\n\tone()\n\tfor {\n\t}\n}\n",
 		"02-two/loop.go":   "package x\n\nfunc b() {\n\tboth()\n\ttwo()\n\tfor {\n\t}\n}\n",
 		"02-two/moved.go":  "package x\n\nvar moved = 1\n",
 		"02-two/README.md": "# Two\n",
-		"02-two/PIECES.md": "# Pieces\n\n## What changes\n\n### Outbox\n\n| adds | `relay.go` | why |\n| changes | `store.go` | why |\n\n" +
+		"02-two/PIECES.md": "# Pieces\n\n## What changes\n\n| changes | `*_test.go` | why |\n\n### Outbox\n\n| adds | `relay.go` | why |\n| changes | `store.go` | why |\n\n" +
 			"<details><summary>moved</summary>\n\n| adds | `moved.go` | why |\n| changes | `loop.go` | why |\n\n</details>\n\n### Lease\n\n| changes | `store.go`: `store.lease` | why |\n| adds | `relay.go` | why |\n" +
 			"\n### Loop\n\n| changes | `loop.go`: `b` | why |\n",
 	})
@@ -446,6 +450,22 @@ func TestDiffOfAPieceShowsItsDeclarations(t *testing.T) {
 				t.Errorf("%s shows %q:\n%s", piece, unwanted, text)
 			}
 		}
+	}
+	for _, test := range []struct {
+		args  []string
+		tests bool
+	}{
+		{[]string{"02", "Outbox"}, false},
+		{[]string{"--tests", "02", "Outbox"}, true},
+		{[]string{"--tests", "02", "Lease"}, false}, // shown with the first piece
+	} {
+		text := diffOf(t, l, test.args...)
+		if strings.Contains(text, "+var beside") != test.tests || strings.Contains(text, "+var elsewhere") != test.tests {
+			t.Errorf("%s: want tests: %v\n%s", test.args, test.tests, text)
+		}
+	}
+	if text := diffOf(t, l, "--tests", "02", "relay.go"); !strings.Contains(text, "+var beside") {
+		t.Errorf("a file without its tests:\n%s", text)
 	}
 	if text := diffOf(t, l, "02", "Outbox"); strings.Index(text, "+var relay") > strings.Index(text, "+type store") {
 		t.Errorf("it is not in the order of the table:\n%s", text)

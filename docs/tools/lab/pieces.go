@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,6 +46,31 @@ func (c *comparison) of(piece string) []changedFile {
 	}
 	slices.SortStableFunc(files, func(a, b changedFile) int { return cmp.Compare(a.place, b.place) })
 	return files
+}
+
+// testsOf returns the tests that belong to chosen files and are not among them:
+// x_test.go to the x.go beside it, or else to an x.go elsewhere. The tests in e2e
+// belong to no file. When the chosen files are those of a piece, it must be the first
+// one that lists x.go.
+func (c *comparison) testsOf(chosen []changedFile, piece string) []changedFile {
+	var found []changedFile
+	for _, f := range c.files {
+		if f.kind != tests || strings.HasPrefix(f.path, "e2e/") || slices.ContainsFunc(chosen, func(other changedFile) bool { return other.path == f.path }) {
+			continue
+		}
+		tested := strings.TrimSuffix(f.path, "_test.go") + ".go"
+		at := slices.IndexFunc(c.files, func(code changedFile) bool { return code.path == tested })
+		if at < 0 {
+			at = slices.IndexFunc(c.files, func(code changedFile) bool { return path.Base(code.path) == path.Base(tested) })
+		}
+		if at < 0 || piece != "" && (len(c.files[at].rows) == 0 || c.files[at].rows[0].piece != piece) {
+			continue
+		}
+		if slices.ContainsFunc(chosen, func(code changedFile) bool { return code.path == c.files[at].path }) {
+			found = append(found, f)
+		}
+	}
+	return found
 }
 
 // cut leaves only those lines of a file's patch that are in declarations to keep.
