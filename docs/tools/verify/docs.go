@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"microcomm/docs/tools/internal/markdown"
 	"microcomm/docs/tools/internal/process"
 )
 
@@ -80,17 +81,17 @@ func (v *verifier) document(ctx context.Context, c *checkout, file string) error
 		switch {
 		case b.err != nil:
 			found.check(b.at(d), b.err)
-		case b.kind == snippetBlock:
+		case b.Kind == markdown.Snippet:
 			found.check(b.at(d), checkSnippet(v.root, b))
-		case b.kind == manualBlock:
-			found.skip("manual, " + b.reason)
-		case b.isShell() && b.cluster && !v.cluster:
+		case b.Kind == markdown.Manual:
+			found.skip("manual, " + b.Reason)
+		case b.IsShell() && b.Cluster && !v.cluster:
 			found.skip("needs a cluster: --cluster")
-		case b.isShell() || b.kind == outputBlock && b.fromBackground:
+		case b.IsShell() || b.Kind == markdown.Output && b.FromBackground:
 			runs = append(runs, b)
 		}
 	}
-	if slices.ContainsFunc(runs, (*block).isShell) {
+	if slices.ContainsFunc(runs, (*block).IsShell) {
 		if err := v.play(ctx, c, d, runs, &found); err != nil {
 			return err
 		}
@@ -171,10 +172,10 @@ type player struct {
 }
 
 func (p *player) block(ctx context.Context, b *block) error {
-	switch b.kind {
-	case backgroundBlock:
+	switch b.Kind {
+	case markdown.Background:
 		return p.background(ctx, b)
-	case outputBlock:
+	case markdown.Output:
 		return p.backgroundOutput(ctx, b)
 	}
 	text, err := p.commands(b)
@@ -187,7 +188,7 @@ func (p *player) block(ctx context.Context, b *block) error {
 		}
 	}
 	input := ""
-	if b.cluster { // lab deploy asks; each time it reads 4 KiB ahead
+	if b.Cluster { // lab deploy asks; each time it reads 4 KiB ahead
 		input = strings.Repeat("yes\n", 10<<10)
 	}
 	deadline := time.Now().Add(p.limits.wait)
@@ -200,11 +201,11 @@ func (p *player) block(ctx context.Context, b *block) error {
 			return fmt.Errorf("%w; it printed\n%s", err, printed)
 		}
 		err = exitError(b, status, line, printed)
-		asShown := b.output == nil || b.output.fromBackground || matches(b.output.text, printed, b.output.partial)
+		asShown := b.output == nil || b.output.FromBackground || matches(b.output.text, printed, b.output.Partial)
 		switch {
 		case err == nil && asShown:
 			return nil
-		case b.eventually && time.Now().Before(deadline):
+		case b.Eventually && time.Now().Before(deadline):
 			// again
 		case err != nil:
 			return err
@@ -217,7 +218,7 @@ func (p *player) block(ctx context.Context, b *block) error {
 
 // commands are a block's, moved to other ports. A cluster's ports are not ours to move.
 func (p *player) commands(b *block) (string, error) {
-	if b.cluster {
+	if b.Cluster {
 		return b.text, nil
 	}
 	return p.ports.commands(b.text)
@@ -230,15 +231,15 @@ func (p *player) mismatch(b *block, printed string) error {
 		if p.updates == nil {
 			p.updates = map[*block]string{}
 		}
-		p.updates[b] = updated(b.text, printed, b.partial)
+		p.updates[b] = updated(b.text, printed, b.Partial)
 		return nil
 	}
 	return fmt.Errorf("the output differs from line %d (- shown, + printed):\n%s", b.line+1, difference(b.text, printed))
 }
 
 func (p *player) background(ctx context.Context, b *block) error {
-	if b.replaces > 0 {
-		p.stopBackgrounds(len(p.backgrounds) - b.replaces)
+	if b.Replaces > 0 {
+		p.stopBackgrounds(len(p.backgrounds) - b.Replaces)
 	}
 	text, err := p.commands(b)
 	if err != nil {
@@ -250,12 +251,12 @@ func (p *player) background(ctx context.Context, b *block) error {
 	}
 	p.backgrounds = append(p.backgrounds, started)
 	err = started.wait(ctx, p.limits.ready, func(output string) bool {
-		return strings.Contains(p.ports.output(output), b.ready)
+		return strings.Contains(p.ports.output(output), b.Ready)
 	})
 	if err != nil {
-		return fmt.Errorf("never ready (%q): %w: %w; it printed\n%s", b.ready, err, errStopped, p.ports.output(started.output.String()))
+		return fmt.Errorf("never ready (%q): %w: %w; it printed\n%s", b.Ready, err, errStopped, p.ports.output(started.output.String()))
 	}
-	if b.output == nil || b.output.fromBackground {
+	if b.output == nil || b.output.FromBackground {
 		return nil
 	}
 	return p.waitForOutput(ctx, started, b.output)
@@ -270,7 +271,7 @@ func (p *player) backgroundOutput(ctx context.Context, b *block) error {
 }
 
 func (p *player) waitForOutput(ctx context.Context, from *background, b *block) error {
-	partial := b.partial || b.fromBackground
+	partial := b.Partial || b.FromBackground
 	err := from.wait(ctx, p.limits.wait, func(output string) bool {
 		return matches(b.text, p.ports.output(output), partial)
 	})

@@ -7,12 +7,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"unicode"
 
 	"github.com/yuin/goldmark"
 	"github.com/yuin/goldmark/ast"
 	"github.com/yuin/goldmark/extension"
 	"github.com/yuin/goldmark/text"
+
+	"microcomm/docs/tools/internal/markdown"
 )
 
 // document is a Markdown file.
@@ -26,7 +27,7 @@ type document struct {
 
 // block is a fenced code block.
 type block struct {
-	annotation
+	markdown.Annotation
 	line   int    // of the opening fence
 	text   string // without the indentation of the block itself
 	start  int    // where in the source its text begins, at the start of a line
@@ -67,7 +68,7 @@ func parseDocument(path string, source []byte) *document {
 		case *ast.FencedCodeBlock:
 			d.addBlock(n, line)
 		case *ast.Heading:
-			d.addAnchor(slug(plainText(n, source)))
+			d.addAnchor(markdown.Slug(markdown.PlainText(n, source)))
 		case *ast.Link:
 			d.links = append(d.links, link{d.lineOf(n, line), string(n.Destination)})
 		case *ast.Image:
@@ -80,10 +81,10 @@ func parseDocument(path string, source []byte) *document {
 		return ast.WalkContinue, nil
 	})
 	for i, b := range d.blocks {
-		if b.kind != outputBlock || b.fromBackground {
+		if b.Kind != markdown.Output || b.FromBackground {
 			continue
 		}
-		if i == 0 || !d.blocks[i-1].isShell() {
+		if i == 0 || !d.blocks[i-1].IsShell() {
 			b.err = fmt.Errorf("this output follows no command")
 			continue
 		}
@@ -134,8 +135,8 @@ func (d *document) addBlock(n *ast.FencedCodeBlock, line int) {
 	if n.Info != nil {
 		info = string(n.Info.Segment.Value(d.source))
 	}
-	b.annotation, b.err = parseAnnotation(info)
-	if b.err == nil && b.language == "mermaid" && strings.TrimSpace(b.text) == "" {
+	b.Annotation, b.err = markdown.ParseAnnotation(info)
+	if b.err == nil && b.Language == "mermaid" && strings.TrimSpace(b.text) == "" {
 		b.err = fmt.Errorf("an empty picture")
 	}
 	d.blocks = append(d.blocks, b)
@@ -163,34 +164,4 @@ func (d *document) addHTML(segments *text.Segments, line int) {
 	for _, found := range htmlLink.FindAllStringSubmatch(html, -1) {
 		d.links = append(d.links, link{line, found[1]})
 	}
-}
-
-// plainText is what a reader sees of a heading.
-func plainText(n ast.Node, source []byte) string {
-	var seen strings.Builder
-	for child := n.FirstChild(); child != nil; child = child.NextSibling() {
-		switch child := child.(type) {
-		case *ast.Text:
-			seen.Write(child.Segment.Value(source))
-		case *ast.String:
-			seen.Write(child.Value)
-		default:
-			seen.WriteString(plainText(child, source))
-		}
-	}
-	return seen.String()
-}
-
-// slug is the anchor that GitHub makes of a heading: lower case, without
-// punctuation, a dash for each space.
-func slug(heading string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == ' ':
-			return '-'
-		case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsNumber(r):
-			return unicode.ToLower(r)
-		}
-		return -1
-	}, strings.TrimSpace(heading))
 }

@@ -209,15 +209,15 @@ func shellEnvironment(settings ...string) []string {
 
 // exitError says how a block ended, when that is not as annotated.
 func exitError(b *block, status, line int, output string) error {
-	if status == b.exit {
+	if status == b.Exit {
 		return nil
 	}
 	text := "exit status " + strconv.Itoa(status)
 	if status != 0 && line > 0 {
 		text += fmt.Sprintf(" at line %d", b.line+line)
 	}
-	if b.exit != 0 {
-		text += fmt.Sprintf(", not %d", b.exit)
+	if b.Exit != 0 {
+		text += fmt.Sprintf(", not %d", b.Exit)
 	}
 	return fmt.Errorf("%s; it printed\n%s", text, process.LastLines(output, 20))
 }

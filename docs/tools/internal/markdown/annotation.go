@@ -1,4 +1,6 @@
-package main
+// Package markdown reads what the workbook's Markdown says beyond Markdown: the
+// annotations of its code blocks, its snippets, and the anchors of its headings.
+package markdown
 
 import (
 	"fmt"
@@ -8,38 +10,40 @@ import (
 	"strings"
 )
 
-// kind is what a block is for.
-type kind int
+// Kind is what a code block is for.
+type Kind int
 
+// The kinds of code blocks.
 const (
-	freeBlock kind = iota
-	runBlock
-	backgroundBlock
-	manualBlock
-	outputBlock
-	snippetBlock
+	Free       Kind = iota // an example or a sketch, held against nothing
+	Run                    // commands
+	Background             // commands that continue in a terminal of their own
+	Manual                 // commands that no test runs
+	Output                 // what the commands before it print
+	Snippet                // lines of a file
 )
 
-// annotation is what a fence's info string says.
-type annotation struct {
-	kind     kind
-	language string
+// Annotation is what a fence's info string says.
+type Annotation struct {
+	Kind     Kind
+	Language string
 
-	exit       int    // of a run block
-	eventually bool   // run again until the output is as shown
-	ready      string // of a background
-	replaces   int    // how many backgrounds a background ends first
-	cluster    bool
-	reason     string // of a manual block
-	file       string // of a snippet
+	Exit       int    // of Run
+	Eventually bool   // Run again until the output is as shown
+	Ready      string // of Background
+	Replaces   int    // how many backgrounds a Background ends first
+	Cluster    bool
+	Reason     string // of Manual
+	File       string // of Snippet
 
-	partial        bool // of an output
-	fromBackground bool
+	Partial        bool // of Output
+	FromBackground bool
+	Word           string // the first word: run, sketch, example…
 }
 
-// isShell reports whether the block holds commands.
-func (a annotation) isShell() bool {
-	return a.kind == runBlock || a.kind == backgroundBlock || a.kind == manualBlock
+// IsShell reports whether the block holds commands.
+func (a Annotation) IsShell() bool {
+	return a.Kind == Run || a.Kind == Background || a.Kind == Manual
 }
 
 // word is one of an info string: name, name=value or name="a value".
@@ -57,10 +61,10 @@ var allowed = map[string][]string{
 	"example":    {},
 }
 
-// parseAnnotation reads an info string.
-func parseAnnotation(info string) (annotation, error) {
+// ParseAnnotation reads a fence's info string.
+func ParseAnnotation(info string) (Annotation, error) {
 	language, rest, _ := strings.Cut(strings.TrimSpace(info), " ")
-	a := annotation{language: language}
+	a := Annotation{Language: language}
 	shell := slices.Contains([]string{"sh", "bash", "shell", "zsh", "console", "powershell", "pwsh", "bat"}, language)
 	code := slices.Contains([]string{"go", "yaml", "yml", "sql", "proto", "dockerfile", "Dockerfile"}, language)
 	words := word.FindAllStringSubmatch(rest, -1)
@@ -77,6 +81,7 @@ func parseAnnotation(info string) (annotation, error) {
 	if !known {
 		return a, fmt.Errorf("unknown annotation %s", words[0][1])
 	}
+	a.Word = words[0][1]
 	background := false
 	for i, w := range words {
 		name, value := w[1], w[2]+w[3]
@@ -85,60 +90,60 @@ func parseAnnotation(info string) (annotation, error) {
 		}
 		switch name {
 		case "run":
-			a.kind = runBlock
+			a.Kind = Run
 		case "cluster":
-			a.cluster = true
+			a.Cluster = true
 		case "background":
-			if a.kind == outputBlock {
-				a.fromBackground = true
+			if a.Kind == Output {
+				a.FromBackground = true
 			} else {
 				background = true
 			}
 		case "manual":
-			a.kind = manualBlock
+			a.Kind = Manual
 		case "output":
-			a.kind = outputBlock
+			a.Kind = Output
 		case "file":
-			a.kind, a.file = snippetBlock, value
+			a.Kind, a.File = Snippet, value
 		case "exit":
 			var err error
-			if a.exit, err = strconv.Atoi(value); err != nil {
+			if a.Exit, err = strconv.Atoi(value); err != nil {
 				return a, fmt.Errorf("exit=%s is not a number", value)
 			}
 		case "eventually":
-			a.eventually = true
+			a.Eventually = true
 		case "ready":
-			a.ready = value
+			a.Ready = value
 		case "replaces":
-			a.replaces = 1
+			a.Replaces = 1
 			if value != "" {
 				var err error
-				if a.replaces, err = strconv.Atoi(value); err != nil {
+				if a.Replaces, err = strconv.Atoi(value); err != nil {
 					return a, fmt.Errorf("replaces=%s is not a number", value)
 				}
 			}
 		case "reason":
-			a.reason = value
+			a.Reason = value
 		case "partial":
-			a.partial = true
+			a.Partial = true
 		}
 	}
-	if a.cluster && a.kind == freeBlock {
-		a.kind = runBlock
+	if a.Cluster && a.Kind == Free {
+		a.Kind = Run
 	}
 	if background {
-		a.kind = backgroundBlock
+		a.Kind = Background
 	}
 	switch {
-	case a.isShell() != shell:
+	case a.IsShell() != shell:
 		return a, fmt.Errorf("%s does not go with the language %q", words[0][1], language)
-	case (a.kind == runBlock || a.kind == backgroundBlock) && language != "sh" && language != "bash":
+	case (a.Kind == Run || a.Kind == Background) && language != "sh" && language != "bash":
 		return a, fmt.Errorf("a %s block can only be manual", language)
-	case a.kind == backgroundBlock && a.ready == "":
+	case a.Kind == Background && a.Ready == "":
 		return a, fmt.Errorf(`background needs ready="…"`)
-	case a.kind == manualBlock && a.reason == "":
+	case a.Kind == Manual && a.Reason == "":
 		return a, fmt.Errorf(`manual needs reason="…"`)
-	case a.kind == snippetBlock && a.file == "":
+	case a.Kind == Snippet && a.File == "":
 		return a, fmt.Errorf("file= names no file")
 	}
 	return a, nil
