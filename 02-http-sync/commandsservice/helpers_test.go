@@ -24,8 +24,8 @@ import (
 // patience bounds how long a test waits for what must happen.
 const patience = 20 * time.Second
 
-// eventually returns when condition is true, and fails the test when it does not
-// become so.
+// eventually waits until condition is true, and fails the test when that takes
+// longer than patience.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -42,7 +42,7 @@ func eventually(t testing.TB, what string, condition func() bool) {
 }
 
 // receive returns the next value of a channel, and fails the test when none
-// comes.
+// arrives.
 func receive[T any](t testing.TB, what string, from <-chan T) T {
 	t.Helper()
 	select {
@@ -206,7 +206,7 @@ func inParallel(t testing.TB, n int, do func(i int) error) {
 	}
 }
 
-// oddTexts are texts that must come back as they went in.
+// oddTexts are texts that must be returned exactly as they were stored.
 func oddTexts() map[string]string {
 	return map[string]string{
 		"quotes":           `it's "quoted", 'twice' and \back\slashed`,

@@ -20,7 +20,7 @@ type commandsClient struct {
 // from the connection to the last byte of the response.
 func newCommandsClient(url string, timeout time.Duration) *commandsClient {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy = nil // no proxy between two services, whatever the environment says
+	transport.Proxy = nil // no proxy between two services, even if the environment sets one
 	return &commandsClient{url: url, http: &http.Client{
 		Timeout:   timeout,
 		Transport: transport,

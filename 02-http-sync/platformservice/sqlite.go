@@ -32,7 +32,7 @@ func openSQLite(file string) (*sqliteStore, error) {
 	//   _journal_mode=WAL: a writer appends to a log beside the file (a write-ahead
 	//   log), so those who read do not wait for it.
 	//   _busy_timeout: who finds the file locked waits for up to 5 s.
-	//   _txlock: a transaction takes the lock when it begins, and not half-way,
+	//   _txlock: a transaction takes the lock when it begins, not half-way,
 	//   when it may no longer wait.
 	//   _synchronous: a commit is on the disk when it returns, and outlives a power
 	//   cut. The driver's default is faster, and loses the last commits.

@@ -60,7 +60,7 @@ type commandCreate struct {
 	CommandLine string `json:"commandLine"`
 }
 
-func (c commandCreate) validate() error { return c.toCommand(0).validate() } // whichever platform
+func (c commandCreate) validate() error { return c.toCommand(0).validate() } // the platform is not validated here
 
 func (c commandCreate) toCommand(platformID int32) command {
 	return command{HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: platformID}

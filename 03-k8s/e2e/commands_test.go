@@ -16,7 +16,7 @@ type command struct {
 	PlatformID  int32  `json:"platformId"`
 }
 
-// knows says whether CommandsService has heard of the platform.
+// knows reports whether CommandsService has the platform.
 func (s *system) knows(id int32) bool {
 	status, _, err := s.commands.send(http.MethodGet, fmt.Sprintf("/api/c/platforms/%d/commands", id), "")
 	return err == nil && status == http.StatusOK
@@ -47,7 +47,7 @@ func TestNewPlatformReachesCommandsService(t *testing.T) {
 		other := fmt.Sprintf("/api/c/platforms/%d/commands/%d", second.ID, created.ID)
 		s.commands.call(t, http.MethodGet, other, "", http.StatusNotFound, nil)
 	})
-	t.Run("a platform that nobody created takes no commands", func(t *testing.T) {
+	t.Run("an unknown platform accepts no commands", func(t *testing.T) {
 		s.commands.call(t, http.MethodPost, "/api/c/platforms/2147483647/commands",
 			`{"howTo": "x", "commandLine": "y"}`, http.StatusNotFound, nil)
 	})

@@ -19,10 +19,10 @@ func TestHealth(t *testing.T) {
 		livez, readyz, other int
 	}{
 		{starting, nil, 200, 503, 503},
-		{starting, errors.New("away"), 200, 503, 503},
+		{starting, errors.New("database down"), 200, 503, 503},
 		{ready, nil, 200, 200, 204},
-		{ready, errors.New("away"), 200, 503, 204}, // the API has its own response to that
-		{stopping, nil, 200, 503, 204},             // what still comes is served
+		{ready, errors.New("database down"), 200, 503, 204}, // the API has its own response to that
+		{stopping, nil, 200, 503, 204},                      // requests that still arrive are served
 	} {
 		what := row.state.String()
 		if row.database != nil {
@@ -42,7 +42,7 @@ func TestHealth(t *testing.T) {
 				if status == http.StatusServiceUnavailable {
 					requireProblem(t, resp, status)
 					assert.NotEmpty(t, resp.header.Get("Retry-After"))
-					assert.NotContains(t, resp.body, "away")
+					assert.NotContains(t, resp.body, "database down")
 				}
 			}
 			resp := send(t, "POST", url+"/livez", "")
@@ -69,7 +69,7 @@ func TestHealthOfStore(t *testing.T) {
 	assert.Equal(t, http.StatusOK, send(t, "GET", url+"/livez", "").status)
 }
 
-// TestHealthWithoutTable: a connection is not enough to be ready.
+// TestHealthWithoutTable: a service with a connection but no table is not ready.
 func TestHealthWithoutTable(t *testing.T) {
 	store := memoryStore(t)
 	_, err := store.(*sqliteStore).db.Exec(`DROP TABLE platforms`)

@@ -47,7 +47,7 @@ func TestBodies(t *testing.T) {
 			})
 		}
 
-		t.Run(route+" takes JSON only", func(t *testing.T) {
+		t.Run(route+" accepts only JSON", func(t *testing.T) {
 			url, store, _ := serveAPI(t)
 			addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 			for contentType, accepted := range map[string]bool{
@@ -76,7 +76,7 @@ func TestBodies(t *testing.T) {
 			}
 		})
 
-		t.Run(route+" takes a body of 1 MiB and no byte more", func(t *testing.T) {
+		t.Run(route+" accepts a body of 1 MiB and not a byte more", func(t *testing.T) {
 			url, store, _ := serveAPI(t)
 			addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 			largest := strings.TrimSuffix(valid, "}") + `,"other":"`

@@ -94,7 +94,7 @@ func TestOpenStore(t *testing.T) {
 
 // testStore is the contract of every commandStore. open returns a new, empty one.
 func testStore(t *testing.T, open func(t testing.TB) commandStore) {
-	t.Run("Prepare can be called again and leaves what is there", func(t *testing.T) {
+	t.Run("prepare can be called again and keeps the data", func(t *testing.T) {
 		store := open(t)
 		addPlatforms(t, store, platform{ExternalID: 1, Name: "x"})
 		require.NoError(t, store.migrate(t.Context()))
@@ -103,7 +103,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		assert.Len(t, platforms, 1)
 	})
 
-	t.Run("Platforms come in the order of their ids", func(t *testing.T) {
+	t.Run("platforms are listed in the order of their ids", func(t *testing.T) {
 		store := open(t)
 		platforms, err := store.platforms(t.Context())
 		require.NoError(t, err)
@@ -118,7 +118,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		}, platforms)
 	})
 
-	t.Run("AddPlatform leaves a known platform alone, its name too", func(t *testing.T) {
+	t.Run("addPlatform leaves a known platform alone, its name included", func(t *testing.T) {
 		store := open(t)
 		addPlatforms(t, store, platform{ExternalID: 4, Name: "first"})
 		added, err := store.addPlatform(t.Context(), platform{ExternalID: 4, Name: "second"})
@@ -129,7 +129,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		assert.Equal(t, []platform{{ExternalID: 4, Name: "first"}}, platforms)
 	})
 
-	t.Run("addPlatform of the same platform by many stores one", func(t *testing.T) {
+	t.Run("many calls of addPlatform with one platform store it once", func(t *testing.T) {
 		store := open(t)
 		var added atomic.Int32
 		inParallel(t, 8, func(int) error {
@@ -168,12 +168,12 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 			require.NoError(t, err)
 			assert.Equal(t, id, platform.ExternalID)
 		}
-		// 2 is an id of the store's own and nobody's ExternalID.
+		// 2 is an id inside the store, but no platform's ExternalID.
 		_, err := store.createCommand(t.Context(), command{HowTo: "h", CommandLine: "c", PlatformID: 2})
 		assert.ErrorIs(t, err, errPlatformNotFound)
 	})
 
-	t.Run("Commands come in the order of their ids", func(t *testing.T) {
+	t.Run("commands are listed in the order of their ids", func(t *testing.T) {
 		store := open(t)
 		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 		first := createCommand(t, store, command{HowTo: "z", CommandLine: "z", PlatformID: 4})
@@ -184,7 +184,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		assert.Equal(t, []command{first, second}, commands)
 	})
 
-	t.Run("an unknown platform is not one without commands", func(t *testing.T) {
+	t.Run("an unknown platform differs from one without commands", func(t *testing.T) {
 		store := open(t)
 		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 		commands, err := store.commands(t.Context(), 4)
@@ -214,7 +214,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		}
 	})
 
-	t.Run("texts come back as they went in", func(t *testing.T) {
+	t.Run("texts are returned as they were stored", func(t *testing.T) {
 		store := open(t)
 		var id int32
 		for what, text := range oddTexts() {
@@ -231,7 +231,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		}
 	})
 
-	t.Run("a cancelled context is an error, and harms nothing", func(t *testing.T) {
+	t.Run("a cancelled context is an error and does no harm", func(t *testing.T) {
 		store := open(t)
 		addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 		created := createCommand(t, store, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
@@ -257,7 +257,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		assert.Equal(t, created, got)
 	})
 
-	t.Run("a closed store says so, and not that something is not found", func(t *testing.T) {
+	t.Run("a closed store returns an error other than errNotFound", func(t *testing.T) {
 		store := open(t)
 		require.NoError(t, store.close())
 		for name, call := range storeCalls(store) {
@@ -267,7 +267,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		}
 	})
 
-	t.Run("many at once lose nothing", func(t *testing.T) {
+	t.Run("concurrent calls lose nothing", func(t *testing.T) {
 		store := open(t)
 		const workers, each = 8, 20
 		inParallel(t, workers, func(worker int) error {

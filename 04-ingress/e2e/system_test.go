@@ -60,7 +60,7 @@ type system struct {
 	commands  *service
 }
 
-// service is one service: a process of the test, or what runs elsewhere.
+// service is one service: a process that the test started, or one that runs elsewhere.
 type service struct {
 	name string
 	url  string
@@ -119,7 +119,7 @@ func newService(t *testing.T, name, url string, env []string) *service {
 }
 
 // freeAddrs returns n addresses of this machine, each with a port that nothing
-// uses. All are taken before the first is given free: none comes twice.
+// uses. It holds all of them before it releases the first, so no port occurs twice.
 func freeAddrs(t *testing.T, n int) []string {
 	t.Helper()
 	var addrs []string

@@ -10,7 +10,7 @@ import (
 func TestSeed(t *testing.T) {
 	store := memoryStore(t)
 	require.NoError(t, seed(t.Context(), store))
-	require.NoError(t, seed(t.Context(), store), "a second time, as after each restart")
+	require.NoError(t, seed(t.Context(), store), "again, as after a restart")
 	platforms, err := store.platforms(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, []platform{

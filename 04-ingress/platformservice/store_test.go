@@ -28,7 +28,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 			require.NoError(t, err)
 			created = append(created, platform)
 		}
-		assert.Equal(t, int32(1), created[0].ID, "the id that a platform comes with is ignored")
+		assert.Equal(t, int32(1), created[0].ID, "the id that the caller sets is ignored")
 		assert.Less(t, created[0].ID, created[1].ID)
 		assert.Less(t, created[1].ID, created[2].ID)
 		platforms, err := store.platforms(t.Context())
@@ -36,7 +36,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		assert.Equal(t, created, platforms)
 	})
 
-	t.Run("an id that nobody has is errNotFound", func(t *testing.T) {
+	t.Run("an unknown id is errNotFound", func(t *testing.T) {
 		store := open(t)
 		known := createPlatform(t, store, "x")
 		for _, id := range []int32{0, -1, known.ID + 1, math.MaxInt32, math.MinInt32} {
@@ -48,7 +48,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		assert.Equal(t, known, found)
 	})
 
-	t.Run("every text comes back as it was stored", func(t *testing.T) {
+	t.Run("every text is returned as it was stored", func(t *testing.T) {
 		store := open(t)
 		for kind, text := range oddTexts() {
 			created, err := store.createPlatform(t.Context(), platform{Name: text, Publisher: text, Cost: text})
@@ -72,7 +72,7 @@ func testStore(t *testing.T, open func(t testing.TB) platformStore) {
 		assert.Equal(t, platforms[0].Name, platforms[1].Name)
 	})
 
-	t.Run("create if empty leaves alone what is there", func(t *testing.T) {
+	t.Run("create if empty leaves existing platforms alone", func(t *testing.T) {
 		store := open(t)
 		known := createPlatform(t, store, "x")
 		require.NoError(t, store.createIfEmpty(t.Context(), []platform{{Name: "y", Publisher: "p", Cost: "1"}}))

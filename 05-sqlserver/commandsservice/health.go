@@ -14,7 +14,7 @@ const pingTimeout = time.Second
 
 // health responds to the two probes that a cluster sends to a process:
 //
-//	GET /livez   does it work at all? If not, it is restarted.
+//	GET /livez   does it work at all? If not, Kubernetes restarts it.
 //	GET /readyz  can it serve now? If not, it gets no requests for a while.
 //
 // A database that is down is no reason to restart: alive, not ready.
@@ -58,7 +58,7 @@ func (h *health) handler(api http.Handler) http.Handler {
 		} else {
 			api.ServeHTTP(w, r)
 		}
-		if p := (*problem)(nil); errors.As(err, &p) { // no other error comes from here
+		if p := (*problem)(nil); errors.As(err, &p) { // the only kind of error returned here
 			writeProblem(w, p)
 		}
 	})

@@ -22,7 +22,7 @@ func TestBackoff(t *testing.T) {
 		assert.Equal(t, []time.Duration{100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 5000 * ms, 5000 * ms}, pauses)
 	})
 
-	t.Run("a pause ends by itself, and half of it passes at least", func(t *testing.T) {
+	t.Run("a pause ends after half its length at the earliest", func(t *testing.T) {
 		var b backoff
 		started := time.Now()
 		assert.NoError(t, b.wait(t.Context()))

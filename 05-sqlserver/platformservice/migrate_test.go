@@ -20,7 +20,7 @@ func TestMigrate(t *testing.T) {
 		}
 	})
 
-	t.Run("a table from before there were migrations is taken over", func(t *testing.T) {
+	t.Run("a table older than the migrations is adopted", func(t *testing.T) {
 		store, err := openSQLite(filepath.Join(t.TempDir(), "platforms.db"))
 		require.NoError(t, err)
 		defer store.close()

@@ -25,7 +25,7 @@ func serveAPI(t testing.TB) (url string, store platformStore, logged *logCapture
 func TestList(t *testing.T) {
 	url, store, _ := serveAPI(t)
 
-	t.Run("returns an array when there is nothing", func(t *testing.T) {
+	t.Run("returns an empty array when there are no platforms", func(t *testing.T) {
 		resp := send(t, "GET", url+"/api/platforms", "")
 		assert.Equal(t, http.StatusOK, resp.status)
 		assert.Equal(t, "application/json", resp.header.Get("Content-Type"))
@@ -54,7 +54,7 @@ func TestGet(t *testing.T) {
 	})
 
 	for _, id := range []string{"+1", "01"} {
-		t.Run("takes the integer "+id+" for 1", func(t *testing.T) {
+		t.Run("reads the integer "+id+" as 1", func(t *testing.T) {
 			assert.Equal(t, http.StatusOK, send(t, "GET", url+"/api/platforms/"+id, "").status)
 		})
 	}
@@ -78,7 +78,7 @@ func TestGet(t *testing.T) {
 func TestCreate(t *testing.T) {
 	const valid = `{"name":"Redis","publisher":"Redis Ltd.","cost":"Free"}`
 
-	t.Run("returns 201 with what was stored and where it is", func(t *testing.T) {
+	t.Run("returns 201 with the stored platform and its location", func(t *testing.T) {
 		url, _, _ := serveAPI(t)
 		resp := send(t, "POST", url+"/api/platforms", valid)
 		assert.Equal(t, http.StatusCreated, resp.status)
@@ -106,7 +106,7 @@ func TestCreate(t *testing.T) {
 		}
 	})
 
-	t.Run("refuses what breaks a rule, and names every field that does", func(t *testing.T) {
+	t.Run("refuses invalid fields, and names all of them", func(t *testing.T) {
 		url, store, _ := serveAPI(t)
 		r := send(t, "POST", url+"/api/platforms", `{"name":"Redis","publisher":" "}`)
 		requireProblem(t, r, http.StatusBadRequest, "publisher", "cost")
@@ -200,7 +200,7 @@ func TestMethods(t *testing.T) {
 		"/api/platforms/abc": {"GET, HEAD", []string{"DELETE"}},
 	} {
 		for _, method := range row.methods {
-			t.Run(method+" "+path+" is a 405 that says what is allowed", func(t *testing.T) {
+			t.Run(method+" "+path+" is a 405 that lists the allowed methods", func(t *testing.T) {
 				resp := send(t, method, url+path, "")
 				requireProblem(t, resp, http.StatusMethodNotAllowed)
 				assert.Equal(t, row.allow, resp.header.Get("Allow"))
@@ -218,7 +218,7 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// TestStoreFailure: what went wrong with the database is for the log alone.
+// TestStoreFailure: only the log says what went wrong with the database.
 func TestStoreFailure(t *testing.T) {
 	store := memoryStore(t)
 	require.NoError(t, store.close())
@@ -252,7 +252,7 @@ func TestStoreFailure(t *testing.T) {
 func TestClientDisconnects(t *testing.T) {
 	const valid = `{"name":"x","publisher":"p","cost":"1"}`
 
-	t.Run("a GET is given up, without a response and without an error in the log", func(t *testing.T) {
+	t.Run("a GET is abandoned, without a response and without an error in the log", func(t *testing.T) {
 		store := memoryStore(t)
 		log, logged := captureLog()
 		for _, path := range []string{"/api/platforms", "/api/platforms/1"} {

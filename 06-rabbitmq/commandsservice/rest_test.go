@@ -39,7 +39,7 @@ func TestReceivePlatform(t *testing.T) {
 		requireJSON(t, send(t, "GET", url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"first"}]`)
 	})
 
-	t.Run("without a body it only says that the connection works", func(t *testing.T) {
+	t.Run("an empty body only tests the connection", func(t *testing.T) {
 		url, store, _ := serveAPI(t)
 		for _, header := range [][]string{nil, {"Content-Type", ""}, {"Content-Type", "text/plain"}, {"Content-Encoding", "gzip"}} {
 			for _, path := range []string{"/api/c/platforms", "/api/c/platforms/"} {
@@ -129,7 +129,7 @@ func TestListPlatforms(t *testing.T) {
 
 func TestCommands(t *testing.T) {
 	url, store, _ := serveAPI(t)
-	// The store's own ids of these are 1 and 2; nobody outside sees them.
+	// Inside the store, their ids are 1 and 2. No client ever sees those.
 	addPlatforms(t, store, platform{ExternalID: 9, Name: "y"}, platform{ExternalID: 4, Name: "x"})
 	const path = "/api/c/platforms/4/commands"
 	requireJSON(t, send(t, "GET", url+path, ""), http.StatusOK, `[]`)
@@ -144,14 +144,14 @@ func TestCommands(t *testing.T) {
 		requireJSON(t, send(t, "GET", url+"/api/c/platforms/9/commands", ""), http.StatusOK, `[]`)
 		requireProblem(t, send(t, "GET", url+"/api/c/platforms/9/commands/1", ""), http.StatusNotFound)
 	})
-	t.Run("of an unknown platform are a 404", func(t *testing.T) {
+	t.Run("of an unknown platform are not found", func(t *testing.T) {
 		for _, id := range []string{"1", "2", "5"} { // 1 and 2 exist inside the store
 			requireProblem(t, send(t, "GET", url+"/api/c/platforms/"+id+"/commands", ""), http.StatusNotFound)
 			requireProblem(t, send(t, "GET", url+"/api/c/platforms/"+id+"/commands/1", ""), http.StatusNotFound)
 			requireProblem(t, send(t, "POST", url+"/api/c/platforms/"+id+"/commands", `{"howTo":"h","commandLine":"c"}`), http.StatusNotFound)
 		}
 	})
-	t.Run("that are not there are a 404", func(t *testing.T) {
+	t.Run("that do not exist are not found", func(t *testing.T) {
 		requireProblem(t, send(t, "GET", url+path+"/2", ""), http.StatusNotFound)
 	})
 	t.Run("are accepted with names in any case and extra fields", func(t *testing.T) {
@@ -223,7 +223,7 @@ func TestPaths(t *testing.T) {
 		assert.Equal(t, "/api/c/platforms/4/commands/2", created.header.Get("Location"))
 	})
 
-	t.Run("another method is a 405 that says what is allowed", func(t *testing.T) {
+	t.Run("another method is a 405 that lists those allowed", func(t *testing.T) {
 		url := serveCommand(t)
 		for path, allow := range routes {
 			for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} {
@@ -249,7 +249,7 @@ func TestPaths(t *testing.T) {
 		}
 	})
 
-	t.Run("what is not there is a 404, and no redirect", func(t *testing.T) {
+	t.Run("an unknown path is a 404, and no redirect", func(t *testing.T) {
 		url := serveCommand(t)
 		for _, path := range []string{"/", "/api", "/api/c", "/api/platforms", "/api/c/platforms/4", "/api/c/platforms/4/commands/1/x",
 			"/api/c/platforms//", "//api/c/platforms", "/api//c/platforms", "/api/c/platforms//commands",
@@ -284,7 +284,7 @@ func TestPaths(t *testing.T) {
 				requireProblem(t, get(t, url, id), http.StatusBadRequest, field)
 			}
 		})
-		t.Run(place+" can be an integer that nobody has", func(t *testing.T) {
+		t.Run(place+" can be an unknown integer", func(t *testing.T) {
 			url := serveCommand(t)
 			for _, id := range []string{"0", "-0", "-1", "-4", "5", "2147483647", "2147483648", "-2147483649", "4294967300",
 				"99999999999999999999", "-99999999999999999999", strings.Repeat("9", 2000)} {
@@ -302,7 +302,7 @@ func TestPaths(t *testing.T) {
 
 func TestTexts(t *testing.T) {
 	for what, text := range oddTexts() {
-		t.Run(what+" comes back as sent", func(t *testing.T) {
+		t.Run(what+" is returned as sent", func(t *testing.T) {
 			url, _, _ := serveAPI(t)
 			quoted, err := json.Marshal(text)
 			require.NoError(t, err)
@@ -372,7 +372,7 @@ func TestClientDisconnects(t *testing.T) {
 	}
 
 	for _, path := range []string{"/api/c/platforms", "/api/c/platforms/4/commands", "/api/c/platforms/4/commands/1"} {
-		t.Run("GET "+path+" is given up, without a response and without an error in the log", func(t *testing.T) {
+		t.Run("GET "+path+" is abandoned, without a response and without an error in the log", func(t *testing.T) {
 			api, store, logged := serveBusy(t)
 			assert.Empty(t, sendAndDisconnect(t, api, store, "GET", path, ""))
 			assert.Len(t, logged.lines("client disconnected"), 1)

@@ -10,13 +10,12 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// bindInterval is how often the subscriber binds its queue again: an exchange
-// that is deleted, and perhaps declared again, takes the binding with it, and
-// the broker gives no notice.
+// bindInterval is how often the subscriber binds its queue again. Deleting an
+// exchange deletes its bindings too, and the broker sends no notice.
 const bindInterval = 2 * time.Second
 
-// subscriber receives events from a fanout exchange of RabbitMQ, through a queue
-// of its own. It reconnects whenever the connection is lost.
+// subscriber receives events from a fanout exchange of RabbitMQ, through its own
+// queue. It reconnects whenever the connection is lost.
 type subscriber struct {
 	url      string
 	exchange string
@@ -49,7 +48,7 @@ func (s *subscriber) run(ctx context.Context, handle func(context.Context, []byt
 // lost or ctx ends.
 func (s *subscriber) receive(ctx context.Context, handle func(context.Context, []byte), onConnect func()) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // after Close: dialBroker watches ctx until then
+	defer cancel() // runs last: until the connection is closed, dialBroker needs ctx
 	connection, err := dialBroker(ctx, s.url)
 	if err != nil {
 		return err
@@ -119,8 +118,8 @@ func (s *subscriber) bind(channel *amqp.Channel, queue string) error {
 	return nil
 }
 
-// closeReason returns why there are no more deliveries: the connection was lost
-// or, when it was not, the queue was deleted.
+// closeReason returns why the deliveries ended. They also end while the connection
+// stays open: when the queue is deleted.
 func closeReason(lost <-chan *amqp.Error) error {
 	select {
 	case err := <-lost:

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestSubscriberOnTheWire: what no client library can be asked is read from the
-// bytes, and written as bytes.
+// TestSubscriberOnTheWire reads and writes raw AMQP where no client library can
+// tell or do what the test needs.
 func TestSubscriberOnTheWire(t *testing.T) {
 	t.Run("asks for the exchange and the queue of the contract", func(t *testing.T) {
 		broker := newTestBroker(t)
@@ -30,15 +30,15 @@ func TestSubscriberOnTheWire(t *testing.T) {
 			"basic.consume: the broker's name for the queue, and the bits no-ack and exclusive")
 	})
 
-	t.Run("subscribes again when somebody deletes its queue", func(t *testing.T) {
+	t.Run("subscribes again when its queue is deleted", func(t *testing.T) {
 		broker := newTestBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
 		proxy.restore()
 		l := startListener(t, url, broker.exchange)
 		receive(t, "a connection", l.connected)
 
-		// The broker lets nobody but an operator do that. This is what it says
-		// to the consumer then: basic.cancel, in a frame of channel 1.
+		// Only an operator can delete it. This is what the broker then sends
+		// to the consumer: basic.cancel, in a frame of channel 1.
 		tag := regexp.MustCompile(`ctag-[!-~]+`).FindString(proxy.recorded())
 		require.NotEmpty(t, tag)
 		method := "\x00\x3c\x00\x1e" + withLength(tag) + "\x01"

@@ -114,7 +114,7 @@ func TestKilledPlatformServiceComesBack(t *testing.T) {
 		stored[p.ID] = true
 	}
 	for _, id := range ids {
-		require.True(t, stored[id], "platform %d got a 201 and is gone", id)
+		require.True(t, stored[id], "platform %d got a 201 and is lost", id)
 	}
 	created := createPlatform(t, s, "After the crash")
 	eventually(t, "events arrive again", func() bool { return s.knows(created.ID) })

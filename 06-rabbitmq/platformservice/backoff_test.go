@@ -25,7 +25,7 @@ func TestBackoff(t *testing.T) {
 		assert.Equal(t, firstPause, b.pause)
 	})
 
-	t.Run("a pause ends by itself, and half of it passes at least", func(t *testing.T) {
+	t.Run("a pause ends after half its length at the earliest", func(t *testing.T) {
 		var b backoff
 		started := time.Now()
 		assert.NoError(t, b.wait(t.Context()))

@@ -57,7 +57,8 @@ func (p *publisher) publish(ctx context.Context, body []byte) error {
 	return nil
 }
 
-// close closes the connection. What was published before is sent.
+// close closes the connection. Events published before are sent first, unless the
+// broker has stopped reading: then closeTimeout ends the wait, and they may be lost.
 func (p *publisher) close() {
 	p.stop()
 	p.done.Wait()
@@ -82,7 +83,7 @@ func (p *publisher) run(ctx context.Context) {
 // ended. It resets pause once it is connected.
 func (p *publisher) stayConnected(ctx context.Context, pause *backoff) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // after Close: dialBroker watches ctx until then
+	defer cancel() // runs last: until the connection is closed, dialBroker needs ctx
 	connection, err := dialBroker(ctx, p.url)
 	if err != nil {
 		return err
@@ -110,7 +111,7 @@ func (p *publisher) stayConnected(ctx context.Context, pause *backoff) error {
 			return fmt.Errorf("connection lost: %w", err)
 		case b, ok := <-blocked: // the broker is short of memory or disk, and has stopped reading
 			if !ok {
-				blocked = nil // never ready again: the connection is lost, which lost reports
+				blocked = nil // closed with the connection; lost receives the reason
 			} else if b.Active {
 				p.setChannel(nil)
 				p.log.Warn("broker blocks publishers", "reason", b.Reason)

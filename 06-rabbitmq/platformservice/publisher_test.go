@@ -28,7 +28,7 @@ func waitConnected(t *testing.T, logged *logCapture, n int) {
 	})
 }
 
-// listen returns what comes to the exchange from now on.
+// listen returns the messages that reach the exchange from now on.
 func listen(t *testing.T, b *testBroker) <-chan amqp.Delivery {
 	t.Helper()
 	b.declare(t)
@@ -48,7 +48,7 @@ func postPlatform(t *testing.T, url, name string) {
 }
 
 func TestPublisher(t *testing.T) {
-	t.Run("sends the event as the .NET service does", func(t *testing.T) {
+	t.Run("sends the same event as the .NET service", func(t *testing.T) {
 		broker := newTestBroker(t)
 		events := listen(t, broker)
 		log, logged := captureLog()
@@ -70,7 +70,7 @@ func TestPublisher(t *testing.T) {
 		assert.Len(t, logged.lines(`msg="event published" id=4`), 1)
 	})
 
-	t.Run("creates the exchange as the contract says", func(t *testing.T) {
+	t.Run("declares the exchange of the contract", func(t *testing.T) {
 		broker := newTestBroker(t)
 		log, logged := captureLog()
 		startPublisher(t, broker.url, broker.exchange, log)
@@ -89,24 +89,24 @@ func TestPublisher(t *testing.T) {
 			}
 			return channel.ExchangeDeclare(broker.exchange, kind, durable, autoDelete, false, false, nil)
 		}
-		require.NoError(t, declare("fanout", false, false, true), "it is there")
+		require.NoError(t, declare("fanout", false, false, true), "it exists")
 		assert.NoError(t, declare("fanout", false, false, false))
 		assert.Error(t, declare("direct", false, false, false))
 		assert.Error(t, declare("fanout", true, false, false))
 		assert.Error(t, declare("fanout", false, true, false))
 	})
 
-	t.Run("starts without a broker, connects when it comes, and again when it is lost", func(t *testing.T) {
+	t.Run("starts without a broker, connects once it is up, and reconnects after a loss", func(t *testing.T) {
 		noGoroutineLeft(t)
 		broker := newTestBroker(t)
 		events := listen(t, broker)
-		proxy, url := newBrokerProxy(t, broker.url) // which is down
+		proxy, url := newBrokerProxy(t, broker.url) // down at first
 		log, logged := captureLog()
 		publisher := startPublisher(t, url, broker.exchange, log)
 		api := serve(t, (&restAPI{store: memoryStore(t), publisher: publisher, log: log}).handler())
 
-		// awayAgain posts while the broker is away.
-		awayAgain := func(name string) {
+		// postLost posts while the broker is down: the event is lost.
+		postLost := func(name string) {
 			t.Helper()
 			require.ErrorIs(t, publisher.publish(t.Context(), []byte("lost")), errNotConnected)
 			before := len(logged.lines("event not published"))
@@ -114,7 +114,7 @@ func TestPublisher(t *testing.T) {
 			require.Len(t, logged.lines("event not published"), before+1)
 		}
 		eventually(t, "an attempt", func() bool { return len(logged.lines("publisher not connected")) > 0 })
-		awayAgain("while it is away")
+		postLost("while it is down")
 		for n := 1; n <= 3; n++ {
 			proxy.restore()
 			waitConnected(t, logged, n)
@@ -124,12 +124,12 @@ func TestPublisher(t *testing.T) {
 			attempts := len(logged.lines("publisher not connected"))
 			proxy.cut()
 			eventually(t, "a lost connection", func() bool { return len(logged.lines("publisher not connected")) > attempts })
-			awayAgain(fmt.Sprint("after connection ", n))
+			postLost(fmt.Sprint("after connection ", n))
 		}
-		assert.Empty(t, logged.lines("unblocks publishers"), "a lost connection is not one that was blocked")
+		assert.Empty(t, logged.lines("unblocks publishers"), "a lost connection is not an unblocked one")
 	})
 
-	t.Run("close sends what was published before it", func(t *testing.T) {
+	t.Run("close sends the events published before it", func(t *testing.T) {
 		noGoroutineLeft(t)
 		broker := newTestBroker(t)
 		events := listen(t, broker)
@@ -152,7 +152,7 @@ func TestPublisher(t *testing.T) {
 		assert.ErrorIs(t, publisher.publish(t.Context(), []byte("{}")), errNotConnected)
 	})
 
-	t.Run("close ends the attempts to connect", func(t *testing.T) {
+	t.Run("close stops the attempts to connect", func(t *testing.T) {
 		noGoroutineLeft(t)
 		proxy := newTCPProxy(t, "127.0.0.1:1")
 		log, logged := captureLog()

@@ -106,7 +106,7 @@ func TestRun(t *testing.T) {
 		assert.Contains(t, send(t, "GET", service.url+"/api/platforms", "").body, "Kubernetes")
 	})
 
-	t.Run("completes the request in flight when it stops", func(t *testing.T) {
+	t.Run("completes the request in flight before it stops", func(t *testing.T) {
 		cfg := testConfig(t)
 		service := startService(t, cfg)
 		service.waitReady(t)

@@ -45,7 +45,7 @@ func TestSQLServer(t *testing.T) {
 		assert.Equal(t, []platform{first}, platforms)
 	})
 
-	t.Run("migrate creates the database, once, however many do so at a time", func(t *testing.T) {
+	t.Run("migrate creates the database once, however many run at a time", func(t *testing.T) {
 		url := sqlServerURL(t)
 		stores := make([]platformStore, 6)
 		for i := range stores {
@@ -64,7 +64,7 @@ func TestSQLServer(t *testing.T) {
 		require.NoError(t, stores[0].migrate(t.Context()), "and once more")
 	})
 
-	t.Run("the table of the .NET service is taken over", func(t *testing.T) {
+	t.Run("the table of the .NET service is adopted", func(t *testing.T) {
 		store, err := openSQLServer(sqlServerURL(t))
 		require.NoError(t, err)
 		defer store.close()
@@ -175,7 +175,7 @@ func TestOpenSQLServer(t *testing.T) {
 		})
 	}
 
-	t.Run("a server that is away is an error without the password", func(t *testing.T) {
+	t.Run("an unreachable server is an error without the password", func(t *testing.T) {
 		store, err := openStore("sqlserver://SA:s3cret@127.0.0.1:1?database=platformsdb&dial+timeout=1")
 		require.NoError(t, err)
 		defer store.close()
@@ -207,7 +207,7 @@ func TestIsUnavailable(t *testing.T) {
 		{"wrapped", fmt.Errorf("create: %w", mssql.Error{Number: 1205}), true},
 		{"not the last error", mssql.Error{Number: 3621, All: []mssql.Error{{Number: 1205}, {Number: 3621}}}, true},
 		{"a time limit", fmt.Errorf("list: %w", context.DeadlineExceeded), true},
-		{"a client that went away", fmt.Errorf("list: %w", context.Canceled), false},
+		{"a client that disconnected", fmt.Errorf("list: %w", context.Canceled), false},
 		{"a duplicate key", mssql.Error{Number: 2627, Class: 14}, false},
 		{"a missing table", mssql.Error{Number: 208, Class: 16, Message: "1205"}, false},
 		{"no row", sql.ErrNoRows, false},
@@ -241,7 +241,7 @@ func TestIsUnavailable(t *testing.T) {
 		})
 	}
 
-	t.Run("nobody listens", func(t *testing.T) {
+	t.Run("nothing is listening", func(t *testing.T) {
 		err := openTestSQLServer(t, "127.0.0.1:1").ping(t.Context())
 		require.Error(t, err)
 		assert.True(t, sqlServerUnavailable(err), err)

@@ -8,11 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestBrokerShortOfMemory: a broker that is short of memory says so, and reads
-// nothing more from those who publish. Its frames are written here as AMQP 0-9-1
-// has them: type, channel, size, payload, end.
+// TestBrokerShortOfMemory: a broker that is short of memory announces it, and
+// stops reading from publishers. The test writes its frames as AMQP 0-9-1
+// defines them: type, channel, size, payload, end.
 func TestBrokerShortOfMemory(t *testing.T) {
-	t.Run("refuses events while the broker says that it takes none", func(t *testing.T) {
+	t.Run("refuses events while the broker blocks publishers", func(t *testing.T) {
 		broker := newTestBroker(t)
 		events := listen(t, broker)
 		proxy, url := newBrokerProxy(t, broker.url)
@@ -23,7 +23,7 @@ func TestBrokerShortOfMemory(t *testing.T) {
 
 		// Frames of AMQP 0-9-1: type 1, channel 0, size, connection (10) method, end.
 		proxy.say(t, "\x01\x00\x00\x00\x00\x00\x0f\x00\x0a\x00\x3c\x0alow on ram\xce") // blocked (60), with the reason
-		eventually(t, "the unblocking", func() bool { return len(logged.lines(`reason="low on ram"`)) == 1 })
+		eventually(t, "the blocking", func() bool { return len(logged.lines(`reason="low on ram"`)) == 1 })
 		assert.ErrorIs(t, publisher.publish(t.Context(), []byte("{}")), errNotConnected)
 		proxy.say(t, "\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x3d\xce") // unblocked (61)
 		eventually(t, "the unblocking", func() bool { return len(logged.lines("unblocks publishers")) == 1 })
@@ -31,7 +31,7 @@ func TestBrokerShortOfMemory(t *testing.T) {
 		receive(t, "the event", events)
 	})
 
-	t.Run("it does not hold up the stop", func(t *testing.T) {
+	t.Run("does not hold up the stop", func(t *testing.T) {
 		noGoroutineLeft(t)
 		broker := newTestBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
@@ -54,7 +54,7 @@ func TestBrokerShortOfMemory(t *testing.T) {
 				return
 			case <-patient:
 				require.FailNow(t, "the publisher does not stop")
-			case <-heartbeats.C: // it is alive all the while
+			case <-heartbeats.C: // the broker is alive all the time
 				proxy.say(t, "\x08\x00\x00\x00\x00\x00\x00\xce")
 			}
 		}

@@ -22,7 +22,7 @@ type backfill struct {
 	client    *platformsClient
 	store     commandStore
 	log       *slog.Logger
-	requested chan struct{} // holds at most one request: one run serves all that came before it
+	requested chan struct{} // holds at most one request: one run serves all that were made before it
 }
 
 // newBackfill returns a backfill whose first run is requested.

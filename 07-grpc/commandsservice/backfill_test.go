@@ -102,7 +102,7 @@ func TestBackfill(t *testing.T) {
 			eventually(t, "the error", func() bool { return len(b.log.lines("level=ERROR")) == 1 })
 			assert.Contains(t, b.log.lines("level=ERROR")[0], advice)
 
-			// Another backfill, which pauses for some milliseconds, makes several attempts meanwhile.
+			// Meanwhile another backfill, which pauses for milliseconds, makes several attempts.
 			other := startBackfill(t, "127.0.0.1:1", memoryStore(t))
 			eventually(t, "three attempts of another", func() bool { return len(other.log.lines("backfill failed, retrying")) >= 3 })
 			assert.EqualValues(t, 1, calls.Load())
@@ -135,7 +135,7 @@ func TestBackfill(t *testing.T) {
 		assert.EqualValues(t, 3, count.Load())
 	})
 
-	t.Run("ends with its context", func(t *testing.T) {
+	t.Run("stops when its context ends", func(t *testing.T) {
 		t.Run("when there is nothing to do", func(t *testing.T) {
 			noGoroutineLeft(t)
 			b := startBackfill(t, startPlatformServer(t, having()), memoryStore(t))
@@ -161,7 +161,7 @@ func TestBackfill(t *testing.T) {
 			receive(t, "the call", called)
 			b.stop()
 			receive(t, "the end of run", b.stopped)
-			assert.Empty(t, b.log.lines("backfill failed"), "to stop is no failure")
+			assert.Empty(t, b.log.lines("backfill failed"), "stopping is no failure")
 		})
 	})
 }
@@ -181,7 +181,7 @@ func TestRunBackfills(t *testing.T) {
 		requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 	})
 
-	t.Run("what was published while the broker was away", func(t *testing.T) {
+	t.Run("what was published while the broker was down", func(t *testing.T) {
 		broker := newTestBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
 		proxy.restore()
@@ -208,7 +208,7 @@ func TestRunBackfills(t *testing.T) {
 		requireJSON(t, send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"missed"}]`)
 	})
 
-	t.Run("what an event reported that could not be stored", func(t *testing.T) {
+	t.Run("the platform of an event that could not be stored", func(t *testing.T) {
 		broker := newTestBroker(t)
 		cfg := testConfig(t)
 		cfg.RabbitMQURL, cfg.Exchange = broker.url, broker.exchange
@@ -218,7 +218,7 @@ func TestRunBackfills(t *testing.T) {
 		eventually(t, "a connection", func() bool { return len(service.log.lines("subscriber connected")) == 1 })
 		eventually(t, "a run that succeeds", func() bool { return len(service.log.lines("backfill done")) > 0 })
 
-		// A row that the database refuses, until it does so no more.
+		// For now, the database refuses this row.
 		db, err := sql.Open("sqlite3", strings.TrimPrefix(cfg.DatabaseURL, "sqlite:"))
 		require.NoError(t, err)
 		defer db.Close()

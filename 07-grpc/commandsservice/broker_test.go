@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// testBroker is a connection of the test's own to a real broker, and an
-// exchange that nothing else uses.
+// testBroker is the test's own connection to a real broker, and an exchange that
+// nothing else uses.
 type testBroker struct {
 	url      string
 	exchange string
@@ -25,7 +25,7 @@ type testBroker struct {
 }
 
 // newTestBroker connects to the broker that RABBITMQ_URL names. The exchange is
-// not there yet; it is deleted when the test ends.
+// not declared yet; it is deleted when the test ends.
 func newTestBroker(t *testing.T) *testBroker {
 	t.Helper()
 	b := &testBroker{url: os.Getenv("RABBITMQ_URL"), exchange: "test-" + rand.Text()}
@@ -48,10 +48,10 @@ func (b *testBroker) declare(t *testing.T) {
 	require.NoError(t, b.channel.ExchangeDeclare(b.exchange, "fanout", false, false, false, false, nil))
 }
 
-// publish sends a body to the exchange, and returns whether any queue took it.
+// publish sends a body to the exchange, and reports whether any queue got it.
 func (b *testBroker) publish(t *testing.T, body string) bool {
 	t.Helper()
-	// The broker returns a mandatory message that no queue takes, and does so
+	// The broker returns a mandatory message that no queue gets, and does so
 	// before it confirms.
 	returned := b.channel.NotifyReturn(make(chan amqp.Return, 1))
 	confirmation, err := b.channel.PublishWithDeferredConfirm(b.exchange, "", true, false,
@@ -129,7 +129,7 @@ func (p *tcpProxy) accept() {
 		}
 		p.mu.Lock()
 		p.conns = append(p.conns, client, server)
-		down = p.down // cut since?
+		down = p.down // it may have been cut since
 		p.mu.Unlock()
 		if down {
 			client.Close()

@@ -17,7 +17,7 @@ type Config struct {
 	DatabaseURL string
 
 	// The broker, amqp://USER:PASSWORD@HOST:5672/ (the default user is guest), and
-	// the fanout exchange that events come from.
+	// the fanout exchange that delivers events.
 	RabbitMQURL string
 	Exchange    string
 

@@ -70,14 +70,14 @@ func TestEventProcessor(t *testing.T) {
 		"more than 64 KiB":     eventOfSize(maxEvent + 1),
 		"a very long bad body": fmt.Sprintf(`{"Id":"%0100000d","Name":"x","Event":"Platform_Published"}`, 4),
 	} {
-		t.Run("drops "+what+", says so, and handles the next", func(t *testing.T) {
+		t.Run("drops "+what+", logs that, and handles the next", func(t *testing.T) {
 			store, logged := process(t, body, `{"Id":5,"Name":"next","Event":"Platform_Published"}`)
 			platforms, err := store.platforms(t.Context())
 			require.NoError(t, err)
 			assert.Equal(t, []platform{{ExternalID: 5, Name: "next"}}, platforms)
 			dropped := logged.lines("event dropped")
 			require.Len(t, dropped, 1)
-			assert.Less(t, len(dropped[0]), 500, "no body fills the log")
+			assert.Less(t, len(dropped[0]), 500, "the log does not quote the whole body")
 		})
 	}
 
@@ -92,7 +92,7 @@ func TestEventProcessor(t *testing.T) {
 		requirePlatforms(t, store, 1)
 	})
 
-	t.Run("logs what is lost when it cannot be stored", func(t *testing.T) {
+	t.Run("logs the event that is lost when the store fails", func(t *testing.T) {
 		store := memoryStore(t)
 		log, logged := captureLog()
 		require.NoError(t, store.close())

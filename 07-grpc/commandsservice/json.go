@@ -57,7 +57,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	case errors.As(err, &tooLarge):
 		return nil, newProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody))
 	case err != nil:
-		return nil, newProblem(http.StatusBadRequest, "the body ended early or came too slowly")
+		return nil, newProblem(http.StatusBadRequest, "the body ended early or arrived too slowly")
 	case len(bytes.TrimSpace(body)) == 0:
 		return nil, newProblem(http.StatusBadRequest, "the body is empty: send a JSON object")
 	case !utf8.Valid(body): // encoding/json would silently replace what is not

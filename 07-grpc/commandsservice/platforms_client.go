@@ -15,15 +15,15 @@ type platformsClient struct {
 	target string // host:port
 }
 
-// platforms returns every platform that PlatformService has. It connects for
-// this one call: a shared connection would make an attempt wait for the backoff
-// of earlier ones. A response larger than 4 MiB, grpc-go's default limit, is the
-// error ResourceExhausted.
+// platforms returns every platform that PlatformService has. Each call opens its
+// own connection: after a failure, a shared one would make the next attempt wait
+// for gRPC's own growing pauses. A response larger than 4 MiB, grpc-go's default
+// limit, is the error ResourceExhausted.
 func (c *platformsClient) platforms(ctx context.Context) ([]platform, error) {
 	connection, err := grpc.NewClient(c.target,
 		grpc.WithTransportCredentials(insecure.NewCredentials()), // plain text, as the server speaks it
 		grpc.WithNoProxy(),              // no proxy between two services
-		grpc.WithDisableServiceConfig()) // no DNS query for one: where it gets no response it takes seconds
+		grpc.WithDisableServiceConfig()) // no DNS lookup of one, which can take seconds to fail
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", c.target, err)
 	}

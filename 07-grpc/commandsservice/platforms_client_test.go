@@ -55,7 +55,7 @@ func serveGRPC(t *testing.T, server *grpc.Server) string {
 	return listener.Addr().String()
 }
 
-// having responds with these platforms.
+// having returns a handler that responds with these platforms.
 func having(platforms ...platform) func(context.Context) ([]platform, error) {
 	return func(context.Context) ([]platform, error) { return platforms, nil }
 }
@@ -70,14 +70,14 @@ func TestPlatformsClient(t *testing.T) {
 		assert.Equal(t, known, platforms)
 	})
 
-	t.Run("no platforms are no error", func(t *testing.T) {
+	t.Run("an empty list is no error", func(t *testing.T) {
 		target := startPlatformServer(t, having())
 		platforms, err := (&platformsClient{target: target}).platforms(t.Context())
 		require.NoError(t, err)
 		assert.Empty(t, platforms)
 	})
 
-	t.Run("returns the server's error and says whose it is", func(t *testing.T) {
+	t.Run("returns the server's error, and says that it is the server's", func(t *testing.T) {
 		target := startPlatformServer(t, func(context.Context) ([]platform, error) {
 			return nil, status.Error(codes.Unavailable, "no database")
 		})
@@ -87,7 +87,7 @@ func TestPlatformsClient(t *testing.T) {
 		assert.ErrorContains(t, err, target)
 	})
 
-	t.Run("reads 4 MiB and no byte more", func(t *testing.T) {
+	t.Run("reads 4 MiB and not a byte more", func(t *testing.T) {
 		const largest = 4 << 20
 		for size, code := range map[int]codes.Code{largest: codes.OK, largest + 1: codes.ResourceExhausted} {
 			const framing = 12 // the bytes around a name of this size
@@ -97,16 +97,16 @@ func TestPlatformsClient(t *testing.T) {
 		}
 	})
 
-	t.Run("nobody there is an error at once", func(t *testing.T) {
+	t.Run("a server that is down is an error at once", func(t *testing.T) {
 		noGoroutineLeft(t)
 		_, err := (&platformsClient{target: "127.0.0.1:1"}).platforms(t.Context())
 		assert.Equal(t, codes.Unavailable, status.Code(err))
 		assert.ErrorContains(t, err, "127.0.0.1:1")
 	})
 
-	t.Run("a server that says nothing is given up with the context", func(t *testing.T) {
+	t.Run("a silent server is an error when the context ends", func(t *testing.T) {
 		noGoroutineLeft(t)
-		silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, nobody reads
+		silent, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts connections, nothing reads from them
 		require.NoError(t, err)
 		defer silent.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -116,13 +116,13 @@ func TestPlatformsClient(t *testing.T) {
 	})
 }
 
-// recordedResponse is a PlatformResponse of two platforms as it is on the wire.
+// recordedResponse is the bytes of a PlatformResponse with two platforms.
 // Each field begins with a byte that is 8 times its number, plus 2 for what has
 // a length, which follows. The second has fields that this service does not know.
 const recordedResponse = "\x0a\x16" + "\x08\x01" + "\x12\x07Dot Net" + "\x1a\x09Microsoft" +
 	"\x0a\x3d" + "\x4a\x02??" + "\x08\xac\x02" + "\x12\x0aKubernetes" + "\x1a\x24Cloud Native Computing Foundation..." + "\x4a\x02??"
 
-// bytesCodec hands messages over as the bytes that they are.
+// bytesCodec passes messages through as bytes.
 type bytesCodec struct{}
 
 func (bytesCodec) Name() string                        { return "proto" }
@@ -155,6 +155,6 @@ func TestPlatformsClientOnTheWire(t *testing.T) {
 
 	for _, response := range []string{"\x0a\xff", "\x0a\x03\x12\x01\xff"} { // cut off; a name that is not UTF-8
 		_, err := serve(t, response).platforms(t.Context())
-		assert.Equal(t, codes.Internal, status.Code(err), "bytes that are no PlatformResponse")
+		assert.Equal(t, codes.Internal, status.Code(err), "these bytes are not a PlatformResponse")
 	}
 }

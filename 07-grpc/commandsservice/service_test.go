@@ -86,7 +86,7 @@ func TestRun(t *testing.T) {
 		assert.Error(t, err)
 	})
 
-	t.Run("completes the request in flight when it stops", func(t *testing.T) {
+	t.Run("completes the request in flight before it stops", func(t *testing.T) {
 		cfg := testConfig(t)
 		service := startService(t, cfg)
 		service.waitReady(t)
@@ -152,7 +152,7 @@ func TestRun(t *testing.T) {
 		assert.ErrorContains(t, err, cfg.HTTPAddr)
 	})
 
-	t.Run("a database that cannot be had is an error", func(t *testing.T) {
+	t.Run("a database that cannot be opened is an error", func(t *testing.T) {
 		noGoroutineLeft(t)
 		for url, want := range map[string]string{
 			"mysql://host/x": "COMMANDS_DATABASE_URL",

@@ -13,7 +13,7 @@ import (
 
 // listener is a subscriber that a test runs.
 type listener struct {
-	bodies    chan string // what came
+	bodies    chan string // those of the events received
 	connected chan int    // 1, 2, … as often as it connected
 	log       *logCapture
 	stop      context.CancelFunc // ends run
@@ -54,7 +54,7 @@ func TestSubscriber(t *testing.T) {
 		}
 	})
 
-	t.Run("each of two gets every event", func(t *testing.T) {
+	t.Run("two subscribers both get every event", func(t *testing.T) {
 		broker := newTestBroker(t)
 		one, two := startListener(t, broker.url, broker.exchange), startListener(t, broker.url, broker.exchange)
 		receive(t, "a connection", one.connected)
@@ -66,7 +66,7 @@ func TestSubscriber(t *testing.T) {
 		}
 	})
 
-	t.Run("shares the exchange with the .NET services, whoever declares it first", func(t *testing.T) {
+	t.Run("shares the exchange with the .NET services, in either order", func(t *testing.T) {
 		broker := newTestBroker(t)
 		broker.declare(t)
 		l := startListener(t, broker.url, broker.exchange)
@@ -76,7 +76,7 @@ func TestSubscriber(t *testing.T) {
 		assert.Equal(t, "x", receive(t, "an event", l.bodies))
 	})
 
-	t.Run("starts without a broker, and connects when it comes", func(t *testing.T) {
+	t.Run("starts without a broker, and connects once it is up", func(t *testing.T) {
 		broker := newTestBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
 		l := startListener(t, url, broker.exchange)
@@ -89,7 +89,7 @@ func TestSubscriber(t *testing.T) {
 		assert.Equal(t, "x", receive(t, "an event", l.bodies))
 	})
 
-	t.Run("connects again when the connection is lost, and says so", func(t *testing.T) {
+	t.Run("connects again when the connection is lost, and logs the loss", func(t *testing.T) {
 		broker := newTestBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
 		proxy.restore()
@@ -111,7 +111,7 @@ func TestSubscriber(t *testing.T) {
 		receive(t, "a connection", l.connected)
 		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
 		broker.declare(t) // as the next publisher does
-		eventually(t, "an event that a queue takes", func() bool { return broker.publish(t, "x") })
+		eventually(t, "an event that reaches a queue", func() bool { return broker.publish(t, "x") })
 		assert.Equal(t, "x", receive(t, "an event", l.bodies))
 	})
 
@@ -125,7 +125,7 @@ func TestSubscriber(t *testing.T) {
 		assert.Equal(t, "x", receive(t, "an event", l.bodies))
 	})
 
-	t.Run("a body that makes no sense does not stop the next", func(t *testing.T) {
+	t.Run("a body that makes no sense does not hold up the next event", func(t *testing.T) {
 		broker := newTestBroker(t)
 		store := memoryStore(t)
 		log, logged := captureLog()
@@ -154,13 +154,13 @@ func TestSubscriberStop(t *testing.T) {
 		broker := newTestBroker(t)
 		l := startListener(t, broker.url, broker.exchange)
 		receive(t, "a connection", l.connected)
-		require.True(t, broker.publish(t, "x"), "taken by the queue")
+		require.True(t, broker.publish(t, "x"), "it reaches the queue")
 		l.stop()
 		receive(t, "the end of run", l.stopped)
-		eventually(t, "no queue that takes an event", func() bool { return !broker.publish(t, "x") })
+		eventually(t, "no queue that gets an event", func() bool { return !broker.publish(t, "x") })
 	})
 
-	t.Run("ends while there is no broker", func(t *testing.T) {
+	t.Run("stops while there is no broker", func(t *testing.T) {
 		noGoroutineLeft(t)
 		l := startListener(t, "amqp://127.0.0.1:1/", "unused")
 		eventually(t, "an attempt", func() bool { return len(l.log.lines("subscriber not connected")) > 0 })
@@ -168,7 +168,7 @@ func TestSubscriberStop(t *testing.T) {
 		receive(t, "the end of run", l.stopped)
 	})
 
-	t.Run("finishes the event in hand first", func(t *testing.T) {
+	t.Run("finishes the current event before it stops", func(t *testing.T) {
 		broker := newTestBroker(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -188,7 +188,7 @@ func TestSubscriberStop(t *testing.T) {
 		broker.publish(t, "x")
 		receive(t, "the event", began)
 		cancel()
-		broker.publish(t, "y") // a round trip: the time to do it wrong
+		broker.publish(t, "y") // a round trip gives the service time to get it wrong
 		close(goOn)
 		assert.True(t, receive(t, "the end of Run", finishedAtReturn))
 	})
@@ -202,7 +202,7 @@ func TestRunReceivesEvents(t *testing.T) {
 	service := startService(t, cfg)
 	service.waitReady(t)
 
-	// No broker yet, and that harms nobody.
+	// There is no broker yet, and the service runs.
 	eventually(t, "an attempt", func() bool { return len(service.log.lines("subscriber not connected")) > 0 })
 	assert.Equal(t, http.StatusOK, send(t, "GET", service.url+"/readyz", "").status)
 

@@ -23,7 +23,7 @@ func TestCommandsServiceBackfillsWhatItMissed(t *testing.T) {
 	s.commands.start(t)
 	ids := stop()
 	for _, id := range ids {
-		eventually(t, "CommandsService is whole again", func() bool { return s.knows(id) })
+		eventually(t, "CommandsService has caught up", func() bool { return s.knows(id) })
 	}
 }
 

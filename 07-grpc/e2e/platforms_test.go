@@ -42,7 +42,7 @@ func TestPlatforms(t *testing.T) {
 		s.platforms.call(t, http.MethodGet, "/api/platforms", "", http.StatusOK, &list)
 		require.Contains(t, list, created)
 	})
-	t.Run("a platform that nobody created is not found", func(t *testing.T) {
+	t.Run("an unknown platform is not found", func(t *testing.T) {
 		s.platforms.call(t, http.MethodGet, "/api/platforms/2147483647", "", http.StatusNotFound, nil)
 	})
 	t.Run("bad input names the field", func(t *testing.T) {

@@ -13,16 +13,16 @@ const (
 	// dialTimeout bounds connecting to the broker, and then the handshake. RabbitMQ
 	// deliberately waits 3 seconds before it refuses a wrong password.
 	dialTimeout = 5 * time.Second
-	// heartbeat is how often both sides send something, if only to show that they
-	// are still there. After 1.5 times of it without a byte from the broker the
-	// connection is lost.
+	// heartbeat is how often each side sends something, if only to show that it is
+	// alive. When nothing has arrived for 1.5 times as long, the library closes the
+	// connection.
 	heartbeat = 10 * time.Second
 	// closeTimeout is how long a connection may take to close when the service stops.
 	closeTimeout = 3 * time.Second
 )
 
 // declareExchange creates the exchange if it does not exist. The publisher and
-// the subscriber both do it, with the same arguments: the broker refuses others.
+// the subscriber must pass the same arguments: the broker refuses others.
 func declareExchange(channel *amqp.Channel, name string) error {
 	const durable, autoDelete, internal, noWait = false, false, false, false
 	if err := channel.ExchangeDeclare(name, amqp.ExchangeFanout, durable, autoDelete, internal, noWait, nil); err != nil {
@@ -31,10 +31,10 @@ func declareExchange(channel *amqp.Channel, name string) error {
 	return nil
 }
 
-// dialBroker connects to url. When ctx ends, the caller closes the connection.
-// That is a question and an answer, and a broker that is short of memory reads
-// no questions from publishers. So closeTimeout after the end of ctx the
-// connection is cut, whatever it is doing.
+// dialBroker connects to url. The caller must close the connection when ctx ends.
+// To close it is to send a request and wait for the response, and a broker that is
+// short of memory reads no requests from publishers. So dialBroker cuts the TCP
+// connection closeTimeout after the end of ctx.
 func dialBroker(ctx context.Context, url string) (*amqp.Connection, error) {
 	connection, err := amqp.DialConfig(url, amqp.Config{
 		Heartbeat: heartbeat,

@@ -51,8 +51,8 @@ func TestCommandsServiceIsNotified(t *testing.T) {
 	assert.Empty(t, received, "only what was created is sent")
 }
 
-// TestCommandsServiceIsNotNotified: whatever is wrong with CommandsService, the
-// platform is created, and the log says what happened.
+// TestCommandsServiceIsNotNotified: however CommandsService fails, the platform
+// is created, and the log says what happened.
 func TestCommandsServiceIsNotNotified(t *testing.T) {
 	for _, row := range []struct {
 		what    string
@@ -105,8 +105,8 @@ func TestCommandsServiceIsNotNotified(t *testing.T) {
 	})
 }
 
-// TestCommandsServiceIsNotifiedThoughTheClientHasGone: the platform is stored, so
-// the rest is done too.
+// TestCommandsServiceIsNotifiedThoughTheClientHasGone: once the platform is
+// stored, CommandsService is notified too.
 func TestCommandsServiceIsNotifiedThoughTheClientHasGone(t *testing.T) {
 	ctx, hangUp := context.WithCancel(t.Context())
 	commands := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hangUp() }))

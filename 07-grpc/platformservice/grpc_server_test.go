@@ -39,7 +39,7 @@ func TestRunServesGRPC(t *testing.T) {
 	})
 }
 
-// slowStore is a store whose list takes until finish is closed.
+// slowStore is a store whose list does not return before finish is closed.
 type slowStore struct {
 	platformStore
 	listing, finish chan struct{}

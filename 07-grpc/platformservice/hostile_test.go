@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestCreateRefuses: whatever else a body is, the response is a 400.
+// TestCreateRefuses: the response to any other body is a 400.
 func TestCreateRefuses(t *testing.T) {
 	const valid = `{"name":"Redis","publisher":"Redis Ltd.","cost":"Free"}`
 	url, store, _ := serveAPI(t)
@@ -69,7 +69,7 @@ func TestCreateRefuses(t *testing.T) {
 	requireEmpty(t, store)
 }
 
-// TestCreateContentType: what is not said to be JSON is not read.
+// TestCreateContentType: a body that is not declared as JSON is not read.
 func TestCreateContentType(t *testing.T) {
 	url, store, _ := serveAPI(t)
 	const valid = `{"name":"x","publisher":"p","cost":"1"}`
@@ -142,8 +142,8 @@ func TestCreateContentEncoding(t *testing.T) {
 	assert.Len(t, platforms, 2)
 }
 
-// TestCreateText: a text comes back as it was sent, or is refused. It is never
-// changed in silence.
+// TestCreateText: a text is returned as it was sent, or refused. It is never
+// changed silently.
 func TestCreateText(t *testing.T) {
 	url, store, _ := serveAPI(t)
 
@@ -203,8 +203,8 @@ func TestCreateText(t *testing.T) {
 	}
 }
 
-// FuzzCreate: whatever the body, the response is a 201 that can be read back or
-// one of the refusals. Without -fuzz, go test runs it over the bodies added here.
+// FuzzCreate: the response to any body is a 201 that can be read back, or one
+// of the refusals. Without -fuzz, go test runs it over the bodies added here.
 func FuzzCreate(f *testing.F) {
 	for _, body := range randomBodies(200) {
 		f.Add(body)
@@ -223,8 +223,8 @@ func FuzzCreate(f *testing.F) {
 			api.ServeHTTP(found, httptest.NewRequest("GET", created.Header().Get("Location"), nil))
 			require.Equal(t, http.StatusOK, found.Code)
 			require.Equal(t, created.Body.String(), found.Body.String())
-			// encoding/json is lenient about text; what it reads from the body
-			// has to be what came back all the same.
+			// encoding/json is lenient about text, but the response must hold
+			// exactly what it read from the body.
 			var sent, got platformCreate
 			require.NoError(t, json.Unmarshal(body, &sent))
 			require.NoError(t, json.Unmarshal(found.Body.Bytes(), &got))
@@ -250,14 +250,14 @@ func randomBodies(n int) [][]byte {
 	for i := range bodies {
 		body := fmt.Sprintf(`{"name":%s,"publisher":%s,"cost":%s}`, pick(texts), pick(texts), pick(texts))
 		switch i % 4 {
-		case 0: // as it is
+		case 0: // unchanged
 		case 1: // other fields
 			body = "{"
 			for range random.IntN(6) {
 				body += pick(names) + ":" + pick(values) + ","
 			}
 			body += `"cost":"1"}`
-		case 2: // a few pieces in the place of others
+		case 2: // some pieces replaced by others
 			for range 1 + random.IntN(3) {
 				from := random.IntN(len(body) + 1)
 				to := min(len(body), from+random.IntN(4))

@@ -60,7 +60,7 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
 	}
 	a.log.Info("platform created", "id", created.ID, "name", created.Name)
 
-	// The platform is stored: whatever happens now, the response is a 201.
+	// The platform is stored, so the response is a 201 even if this fails.
 	a.notifyCommands(ctx, created)
 	a.publish(ctx, created)
 

@@ -196,7 +196,7 @@ func TestBackfill(t *testing.T) {
 			testkit.Eventually(t, "the error", func() bool { return len(b.log.Lines("level=ERROR")) == 1 })
 			assert.Contains(t, b.log.Lines("level=ERROR")[0], advice)
 
-			// Another backfill, which pauses for some milliseconds, makes several attempts meanwhile.
+			// Meanwhile another backfill, which pauses for milliseconds, makes several attempts.
 			other := startBackfill(t, "127.0.0.1:1", memoryStore(t))
 			testkit.Eventually(t, "three attempts of another", func() bool { return len(other.log.Lines("backfill failed, retrying")) >= 3 })
 			assert.EqualValues(t, 1, calls.Load())
@@ -237,7 +237,7 @@ func TestBackfill(t *testing.T) {
 		assert.EqualValues(t, 3, count.Load())
 	})
 
-	t.Run("ends with its context", func(t *testing.T) {
+	t.Run("stops when its context ends", func(t *testing.T) {
 		t.Run("when there is nothing to do", func(t *testing.T) {
 			testkit.NoGoroutineLeft(t)
 			b := startBackfill(t, startPlatformServer(t, having()), memoryStore(t))
@@ -263,7 +263,7 @@ func TestBackfill(t *testing.T) {
 			testkit.Receive(t, "the call", called)
 			b.stop()
 			testkit.Receive(t, "the end of run", b.stopped)
-			assert.Empty(t, b.log.Lines("backfill failed"), "to stop is no failure")
+			assert.Empty(t, b.log.Lines("backfill failed"), "stopping is no failure")
 		})
 	})
 }
@@ -283,7 +283,7 @@ func TestRunBackfills(t *testing.T) {
 		testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 	})
 
-	t.Run("what was published while the broker was away", func(t *testing.T) {
+	t.Run("what was published while the broker was down", func(t *testing.T) {
 		broker := newQueueBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
 		proxy.restore()
@@ -320,7 +320,7 @@ func TestRunBackfills(t *testing.T) {
 		testkit.Eventually(t, "a connection", func() bool { return len(service.log.Lines("subscriber connected")) == 1 })
 		testkit.Eventually(t, "a run that succeeds", func() bool { return len(service.log.Lines("backfill done")) > 0 })
 
-		// A row that the database refuses, until it does so no more.
+		// For now, the database refuses this row.
 		db, err := sql.Open("sqlite3", strings.TrimPrefix(cfg.DatabaseURL, "sqlite:"))
 		require.NoError(t, err)
 		defer db.Close()

@@ -72,7 +72,7 @@ type commandCreate struct {
 	CommandLine string `json:"commandLine"`
 }
 
-func (c commandCreate) Validate() error { return c.toCommand(0).validate() } // whichever platform
+func (c commandCreate) Validate() error { return c.toCommand(0).validate() } // the platform is not validated here
 
 func (c commandCreate) toCommand(platformID int32) command {
 	return command{HowTo: c.HowTo, CommandLine: c.CommandLine, PlatformID: platformID}

@@ -225,7 +225,7 @@ func TestEventProcessor(t *testing.T) {
 			p := newTestProcessor(t)
 			errs := p.handle(t, body, `{"Id":5,"Name":"next","Event":"Platform_Published"}`)
 			require.ErrorIs(t, errs[0], bus.ErrUnusable)
-			assert.Less(t, len(errs[0].Error()), 500, "no body fills the log")
+			assert.Less(t, len(errs[0].Error()), 500, "the log does not quote the whole body")
 			require.NoError(t, errs[1])
 			p.requirePlatforms(t, platform{ExternalID: 5, Name: "next"})
 		})

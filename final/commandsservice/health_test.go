@@ -34,7 +34,7 @@ func TestHealth(t *testing.T) {
 		{"ready", errors.New("secret"), 503, 204, "unavailable", failing}, // the API has its own response to that
 		{"starting", nil, 503, 503, "starting", ok},
 		{"starting", errors.New("secret"), 503, 503, "starting", failing},
-		{"stopping", nil, 503, 204, "stopping", ok}, // what still comes is served
+		{"stopping", nil, 503, 204, "stopping", ok}, // requests that still arrive are served
 	} {
 		what := row.state
 		if row.database != nil {

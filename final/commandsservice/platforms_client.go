@@ -74,7 +74,7 @@ func (c *platformsClient) platforms(ctx context.Context, after int32, handle fun
 		grpc.WithTransportCredentials(security),
 		grpc.WithStaticStreamWindowSize(256<<10), // what waits for a slow database here: otherwise up to 16 MiB
 		grpc.WithNoProxy(),                       // no proxy between two services
-		grpc.WithDisableServiceConfig())          // no DNS query for one: where it gets no response it takes seconds
+		grpc.WithDisableServiceConfig())          // no DNS lookup of one, which can take seconds to fail
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", c.target, err)
 	}

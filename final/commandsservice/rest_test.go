@@ -42,7 +42,7 @@ func TestReceivePlatform(t *testing.T) {
 		testkit.RequireJSON(t, testkit.Send(t, "GET", url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"first"}]`)
 	})
 
-	t.Run("without a body it only says that the connection works", func(t *testing.T) {
+	t.Run("an empty body only tests the connection", func(t *testing.T) {
 		url, store, _ := serveAPI(t)
 		for _, header := range [][]string{nil, {"Content-Type", ""}, {"Content-Type", "text/plain"}, {"Content-Encoding", "gzip"}} {
 			for _, path := range []string{"/api/c/platforms", "/api/c/platforms/"} {
@@ -159,7 +159,7 @@ func TestListCommands(t *testing.T) {
 
 func TestCommands(t *testing.T) {
 	url, store, _ := serveAPI(t)
-	// The store's own ids of these are 1 and 2; nobody outside sees them.
+	// Inside the store, their ids are 1 and 2. No client ever sees those.
 	addPlatforms(t, store, platform{ExternalID: 9, Name: "y"}, platform{ExternalID: 4, Name: "x"})
 	const path = "/api/c/platforms/4/commands"
 	testkit.RequireJSON(t, testkit.Send(t, "GET", url+path, ""), http.StatusOK, `[]`)
@@ -174,14 +174,14 @@ func TestCommands(t *testing.T) {
 		testkit.RequireJSON(t, testkit.Send(t, "GET", url+"/api/c/platforms/9/commands", ""), http.StatusOK, `[]`)
 		testkit.RequireProblem(t, testkit.Send(t, "GET", url+"/api/c/platforms/9/commands/1", ""), http.StatusNotFound)
 	})
-	t.Run("of an unknown platform are a 404", func(t *testing.T) {
+	t.Run("of an unknown platform are not found", func(t *testing.T) {
 		for _, id := range []string{"1", "2", "5"} { // 1 and 2 exist inside the store
 			testkit.RequireProblem(t, testkit.Send(t, "GET", url+"/api/c/platforms/"+id+"/commands", ""), http.StatusNotFound)
 			testkit.RequireProblem(t, testkit.Send(t, "GET", url+"/api/c/platforms/"+id+"/commands/1", ""), http.StatusNotFound)
 			testkit.RequireProblem(t, testkit.Send(t, "POST", url+"/api/c/platforms/"+id+"/commands", `{"howTo":"h","commandLine":"c"}`), http.StatusNotFound)
 		}
 	})
-	t.Run("that are not there are a 404", func(t *testing.T) {
+	t.Run("that do not exist are not found", func(t *testing.T) {
 		testkit.RequireProblem(t, testkit.Send(t, "GET", url+path+"/2", ""), http.StatusNotFound)
 	})
 	t.Run("are accepted with names in any case and extra fields", func(t *testing.T) {
@@ -268,7 +268,7 @@ func TestBodies(t *testing.T) {
 			})
 		}
 
-		t.Run(route+" takes JSON only", func(t *testing.T) {
+		t.Run(route+" accepts only JSON", func(t *testing.T) {
 			url, store, _ := serveAPI(t)
 			addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 			for contentType, accepted := range map[string]bool{
@@ -297,7 +297,7 @@ func TestBodies(t *testing.T) {
 			}
 		})
 
-		t.Run(route+" takes a body of 1 MiB and no byte more", func(t *testing.T) {
+		t.Run(route+" accepts a body of 1 MiB and not a byte more", func(t *testing.T) {
 			url, store, _ := serveAPI(t)
 			addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 			largest := strings.TrimSuffix(valid, "}") + `,"other":"`
@@ -349,7 +349,7 @@ func TestPaths(t *testing.T) {
 		assert.Equal(t, "/api/c/platforms/4/commands/2", created.Header.Get("Location"))
 	})
 
-	t.Run("another method is a 405 that says what is allowed", func(t *testing.T) {
+	t.Run("another method is a 405 that lists those allowed", func(t *testing.T) {
 		url := serveCommand(t)
 		for path, allow := range routes {
 			for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"} {
@@ -375,7 +375,7 @@ func TestPaths(t *testing.T) {
 		}
 	})
 
-	t.Run("what is not there is a 404, and no redirect", func(t *testing.T) {
+	t.Run("an unknown path is a 404, and no redirect", func(t *testing.T) {
 		url := serveCommand(t)
 		for _, path := range []string{"/", "/api", "/api/c", "/api/platforms", "/api/c/platforms/4", "/api/c/platforms/4/commands/1/x",
 			"/api/c/platforms//", "//api/c/platforms", "/api//c/platforms", "/api/c/platforms//commands",
@@ -410,7 +410,7 @@ func TestPaths(t *testing.T) {
 				testkit.RequireProblem(t, get(t, url, id), http.StatusBadRequest, field)
 			}
 		})
-		t.Run(place+" can be an integer that nobody has", func(t *testing.T) {
+		t.Run(place+" can be an unknown integer", func(t *testing.T) {
 			url := serveCommand(t)
 			for _, id := range []string{"0", "-0", "-1", "-4", "5", "2147483647", "2147483648", "-2147483649", "4294967300",
 				"99999999999999999999", "-99999999999999999999", strings.Repeat("9", 2000)} {
@@ -428,7 +428,7 @@ func TestPaths(t *testing.T) {
 
 func TestTexts(t *testing.T) {
 	for what, text := range testkit.OddTexts() {
-		t.Run(what+" comes back as sent", func(t *testing.T) {
+		t.Run(what+" is returned as sent", func(t *testing.T) {
 			url, _, _ := serveAPI(t)
 			quoted, err := json.Marshal(text)
 			require.NoError(t, err)

@@ -20,7 +20,7 @@ func TestSQLServer(t *testing.T) {
 
 	testStore(t, func(t testing.TB) commandStore { return openTestStore(t, sqlServerURL(t)) })
 
-	t.Run("migrate creates the database, once, however many do so at a time", func(t *testing.T) {
+	t.Run("migrate creates the database once, however many run at a time", func(t *testing.T) {
 		url := sqlServerURL(t)
 		stores := make([]commandStore, 6)
 		for i := range stores {

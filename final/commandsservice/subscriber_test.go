@@ -25,7 +25,7 @@ import (
 
 // listener is a subscriber that a test runs.
 type listener struct {
-	bodies     chan string // what came
+	bodies     chan string // those of the events received
 	connected  chan int    // 1, 2, … as often as it connected
 	consumed   *prometheus.CounterVec
 	subscriber *rabbitMQSubscriber
@@ -129,11 +129,11 @@ func TestSubscriber(t *testing.T) {
 		testkit.Receive(t, "a connection", l.connected)
 		l.stop()
 		testkit.Receive(t, "the end of Run", l.stopped)
-		require.True(t, broker.publish(t, "x"), "taken by the queue")
+		require.True(t, broker.publish(t, "x"), "it reaches the queue")
 		assert.Equal(t, "x", testkit.Receive(t, "the event", startListener(t, broker.url, broker.exchange, nil).bodies))
 	})
 
-	t.Run("starts without a broker, and connects when it comes", func(t *testing.T) {
+	t.Run("starts without a broker, and connects once it is up", func(t *testing.T) {
 		broker := newQueueBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
 		l := startListener(t, url, broker.exchange, nil)
@@ -195,7 +195,7 @@ func TestSubscriber(t *testing.T) {
 		}
 		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
 		broker.declare(t) // as the publisher does
-		testkit.Eventually(t, "an event that a queue takes", func() bool { return broker.publish(t, "x") })
+		testkit.Eventually(t, "an event that reaches a queue", func() bool { return broker.publish(t, "x") })
 		assert.Equal(t, "x", testkit.Receive(t, "an event", l.bodies))
 		testkit.Eventually(t, "the other queues", func() bool {
 			connection, err := bus.Dial(t.Context(), broker.url, tlsconfig.Files{}, bus.BrokerTimeout)
@@ -645,7 +645,7 @@ func TestSubscriberBlocked(t *testing.T) {
 }
 
 func TestSubscriberStop(t *testing.T) {
-	t.Run("ends while there is no broker", func(t *testing.T) {
+	t.Run("stops while there is no broker", func(t *testing.T) {
 		testkit.NoGoroutineLeft(t)
 		l := startListener(t, "amqp://127.0.0.1:1/", "unused", nil)
 		testkit.Eventually(t, "an attempt", func() bool { return len(l.log.Lines("subscriber not connected")) > 0 })
@@ -662,7 +662,7 @@ func TestRunReceivesEvents(t *testing.T) {
 	service := startService(t, cfg)
 	service.waitReady(t)
 
-	// No broker yet, and that harms nobody.
+	// There is no broker yet, and the service runs.
 	testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("subscriber not connected")) > 0 })
 	testkit.Eventually(t, "readiness", func() bool { return testkit.Send(t, "GET", service.url+"/readyz", "").Status == http.StatusOK })
 

@@ -20,8 +20,8 @@ import (
 	"microcomm/final/internal/tlsconfig"
 )
 
-// testBroker is a connection of the test's own to a real broker, and an
-// exchange that nothing else uses.
+// testBroker is the test's own connection to a real broker, and an exchange that
+// nothing else uses.
 type testBroker struct {
 	url      string
 	exchange string
@@ -29,7 +29,7 @@ type testBroker struct {
 }
 
 // newTestBroker connects to the broker that RABBITMQ_URL names. The exchange is
-// not there yet; it is deleted when the test ends.
+// not declared yet; it is deleted when the test ends.
 func newTestBroker(t *testing.T) *testBroker {
 	t.Helper()
 	b := &testBroker{url: os.Getenv("RABBITMQ_URL"), exchange: "test-" + rand.Text()}
@@ -73,7 +73,7 @@ func TestDial(t *testing.T) {
 		broker := newTestBroker(t)
 		u, err := url.Parse(broker.url)
 		require.NoError(t, err)
-		u.User = url.UserPassword("nobody", "s3cret")
+		u.User = url.UserPassword("unknown", "s3cret")
 		_, err = bus.Dial(t.Context(), u.String(), tlsconfig.Files{}, bus.BrokerTimeout)
 		require.ErrorContains(t, err, "403")
 		assert.NotContains(t, err.Error(), "s3cret")
@@ -179,7 +179,7 @@ func (p *tcpProxy) accept() {
 		}
 		p.mu.Lock()
 		p.conns = append(p.conns, client, server)
-		down = p.down // cut since?
+		down = p.down // it may have been cut since
 		p.mu.Unlock()
 		if down {
 			client.Close()

@@ -32,7 +32,7 @@ type commandsClient struct {
 // response.
 func newCommandsClient(url string, timeout time.Duration, files tlsconfig.Files, tracer trace.Tracer) (*commandsClient, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy = nil // no proxy between two services, whatever the environment says
+	transport.Proxy = nil // no proxy between two services, even if the environment sets one
 	var err error
 	if transport.TLSClientConfig, err = files.Client(); err != nil {
 		return nil, err

@@ -84,8 +84,8 @@ func TestCommandsServiceGetsTheTrace(t *testing.T) {
 	assert.Equal(t, "00-"+post().TraceID().String()+"-"+span.SpanContext().SpanID().String()+"-01", testkit.Receive(t, "the request", received))
 }
 
-// TestCommandsServiceIsNotNotified: whatever is wrong with CommandsService, the
-// platform is created, and the log says what happened.
+// TestCommandsServiceIsNotNotified: however CommandsService fails, the platform
+// is created, and the log says what happened.
 func TestCommandsServiceIsNotNotified(t *testing.T) {
 	for _, row := range []struct {
 		what    string
@@ -138,8 +138,8 @@ func TestCommandsServiceIsNotNotified(t *testing.T) {
 	})
 }
 
-// TestCommandsServiceIsNotifiedThoughTheClientHasGone: the platform is stored, so
-// the rest is done too.
+// TestCommandsServiceIsNotifiedThoughTheClientHasGone: once the platform is
+// stored, CommandsService is notified too.
 func TestCommandsServiceIsNotifiedThoughTheClientHasGone(t *testing.T) {
 	ctx, hangUp := context.WithCancel(t.Context())
 	commands := testkit.Serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hangUp() }))

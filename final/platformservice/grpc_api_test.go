@@ -72,7 +72,7 @@ func TestGetAllPlatforms(t *testing.T) {
 		assert.Equal(t, "a", got[1].GetName())
 	})
 
-	t.Run("returns none when there is none", func(t *testing.T) {
+	t.Run("returns an empty list when there are no platforms", func(t *testing.T) {
 		_, addr, _ := serveGRPC(t, memoryStore(t))
 		got, err := getAllPlatforms(t, addr)
 		require.NoError(t, err)
@@ -269,7 +269,7 @@ func TestStreamPlatforms(t *testing.T) {
 	})
 }
 
-// rawCodec sends and receives the bytes of a message as they are.
+// rawCodec sends and receives the bytes of a message unchanged.
 type rawCodec struct{}
 
 func (rawCodec) Name() string                  { return "proto" }

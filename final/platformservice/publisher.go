@@ -287,7 +287,7 @@ func (p *rabbitMQPublisher) watch(ctx context.Context, link *brokerLink, failed 
 		case b, ok := <-blocked: // the broker is short of memory or disk, and has stopped reading
 			switch {
 			case !ok:
-				blocked = nil // never ready again: the connection is lost, which lost reports
+				blocked = nil // closed with the connection; lost receives the reason
 			case b.Active:
 				p.setLink(nil)
 				p.log.Warn("broker blocks publishers", "reason", b.Reason)

@@ -45,7 +45,7 @@ func waitConnected(t *testing.T, logged *testkit.LogCapture, n int) {
 	})
 }
 
-// listen returns what comes to the exchange from now on.
+// listen returns the messages that reach the exchange from now on.
 func listen(t *testing.T, b *testBroker) <-chan amqp.Delivery {
 	t.Helper()
 	b.declare(t)
@@ -74,7 +74,7 @@ func postPlatform(t *testing.T, url, name string) {
 }
 
 func TestPublisher(t *testing.T) {
-	t.Run("sends the event as the .NET service does", func(t *testing.T) {
+	t.Run("sends the same event as the .NET service", func(t *testing.T) {
 		broker := newTestBroker(t)
 		events := listen(t, broker)
 		log, logged := testkit.CaptureLog()
@@ -91,7 +91,7 @@ func TestPublisher(t *testing.T) {
 		assert.Equal(t, broker.exchange, event.Exchange)
 	})
 
-	t.Run("creates the exchange as the contract says", func(t *testing.T) {
+	t.Run("declares the exchange of the contract", func(t *testing.T) {
 		broker := newTestBroker(t)
 		log, logged := testkit.CaptureLog()
 		startPublisher(t, broker.url, broker.exchange, log)
@@ -186,16 +186,16 @@ func TestPublisher(t *testing.T) {
 		}
 	})
 
-	t.Run("starts without a broker, connects when it comes, and again when it is lost", func(t *testing.T) {
+	t.Run("starts without a broker, connects once it is up, and reconnects after a loss", func(t *testing.T) {
 		testkit.NoGoroutineLeft(t)
 		broker := newTestBroker(t)
 		events := listen(t, broker)
-		proxy, url := newBrokerProxy(t, broker.url) // which is down
+		proxy, url := newBrokerProxy(t, broker.url) // down at first
 		log, logged := testkit.CaptureLog()
 		publisher := startPublisher(t, url, broker.exchange, log)
 		testkit.Eventually(t, "an attempt", func() bool { return len(logged.Lines("publisher not connected")) > 0 })
 		for n := 1; n <= 3; n++ {
-			require.ErrorIs(t, publishOne(t, publisher, "while it is away"), errNotConnected)
+			require.ErrorIs(t, publishOne(t, publisher, "while it is down"), errNotConnected)
 			proxy.restore()
 			waitConnected(t, logged, n)
 			require.NoError(t, publishOne(t, publisher, fmt.Sprint("connection ", n)))
@@ -205,7 +205,7 @@ func TestPublisher(t *testing.T) {
 			proxy.cut()
 			testkit.Eventually(t, "a lost connection", func() bool { return len(logged.Lines("publisher not connected")) > attempts })
 		}
-		assert.Empty(t, logged.Lines("unblocks publishers"), "a lost connection is not one that was blocked")
+		assert.Empty(t, logged.Lines("unblocks publishers"), "a lost connection is not an unblocked one")
 	})
 
 	t.Run("Close ends tries to connect", func(t *testing.T) {
@@ -249,7 +249,7 @@ func TestPublisher(t *testing.T) {
 		testkit.Eventually(t, "the exchange", func() bool { return errors.Is(publishOne(t, publisher, "x"), bus.ErrNoQueue) })
 	})
 
-	t.Run("refuses events while the broker says that it takes none", func(t *testing.T) {
+	t.Run("refuses events while the broker blocks publishers", func(t *testing.T) {
 		broker := newTestBroker(t)
 		events := listen(t, broker)
 		proxy, url := newBrokerProxy(t, broker.url)

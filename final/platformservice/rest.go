@@ -78,7 +78,7 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
 		created, replayed, err = a.save(ctx, key, body.toPlatform())
 		if err == nil && !replayed {
 			a.log.InfoContext(ctx, "platform created", "id", created.ID, "name", created.Name)
-			a.notifyCommands(ctx, created) // whatever comes of it, the response is a 201: the platform is stored
+			a.notifyCommands(ctx, created) // even if it fails the response is a 201: the platform is stored
 		}
 		return err
 	})

@@ -29,7 +29,7 @@ func serveAPI(t testing.TB) (url string, store platformStore, logged *testkit.Lo
 func TestList(t *testing.T) {
 	url, store, _ := serveAPI(t)
 
-	t.Run("returns an array when there is nothing", func(t *testing.T) {
+	t.Run("returns an empty array when there are no platforms", func(t *testing.T) {
 		a := testkit.Send(t, "GET", url+"/api/platforms", "")
 		assert.Equal(t, http.StatusOK, a.Status)
 		assert.Equal(t, "application/json", a.Header.Get("Content-Type"))
@@ -67,7 +67,7 @@ func TestGet(t *testing.T) {
 	})
 
 	for _, id := range []string{"+1", "01"} {
-		t.Run("takes the integer "+id+" for 1", func(t *testing.T) {
+		t.Run("reads the integer "+id+" as 1", func(t *testing.T) {
 			assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", url+"/api/platforms/"+id, "").Status)
 		})
 	}
@@ -91,7 +91,7 @@ func TestGet(t *testing.T) {
 func TestCreate(t *testing.T) {
 	const valid = `{"name":"Redis","publisher":"Redis Ltd.","cost":"Free"}`
 
-	t.Run("returns 201 with what was stored and where it is", func(t *testing.T) {
+	t.Run("returns 201 with the stored platform and its location", func(t *testing.T) {
 		url, _, _ := serveAPI(t)
 		a := testkit.Send(t, "POST", url+"/api/platforms", valid)
 		assert.Equal(t, http.StatusCreated, a.Status)
@@ -172,7 +172,7 @@ func TestCreate(t *testing.T) {
 	})
 }
 
-// TestCreateContentType: what is not said to be JSON is not read.
+// TestCreateContentType: a body that is not declared as JSON is not read.
 func TestCreateContentType(t *testing.T) {
 	url, store, _ := serveAPI(t)
 	const valid = `{"name":"x","publisher":"p","cost":"1"}`
@@ -272,8 +272,8 @@ func TestCreateContentEncoding(t *testing.T) {
 	assert.Len(t, platforms, 2)
 }
 
-// TestCreateText: a text comes back as it was sent, or is refused. It is never
-// changed in silence.
+// TestCreateText: a text is returned as it was sent, or refused. It is never
+// changed silently.
 func TestCreateText(t *testing.T) {
 	url, store, _ := serveAPI(t)
 
@@ -405,7 +405,7 @@ func TestMethods(t *testing.T) {
 		"/api/platforms/abc": {"GET, HEAD", []string{"DELETE"}},
 	} {
 		for _, method := range row.methods {
-			t.Run(method+" "+path+" is a 405 that says what is allowed", func(t *testing.T) {
+			t.Run(method+" "+path+" is a 405 that lists the allowed methods", func(t *testing.T) {
 				a := testkit.Send(t, method, url+path, "")
 				testkit.RequireProblem(t, a, http.StatusMethodNotAllowed)
 				assert.Equal(t, row.allow, a.Header.Get("Allow"))
@@ -423,7 +423,7 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// TestStoreFailure: what went wrong with the database is for the log alone.
+// TestStoreFailure: only the log says what went wrong with the database.
 func TestStoreFailure(t *testing.T) {
 	store := memoryStore(t)
 	require.NoError(t, store.close())
@@ -452,8 +452,8 @@ func TestStoreFailure(t *testing.T) {
 	})
 }
 
-// FuzzCreate: whatever the body, the response is a 201 that can be read back or
-// one of the refusals. Without -fuzz, go test runs it over the bodies added here.
+// FuzzCreate: the response to any body is a 201 that can be read back, or one
+// of the refusals. Without -fuzz, go test runs it over the bodies added here.
 func FuzzCreate(f *testing.F) {
 	for _, body := range randomBodies(200) {
 		f.Add(body)
@@ -472,8 +472,8 @@ func FuzzCreate(f *testing.F) {
 			api.ServeHTTP(found, httptest.NewRequest("GET", created.Header().Get("Location"), nil))
 			require.Equal(t, http.StatusOK, found.Code)
 			require.Equal(t, created.Body.String(), found.Body.String())
-			// encoding/json is lenient about text; what it reads from the body
-			// has to be what came back all the same.
+			// encoding/json is lenient about text, but the response must hold
+			// exactly what it read from the body.
 			var sent, got platformCreate
 			require.NoError(t, json.Unmarshal(body, &sent))
 			require.NoError(t, json.Unmarshal(found.Body.Bytes(), &got))
@@ -499,14 +499,14 @@ func randomBodies(n int) [][]byte {
 	for i := range bodies {
 		body := fmt.Sprintf(`{"name":%s,"publisher":%s,"cost":%s}`, pick(texts), pick(texts), pick(texts))
 		switch i % 4 {
-		case 0: // as it is
+		case 0: // unchanged
 		case 1: // other fields
 			body = "{"
 			for range random.IntN(6) {
 				body += pick(names) + ":" + pick(values) + ","
 			}
 			body += `"cost":"1"}`
-		case 2: // a few pieces in the place of others
+		case 2: // some pieces replaced by others
 			for range 1 + random.IntN(3) {
 				from := random.IntN(len(body) + 1)
 				to := min(len(body), from+random.IntN(4))

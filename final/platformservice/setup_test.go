@@ -17,8 +17,8 @@ import (
 )
 
 // lateDatabase returns the URL of a SQLite file in a folder that is not there
-// until come is called: a database that is not up yet.
-func lateDatabase(t testing.TB) (databaseURL string, come func()) {
+// until arrive is called: a database that is not up yet.
+func lateDatabase(t testing.TB) (databaseURL string, arrive func()) {
 	t.Helper()
 	folder := filepath.Join(t.TempDir(), "later")
 	return "sqlite:" + filepath.Join(folder, "platforms.db"), func() { require.NoError(t, os.Mkdir(folder, 0o700)) }
@@ -80,20 +80,20 @@ func TestSetUp(t *testing.T) {
 		assert.Len(t, platforms, 3, "seeded once")
 	})
 
-	t.Run("retries until the database comes, and logs each attempt", func(t *testing.T) {
-		url, come := lateDatabase(t)
+	t.Run("retries until the database is up, and logs each attempt", func(t *testing.T) {
+		url, arrive := lateDatabase(t)
 		store, logged, result := startSetUp(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: testkit.Patience, Seed: true})
 		testkit.Eventually(t, "two attempts in the log", func() bool { return len(logged.Lines("database not ready")) >= 2 })
 		assert.Contains(t, logged.Lines("")[0], "unable to open database file")
 		assert.Empty(t, result)
-		come()
+		arrive()
 		require.NoError(t, testkit.Receive(t, "the result", result))
 		platforms, err := allPlatforms(t.Context(), store)
 		require.NoError(t, err)
 		assert.Len(t, platforms, 3)
 	})
 
-	t.Run("gives up with the reason and the setting", func(t *testing.T) {
+	t.Run("returns the reason and the setting when the wait is over", func(t *testing.T) {
 		url, _ := lateDatabase(t)
 		_, _, result := startSetUp(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: 10 * time.Millisecond})
 		err := testkit.Receive(t, "the result", result)
@@ -102,7 +102,7 @@ func TestSetUp(t *testing.T) {
 		assert.ErrorContains(t, err, "unable to open database file")
 	})
 
-	t.Run("gives up with the reason, not with the timeout", func(t *testing.T) {
+	t.Run("returns the last reason, not the timeout", func(t *testing.T) {
 		attempts := 0
 		store := failingStore{memoryStore(t), func(ctx context.Context) error {
 			if attempts++; attempts == 1 {
@@ -125,7 +125,7 @@ func TestSetUp(t *testing.T) {
 		assert.Equal(t, 1, attempts)
 	})
 
-	t.Run("ends with its context", func(t *testing.T) {
+	t.Run("stops when its context ends", func(t *testing.T) {
 		url, _ := lateDatabase(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		_, logged, result := startSetUp(t, ctx, Config{DatabaseURL: url, DatabaseWait: time.Hour})
@@ -135,19 +135,19 @@ func TestSetUp(t *testing.T) {
 	})
 }
 
-// TestRunWaitsForTheDatabase: meanwhile the service is alive, and not ready.
+// TestRunWaitsForTheDatabase: while it waits, the service is alive but not ready.
 func TestRunWaitsForTheDatabase(t *testing.T) {
-	t.Run("until it comes", func(t *testing.T) {
+	t.Run("until it is up", func(t *testing.T) {
 		cfg := testConfig(t)
-		var come func()
-		cfg.DatabaseURL, come = lateDatabase(t)
+		var arrive func()
+		cfg.DatabaseURL, arrive = lateDatabase(t)
 		service := startService(t, cfg)
 		testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("database not ready")) > 0 })
 		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/livez", "").Status)
 		assert.Equal(t, http.StatusServiceUnavailable, testkit.Send(t, "GET", service.url+"/readyz", "").Status)
 		testkit.RequireProblem(t, testkit.Send(t, "GET", service.url+"/api/platforms", ""), http.StatusServiceUnavailable)
 
-		come()
+		arrive()
 		service.waitReady(t)
 		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/readyz", "").Status)
 	})

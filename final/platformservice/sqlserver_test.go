@@ -46,7 +46,7 @@ func TestSQLServer(t *testing.T) {
 		assert.Equal(t, []platform{first}, platforms)
 	})
 
-	t.Run("migrate creates the database, once, however many do so at a time", func(t *testing.T) {
+	t.Run("migrate creates the database once, however many run at a time", func(t *testing.T) {
 		url := sqlServerURL(t)
 		stores := make([]platformStore, 6)
 		for i := range stores {
@@ -115,7 +115,7 @@ func TestSQLServer(t *testing.T) {
 		assert.Len(t, events, 3, "what is committed late is found from the start")
 	})
 
-	t.Run("the table of the .NET service is taken over", func(t *testing.T) {
+	t.Run("the table of the .NET service is adopted", func(t *testing.T) {
 		store, err := openSQLServer(sqlServerURL(t))
 		require.NoError(t, err)
 		defer store.close()
@@ -206,7 +206,7 @@ func TestOpenSQLServer(t *testing.T) {
 		})
 	}
 
-	t.Run("a server that is away is an error without the password", func(t *testing.T) {
+	t.Run("an unreachable server is an error without the password", func(t *testing.T) {
 		store, err := openStore("sqlserver://SA:s3cret@127.0.0.1:1?database=platformsdb&dial+timeout=1", "FULL")
 		require.NoError(t, err)
 		defer store.close()

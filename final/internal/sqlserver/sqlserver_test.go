@@ -63,7 +63,7 @@ func TestOpen(t *testing.T) {
 		})
 	}
 
-	t.Run("a server that is away is an error without the password", func(t *testing.T) {
+	t.Run("an unreachable server is an error without the password", func(t *testing.T) {
 		db := openTDS(t, "sqlserver://SA:s3cret@127.0.0.1:1?database=platformsdb&dial+timeout=1")
 		err := db.Create(t.Context())
 		require.ErrorContains(t, err, "platformsdb")
@@ -90,7 +90,7 @@ func TestIsUnavailable(t *testing.T) {
 		{"wrapped", fmt.Errorf("create: %w", mssql.Error{Number: 1205}), true},
 		{"not the last error", mssql.Error{Number: 3621, All: []mssql.Error{{Number: 1205}, {Number: 3621}}}, true},
 		{"a time limit", fmt.Errorf("list: %w", context.DeadlineExceeded), true},
-		{"a client that went away", fmt.Errorf("list: %w", context.Canceled), false},
+		{"a client that disconnected", fmt.Errorf("list: %w", context.Canceled), false},
 		{"a duplicate key", mssql.Error{Number: 2627, Class: 14}, false},
 		{"a missing table", mssql.Error{Number: 208, Class: 16, Message: "1205"}, false},
 		{"no row", sql.ErrNoRows, false},
@@ -123,7 +123,7 @@ func TestIsUnavailable(t *testing.T) {
 		})
 	}
 
-	t.Run("nobody listens", func(t *testing.T) {
+	t.Run("nothing is listening", func(t *testing.T) {
 		err := openTDS(t, "sqlserver://SA:s3cret@127.0.0.1:1?database=platformsdb").PingContext(t.Context())
 		require.Error(t, err)
 		assert.True(t, Unavailable(err), err)

@@ -25,8 +25,8 @@ import (
 // Patience bounds how long a test waits for what must happen.
 const Patience = 20 * time.Second
 
-// Eventually returns when condition is true, and fails the test when it does not
-// become so.
+// Eventually waits until condition is true, and fails the test when that takes
+// longer than Patience.
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
@@ -43,7 +43,7 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 }
 
 // Receive returns the next value of a channel, and fails the test when none
-// comes.
+// arrives.
 func Receive[T any](t testing.TB, what string, from <-chan T) T {
 	t.Helper()
 	select {
@@ -217,7 +217,7 @@ func InParallel(t testing.TB, n int, do func(i int) error) {
 	}
 }
 
-// OddTexts are texts that must come back as they went in.
+// OddTexts are texts that must be returned exactly as they were stored.
 func OddTexts() map[string]string {
 	return map[string]string{
 		"quotes":           `it's "quoted", 'twice' and \back\slashed`,

@@ -19,7 +19,7 @@ const checkTimeout = time.Second
 
 // Health responds to the two probes that a cluster sends to a process:
 //
-//	GET /livez   does it work at all? If not, it is restarted.
+//	GET /livez   does it work at all? If not, Kubernetes restarts it.
 //	GET /readyz  can it serve now? If not, it gets no requests for a while.
 //
 // A database that is down is no reason to restart: alive, not ready.
@@ -89,7 +89,7 @@ func (h *Health) Handler(api http.Handler) http.Handler {
 		} else {
 			api.ServeHTTP(w, r)
 		}
-		if p := (*Problem)(nil); errors.As(err, &p) { // no other error comes from here
+		if p := (*Problem)(nil); errors.As(err, &p) { // the only kind of error returned here
 			WriteProblem(w, p)
 		}
 	})
