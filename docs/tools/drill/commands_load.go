@@ -205,40 +205,33 @@ func judgeDirect(writes []directWrite, platforms, commands map[int32]string) dir
 	return v
 }
 
-// expectDirect ends the load, and expects that what CommandsService accepted is
-// stored, and that it accepts again since mended.
-func (r *run) expectDirect(ctx context.Context, l *commandsLoad, mended int) error {
+// expectDirect ends the load, and expects everything that CommandsService accepted
+// to be stored, and new POSTs to be accepted again: those after the first repaired.
+func (r *run) expectDirect(l *commandsLoad, repaired int) {
 	writes := l.stop()
 	for _, w := range writes {
-		r.ignore[w.name] = true // no platforms of the load on PlatformService
-	}
-	list, err := r.client.list(ctx, r.commands, commandsPath)
-	if err != nil {
-		return err
+		r.ignore[w.name] = true // not of the load on PlatformService
 	}
 	platforms, commands := map[int32]string{}, map[int32]string{}
-	for _, p := range list {
+	for _, p := range get(r.client.list(r.ctx, r.commands, commandsPath)) {
 		platforms[p.ID] = p.Name
 	}
 	var stored []struct {
 		ID    int32  `json:"id"`
 		HowTo string `json:"howTo"`
 	}
-	if err := r.client.get(ctx, r.commands[0].url+directCommands(), func(body io.Reader) error {
+	must(r.client.get(r.ctx, r.commands[0].url+directCommands(), func(body io.Reader) error {
 		return json.NewDecoder(body).Decode(&stored)
-	}); err != nil {
-		return err
-	}
+	}))
 	for _, c := range stored {
 		commands[c.ID] = c.HowTo
 	}
 	v := judgeDirect(writes, platforms, commands)
-	r.expect("each command and inbound platform that was accepted to be stored, under an id of its own", v.commands > 0 && v.platforms > 0 && v.missing+v.repeated == 0,
+	r.expect("each command and inbound platform that was accepted to be stored, under its own id", v.commands > 0 && v.platforms > 0 && v.missing+v.repeated == 0,
 		"%d commands, %d platforms; %d missing, %d with the id of another", v.commands, v.platforms, v.missing, v.repeated)
 	r.expect("none that was refused to be stored", v.phantom == 0, "%d", v.phantom)
 	r.expect("503 with Retry-After from CommandsService, and nothing else but 201 and 200", v.refused > 0 && v.failed == 0,
 		"%d of them, %d other failures", v.refused, v.failed)
-	since := judgeDirect(writes[mended:], platforms, commands)
+	since := judgeDirect(writes[repaired:], platforms, commands)
 	r.expect("CommandsService to accept both again", since.commands > 0 && since.platforms > 0, "%d commands, %d platforms", since.commands, since.platforms)
-	return nil
 }

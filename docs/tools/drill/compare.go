@@ -108,7 +108,7 @@ func writeComparison(out string, rows []comparison, table string) error {
 
 // compareStage fills row with what the faults do to s.
 func (d *driller) compareStage(ctx context.Context, s stage, row *comparison) error {
-	do := func(name string, fault func(context.Context, *run) error) (*run, error) {
+	do := func(name string, fault func(*run)) (*run, error) {
 		fmt.Fprintf(d.progress, "\n%s %s\n", s.Name, name)
 		r, err := d.run(ctx, s, name, d.options, fault)
 		if err != nil {

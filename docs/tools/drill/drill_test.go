@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -49,23 +48,12 @@ func TestDrill(t *testing.T) {
 	if failed < 0 {
 		t.Errorf("got %+v, want 0 missing to have failed", rep.Checks)
 	}
-	rep = d.drill(ctx, s, drill{name: "dead", run: func(ctx context.Context, r *run) error {
-		if _, err := r.pair(); err != nil {
-			return err
-		}
-		if err := r.prepare(ctx); err != nil {
-			return err
-		}
-		process, err := os.FindProcess(r.commands[0].process.PID())
-		if err != nil {
-			return err
-		}
-		if err := process.Kill(); err != nil { // not by the drill
-			return err
-		}
-		<-r.commands[0].process.Done()
+	rep = d.drill(ctx, s, drill{name: "dead", run: func(r *run) {
+		_, commands := r.pair()
+		r.prepare()
+		must(get(os.FindProcess(commands.process.PID())).Kill()) // not by the drill
+		<-commands.process.Done()
 		r.expect("nothing", true, "")
-		return nil
 	}})
 	if rep.Passed || !strings.Contains(rep.Error, "ended by itself") {
 		t.Errorf("got passed %t, error %q, want that a service ended by itself", rep.Passed, rep.Error)

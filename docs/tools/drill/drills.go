@@ -12,8 +12,8 @@ type drill struct {
 	stage  string // the number or name of the stage's folder: 06, final
 	name   string
 	does   string // the fault, and what it shows
-	run    func(context.Context, *run) error
-	expect func(context.Context, *run) error // nil: run has done so
+	run    func(*run)
+	expect func(*run) // nil: run has done so
 
 	unanswered  bool // it leaves clients of final without a response, who may retry
 	keys        bool // its clients retry, with an Idempotency-Key
@@ -100,190 +100,99 @@ const delay = 100 * time.Millisecond
 const (
 	before     = "before"
 	fault      = "fault"
-	recovering = "recovering" // the fault has been mended, and things have to find together again
+	recovering = "recovering" // the fault has been repaired, and the services have to find each other again
 	after      = "after"
 )
 
-// commandsSlow puts a slow network between CommandsService and what it hears
-// of platforms from.
-func commandsSlow(ctx context.Context, r *run) error {
-	commands, err := r.addCommands()
-	if err != nil {
-		return err
-	}
-	platforms, err := r.addPlatforms()
-	if err != nil {
-		return err
-	}
+// commandsSlow puts a slow network between CommandsService and the source of its
+// platforms.
+func commandsSlow(r *run) {
+	platforms, commands := r.pair()
 	var network *proxy
 	if r.brokerURL == "" {
-		if network, err = r.addProxy(strings.TrimPrefix(commands.url, "http://")); err != nil {
-			return err
-		}
+		network = r.addProxy(commands.address())
 		platforms.env = append(platforms.env, "COMMANDS_SERVICE_URL=http://"+network.address()+commandsPath)
 	} else {
 		var url string
-		if network, url, err = r.addBrokerProxy(); err != nil {
-			return err
-		}
+		network, url = r.addBrokerProxy()
 		commands.env = append(commands.env, "RABBITMQ_URL="+url)
 	}
-	if err := r.begin(ctx, usual()); err != nil {
-		return err
-	}
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
-	}
+	r.begin(usual())
+	r.lasts(5 * time.Second)
 	r.phase(fault)
 	network.set(networkState{delay: delay})
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
-	}
+	r.lasts(5 * time.Second)
 	r.phase(after)
 	network.set(networkState{})
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
-	}
-	return r.finish(ctx, 3*time.Second)
+	r.lasts(5 * time.Second)
+	r.finish()
 }
 
 // commandsDown kills CommandsService and starts it again.
-func commandsDown(ctx context.Context, r *run) error {
-	commands, err := r.pair()
-	if err != nil {
-		return err
-	}
-	if err := r.begin(ctx, usual()); err != nil {
-		return err
-	}
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
-	}
+func commandsDown(r *run) {
+	_, commands := r.pair()
+	r.begin(usual())
+	r.lasts(5 * time.Second)
 	r.phase(fault)
 	commands.kill()
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
-	}
+	r.lasts(5 * time.Second)
 	r.phase(recovering)
-	if err := r.restart(ctx, commands); err != nil {
-		return err
-	}
-	if err := r.flows(ctx); err != nil {
-		return err
-	}
+	r.restart(commands)
+	r.flows()
 	r.phase(after)
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
-	}
-	return r.finish(ctx, r.patience())
+	r.lasts(5 * time.Second)
+	r.finish()
 }
 
 // brokerCrash kills the broker and starts it again.
-func brokerCrash(ctx context.Context, r *run) error {
-	if _, err := r.pair(); err != nil {
-		return err
-	}
-	if err := r.begin(ctx, usual()); err != nil {
-		return err
-	}
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
-	}
+func brokerCrash(r *run) {
+	r.pair()
+	r.begin(usual())
+	r.lasts(5 * time.Second)
 	r.phase(fault)
 	r.broker.Kill()
-	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
-		return err
-	}
+	r.lasts(3 * time.Second)
 	r.phase(recovering)
-	if err := r.broker.Restart(ctx); err != nil {
-		return err
-	}
-	if err := r.flows(ctx); err != nil {
-		return err
-	}
+	r.restartBroker()
+	r.flows()
 	r.phase(after)
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
-	}
-	return r.finish(ctx, r.patience())
+	r.lasts(5 * time.Second)
+	r.finish()
 }
 
-// killPlatforms kills PlatformService three times. That a crash comes between
-// saving and publishing is rare, so the time between the two is made long: the
-// call of chapter 02, which stands between them, goes to somebody who never
-// responds, and is given up after 200 ms.
-func killPlatforms(ctx context.Context, r *run) error {
-	commands, err := r.pair()
-	if err != nil {
-		return err
-	}
-	silent, err := r.addProxy(strings.TrimPrefix(commands.url, "http://"))
-	if err != nil {
-		return err
-	}
+// killPlatforms kills PlatformService three times. A crash between saving and
+// publishing is rare, so the time between the two is made long: the call of chapter
+// 02, which stands between them, goes to a server that never responds, and times out
+// after 200 ms.
+func killPlatforms(r *run) {
+	platforms, commands := r.pair()
+	silent := r.addProxy(commands.address())
 	silent.set(networkState{stalled: true})
-	platforms := r.platforms[0]
 	platforms.env = append(platforms.env,
 		"COMMANDS_SERVICE_URL=http://"+silent.address()+commandsPath, "COMMANDS_SERVICE_TIMEOUT=200ms")
-	if err := r.begin(ctx, usual()); err != nil {
-		return err
-	}
-	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
-		return err
-	}
+	r.begin(usual())
+	r.lasts(3 * time.Second)
 	r.phase(fault)
 	for range 3 {
-		if err := r.lasts(ctx, r.atRandom(2*time.Second)); err != nil {
-			return err
-		}
+		r.lasts(upTo(2 * time.Second))
 		platforms.kill()
-		if err := r.restart(ctx, platforms); err != nil {
-			return err
-		}
+		r.restart(platforms)
 	}
-	if err := r.flows(ctx); err != nil {
-		return err
-	}
+	r.flows()
 	r.phase(after)
-	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
-		return err
-	}
-	return r.finish(ctx, r.patience())
-}
-
-// pair adds one of each service, and returns CommandsService.
-func (r *run) pair() (*service, error) {
-	commands, err := r.addCommands()
-	if err != nil {
-		return nil, err
-	}
-	_, err = r.addPlatforms()
-	return commands, err
-}
-
-// patience is how long nothing may arrive before what has not is given up: long
-// where the stage retries something, with its pauses, and short where it does not.
-func (r *run) patience() time.Duration {
-	switch {
-	case r.stage.Name == "final":
-		return 30 * time.Second
-	case r.stage.Has("commandsservice/backfill.go"):
-		return 10 * time.Second
-	}
-	return 2 * time.Second
+	r.lasts(3 * time.Second)
+	r.finish()
 }
 
 // expectUntoldUntilBackfill expects platforms that only the next backfill brings.
-func expectUntoldUntilBackfill(ctx context.Context, r *run) error {
+func expectUntoldUntilBackfill(r *run) {
 	untold := len(r.verdict.untold)
 	r.expect("platforms that PlatformService saved and CommandsService has not heard of", untold > 0, "%d", untold)
 	r.progress.say("restarting CommandsService, which backfills")
 	commands := r.commands[0]
 	commands.kill()
-	if err := r.restart(ctx, commands); err != nil {
-		return err
-	}
-	took, err := r.within(ctx, r.recovery(), func(ctx context.Context) error {
+	r.restart(commands)
+	r.expectWithin(r.recovery(), "all of them to be there once CommandsService was started again", func(ctx context.Context) error {
 		list, err := r.client.list(ctx, r.commands, commandsPath)
 		has := index(list)
 		for _, name := range r.verdict.untold {
@@ -293,29 +202,25 @@ func expectUntoldUntilBackfill(ctx context.Context, r *run) error {
 		}
 		return err
 	})
-	r.expect("all of them to be there once CommandsService was started again", err == nil, "%s", tookOr(took, err))
-	return nil
 }
 
-func expectSlowPosts(_ context.Context, r *run) error {
+func expectSlowPosts(r *run) {
 	healthy, slow := r.latencyIn(before), r.latencyIn(fault)
 	r.expect("POSTs to take five times as long and more (p50)", slow.p50 >= 5*healthy.p50,
 		"%s, and %s before: %.1f times", rounded(slow.p50), rounded(healthy.p50), ratio(slow.p50, healthy.p50))
 	r.expectComplete()
-	return nil
 }
 
-func expectFastPosts(_ context.Context, r *run) error {
+func expectFastPosts(r *run) {
 	healthy, slow := r.latencyIn(before), r.latencyIn(fault)
 	r.expect("POSTs to wait for less than a quarter of the delay (p50)", slow.p50-healthy.p50 < delay/4,
 		"%s, and %s before", rounded(slow.p50), rounded(healthy.p50))
 	arrival := judge(r.with(r.in(fault))).arrival
 	r.expect(fmt.Sprintf("events to come %s later (p50)", delay), arrival.p50 >= delay, "%s after the response", rounded(arrival.p50))
 	r.expectComplete()
-	return nil
 }
 
-func expectLostWhileDown(_ context.Context, r *run) error {
+func expectLostWhileDown(r *run) {
 	v := judge(r.with(r.in(fault)))
 	r.expect("every POST to be accepted", v.refused+v.unknown == 0, "%d refused, %d unknown", v.refused, v.unknown)
 	r.expect("most of what is accepted then to be missing", 2*len(v.missing) > v.accepted, "%d of %d missing", len(v.missing), v.accepted)
@@ -323,28 +228,24 @@ func expectLostWhileDown(_ context.Context, r *run) error {
 		r.expect("the second subscriber to hear of them", r.verdict.eventsMissing == 0, "%d not heard of", r.verdict.eventsMissing)
 	}
 	r.expectNoWrong()
-	return nil
 }
 
-func expectLostWithoutBroker(_ context.Context, r *run) error {
+func expectLostWithoutBroker(r *run) {
 	v := judge(r.with(r.in(fault)))
 	r.expect("every POST to be accepted", v.refused+v.unknown == 0, "%d refused, %d unknown", v.refused, v.unknown)
 	r.expect("most of what is accepted then to be missing", 2*len(v.missing) > v.accepted, "%d of %d missing", len(v.missing), v.accepted)
 	r.expectNoWrong()
-	return nil
 }
 
-func expectMostlyRepaired(_ context.Context, r *run) error {
+func expectMostlyRepaired(r *run) {
 	v := judge(r.with(r.in(fault, recovering)))
 	r.expect("every POST to be accepted", v.refused+v.unknown == 0, "%d refused, %d unknown", v.refused, v.unknown)
 	r.expect("most of what is accepted then to arrive after all", 2*len(v.missing) < v.accepted, "%d of %d missing", len(v.missing), v.accepted)
 	r.expectNoWrong()
-	return nil
 }
 
-func expectNothingLost(_ context.Context, r *run) error {
+func expectNothingLost(r *run) {
 	r.expectComplete()
-	return nil
 }
 
 // expectComplete expects the two services to agree at the end, on all that was

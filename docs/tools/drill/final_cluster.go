@@ -33,195 +33,128 @@ const (
 const partOf = "app.kubernetes.io/part-of=microcomm"
 
 // cluster breaks what runs on the cluster of kubectl's current context: each pod
-// is deleted, and killed; a RabbitMQ node of three is down for long, and another
-// one loses its disk; everything is restarted. Clients come by the Ingress, as they
-// do in production.
-func cluster(ctx context.Context, r *run) error {
-	name, err := kubectl(ctx, "config", "current-context")
-	if err != nil {
-		return fmt.Errorf("%w: %w", errSkipped, err)
-	}
-	if os.Getenv("DRILL_CLUSTER") != name {
-		return fmt.Errorf("%w: it breaks what runs in the context %s; DRILL_CLUSTER=%[2]s allows that", errSkipped, name)
-	}
+// is deleted, and killed; a RabbitMQ node of three is down for a long time, and another
+// one loses its disk; everything is restarted. Clients use the Ingress, as they do in
+// production.
+func cluster(r *run) {
+	r.mayBreakCluster()
 	if r.broker != nil {
 		r.broker.Stop() // the cluster has its own
 		r.broker = nil
 	}
-	ingress, err := startFront(ctx)
-	if err != nil {
-		return err
-	}
+	ingress := get(startFront(r.ctx))
 	defer ingress.close()
 	r.platforms = []*service{{name: "platformservice", url: ingress.url}}
 	r.commands = []*service{{name: "commandsservice", url: ingress.url}}
-	if err := r.settled(ctx); err != nil {
-		return err
-	}
-	if err := r.ignoreAllThatIsThere(ctx); err != nil {
-		return err
-	}
-	r.arrivals = watchArrivals(ctx, r.client, r.commands)
-	load := loadConfig{targets: []string{ingress.url}, clients: 8, rate: 50, keys: r.options.keys}
-	// A name of its own: what an earlier run has left is still there.
-	r.load = startLoad(ctx, load, "drill-"+time.Now().UTC().Format("20060102T150405"))
-	r.loads = append(r.loads, r.load)
-	r.progress.follow(r.load)
+	r.settled()
+	r.ignoreExisting()
+	r.arrivals = watchArrivals(r.ctx, r.client, r.commands)
+	// Platforms of an earlier run still exist, so the names have a prefix of this one.
+	prefix := "drill-" + time.Now().UTC().Format("20060102T150405")
+	r.startLoad(loadConfig{prefix: prefix, clients: 8, rate: 50})
 	r.phase(before)
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
-	}
-	if err := r.deletePods(ctx, "pods deleted"); err != nil {
-		return err
-	}
-	if err := r.deletePods(ctx, "pods killed", "--force", "--grace-period=0"); err != nil {
-		return err
-	}
-	if err := r.loseNode(ctx); err != nil {
-		return err
-	}
-	if err := r.loseDisk(ctx); err != nil {
-		return err
-	}
+	r.lasts(5 * time.Second)
+	r.deletePods("pods deleted")
+	r.deletePods("pods killed", "--force", "--grace-period=0")
+	r.loseNode()
+	r.loseDisk()
 	r.phase("rolling restart")
-	if _, err := kubectl(ctx, "rollout", "restart", "deployment,statefulset", "-l", partOf); err != nil {
-		return err
-	}
-	if err := r.settled(ctx); err != nil {
-		return err
-	}
+	r.kubectl("rollout", "restart", "deployment,statefulset", "-l", partOf)
+	r.settled()
 	r.phase(after)
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
-	}
-	return r.finish(ctx, r.patience())
+	r.lasts(5 * time.Second)
+	r.finish()
 }
 
-// ignoreAllThatIsThere leaves out what earlier runs and the seed data have left.
-func (r *run) ignoreAllThatIsThere(ctx context.Context) error {
-	for _, list := range []struct {
-		of   []*service
-		path string
-	}{{r.platforms, platformsPath}, {r.commands, commandsPath}} {
-		there, err := r.client.list(ctx, list.of, list.path)
-		if err != nil {
-			return err
-		}
-		for _, p := range there {
-			r.ignore[p.Name] = true
-		}
+// mayBreakCluster skips the drill unless the user allows it to break this cluster.
+func (r *run) mayBreakCluster() {
+	name, err := kubectl(r.ctx, "config", "current-context")
+	if err != nil {
+		must(fmt.Errorf("%w: %w", errSkipped, err))
 	}
-	return nil
+	if os.Getenv("DRILL_CLUSTER") != name {
+		must(fmt.Errorf("%w: it breaks what runs in the context %s; DRILL_CLUSTER=%[2]s allows that", errSkipped, name))
+	}
+}
+
+// ignoreExisting leaves out what earlier runs and the seed data have stored.
+func (r *run) ignoreExisting() {
+	existing := slices.Concat(
+		get(r.client.list(r.ctx, r.platforms, platformsPath)),
+		get(r.client.list(r.ctx, r.commands, commandsPath)))
+	for _, p := range existing {
+		r.ignore[p.Name] = true
+	}
 }
 
 // deletePods deletes each pod in turn. The next one is deleted when all are ready again.
-func (r *run) deletePods(ctx context.Context, phase string, how ...string) error {
+func (r *run) deletePods(phase string, how ...string) {
 	r.phase(phase)
-	pods, err := kubectl(ctx, "get", "pods", "-l", partOf, "--field-selector=status.phase=Running", "-o", "name")
-	if err != nil {
-		return err
-	}
-	names := strings.Fields(pods)
-	for _, pod := range names {
+	pods := strings.Fields(r.kubectl("get", "pods", "-l", partOf, "--field-selector=status.phase=Running", "-o", "name"))
+	for _, pod := range pods {
 		r.progress.say("%s: %s", phase, pod)
-		if _, err := kubectl(ctx, slices.Concat([]string{"delete", pod}, how)...); err != nil {
-			return err
-		}
-		if err := r.settled(ctx); err != nil {
-			return err
-		}
+		r.kubectl(slices.Concat([]string{"delete", pod}, how)...)
+		r.settled()
 	}
-	r.tell(strings.ToUpper(phase[:1])+phase[1:], "%d", len(names))
-	return nil
+	r.tell(strings.ToUpper(phase[:1])+phase[1:], "%d", len(pods))
 }
 
-// loseNode takes the third RabbitMQ node away for some time.
-func (r *run) loseNode(ctx context.Context) error {
+// loseNode stops the third RabbitMQ node for some time.
+func (r *run) loseNode() {
 	r.phase("RabbitMQ node lost")
-	nodes, err := kubectl(ctx, "get", "statefulset", "rabbitmq", "-o", "jsonpath={.status.readyReplicas}")
-	if err != nil {
-		return err
+	if nodes := r.kubectl("get", "statefulset", "rabbitmq", "-o", "jsonpath={.status.readyReplicas}"); nodes != "3" {
+		must(fmt.Errorf("RabbitMQ has %q nodes, want the 3 of the overlays drill and production", nodes))
 	}
-	if nodes != "3" {
-		return fmt.Errorf("RabbitMQ has %q nodes, want the 3 of the overlays drill and production", nodes)
-	}
-	scale := func(ctx context.Context, n string) error {
-		_, err := kubectl(ctx, "scale", "statefulset", "rabbitmq", "--replicas="+n)
-		return err
-	}
-	err = scale(ctx, "2")
-	if err == nil {
-		err = r.lasts(ctx, r.times(30*time.Second))
-	}
-	// Back again, also after an interruption.
-	if err := errors.Join(err, scale(context.WithoutCancel(ctx), "3")); err != nil {
-		return err
-	}
-	return r.settled(ctx)
+	r.scaled("statefulset/rabbitmq", "2", "3", func() { r.lasts(30 * time.Second) })
+	r.settled()
 }
 
 // loseDisk deletes the disk of the first RabbitMQ node, under its running pod, while
 // CommandsService is stopped and the events wait in its queue. A backfill would hide
 // that they are lost, so they are counted before it starts again.
-func (r *run) loseDisk(ctx context.Context) error {
+func (r *run) loseDisk() {
 	r.phase("RabbitMQ disk lost")
-	scale := func(ctx context.Context, n string) error {
-		_, err := kubectl(ctx, "scale", "deployment", "commands-depl", "--replicas="+n)
-		return err
-	}
-	replicas, err := kubectl(ctx, "get", "deployment", "commands-depl", "-o", "jsonpath={.spec.replicas}")
-	if err != nil {
-		return err
-	}
-	err = scale(ctx, "0")
-	if err == nil {
-		err = r.deleteDisk(ctx)
-	}
-	// Back again, also after an interruption.
-	if err := errors.Join(err, scale(context.WithoutCancel(ctx), replicas)); err != nil {
-		return err
-	}
-	return r.settled(ctx)
+	replicas := r.kubectl("get", "deployment", "commands-depl", "-o", "jsonpath={.spec.replicas}")
+	r.scaled("deployment/commands-depl", "0", replicas, r.deleteDisk)
+	r.settled()
 }
 
-func (r *run) deleteDisk(ctx context.Context) error {
-	before, err := r.gather(ctx)
-	if err != nil {
-		return err
-	}
+// scaled lets act run while object has that many replicas, and then gives it as many
+// as before, even after an interruption.
+func (r *run) scaled(object, replicas, before string, act func()) {
+	defer func() {
+		_, err := kubectl(context.WithoutCancel(r.ctx), "scale", object, "--replicas="+before)
+		must(err)
+	}()
+	r.kubectl("scale", object, "--replicas="+replicas)
+	act()
+}
+
+func (r *run) deleteDisk() {
+	before := r.gather()
 	// The volume is deleted as soon as no pod uses it.
-	if _, err := kubectl(ctx, "delete", "persistentvolumeclaim", "data-rabbitmq-0", "--wait=false"); err != nil {
-		return err
-	}
-	if _, err := kubectl(ctx, "delete", "pod", "rabbitmq-0"); err != nil {
-		return err
-	}
-	if err := r.settled(ctx); err != nil {
-		return err
-	}
-	after, err := waitingEvents(ctx)
-	if err != nil {
-		return err
-	}
-	if after < before { // clients go on, so it can only have grown
-		return fmt.Errorf("%d events waited before the disk was deleted, and %d after it", before, after)
+	r.kubectl("delete", "persistentvolumeclaim", "data-rabbitmq-0", "--wait=false")
+	r.kubectl("delete", "pod", "rabbitmq-0")
+	r.settled()
+	after := get(waitingEvents(r.ctx))
+	if after < before { // clients keep posting, so it can only have grown
+		must(fmt.Errorf("%d events waited before the disk was deleted, and %d after it", before, after))
 	}
 	r.tell("Events that waited while a RabbitMQ node lost its disk", "%d, then %d", before, after)
-	return nil
 }
 
 // gather waits until some hundred events wait in CommandsService's queue, and counts
 // them. No consumer is left then.
-func (r *run) gather(ctx context.Context) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+func (r *run) gather() int {
+	ctx, cancel := context.WithTimeout(r.ctx, settleTimeout)
 	defer cancel()
 	for {
-		waiting, err := waitingEvents(ctx)
-		if err != nil || waiting > 300 {
-			return waiting, err
+		waiting := get(waitingEvents(ctx))
+		if waiting > 300 {
+			return waiting
 		}
-		if err := r.lasts(ctx, time.Second); err != nil {
-			return 0, fmt.Errorf("wait for events in the queue (%d): %w", waiting, err)
+		if err := r.wait(ctx, time.Second); err != nil {
+			must(fmt.Errorf("wait for events in the queue (%d): %w", waiting, err))
 		}
 	}
 }
@@ -264,27 +197,23 @@ func waitingEvents(ctx context.Context) (int, error) {
 	return waiting, nil
 }
 
-// settled waits until all pods are there and ready, for some seconds on end:
-// what has just been changed is not at once seen as changed.
-func (r *run) settled(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+// settled waits until all pods exist and are ready, for some seconds on end: a change
+// is not visible at once.
+func (r *run) settled() {
+	ctx, cancel := context.WithTimeout(r.ctx, settleTimeout)
 	defer cancel()
-	for ready, state := 0, ""; ready < 3; {
-		var err error
-		if state, err = unready(ctx); err != nil {
-			return err
-		}
+	for ready := 0; ready < 3; {
+		state := get(unready(ctx))
 		if ready++; state != "" {
 			ready = 0
 		}
-		if err := r.lasts(ctx, time.Second); err != nil {
-			return fmt.Errorf("wait for the pods (%s): %w", state, err)
+		if err := r.wait(ctx, time.Second); err != nil {
+			must(fmt.Errorf("wait for the pods (%s): %w", state, err))
 		}
 	}
-	return nil
 }
 
-// unready says what is not as it should be, or nothing.
+// unready names the objects whose pods are not all ready, or returns "".
 func unready(ctx context.Context) (string, error) {
 	out, err := kubectl(ctx, "get", "deployments,statefulsets", "-l", partOf, "-o", "json")
 	if err != nil {
@@ -318,7 +247,10 @@ func unready(ctx context.Context) (string, error) {
 	return strings.Join(state, ", "), nil
 }
 
-// kubectl runs it and returns what it prints.
+// kubectl runs kubectl as a step, and returns what it prints.
+func (r *run) kubectl(args ...string) string { return get(kubectl(r.ctx, args...)) }
+
+// kubectl runs kubectl and returns what it prints.
 func kubectl(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, kubectlTimeout)
 	defer cancel()

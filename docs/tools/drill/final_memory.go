@@ -42,62 +42,45 @@ var attacks = []attack{
 	{"4 messages of 16 MiB", (*attacker).largeMessages},
 }
 
-// memory gives each service as much memory as a pod has, and runs the attacks
+// memory gives each service as much memory as its pod has, and runs the attacks
 // under load, one after the other.
-func memory(ctx context.Context, r *run) error {
+func memory(r *run) {
 	if runtime.GOOS != "linux" {
-		return fmt.Errorf("%w: a limit for the memory of a process needs Linux", errSkipped)
+		must(fmt.Errorf("%w: a limit for the memory of a process needs Linux", errSkipped))
 	}
-	if _, err := r.pair(); err != nil {
-		return err
-	}
+	platforms, commands := r.pair()
 	var limits []*memoryLimit
 	for _, s := range r.all() {
-		limit, err := newMemoryLimit(r, s)
-		if err != nil {
-			return err
-		}
+		limit := get(newMemoryLimit(r, s))
 		defer limit.close()
 		limits = append(limits, limit)
 	}
 	r.tell("Limit", "%s", limits[0])
-	if err := r.begin(ctx, loadConfig{clients: 4, rate: 20}); err != nil {
-		return err
-	}
-	a := &attacker{run: r, platforms: r.platforms[0], commands: r.commands[0]}
-	if err := a.fill(ctx); err != nil {
-		return err
-	}
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
-	}
+	r.begin(loadConfig{clients: 4, rate: 20})
+	a := &attacker{run: r, platforms: platforms, commands: commands}
+	a.fill()
+	r.lasts(5 * time.Second)
 	r.phase(fault)
-	watch := watchAnswers(ctx, r)
+	watch := watchAnswers(r.ctx, r)
 	defer watch.stop()
 	for _, attack := range attacks {
 		r.progress.say("%s", attack.name)
-		err := attack.run(a, ctx)
+		err := attack.run(a, r.ctx)
 		if err == nil {
-			a.hold(ctx, r.times(10*time.Second))
+			_ = r.wait(r.ctx, r.times(10*time.Second)) // survived reports a service that ends
 		}
 		a.release()
-		if err := a.expectAlive(ctx, attack.name, err); err != nil {
-			return err
-		}
+		a.survived(attack.name, err)
 	}
 	watch.stop()
 	r.phase(after)
-	took, err := r.within(ctx, r.recovery(), r.flows)
-	r.expect(fmt.Sprintf("platforms to be accepted and to arrive within %s", r.recovery()), err == nil, "%s", tookOr(took, err))
-	if err := r.finish(ctx, r.patience()); err != nil {
-		return err
-	}
+	r.expectRecovery("platforms to be accepted and to arrive within %s", r.flowing)
+	r.finish()
 	watch.expect(r)
 	for _, limit := range limits {
 		limit.expect(r)
 	}
 	r.expectComplete()
-	return nil
 }
 
 // attacker has what an attack opened.
@@ -126,33 +109,26 @@ func (a *attacker) release() {
 	a.open = nil
 }
 
-// hold lets the attack go on, unless a service ends.
-func (a *attacker) hold(ctx context.Context, d time.Duration) { _ = a.lasts(ctx, d) }
-
-// expectAlive notes whether every service has survived, and starts those again
-// that have not: each attack is judged.
-func (a *attacker) expectAlive(ctx context.Context, name string, failed error) error {
+// survived records whether every service has survived an attack, and restarts those
+// that have not, so that the next attack can be judged too.
+func (a *attacker) survived(attack string, failed error) {
+	must(a.ctx.Err())
 	dead := a.alive()
 	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
 	case dead != nil:
-		a.expect(name+": no service to end", false, "%s", dead)
+		a.expect(attack+": no service to end", false, "%s", dead)
 	case failed != nil:
-		a.expect(name+": all to go through", false, "%s", failed)
+		a.expect(attack+": all to go through", false, "%s", failed)
 	default:
-		a.expect(name+": no service to end", true, "none did")
+		a.expect(attack+": no service to end", true, "none did")
 	}
 	for _, s := range a.all() {
 		select {
 		case <-s.process.Done():
-			if err := a.restart(ctx, s); err != nil {
-				return err
-			}
+			a.restart(s)
 		default:
 		}
 	}
-	return nil
 }
 
 const (
@@ -162,35 +138,22 @@ const (
 )
 
 // fill stores platforms and commands with the most text that is accepted.
-func (a *attacker) fill(ctx context.Context) error {
+func (a *attacker) fill() {
 	wide := strings.Repeat("😀", 480)
-	platforms, err := openSQLite(a.platformsFile())
-	if err != nil {
-		return err
-	}
+	platforms := get(openSQLite(a.platformsFile()))
 	defer platforms.Close()
-	if _, err := platforms.ExecContext(ctx, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-		INSERT INTO platforms (name, publisher, cost) SELECT 'large ' || i || ?, ?, ? FROM n`, a.count(largePlatforms), wide, wide, wide); err != nil {
-		return fmt.Errorf("store large platforms: %w", err)
-	}
+	a.exec(platforms, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+		INSERT INTO platforms (name, publisher, cost) SELECT 'large ' || i || ?, ?, ? FROM n`, a.count(largePlatforms), wide, wide, wide)
 	for i := range a.count(largePlatforms) {
 		a.ignore[fmt.Sprintf("large %d%s", i+1, wide)] = true
 	}
-	commands, err := openSQLite(a.commandsFile())
-	if err != nil {
-		return err
-	}
+	commands := get(openSQLite(a.commandsFile()))
 	defer commands.Close()
 	a.ignore["large"] = true
-	if _, err := commands.ExecContext(ctx, `INSERT INTO platforms (external_id, name) VALUES (?, 'large')`, largeOwner); err != nil {
-		return fmt.Errorf("store large commands: %w", err)
-	}
-	if _, err := commands.ExecContext(ctx, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
+	a.exec(commands, `INSERT INTO platforms (external_id, name) VALUES (?, 'large')`, largeOwner)
+	a.exec(commands, `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
 		INSERT INTO commands (how_to, command_line, platform_id) SELECT ?, ?, p.id FROM n, platforms p WHERE p.external_id = ?`,
-		largeCommands, strings.Repeat("😀", 2000), strings.Repeat("😀", 8000), largeOwner); err != nil {
-		return fmt.Errorf("store large commands: %w", err)
-	}
-	return nil
+		largeCommands, strings.Repeat("😀", 2000), strings.Repeat("😀", 8000), largeOwner)
 }
 
 // dial connects to host:port, for as long as the attack lasts.
@@ -400,7 +363,7 @@ func (a *attacker) silentLists(ctx context.Context) error {
 
 // send opens a connection and sends text, and nothing more.
 func (a *attacker) send(ctx context.Context, s *service, text string) error {
-	conn, err := a.dial(ctx, strings.TrimPrefix(s.url, "http://"))
+	conn, err := a.dial(ctx, s.address())
 	if err != nil {
 		return err
 	}

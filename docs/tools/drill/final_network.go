@@ -8,34 +8,17 @@ import (
 )
 
 // networkFaults makes one connection after the other bad in three ways.
-func networkFaults(ctx context.Context, r *run) error {
-	commands, err := r.pair()
-	if err != nil {
-		return err
-	}
-	platforms := r.platforms[0]
-	toPublish, publishURL, err := r.addBrokerProxy()
-	if err != nil {
-		return err
-	}
-	toSubscribe, subscribeURL, err := r.addBrokerProxy()
-	if err != nil {
-		return err
-	}
-	toPlatforms, err := r.addProxy(platforms.grpc)
-	if err != nil {
-		return err
-	}
+func networkFaults(r *run) {
+	platforms, commands := r.pair()
+	toPublish, publishURL := r.addBrokerProxy()
+	toSubscribe, subscribeURL := r.addBrokerProxy()
+	toPlatforms := r.addProxy(platforms.grpc)
 	platforms.env = append(platforms.env, "RABBITMQ_URL="+publishURL)
 	commands.env = append(commands.env, "RABBITMQ_URL="+subscribeURL)
-	if err := r.begin(ctx, usual()); err != nil {
-		return err
-	}
-	samplers := r.sample(ctx)
+	r.begin(usual())
+	samplers := r.sample()
 	defer samplers.stop()
-	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
-		return err
-	}
+	r.lasts(3 * time.Second)
 	faults := []struct {
 		name  string
 		state networkState
@@ -49,41 +32,33 @@ func networkFaults(ctx context.Context, r *run) error {
 		proxy *proxy
 	}{{"publisher", toPublish}, {"subscriber", toSubscribe}} {
 		for _, f := range faults {
-			r.phase(link.name + " " + f.name)
+			name := link.name + " " + f.name
+			r.phase(name)
 			link.proxy.set(f.state)
-			if err := r.lasts(ctx, r.times(8*time.Second)); err != nil {
-				return err
-			}
+			r.lasts(8 * time.Second)
 			link.proxy.set(networkState{})
-			took, err := r.within(ctx, r.recovery(), r.flows)
-			r.expect(fmt.Sprintf("platforms to arrive again within %s, %s %s", r.recovery(), link.name, f.name), err == nil, "%s", tookOr(took, err))
+			r.expectRecovery("platforms to arrive again within %s, "+name, r.flowing)
 		}
 	}
-	for i, f := range faults {
+	for _, f := range faults {
 		r.phase("gRPC " + f.name)
-		took, err := r.backfillThrough(ctx, i, toPlatforms, f.state)
-		r.expect(fmt.Sprintf("a new CommandsService to have all platforms within %s, gRPC %s", r.recovery(), f.name), err == nil, "%s", tookOr(took, err))
+		r.backfillThrough(toPlatforms, f.name, f.state)
 	}
 	r.phase(after)
-	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
-		return err
-	}
-	if err := r.finish(ctx, r.patience()); err != nil {
-		return err
-	}
-	r.expectNoLeak(ctx, samplers)
+	r.lasts(3 * time.Second)
+	r.finish()
+	r.expectNoLeak(samplers)
 	r.expectComplete()
-	return nil
 }
 
 // samplers are those of all services.
 type samplers map[*service]*sampler
 
 // sample starts to sample every service there is.
-func (r *run) sample(ctx context.Context) samplers {
+func (r *run) sample() samplers {
 	all := samplers{}
 	for _, s := range r.all() {
-		all[s] = sample(ctx, r.client, s)
+		all[s] = sample(r.ctx, r.client, s)
 	}
 	return all
 }
@@ -96,7 +71,7 @@ func (all samplers) stop() {
 
 // expectNoLeak ends the sampling, and expects the memory to have stayed bounded and
 // the goroutines to come back to what they were.
-func (r *run) expectNoLeak(ctx context.Context, all samplers) {
+func (r *run) expectNoLeak(all samplers) {
 	all.stop()
 	for _, s := range r.all() {
 		m := all[s]
@@ -105,7 +80,7 @@ func (r *run) expectNoLeak(ctx context.Context, all samplers) {
 		}
 		r.expectBounded(s, m, 64)
 		now := 0
-		_, err := r.within(ctx, r.recovery(), func(ctx context.Context) error {
+		_, err := r.within(r.recovery(), func(ctx context.Context) error {
 			found, err := r.client.scrape(ctx, s)
 			if now = int(found["go_goroutines"]); err == nil && now > m.first.goroutines+10 {
 				err = errors.New("there are more")
@@ -116,31 +91,21 @@ func (r *run) expectNoLeak(ctx context.Context, all samplers) {
 	}
 }
 
-// backfillThrough starts a CommandsService that has nothing, while the network
-// to PlatformService's gRPC is bad, and returns how long after its healing the
-// service had all that there was.
-func (r *run) backfillThrough(ctx context.Context, number int, network *proxy, state networkState) (time.Duration, error) {
-	fresh, err := r.addCommands(
-		fmt.Sprintf("COMMANDS_DATABASE_URL=sqlite:%s.%d", r.commandsFile(), number),
-		fmt.Sprintf("COMMANDS_QUEUE=%s.fresh-%d", r.queue(), number),
+// backfillThrough starts a CommandsService without data while the network to
+// PlatformService's gRPC is bad, and expects it to have every platform soon after the
+// repair.
+func (r *run) backfillThrough(network *proxy, name string, state networkState) {
+	fresh := r.addCommands(
+		fmt.Sprintf("COMMANDS_DATABASE_URL=sqlite:%s.%s", r.commandsFile(), name),
+		fmt.Sprintf("COMMANDS_QUEUE=%s.fresh-%s", r.queue(), name),
 		"PLATFORMS_GRPC_TARGET="+network.address())
-	if err != nil {
-		return 0, err
-	}
 	network.set(state)
-	if err := r.launch(fresh); err != nil {
-		return 0, err
-	}
+	must(r.launch(fresh))
 	defer fresh.kill()
-	if err := r.lasts(ctx, r.times(8*time.Second)); err != nil {
-		return 0, err
-	}
-	wanted, err := r.client.list(ctx, r.platforms, platformsPath)
-	if err != nil {
-		return 0, err
-	}
+	r.lasts(8 * time.Second)
+	wanted := get(r.client.list(r.ctx, r.platforms, platformsPath))
 	network.set(networkState{})
-	return r.within(ctx, r.recovery(), func(ctx context.Context) error {
+	r.expectRecovery("a new CommandsService to have all platforms within %s, gRPC "+name, func(ctx context.Context) error {
 		has, err := r.client.list(ctx, []*service{fresh}, commandsPath)
 		if err != nil {
 			return err
@@ -160,13 +125,6 @@ func (r *run) backfillThrough(ctx context.Context, number int, network *proxy, s
 		}
 		return nil
 	})
-}
-
-func tookOr(took time.Duration, err error) string {
-	if err != nil {
-		return err.Error()
-	}
-	return rounded(took).String()
 }
 
 // expectBounded expects a service's resident memory to have grown by no more

@@ -1,52 +1,45 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"time"
 )
 
 // overload posts from ten times as many clients as PlatformService serves at once.
-func overload(ctx context.Context, r *run) error {
+func overload(r *run) {
 	const inFlight = 32
-	if _, err := r.pair(); err != nil {
-		return err
-	}
-	platforms := r.platforms[0]
+	const length = 30 * time.Second
+	platforms, _ := r.pair()
 	platforms.env = append(platforms.env, fmt.Sprintf("HTTP_MAX_IN_FLIGHT=%d", inFlight))
-	if err := r.begin(ctx, usual()); err != nil {
-		return err
-	}
-	usage := sample(ctx, r.client, platforms)
+	r.begin(usual())
+	usage := sample(r.ctx, r.client, platforms)
 	defer usage.stop()
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
-	}
+	r.lasts(5 * time.Second)
 	r.load.stop()
 
 	r.phase("at capacity")
-	r.startLoad(ctx, loadConfig{clients: inFlight})
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
-	}
+	r.startLoad(loadConfig{clients: inFlight})
+	r.lasts(5 * time.Second)
 	r.load.stop()
 
 	r.phase("overload")
-	r.startLoad(ctx, loadConfig{clients: 10 * inFlight})
-	length := r.times(30 * time.Second)
-	if err := r.lasts(ctx, length); err != nil {
-		return err
-	}
+	r.startLoad(loadConfig{clients: 10 * inFlight})
+	r.lasts(length)
 	r.load.stop()
 
 	r.phase(after)
-	r.startLoad(ctx, usual())
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
-	}
-	if err := r.finish(ctx, r.patience()); err != nil {
-		return err
-	}
+	r.startLoad(usual())
+	r.lasts(5 * time.Second)
+	r.finish()
+	r.expectBriskRefusals(r.times(length))
+	usage.stop()
+	r.expectBounded(platforms, usage, 128)
+	r.expectComplete()
+}
+
+// expectBriskRefusals expects every POST of the overload to be accepted or refused
+// almost as fast as at capacity.
+func (r *run) expectBriskRefusals(length time.Duration) {
 	capacity, overloaded := r.latencyIn("at capacity"), r.latencyIn("overload")
 	var refusals []time.Duration
 	lost, others, other := 0, 0, "" // the last: what became of one of the others
@@ -55,8 +48,8 @@ func overload(ctx context.Context, r *run) error {
 		case p.status == 503 && p.retryAfter:
 			refusals = append(refusals, p.latency())
 		case p.status == 0 && r.options.short:
-			// It runs beside other drills then, on as many processors: what becomes of
-			// this one is judged with the other unknowns.
+			// A short drill shares its processors with others. What became of this POST is
+			// judged with the other unknowns.
 			lost++
 		case p.outcome != accepted:
 			others++
@@ -69,15 +62,11 @@ func overload(ctx context.Context, r *run) error {
 	if lost > 0 {
 		r.tell("POSTs without a response", "%d", lost)
 	}
-	// As many requests as are served at once make each wait for the others, too:
-	// that, and not an idle service, is what overload may not make much worse.
+	// At capacity each request already waits for the others. Overload may not make
+	// that much worse; an idle service would be no fair comparison.
 	bound := 10 * capacity.p99
 	r.expectTime("those accepted to take at most ten times as long as at capacity (p99)", overloaded.n > 0 && overloaded.p99 <= bound,
 		"%s, and %s at capacity: %.1f times", rounded(overloaded.p99), rounded(capacity.p99), ratio(overloaded.p99, capacity.p99))
 	r.expect("the others to get a 503 with Retry-After", refused.n > 0 && others == 0, "%d did, %d got something else%s", refused.n, others, other)
 	r.expectTime("these to come as soon (p99)", refused.n > 0 && refused.p99 <= bound, "%s", rounded(refused.p99))
-	usage.stop()
-	r.expectBounded(platforms, usage, 128)
-	r.expectComplete()
-	return nil
 }

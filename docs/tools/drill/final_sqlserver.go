@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net/url"
 	"os"
@@ -10,20 +9,17 @@ import (
 
 // addSQLServer adds a database on the server at SQLSERVER_URL, for setting of the
 // services.
-func (r *run) addSQLServer(ctx context.Context, setting string, services ...*service) (*sqlServerDatabase, error) {
+func (r *run) addSQLServer(setting string, services ...*service) *sqlServerDatabase {
 	given := os.Getenv("SQLSERVER_URL")
 	if given == "" {
-		return nil, fmt.Errorf("%w: SQLSERVER_URL names no SQL Server", errSkipped)
+		must(fmt.Errorf("%w: SQLSERVER_URL names no SQL Server", errSkipped))
 	}
-	database, err := createSQLServerDatabase(ctx, given)
-	if err != nil {
-		return nil, err
-	}
+	database := get(createSQLServerDatabase(r.ctx, given))
 	r.databases = append(r.databases, database)
 	for _, s := range services {
 		s.env = append(s.env, setting+"="+database.url(""))
 	}
-	return database, nil
+	return database
 }
 
 // withHost is a URL with another host and port.
@@ -37,55 +33,34 @@ func withHost(given, address string) string {
 }
 
 // sqlDeadlock makes the database choose POSTs as victims of deadlocks.
-func sqlDeadlock(ctx context.Context, r *run) error {
-	if _, err := r.pair(); err != nil {
-		return err
-	}
-	database, err := r.addSQLServer(ctx, "DATABASE_URL", r.platforms...)
-	if err != nil {
-		return err
-	}
+func sqlDeadlock(r *run) {
+	r.pair()
+	database := r.addSQLServer("DATABASE_URL", r.platforms...)
 	var stop func() error
-	return r.storageFault(ctx,
-		func() (err error) { stop, err = database.deadlock(ctx); return err },
-		func() error { return stop() })
+	r.storageFault(
+		func() { stop = get(database.deadlock(r.ctx)) },
+		func() { must(stop()) })
+	r.expectRefusals()
 }
 
 // databaseNetwork makes the connection between each service and its database bad.
-func databaseNetwork(ctx context.Context, r *run) error {
-	commands, err := r.pair()
-	if err != nil {
-		return err
-	}
-	platforms := r.platforms[0]
+func databaseNetwork(r *run) {
+	platforms, commands := r.pair()
 	type link struct {
 		service *service
 		network *proxy
 	}
-	var links []link
-	for _, of := range []struct {
-		service *service
-		setting string
-	}{{platforms, "DATABASE_URL"}, {commands, "COMMANDS_DATABASE_URL"}} {
-		database, err := r.addSQLServer(ctx, of.setting)
-		if err != nil {
-			return err
-		}
-		network, err := r.addProxy(database.address())
-		if err != nil {
-			return err
-		}
-		of.service.env = append(of.service.env, of.setting+"="+database.url(network.address()))
-		links = append(links, link{of.service, network})
+	connect := func(s *service, setting string) link {
+		database := r.addSQLServer(setting)
+		network := r.addProxy(database.address())
+		s.env = append(s.env, setting+"="+database.url(network.address()))
+		return link{s, network}
 	}
-	if err := r.begin(ctx, usual()); err != nil {
-		return err
-	}
-	samplers := r.sample(ctx)
+	links := []link{connect(platforms, "DATABASE_URL"), connect(commands, "COMMANDS_DATABASE_URL")}
+	r.begin(usual())
+	samplers := r.sample()
 	defer samplers.stop()
-	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
-		return err
-	}
+	r.lasts(3 * time.Second)
 	slow := networkState{delay: 200 * time.Millisecond}
 	for _, fault := range []struct {
 		name   string
@@ -93,7 +68,7 @@ func databaseNetwork(ctx context.Context, r *run) error {
 	}{
 		{"cut", []networkState{{cut: true}}},
 		{"stalled", []networkState{{stalled: true}}},
-		// So that many a commit is on its way when the connection ends.
+		// So that many commits are on their way when the connection ends.
 		{"slowed, then cut", []networkState{slow, {cut: true}}},
 	} {
 		for _, link := range links {
@@ -101,68 +76,36 @@ func databaseNetwork(ctx context.Context, r *run) error {
 			r.phase(name)
 			for _, state := range fault.states {
 				link.network.set(state)
-				if err := r.lasts(ctx, r.times(8*time.Second)); err != nil {
-					return err
-				}
+				r.lasts(8 * time.Second)
 			}
 			link.network.set(networkState{})
-			took, err := r.within(ctx, r.recovery(), r.flows)
-			r.expect(fmt.Sprintf("platforms to arrive again within %s, %s", r.recovery(), name), err == nil, "%s", tookOr(took, err))
+			r.expectRecovery("platforms to arrive again within %s, "+name, r.flowing)
 		}
 	}
 	r.phase(after)
-	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
-		return err
-	}
-	if err := r.finish(ctx, r.patience()); err != nil {
-		return err
-	}
-	r.expectNoLeak(ctx, samplers)
+	r.lasts(3 * time.Second)
+	r.finish()
+	r.expectNoLeak(samplers)
 	r.expectComplete()
-	return nil
 }
 
 // suspendedReplica suspends one replica after the other at random moments, some of
 // them in the middle of a transaction. The others must not wait for it.
-func suspendedReplica(ctx context.Context, r *run) error {
-	for range 2 {
-		if _, err := r.addPlatforms(); err != nil {
-			return err
-		}
-	}
-	for range 3 {
-		if _, err := r.addCommands(); err != nil {
-			return err
-		}
-	}
-	if _, err := r.addSQLServer(ctx, "DATABASE_URL", r.platforms...); err != nil {
-		return err
-	}
-	if _, err := r.addSQLServer(ctx, "COMMANDS_DATABASE_URL", r.commands...); err != nil {
-		return err
-	}
+func suspendedReplica(r *run) {
+	r.services(2, 3)
+	r.addSQLServer("DATABASE_URL", r.platforms...)
+	r.addSQLServer("COMMANDS_DATABASE_URL", r.commands...)
 	r.eventsAlone()
-	if err := r.begin(ctx, loadConfig{clients: 16, rate: 300}); err != nil {
-		return err
-	}
+	r.begin(loadConfig{clients: 16, rate: 300})
 	for i := range max(len(r.all()), r.count(20)) {
-		if err := r.lasts(ctx, r.atRandom(2*time.Second)); err != nil {
-			return err
-		}
 		s := r.all()[i%len(r.all())]
+		r.lasts(upTo(2 * time.Second))
 		r.phase(s.name + " suspended")
-		if err := s.suspend(); err != nil {
-			return err
-		}
-		took, err := r.within(ctx, startTimeout, r.flows)
-		if resumed := s.resume(); resumed != nil {
-			return resumed
-		}
-		r.expect("platforms to be accepted and to arrive while "+s.name+" is suspended", err == nil, "%s", tookOr(took, err))
+		must(s.suspend())
+		r.expectWithin(startTimeout, "platforms to be accepted and to arrive while "+s.name+" is suspended", r.flowing)
+		must(s.resume())
 	}
 	r.phase(after)
-	if err := r.lasts(ctx, r.times(3*time.Second)); err != nil {
-		return err
-	}
-	return r.finish(ctx, r.patience())
+	r.lasts(3 * time.Second)
+	r.finish()
 }

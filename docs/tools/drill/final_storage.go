@@ -19,161 +19,138 @@ import (
 var errSkipped = errors.New("cannot be run on this machine")
 
 // diskFull fills the disks that the services' databases are on: each a small one
-// in memory, that its service alone sees. Meanwhile, clients also post to
+// in memory, visible to its service alone. Meanwhile, clients also post to
 // CommandsService directly.
-func diskFull(ctx context.Context, r *run) error {
-	if _, err := r.pair(); err != nil {
-		return err
-	}
-	if runtime.GOOS != "linux" {
-		return fmt.Errorf("%w: a disk of its own needs Linux", errSkipped)
-	}
-	platforms, commands := r.platforms[0], r.commands[0]
-	for s, setting := range map[*service]string{platforms: "DATABASE_URL", commands: "COMMANDS_DATABASE_URL"} {
-		disk := r.disk(s)
-		if err := os.Mkdir(disk, 0o700); err != nil {
-			return err
-		}
-		s.wrap = []string{"unshare", "--user", "--map-root-user", "--mount",
-			"sh", "-c", `mount -t tmpfs -o size=16m tmpfs "$0" && exec "$@"`, disk}
-		s.env = append(s.env, setting+"=sqlite:"+filepath.Join(disk, "service.db"))
-		try := exec.CommandContext(ctx, s.wrap[0], append(s.wrap[1:], "true")...)
-		if out, err := try.CombinedOutput(); err != nil {
-			return fmt.Errorf("%w: it may not mount a disk for a process: %w: %s", errSkipped, err, out)
-		}
-	}
+func diskFull(r *run) {
+	platforms, commands := r.pair()
+	r.giveDisk(platforms, "DATABASE_URL")
+	r.giveDisk(commands, "COMMANDS_DATABASE_URL")
 	var direct *commandsLoad
 	defer func() {
 		if direct != nil {
 			direct.stop()
 		}
 	}()
-	full := func() (err error) {
-		if direct, err = startCommandsLoad(ctx, commands.url); err != nil {
-			return err
-		}
-		if err := r.fill(commands); err != nil {
-			return err
-		}
-		if err := r.lasts(ctx, r.times(5*time.Second)); err != nil { // events have to wait
-			return err
-		}
-		return r.fill(platforms)
+	full := func() {
+		direct = get(startCommandsLoad(r.ctx, commands.url))
+		r.fill(commands)
+		r.lasts(5 * time.Second) // events have to wait
+		r.fill(platforms)
 	}
-	mended := 0 // what had ended of the direct load then
-	free := func() error {
-		if _, err := r.within(ctx, startTimeout, func(context.Context) error {
+	repaired := 0 // how many direct POSTs had ended then
+	free := func() {
+		get(r.within(startTimeout, func(context.Context) error {
 			if v := judgeDirect(direct.soFar(), nil, nil); v.refused == 0 {
 				return errors.New("no POST to CommandsService was refused")
 			}
 			return nil
-		}); err != nil {
-			return err
-		}
-		if err := errors.Join(os.Remove(r.ballast(platforms)), os.Remove(r.ballast(commands))); err != nil {
-			return err
-		}
-		mended = len(direct.soFar())
-		return nil
+		}))
+		must(os.Remove(r.ballast(platforms)))
+		must(os.Remove(r.ballast(commands)))
+		repaired = len(direct.soFar())
 	}
-	return r.storageFault(ctx, full, free, func() error {
-		if err := r.expectDirect(ctx, direct, mended); err != nil {
-			return err
-		}
-		dead, err := depth(ctx, r.brokerURL, r.deadQueue())
-		r.expect("events to wait, and none to become a dead letter", err == nil && dead == 0, "%d dead letters, error: %v", dead, err)
-		return nil
-	})
+	r.storageFault(full, free)
+	r.expectDirect(direct, repaired)
+	dead, err := depth(r.ctx, r.brokerURL, r.deadQueue())
+	r.expect("events to wait, and none to become a dead letter", err == nil && dead == 0, "%d dead letters, error: %v", dead, err)
+	r.expectRefusals()
 }
 
-// disk is where a service has a disk of its own, and ballast what fills it, as
-// seen from here.
+// giveDisk puts the database of a service, named by setting, on a small disk that no
+// other process sees.
+func (r *run) giveDisk(s *service, setting string) {
+	if runtime.GOOS != "linux" {
+		must(fmt.Errorf("%w: a disk for one process needs Linux", errSkipped))
+	}
+	disk := r.disk(s)
+	must(os.Mkdir(disk, 0o700))
+	s.wrap = []string{"unshare", "--user", "--map-root-user", "--mount",
+		"sh", "-c", `mount -t tmpfs -o size=16m tmpfs "$0" && exec "$@"`, disk}
+	s.env = append(s.env, setting+"=sqlite:"+filepath.Join(disk, "service.db"))
+	try := exec.CommandContext(r.ctx, s.wrap[0], append(s.wrap[1:], "true")...)
+	if out, err := try.CombinedOutput(); err != nil {
+		must(fmt.Errorf("%w: mount a disk for one process: %w: %s", errSkipped, err, out))
+	}
+}
+
+// disk is where a service has its own disk, and ballast is the file that fills it, as
+// this process sees it.
 func (r *run) disk(s *service) string { return filepath.Join(r.dir, s.name+"-disk") }
 func (r *run) ballast(s *service) string {
 	return fmt.Sprintf("/proc/%d/root%s/ballast", s.process.PID(), r.disk(s))
 }
 
 // fill fills the disk of a service.
-func (r *run) fill(s *service) error {
-	file, err := os.Create(r.ballast(s))
-	if err != nil {
-		return err
-	}
+func (r *run) fill(s *service) {
+	file := get(os.Create(r.ballast(s)))
 	defer file.Close()
-	for err == nil {
-		_, err = file.Write(make([]byte, 4096))
+	for {
+		if _, err := file.Write(make([]byte, 4096)); err != nil {
+			return // it is full
+		}
 	}
-	return nil // it is full
 }
 
-// databaseLocked takes the write lock of PlatformService's database, for longer
+// databaseLocked holds the write lock of PlatformService's database, for longer
 // than a writer waits.
-func databaseLocked(ctx context.Context, r *run) error {
-	if _, err := r.pair(); err != nil {
-		return err
-	}
-	db, err := openSQLite(r.platformsFile())
-	if err != nil {
-		return err
-	}
+func databaseLocked(r *run) {
+	r.pair()
+	db := get(openSQLite(r.platformsFile()))
 	defer db.Close()
 	var lock *sql.Tx
-	take := func() error {
-		lock, err = db.BeginTx(ctx, nil)
-		return err
-	}
-	return r.storageFault(ctx, take, func() error { return lock.Rollback() })
+	r.storageFault(
+		func() { lock = get(lockSQLite(r.ctx, db)) },
+		func() { must(lock.Rollback()) })
+	r.expectRefusals()
 }
 
-// openSQLite opens a service's database. A transaction takes the lock of writers.
+// openSQLite opens a service's database. A transaction acquires the lock of writers.
 func openSQLite(file string) (*sql.DB, error) {
 	return sql.Open("sqlite3", "file:"+file+"?_busy_timeout=5000&_journal_mode=WAL&_txlock=immediate")
 }
 
-// storageFault breaks PlatformService's storage until some POSTs have been
-// refused for it, and fixes it. Before it judges what became of the load, it runs
-// the checks of its caller.
-func (r *run) storageFault(ctx context.Context, breakIt, mend func() error, checks ...func() error) error {
-	if err := r.begin(ctx, usual()); err != nil {
-		return err
+// lockSQLite acquires the lock of writers. Roll the transaction back to release it.
+func lockSQLite(ctx context.Context, db *sql.DB) (*sql.Tx, error) {
+	lock, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("lock a database: %w", err)
 	}
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
+	return lock, nil
+}
+
+// exec executes statement on a service's database.
+func (r *run) exec(db *sql.DB, statement string, args ...any) {
+	if _, err := db.ExecContext(r.ctx, statement, args...); err != nil {
+		must(fmt.Errorf("execute %.40q: %w", statement, err))
 	}
+}
+
+// storageFault breaks PlatformService's storage until some POSTs have been refused
+// because of it, and repairs it.
+func (r *run) storageFault(breakIt, repair func()) {
+	r.begin(usual())
+	r.lasts(5 * time.Second)
 	r.phase(fault)
-	if err := breakIt(); err != nil {
-		return fmt.Errorf("break the storage: %w", err)
-	}
-	if err := r.lasts(ctx, r.times(20*time.Second)); err != nil {
-		return err
-	}
-	// A locked database refuses nothing before a writer has waited its time.
-	if _, err := r.within(ctx, startTimeout, func(context.Context) error {
+	breakIt()
+	r.lasts(20 * time.Second)
+	// A locked database refuses nothing until a writer's time is up.
+	get(r.within(startTimeout, func(context.Context) error {
 		if !slices.ContainsFunc(r.load.history(), func(p post) bool { return p.outcome == refused }) {
 			return errors.New("no POST was refused")
 		}
 		return nil
-	}); err != nil {
-		return err
-	}
+	}))
 	r.phase(recovering)
-	if err := mend(); err != nil {
-		return fmt.Errorf("repair the storage: %w", err)
-	}
-	took, err := r.within(ctx, r.recovery(), r.flows)
-	r.expect(fmt.Sprintf("platforms to be accepted and to arrive within %s of the repair", r.recovery()), err == nil, "%s", tookOr(took, err))
+	repair()
+	r.expectRecovery("platforms to be accepted and to arrive within %s of the repair", r.flowing)
 	r.phase(after)
-	if err := r.lasts(ctx, r.times(5*time.Second)); err != nil {
-		return err
-	}
-	for _, check := range checks {
-		if err := check(); err != nil {
-			return err
-		}
-	}
-	if err := r.finish(ctx, r.patience()); err != nil {
-		return err
-	}
+	r.lasts(5 * time.Second)
+}
+
+// expectRefusals finishes a drill with a storageFault: it expects refusals during the
+// fault, no other failures, and nothing lost.
+func (r *run) expectRefusals() {
+	r.finish()
 	refusals, others, silent := 0, 0, 0
 	for _, p := range r.in(fault) {
 		switch {
@@ -188,5 +165,4 @@ func (r *run) storageFault(ctx context.Context, breakIt, mend func() error, chec
 	r.expect("503 with Retry-After, and nothing else but 201", refusals > 0 && others == 0 && silent == 0,
 		"%d of them, %d without Retry-After, %d other failures", refusals, silent, others)
 	r.expectComplete()
-	return nil
 }

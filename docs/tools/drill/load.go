@@ -24,6 +24,7 @@ const (
 
 // loadConfig says how much load there is.
 type loadConfig struct {
+	prefix  string   // of every name, so that no two loads make the same one
 	targets []string // the base URLs of PlatformService's replicas
 	clients int
 	rate    float64 // POSTs a second, of all clients together; 0: as fast as responses come
@@ -34,7 +35,6 @@ type loadConfig struct {
 // load is a number of clients that POST platforms, and the history of that.
 type load struct {
 	cfg     loadConfig
-	prefix  string // of every name, so that no two loads make the same one
 	http    *http.Client
 	ending  context.CancelFunc
 	clients sync.WaitGroup
@@ -45,11 +45,10 @@ type load struct {
 }
 
 // startLoad starts the clients. It has to be stopped.
-func startLoad(ctx context.Context, cfg loadConfig, prefix string) *load {
+func startLoad(ctx context.Context, cfg loadConfig) *load {
 	sending, ending := context.WithCancel(ctx)
 	l := &load{
-		cfg:    cfg,
-		prefix: prefix,
+		cfg: cfg,
 		http: &http.Client{Transport: &http.Transport{
 			Proxy:               nil, // whatever the environment says: these are loopback addresses
 			MaxIdleConnsPerHost: cfg.clients,
@@ -128,7 +127,7 @@ func (l *load) nextName() (string, bool) {
 		return "", false
 	}
 	l.begun++
-	return fmt.Sprintf("%s-%06d", l.prefix, l.begun), true
+	return fmt.Sprintf("%s-%06d", l.cfg.prefix, l.begun), true
 }
 
 // post makes one POST and, with keys, asks again until its outcome is known.

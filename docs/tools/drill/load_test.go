@@ -28,8 +28,8 @@ func hangUp(http.ResponseWriter) { panic(http.ErrAbortHandler) }
 
 func postOnce(t *testing.T, cfg loadConfig) post {
 	t.Helper()
-	cfg.clients, cfg.total = 1, 1
-	l := startLoad(t.Context(), cfg, "test")
+	cfg.prefix, cfg.clients, cfg.total = "test", 1, 1
+	l := startLoad(t.Context(), cfg)
 	l.wait()
 	posts := l.history()
 	if len(posts) != 1 {
@@ -96,7 +96,7 @@ func TestLoadAsksTheNextReplicaWhenOneDoesNotRespond(t *testing.T) {
 
 func TestLoadNamesEachPlatformOnce(t *testing.T) {
 	url := respond(t, func(_ int, _ string, w http.ResponseWriter) { w.WriteHeader(http.StatusCreated) })
-	l := startLoad(t.Context(), loadConfig{targets: []string{url}, clients: 7, total: 100}, "test")
+	l := startLoad(t.Context(), loadConfig{prefix: "test", targets: []string{url}, clients: 7, total: 100})
 	l.wait()
 	names := map[string]bool{}
 	for _, p := range l.history() {

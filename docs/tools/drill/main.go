@@ -189,14 +189,11 @@ func (d *driller) drill(ctx context.Context, s stage, what drill) report {
 	if what.killsBroker {
 		opts.broker = ""
 	}
-	r, err := d.run(ctx, s, what.name, opts, func(ctx context.Context, r *run) error {
-		if err := what.run(ctx, r); err != nil {
-			return err
-		}
+	r, err := d.run(ctx, s, what.name, opts, func(r *run) {
+		what.run(r)
 		if what.expect != nil {
-			return what.expect(ctx, r)
+			what.expect(r)
 		}
-		return nil
 	})
 	rep := r.result(what, err, time.Since(start))
 	if errors.Is(err, errSkipped) {
@@ -208,11 +205,11 @@ func (d *driller) drill(ctx context.Context, s stage, what drill) report {
 	return rep
 }
 
-// run lets do drill a new system of stage s, of which nothing is left running.
-func (d *driller) run(ctx context.Context, s stage, name string, opts options, do func(context.Context, *run) error) (*run, error) {
+// run performs script on a new system of stage s, of which nothing is left running.
+func (d *driller) run(ctx context.Context, s stage, name string, opts options, script func(*run)) (*run, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	d.runs++
-	r := &run{options: opts, progress: startProgress(d.progress), ignore: map[string]bool{}}
+	r := &run{ctx: ctx, options: opts, progress: startProgress(d.progress), ignore: map[string]bool{}}
 	defer r.progress.stop()
 	r.system = &system{
 		stage: s, dir: filepath.Join(d.dir, fmt.Sprintf("%s-%s-%d", s.Name, name, d.runs)),
@@ -226,7 +223,7 @@ func (d *driller) run(ctx context.Context, s stage, name string, opts options, d
 	if err := r.startBroker(ctx, opts.broker, r.progress); err != nil {
 		return r, err
 	}
-	err := do(ctx, r)
+	err := r.perform(script)
 	if err == nil {
 		err = r.alive()
 	}

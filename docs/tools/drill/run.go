@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -13,6 +12,7 @@ import (
 // run is one drill under way: the system, the load on it, and what is seen.
 type run struct {
 	*system
+	ctx      context.Context // of the script, as a test has one
 	options  options
 	progress *progress
 
@@ -112,218 +112,6 @@ func (r *run) expectTime(expected string, ok bool, got string, args ...any) {
 	r.expect(expected, ok, got, args...)
 }
 
-// phase begins a stretch of the run that has figures of its own.
-func (r *run) phase(name string) {
-	r.phases = append(r.phases, phase{name, time.Now()})
-	r.progress.say("%s", name)
-}
-
-// prepare starts the system and waits until a platform gets through it.
-func (r *run) prepare(ctx context.Context) error {
-	if err := r.start(ctx); err != nil {
-		return err
-	}
-	if err := r.flows(ctx); err != nil {
-		return err
-	}
-	seeded, err := r.client.list(ctx, r.platforms, platformsPath)
-	if err != nil {
-		return err
-	}
-	for _, p := range seeded {
-		r.ignore[p.Name] = true
-	}
-	return nil
-}
-
-// begin prepares the system, and then starts to watch it and the load.
-func (r *run) begin(ctx context.Context, cfg loadConfig) error {
-	if err := r.prepare(ctx); err != nil {
-		return err
-	}
-	if err := r.watch(ctx); err != nil {
-		return err
-	}
-	r.startLoad(ctx, cfg)
-	r.phase(before)
-	return nil
-}
-
-// watch notes from now on what arrives in CommandsService, and what a second
-// subscriber hears.
-func (r *run) watch(ctx context.Context) error {
-	r.arrivals = watchArrivals(ctx, r.client, r.commands)
-	if r.brokerURL != "" {
-		r.listener = listen(ctx, r.brokerURL, r.exchange())
-		select {
-		case <-r.listener.bound:
-		case <-time.After(startTimeout):
-			return errors.New("the second subscriber cannot listen to " + r.exchange())
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-// startLoad starts the load, with what the options say of it.
-func (r *run) startLoad(ctx context.Context, cfg loadConfig) {
-	for _, s := range r.platforms {
-		cfg.targets = append(cfg.targets, s.url)
-	}
-	cfg.keys = cfg.keys || r.options.keys
-	r.load = startLoad(ctx, cfg, fmt.Sprintf("drill-%d", len(r.loads)+1))
-	r.loads = append(r.loads, r.load)
-	r.progress.follow(r.load)
-}
-
-// lasts lets the present state of things go on for some time. It fails when a
-// service ends by itself meanwhile.
-func (r *run) lasts(ctx context.Context, d time.Duration) error {
-	over := time.NewTimer(d)
-	defer over.Stop()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-over.C:
-			return r.alive()
-		case <-tick.C:
-			if err := r.alive(); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// flows waits until new platforms get from PlatformService to CommandsService. A
-// probe may be lost on its way: then there is another. And one alone may have got
-// there by a backfill, which comes once: so two in a row have to.
-func (r *run) flows(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	for arrived := 0; arrived < 2; {
-		r.probes++
-		name := fmt.Sprintf("probe-%d", r.probes)
-		r.ignore[name] = true
-		if err := r.alive(); err != nil {
-			return err
-		}
-		err := r.probe(ctx, name)
-		if err != nil && ctx.Err() != nil {
-			return fmt.Errorf("no platform gets from PlatformService to CommandsService: %w", err)
-		}
-		arrived++
-		if err != nil {
-			arrived = 0
-		}
-	}
-	return nil
-}
-
-// probeWait is how long a probe may take. A relay that asks its database for
-// events once a second needs a little more than that.
-const probeWait = 2 * time.Second
-
-// probe creates one platform and waits until it can be read in CommandsService.
-func (r *run) probe(ctx context.Context, name string) error {
-	probing, cancel := context.WithTimeout(ctx, probeWait)
-	defer cancel()
-	_, last := r.client.create(probing, r.up(r.platforms), name)
-	poll := time.NewTicker(20 * time.Millisecond)
-	defer poll.Stop()
-	for {
-		list, err := r.client.list(probing, r.commands, commandsPath)
-		if slices.ContainsFunc(list, func(p platform) bool { return p.Name == name }) {
-			return nil
-		}
-		if last == nil {
-			last = err
-		}
-		select {
-		case <-poll.C:
-		case <-probing.Done():
-			if last == nil {
-				last = fmt.Errorf("%s did not arrive within %s", name, probeWait)
-			}
-			return last
-		}
-	}
-}
-
-// up is a replica that is not down.
-func (r *run) up(services []*service) *service {
-	for _, s := range services {
-		if !s.down.Load() {
-			return s
-		}
-	}
-	return services[0]
-}
-
-// finish ends the load, lets what is on its way arrive, reads both services and
-// judges. Quiet is how long nothing may arrive before what has not is given up.
-func (r *run) finish(ctx context.Context, quiet time.Duration) error {
-	r.progress.say("ending the load")
-	r.load.stop()
-	r.progress.say("settling")
-	if err := r.settle(ctx, quiet); err != nil {
-		return err
-	}
-	return r.judge(ctx)
-}
-
-// settle waits until CommandsService has all that PlatformService has, or
-// nothing has arrived for the time of quiet.
-func (r *run) settle(ctx context.Context, quiet time.Duration) error {
-	begun := time.Now()
-	for {
-		list, err := r.client.list(ctx, r.platforms, platformsPath)
-		if err != nil {
-			return err
-		}
-		rest := 0
-		for _, p := range list {
-			if !r.ignore[p.Name] && !r.arrivals.has(p.Name) {
-				rest++
-			}
-		}
-		newest := r.arrivals.newest()
-		if newest.Before(begun) {
-			newest = begun
-		}
-		if rest == 0 || time.Since(newest) > quiet {
-			return nil
-		}
-		if err := r.lasts(ctx, arrivalPause(list)); err != nil {
-			return err
-		}
-	}
-}
-
-// judge reads both services and judges all that has happened so far.
-func (r *run) judge(ctx context.Context) error {
-	h := history{posts: slices.Clone(r.extra), ignore: r.ignore}
-	h.arrived, h.gaps = r.arrivals.seen()
-	for _, l := range r.loads {
-		h.posts = append(h.posts, l.history()...)
-	}
-	var err error
-	if h.platforms, err = r.client.list(ctx, r.platforms, platformsPath); err != nil {
-		return err
-	}
-	if h.commands, err = r.client.list(ctx, r.commands, commandsPath); err != nil {
-		return err
-	}
-	if r.listener != nil {
-		h.events = r.listener.heard()
-	}
-	r.history, r.verdict = h, judge(h)
-	return nil
-}
-
 // with is the history with those posts alone.
 func (r *run) with(posts []post) history {
 	h := r.history
@@ -379,32 +167,5 @@ func rounded(d time.Duration) time.Duration {
 
 func ratio(a, b time.Duration) float64 { return float64(a) / float64(max(b, 1)) }
 
-// atRandom is a moment within d.
-func (r *run) atRandom(d time.Duration) time.Duration { return rand.N(r.times(d)) }
-
-// within waits until ready returns nil, at most for d, and returns how long that took.
-func (r *run) within(ctx context.Context, d time.Duration, ready func(context.Context) error) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	start := time.Now()
-	poll := time.NewTicker(50 * time.Millisecond)
-	defer poll.Stop()
-	var last error
-	for {
-		if err := r.alive(); err != nil {
-			return 0, err
-		}
-		err := ready(ctx)
-		if err == nil {
-			return time.Since(start), nil
-		}
-		if last == nil || ctx.Err() == nil {
-			last = err
-		}
-		select {
-		case <-poll.C:
-		case <-ctx.Done():
-			return time.Since(start), fmt.Errorf("not within %s: %w", d, last)
-		}
-	}
-}
+// upTo is a random time, less than d.
+func upTo(d time.Duration) time.Duration { return rand.N(d) }

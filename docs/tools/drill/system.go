@@ -117,59 +117,46 @@ type service struct {
 	down    atomic.Bool // by us
 }
 
-// addPlatforms adds a replica of PlatformService, which is started later.
-func (sys *system) addPlatforms(env ...string) (*service, error) {
-	s := &service{name: fmt.Sprintf("platformservice-%d", len(sys.platforms)+1), program: "platformservice", env: env}
-	addresses, err := sys.addresses(2)
-	if err != nil {
-		return nil, err
-	}
-	s.url, s.grpc = "http://"+addresses[0], addresses[1]
+// address is the host:port of the service's HTTP.
+func (s *service) address() string { return strings.TrimPrefix(s.url, "http://") }
+
+// addPlatforms adds a replica of PlatformService, which is started later. This and
+// the next four are steps of a script.
+func (sys *system) addPlatforms(env ...string) *service {
+	s := &service{name: fmt.Sprintf("platformservice-%d", len(sys.platforms)+1), program: "platformservice", env: env,
+		url: "http://" + sys.freeAddress(), grpc: sys.freeAddress()}
 	sys.platforms = append(sys.platforms, s)
-	return s, nil
+	return s
 }
 
 // addCommands adds a replica of CommandsService, which is started later.
-func (sys *system) addCommands(env ...string) (*service, error) {
-	s := &service{name: fmt.Sprintf("commandsservice-%d", len(sys.commands)+1), program: "commandsservice", env: env}
-	addresses, err := sys.addresses(1)
-	if err != nil {
-		return nil, err
-	}
-	s.url = "http://" + addresses[0]
+func (sys *system) addCommands(env ...string) *service {
+	s := &service{name: fmt.Sprintf("commandsservice-%d", len(sys.commands)+1), program: "commandsservice", env: env,
+		url: "http://" + sys.freeAddress()}
 	sys.commands = append(sys.commands, s)
-	return s, nil
+	return s
 }
 
-// addProxy puts a proxy before target, host:port.
-func (sys *system) addProxy(target string) (*proxy, error) {
-	p, err := newProxy(target)
-	if err == nil {
-		sys.proxies = append(sys.proxies, p)
-	}
-	return p, err
+// addProxy puts a proxy in front of target, host:port.
+func (sys *system) addProxy(target string) *proxy {
+	p := get(newProxy(target))
+	sys.proxies = append(sys.proxies, p)
+	return p
 }
 
-// addBrokerProxy puts a proxy before the broker and returns the URL that goes
+// addBrokerProxy puts a proxy in front of the broker and returns the URL that goes
 // through it.
-func (sys *system) addBrokerProxy() (*proxy, string, error) {
-	u, err := url.Parse(sys.brokerURL)
-	if err != nil {
-		return nil, "", err
-	}
-	p, err := sys.addProxy(u.Host)
-	if err != nil {
-		return nil, "", err
-	}
+func (sys *system) addBrokerProxy() (*proxy, string) {
+	u := get(url.Parse(sys.brokerURL))
+	p := sys.addProxy(u.Host)
 	u.Host = p.address()
-	return p, u.String(), nil
+	return p, u.String()
 }
 
-// addresses finds loopback addresses that nobody listens on. They lie below the
-// ports that systems give to clients: one of those would be taken, now and then,
-// by a connection made while its service is down.
-func (sys *system) addresses(n int) ([]string, error) {
-	var found []string
+// freeAddress finds a loopback address without a listener. Its port lies below those
+// that systems give to clients: one of those would now and then be in use by a
+// connection made while its service is down.
+func (sys *system) freeAddress() string {
 	for range 1000 {
 		port := 10_000 + rand.N(20_000)
 		address := fmt.Sprintf("127.0.0.1:%d", port)
@@ -179,11 +166,10 @@ func (sys *system) addresses(n int) ([]string, error) {
 		}
 		listener.Close()
 		sys.ports[port] = true
-		if found = append(found, address); len(found) == n {
-			return found, nil
-		}
+		return address
 	}
-	return nil, errors.New("no free port between 10000 and 30000")
+	must(errors.New("no free port between 10000 and 30000"))
+	return ""
 }
 
 // all lists every service.
@@ -202,14 +188,6 @@ func (sys *system) start(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// restart starts a service that is down, and waits until it is ready.
-func (sys *system) restart(ctx context.Context, s *service) error {
-	if err := sys.launch(s); err != nil {
-		return err
-	}
-	return sys.ready(ctx, s)
 }
 
 // launch starts a service's process.
@@ -242,7 +220,7 @@ func (sys *system) environment(s *service) []string {
 	if sys.brokerURL != "" {
 		env = append(env, "RABBITMQ_URL="+sys.brokerURL)
 	}
-	listen := strings.TrimPrefix(s.url, "http://")
+	listen := s.address()
 	if s.program == "platformservice" {
 		// In chapters 02 to 05 the call is how CommandsService hears of a platform.
 		// Later there is the event, and the call would hide what becomes of it.
