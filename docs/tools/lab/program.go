@@ -31,16 +31,9 @@ func runProgram(ctx context.Context, l *lab, module, path string, args []string)
 		return err
 	}
 	defer process.RemoveAll(dir)
-	program := filepath.Join(dir, name+".exe")
-	err = process.Run(ctx, process.Command{
-		Args: []string{"go", "build", "-buildvcs=false", "-o", program, "./" + path},
-		Dir:  filepath.Join(l.root, module), Env: append(os.Environ(), "GOWORK=off"), Stdout: l.err, Stderr: l.err,
-		Still: func(elapsed time.Duration) {
-			fmt.Fprintf(l.err, "building %s/%s: %s\n", module, path, elapsed)
-		},
-	})
+	program, err := buildProgram(ctx, l, module, path, dir)
 	if err != nil {
-		return fmt.Errorf("build %s/%s: %w", module, path, err)
+		return err
 	}
 	p, err := process.Start(process.Command{Args: append([]string{program}, args...), Stdout: l.out, Stderr: l.err})
 	if err != nil {
@@ -56,4 +49,21 @@ func runProgram(ctx context.Context, l *lab, module, path string, args []string)
 		return errReported
 	}
 	return err
+}
+
+// buildProgram builds a program of a module of the checkout into dir, and returns
+// its path.
+func buildProgram(ctx context.Context, l *lab, module, path, dir string) (string, error) {
+	program := filepath.Join(dir, filepath.Base(path)+".exe")
+	err := process.Run(ctx, process.Command{
+		Args: []string{"go", "build", "-buildvcs=false", "-o", program, "./" + path},
+		Dir:  filepath.Join(l.root, module), Env: append(os.Environ(), "GOWORK=off"), Stdout: l.err, Stderr: l.err,
+		Still: func(elapsed time.Duration) {
+			fmt.Fprintf(l.err, "building %s/%s: %s\n", module, path, elapsed)
+		},
+	})
+	if err != nil {
+		return "", fmt.Errorf("build %s/%s: %w", module, path, err)
+	}
+	return program, nil
 }

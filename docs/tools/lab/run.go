@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 )
 
 func runVerb() verb {
-	var apart bool
+	var options runOptions
 	v := verb{
 		name:    "run",
 		args:    "STAGE",
@@ -30,12 +31,21 @@ their settings from the environment, as when they are started by hand. Ctrl-C st
 them; a second one ends lab without waiting.
 
 final is one process with a bus in memory. With --broker its services are processes of their
-own over RabbitMQ, as in production.`,
-		run: func(ctx context.Context, l *lab, args []string) error { return run(ctx, l, args[0], apart) },
+own over RabbitMQ, as in production.
+
+The console shows each platform's way through the stage, and can break it: see --console.
+With it, each service keeps its data in a file of its own until lab run ends, so that it finds
+them again after a kill. In 02 PlatformService waits for CommandsService for 5 s instead of 2 s;
+in 06 and 07 it doesn't call CommandsService, which then learns of platforms by events alone.`,
+		run: func(ctx context.Context, l *lab, args []string) error { return run(ctx, l, args[0], options) },
 	}
-	v.flags.BoolVar(&apart, "broker", false, "run the services of final apart, over RabbitMQ")
+	v.flags.BoolVar(&options.apart, "broker", false, "run the services of final apart, over RabbitMQ, and the console")
+	v.flags.BoolVar(&options.console, "console", false, "start the console beside 02, 06 or 07; final always has it")
 	return v
 }
+
+// runOptions are the flags of run.
+type runOptions struct{ apart, console bool }
 
 // endpoint is an address a program listens on, and the setting that changes it.
 type endpoint struct {
@@ -57,13 +67,17 @@ func (e endpoint) address() string {
 
 // service is one program of a stage.
 type service struct {
-	title   string
-	binary  string
-	colour  string
-	http    endpoint
-	grpc    *endpoint
-	paths   []string // each returns 200 when the service is up
+	title  string
+	binary string
+	colour string
+	http   endpoint
+	grpc   *endpoint
+	paths  []string // each returns 200 when the service is up
+	env    []string // settings of its own
+
 	process *process.Process
+	node    *rabbitmq.Node // when it is the broker
+	ending  *atomic.Bool   // whether lab ends the process
 }
 
 // servicesOf lists what `lab run` starts, in order. Apart, they are processes of
@@ -92,55 +106,49 @@ func servicesOf(s stage, apart bool) []*service {
 	return []*service{platforms}
 }
 
-func run(ctx context.Context, l *lab, name string, apart bool) error {
+func run(ctx context.Context, l *lab, name string, options runOptions) error {
 	at, err := l.findStage(name)
 	if err != nil {
 		return err
 	}
 	s := l.stages[at]
-	if apart && !s.inOneProcess() {
+	if options.apart && !s.inOneProcess() {
 		return usageError(fmt.Sprintf("%s has no --broker: its services are processes of their own anyway", s.name))
 	}
-	services := servicesOf(s, apart)
-	for _, service := range services {
+	f := &fleet{lab: l, stage: s, services: servicesOf(s, options.apart), env: os.Environ()}
+	c, err := consoleFor(f, options)
+	if err != nil {
+		return err
+	}
+	for _, service := range append(c.services(), f.services...) {
 		if err := free(ctx, service); err != nil {
 			return err
 		}
 	}
-	dir, err := os.MkdirTemp("", runDir(l.root))
-	if err != nil {
+	if f.dir, err = os.MkdirTemp("", runDir(l.root)); err != nil {
 		return err
 	}
-	defer process.RemoveAll(dir)
-	if err := build(ctx, l, s, services, dir); err != nil {
+	defer process.RemoveAll(f.dir)
+	if err := build(ctx, l, s, f.services, f.dir); err != nil {
 		return unlessStopped(ctx, l, err)
 	}
-
-	env := os.Environ()
-	if s.needsBroker() && (apart || !s.inOneProcess()) {
+	if err := c.build(ctx); err != nil {
+		return unlessStopped(ctx, l, err)
+	}
+	if s.needsBroker() && (options.apart || !s.inOneProcess()) {
 		b, err := rabbitmq.Start(ctx, l.err)
 		if err != nil {
 			return unlessStopped(ctx, l, err)
 		}
 		defer b.Stop()
-		fmt.Fprintln(l.out, "broker:", b.What)
-		env = append(env, "RABBITMQ_URL="+b.URL)
-		if b.Node != nil {
-			services = append([]*service{{title: "The broker", process: b.Node.Process()}}, services...)
-		}
+		f.use(b)
 	}
-	// A service that its setting has moved is found by the other one. In final
-	// PlatformService does not call CommandsService, unless it is told to.
-	for _, service := range services {
-		switch {
-		case service.binary == "commandsservice" && !s.inOneProcess():
-			env = withDefault(env, "COMMANDS_SERVICE_URL", "http://"+service.http.address()+"/api/c/platforms")
-		case service.grpc != nil:
-			env = withDefault(env, "PLATFORMS_GRPC_TARGET", service.grpc.address())
-		}
+	f.introduce()
+	if err := c.join(); err != nil {
+		return err
 	}
-	err = serve(ctx, l, s, services, dir, env)
-	return unlessStopped(ctx, l, err)
+	defer c.close()
+	return unlessStopped(ctx, l, f.serve(ctx, c))
 }
 
 // unlessStopped turns an error that Ctrl-C caused into an orderly end.
@@ -234,78 +242,6 @@ func build(ctx context.Context, l *lab, s stage, services []*service, dir string
 	}
 	fmt.Fprintf(l.err, "built %s in %.1fs\n", s.name, time.Since(start).Seconds())
 	return nil
-}
-
-// serve starts the services, prints where they are, and stops them when ctx ends
-// or one of them does.
-func serve(ctx context.Context, l *lab, s stage, services []*service, dir string, env []string) error {
-	var lock sync.Mutex
-	died := make(chan *service, len(services))
-	var watchers sync.WaitGroup
-	defer func() {
-		// The last one started goes first; all of it within five seconds.
-		for _, service := range slices.Backward(services) {
-			if service.process != nil && service.binary != "" {
-				service.process.Stop(2 * time.Second)
-			}
-		}
-	}()
-	// watch reports the end of a service until serve returns.
-	returned := make(chan struct{})
-	defer watchers.Wait()
-	defer close(returned)
-	watch := func(service *service) {
-		watchers.Go(func() {
-			select {
-			case <-service.process.Done():
-				died <- service
-			case <-returned:
-			}
-		})
-	}
-	for _, service := range services {
-		if service.process == nil {
-			prefix := colour(l.out, service.colour, fmt.Sprintf("%-15s |", service.binary)) + " "
-			out := &lineWriter{prefix: prefix, out: l.out, lock: &lock}
-			p, err := process.Start(process.Command{
-				Args: []string{filepath.Join(dir, service.binary)}, // LookPath adds .exe
-				Dir:  s.dir, Env: env, Stdout: out, Stderr: out,
-			})
-			if err != nil {
-				return err
-			}
-			service.process = p
-		}
-		watch(service)
-	}
-	if err := note(dir, services); err != nil {
-		return err
-	}
-	ready := make(chan error, 1)
-	waiting, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watchers.Go(func() { ready <- waitForServices(waiting, l, services, &lock) })
-	for {
-		select {
-		case err := <-ready:
-			if err != nil {
-				return err
-			}
-			lock.Lock()
-			greet(l, s, services)
-			lock.Unlock()
-		case service := <-died:
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			cancel()
-			fmt.Fprintf(l.err, "\nlab: %s ended by itself: %s; stopping the rest\n", service.title, service.process.Ending())
-			return errReported
-		case <-ctx.Done():
-			fmt.Fprintln(l.out, "\nstopping")
-			return ctx.Err()
-		}
-	}
 }
 
 // waitForServices waits until every path of every service returns 200.

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"microcomm/docs/tools/internal/process"
+	"microcomm/docs/tools/internal/rabbitmq"
+)
+
+// fleet is the processes of lab run.
+type fleet struct {
+	lab      *lab
+	stage    stage
+	dir      string     // with the programs
+	services []*service // in the order of their start
+	env      []string   // of each
+	broker   *rabbitmq.Broker
+
+	printing sync.Mutex    // of a line
+	died     chan *service // one that lab has not ended
+	leaving  chan struct{} // closed when the rest is ended, too
+	watchers sync.WaitGroup
+}
+
+// use has the services use a broker.
+func (f *fleet) use(b *rabbitmq.Broker) {
+	fmt.Fprintln(f.lab.out, "broker:", b.What)
+	f.broker = b
+	f.env = append(f.env, "RABBITMQ_URL="+b.URL)
+	if b.Node != nil {
+		f.services = append([]*service{{title: "The broker", node: b.Node, process: b.Node.Process()}}, f.services...)
+	}
+}
+
+// introduce tells the services where to find each other. A service that its
+// setting has moved is found by the other one. In final PlatformService does not
+// call CommandsService, unless a setting says so.
+func (f *fleet) introduce() {
+	for _, service := range f.services {
+		switch {
+		case service.binary == "commandsservice" && !f.stage.inOneProcess():
+			f.env = withDefault(f.env, "COMMANDS_SERVICE_URL", "http://"+service.http.address()+"/api/c/platforms")
+		case service.grpc != nil:
+			f.env = withDefault(f.env, "PLATFORMS_GRPC_TARGET", service.grpc.address())
+		}
+	}
+}
+
+// find returns the service with that program, or nil.
+func (f *fleet) find(binary string) *service {
+	at := slices.IndexFunc(f.services, func(s *service) bool { return s.binary == binary })
+	if at < 0 {
+		return nil
+	}
+	return f.services[at]
+}
+
+// serve starts the services, prints where they are, and stops them when ctx ends
+// or one of them does. c may be nil.
+func (f *fleet) serve(ctx context.Context, c *console) error {
+	f.died, f.leaving = make(chan *service), make(chan struct{})
+	defer f.stop()
+	for _, service := range f.services {
+		if err := f.start(ctx, service); err != nil {
+			return err
+		}
+	}
+	if err := note(f.dir, f.services); err != nil {
+		return err
+	}
+	ready := make(chan error, 1)
+	waiting, cancel := context.WithCancel(ctx)
+	defer c.attend(waiting)()
+	defer cancel()
+	f.watchers.Go(func() { ready <- waitForServices(waiting, f.lab, f.services, &f.printing) })
+	for {
+		select {
+		case err := <-ready:
+			if err != nil {
+				return err
+			}
+			c.ready()
+			f.printing.Lock()
+			greet(f.lab, f.stage, f.services)
+			f.printing.Unlock()
+		case service := <-f.died:
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			cancel()
+			fmt.Fprintf(f.lab.err, "\nlab: %s ended by itself: %s; stopping the rest\n", service.title, service.process.Ending())
+			return errReported
+		case <-ctx.Done():
+			fmt.Fprintln(f.lab.out, "\nstopping")
+			return ctx.Err()
+		}
+	}
+}
+
+// start starts a service, unless it runs. The broker starts again after kill.
+func (f *fleet) start(ctx context.Context, s *service) error {
+	switch {
+	case s.node != nil && s.ending != nil:
+		if err := s.node.Restart(ctx); err != nil {
+			return err
+		}
+		s.process = s.node.Process()
+	case s.node == nil:
+		prefix := colour(f.lab.out, s.colour, fmt.Sprintf("%-15s |", s.binary)) + " "
+		out := &lineWriter{prefix: prefix, out: f.lab.out, lock: &f.printing}
+		p, err := process.Start(process.Command{
+			Args: []string{filepath.Join(f.dir, s.binary)}, // LookPath adds .exe
+			Dir:  f.stage.dir, Env: slices.Concat(f.env, s.env), Stdout: out, Stderr: out,
+		})
+		if err != nil {
+			return err
+		}
+		s.process = p
+	}
+	s.ending = &atomic.Bool{}
+	f.watch(s, s.process, s.ending)
+	return nil
+}
+
+// watch reports a process that ends without kill, until stop.
+func (f *fleet) watch(s *service, p *process.Process, ending *atomic.Bool) {
+	f.watchers.Go(func() {
+		select {
+		case <-p.Done():
+			if ending.Load() {
+				return
+			}
+			select {
+			case f.died <- s:
+			case <-f.leaving:
+			}
+		case <-f.leaving:
+		}
+	})
+}
+
+// kill ends a service as kill -9 does.
+func (f *fleet) kill(s *service) {
+	s.ending.Store(true)
+	if s.node != nil {
+		s.node.Kill()
+		return
+	}
+	s.process.Kill()
+}
+
+// stop stops the services, the last one started first, all within five seconds.
+// The broker is its owner's.
+func (f *fleet) stop() {
+	close(f.leaving)
+	f.watchers.Wait()
+	for _, s := range slices.Backward(f.services) {
+		if s.process != nil && s.node == nil {
+			s.process.Stop(2 * time.Second)
+		}
+	}
+}
