@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"microcomm/docs/tools/internal/badnet"
 )
 
 // drill is a fault, done to a stage under load, and what that is expected to show.
@@ -108,10 +110,10 @@ const (
 // platforms.
 func commandsSlow(r *run) {
 	platforms, commands := r.pair()
-	var network *proxy
+	var network *badnet.Proxy
 	if r.brokerURL == "" {
 		network = r.addProxy(commands.address())
-		platforms.env = append(platforms.env, "COMMANDS_SERVICE_URL=http://"+network.address()+commandsPath)
+		platforms.env = append(platforms.env, "COMMANDS_SERVICE_URL=http://"+network.Address()+commandsPath)
 	} else {
 		var url string
 		network, url = r.addBrokerProxy()
@@ -120,10 +122,10 @@ func commandsSlow(r *run) {
 	r.begin(usual())
 	r.lasts(5 * time.Second)
 	r.phase(fault)
-	network.set(networkState{delay: delay})
+	network.Set(badnet.State{Delay: delay})
 	r.lasts(5 * time.Second)
 	r.phase(after)
-	network.set(networkState{})
+	network.Set(badnet.State{})
 	r.lasts(5 * time.Second)
 	r.finish()
 }
@@ -167,9 +169,9 @@ func brokerCrash(r *run) {
 func killPlatforms(r *run) {
 	platforms, commands := r.pair()
 	silent := r.addProxy(commands.address())
-	silent.set(networkState{stalled: true})
+	silent.Set(badnet.State{Stalled: true})
 	platforms.env = append(platforms.env,
-		"COMMANDS_SERVICE_URL=http://"+silent.address()+commandsPath, "COMMANDS_SERVICE_TIMEOUT=200ms")
+		"COMMANDS_SERVICE_URL=http://"+silent.Address()+commandsPath, "COMMANDS_SERVICE_TIMEOUT=200ms")
 	r.begin(usual())
 	r.lasts(3 * time.Second)
 	r.phase(fault)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"time"
+
+	"microcomm/docs/tools/internal/badnet"
 )
 
 // eventsAlone leaves CommandsService without the backfill, which would make up in the
@@ -23,11 +25,11 @@ func brokerCrashes(r *run) {
 	crashes := max(2, r.count(5))
 	for range crashes {
 		next := time.Now().Add(r.times(time.Minute) / time.Duration(crashes))
-		network.set(networkState{delay: delay}) // so that events are on their way when the broker dies
+		network.Set(badnet.State{Delay: delay}) // so that events are on their way when the broker dies
 		r.pause(2 * delay)
 		r.phase("broker down")
 		r.broker.Kill()
-		network.set(networkState{})
+		network.Set(badnet.State{})
 		r.lasts(3 * time.Second)
 		r.restartBroker()
 		r.phase("broker up")

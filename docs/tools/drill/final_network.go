@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"microcomm/docs/tools/internal/badnet"
 )
 
 // networkFaults makes one connection after the other bad in three ways.
@@ -21,22 +23,22 @@ func networkFaults(r *run) {
 	r.lasts(3 * time.Second)
 	faults := []struct {
 		name  string
-		state networkState
+		state badnet.State
 	}{
-		{"cut", networkState{cut: true}},
-		{"stalled", networkState{stalled: true}},
-		{"slowed", networkState{delay: 500 * time.Millisecond}},
+		{"cut", badnet.State{Cut: true}},
+		{"stalled", badnet.State{Stalled: true}},
+		{"slowed", badnet.State{Delay: 500 * time.Millisecond}},
 	}
 	for _, link := range []struct {
 		name  string
-		proxy *proxy
+		proxy *badnet.Proxy
 	}{{"publisher", toPublish}, {"subscriber", toSubscribe}} {
 		for _, f := range faults {
 			name := link.name + " " + f.name
 			r.phase(name)
-			link.proxy.set(f.state)
+			link.proxy.Set(f.state)
 			r.lasts(8 * time.Second)
-			link.proxy.set(networkState{})
+			link.proxy.Set(badnet.State{})
 			r.expectRecovery("platforms to arrive again within %s, "+name, r.flowing)
 		}
 	}
@@ -94,17 +96,17 @@ func (r *run) expectNoLeak(all samplers) {
 // backfillThrough starts a CommandsService without data while the network to
 // PlatformService's gRPC is bad, and expects it to have every platform soon after the
 // repair.
-func (r *run) backfillThrough(network *proxy, name string, state networkState) {
+func (r *run) backfillThrough(network *badnet.Proxy, name string, state badnet.State) {
 	fresh := r.addCommands(
 		fmt.Sprintf("COMMANDS_DATABASE_URL=sqlite:%s.%s", r.commandsFile(), name),
 		fmt.Sprintf("COMMANDS_QUEUE=%s.fresh-%s", r.queue(), name),
-		"PLATFORMS_GRPC_TARGET="+network.address())
-	network.set(state)
+		"PLATFORMS_GRPC_TARGET="+network.Address())
+	network.Set(state)
 	must(r.launch(fresh))
 	defer fresh.kill()
 	r.lasts(8 * time.Second)
 	wanted := get(r.client.list(r.ctx, r.platforms, platformsPath))
-	network.set(networkState{})
+	network.Set(badnet.State{})
 	r.expectRecovery("a new CommandsService to have all platforms within %s, gRPC "+name, func(ctx context.Context) error {
 		has, err := r.client.list(ctx, []*service{fresh}, commandsPath)
 		if err != nil {

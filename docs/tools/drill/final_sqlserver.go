@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"os"
 	"time"
+
+	"microcomm/docs/tools/internal/badnet"
 )
 
 // addSQLServer adds a database on the server at SQLSERVER_URL, for setting of the
@@ -48,12 +50,12 @@ func databaseNetwork(r *run) {
 	platforms, commands := r.pair()
 	type link struct {
 		service *service
-		network *proxy
+		network *badnet.Proxy
 	}
 	connect := func(s *service, setting string) link {
 		database := r.addSQLServer(setting)
 		network := r.addProxy(database.address())
-		s.env = append(s.env, setting+"="+database.url(network.address()))
+		s.env = append(s.env, setting+"="+database.url(network.Address()))
 		return link{s, network}
 	}
 	links := []link{connect(platforms, "DATABASE_URL"), connect(commands, "COMMANDS_DATABASE_URL")}
@@ -61,24 +63,24 @@ func databaseNetwork(r *run) {
 	samplers := r.sample()
 	defer samplers.stop()
 	r.lasts(3 * time.Second)
-	slow := networkState{delay: 200 * time.Millisecond}
+	slow := badnet.State{Delay: 200 * time.Millisecond}
 	for _, fault := range []struct {
 		name   string
-		states []networkState
+		states []badnet.State
 	}{
-		{"cut", []networkState{{cut: true}}},
-		{"stalled", []networkState{{stalled: true}}},
+		{"cut", []badnet.State{{Cut: true}}},
+		{"stalled", []badnet.State{{Stalled: true}}},
 		// So that many commits are on their way when the connection ends.
-		{"slowed, then cut", []networkState{slow, {cut: true}}},
+		{"slowed, then cut", []badnet.State{slow, {Cut: true}}},
 	} {
 		for _, link := range links {
 			name := fmt.Sprintf("database of %s %s", link.service.program, fault.name)
 			r.phase(name)
 			for _, state := range fault.states {
-				link.network.set(state)
+				link.network.Set(state)
 				r.lasts(8 * time.Second)
 			}
-			link.network.set(networkState{})
+			link.network.Set(badnet.State{})
 			r.expectRecovery("platforms to arrive again within %s, "+name, r.flowing)
 		}
 	}

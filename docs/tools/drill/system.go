@@ -17,6 +17,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"microcomm/docs/tools/internal/badnet"
 	"microcomm/docs/tools/internal/process"
 	"microcomm/docs/tools/internal/rabbitmq"
 	"microcomm/docs/tools/internal/repo"
@@ -70,7 +71,7 @@ type system struct {
 	delays    string         // of COMMANDS_RETRY_DELAYS
 
 	platforms, commands []*service // the replicas of each service
-	proxies             []*proxy
+	proxies             []*badnet.Proxy
 	databases           []*sqlServerDatabase
 	ports               map[int]bool // given to services
 }
@@ -138,18 +139,18 @@ func (sys *system) addCommands(env ...string) *service {
 }
 
 // addProxy puts a proxy in front of target, host:port.
-func (sys *system) addProxy(target string) *proxy {
-	p := get(newProxy(target))
+func (sys *system) addProxy(target string) *badnet.Proxy {
+	p := get(badnet.New(target))
 	sys.proxies = append(sys.proxies, p)
 	return p
 }
 
 // addBrokerProxy puts a proxy in front of the broker and returns the URL that goes
 // through it.
-func (sys *system) addBrokerProxy() (*proxy, string) {
+func (sys *system) addBrokerProxy() (*badnet.Proxy, string) {
 	u := get(url.Parse(sys.brokerURL))
 	p := sys.addProxy(u.Host)
-	u.Host = p.address()
+	u.Host = p.Address()
 	return p, u.String()
 }
 
@@ -337,7 +338,7 @@ func (sys *system) close(progress io.Writer) {
 		}
 	}
 	for _, p := range sys.proxies {
-		p.close()
+		p.Close()
 	}
 	for _, s := range sys.databases {
 		if err := s.close(); err != nil {

@@ -25,7 +25,7 @@ type console struct {
 	service *service
 	secret  string // which the console and lab share
 
-	dlq, poison string         // programs; empty: the stage has no use for it
+	dlq, poison string        // programs; empty: the stage has no use for it
 	network     *badnet.Proxy // before CommandsService; nil: it can't be put there
 	control     *control
 	listener    net.Listener // of control
