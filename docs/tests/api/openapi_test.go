@@ -43,13 +43,13 @@ func TestItBites(t *testing.T) {
 	for _, row := range []struct {
 		what, stage, service, from, to, notice string
 	}{
-		{"a field that the service calls otherwise", "01-rest", "platformservice", "publisher", "vendor", "publisher"},
-		{"a field that the document doesn't name", "01-rest", "platformservice", `        cost: {$ref: "#/components/schemas/Text"}`, "", "cost"},
-		{"a status that the service doesn't send", "01-rest", "platformservice", `"201":`, `"200":`, "createPlatform"},
-		{"a route that the service doesn't have", "01-rest", "platformservice", "/api/platforms/{id}:", "/api/platforms/by-id/{id}:", "by-id"},
-		{"a route that the document doesn't have", "03-k8s", "platformservice", "  /readyz:", "  /api/readyz:", "/readyz"},
-		{"a bound that the service doesn't have", "01-rest", "platformservice", "maxLength: 500", "maxLength: 499", "name"},
-		{"a header that the service doesn't send", "01-rest", "platformservice", "            Location:", "            Content-Location:", "Location"},
+		{"a field that the service calls otherwise", "01-rest", "platformservice", "publisher", "vendor", "missing property 'vendor'"},
+		{"a field that the document doesn't name", "01-rest", "platformservice", `        cost: {$ref: "#/components/schemas/Text"}`, "", "at '/cost': false schema"},
+		{"a status that the service doesn't send", "01-rest", "platformservice", `"201":`, `"200":`, "documented, and never sent: createPlatform 200"},
+		{"a route that the service doesn't have", "01-rest", "platformservice", "/api/platforms/{id}:", "/api/platforms/by-id/{id}:", "documented, and never sent: getPlatform 200"},
+		{"a route that the document doesn't have", "03-k8s", "platformservice", "  /readyz:", "  /api/readyz:", "the document lacks /readyz"},
+		{"a bound that the service doesn't have", "01-rest", "platformservice", "maxLength: 500", "maxLength: 499", ", want 400"},
+		{"a header that the service doesn't send", "01-rest", "platformservice", "            Location:", "            Content-Location:", `response header "Content-Location" missing`},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			t.Parallel()
