@@ -92,6 +92,7 @@ func (p *eventProcessor) storePlatforms(ctx context.Context, events []*receivedE
 	for i, e := range events {
 		if e.err = errs[i]; e.err == nil {
 			handled = append(handled, e.message.Time)
+			describeSpan(e.span, e.platform)
 		}
 	}
 	p.metrics.handled(stored, handled)
@@ -162,6 +163,13 @@ func (p *eventProcessor) startStoring(ctx context.Context, events []*receivedEve
 	}
 	return p.tracer.Start(trace.ContextWithSpan(ctx, parent.span), "store platforms", trace.WithLinks(links...),
 		trace.WithAttributes(attribute.Int("db.operation.batch.size", len(events))))
+}
+
+// describeSpan says in the span of an event which platform it reported.
+func describeSpan(span trace.Span, p platform) {
+	if span.IsRecording() {
+		span.SetAttributes(attribute.Int("microcomm.platform.id", int(p.ExternalID)), attribute.String("microcomm.platform.name", p.Name))
+	}
 }
 
 // endSpan ends a span, with the error of what it stands for.

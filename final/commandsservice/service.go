@@ -108,7 +108,7 @@ func build(cfg Config, parts Parts, log *slog.Logger) (*service, error) {
 	s.backfill = newBackfill(client, store, cfg.BackfillReadyTimeout, newBackfillMetrics(s.registry), log)
 	s.events = &eventProcessor{store: store, metrics: newEventMetrics(s.registry), tracer: s.tracer, log: log}
 	if s.subscriber == nil {
-		s.subscriber = NewRabbitMQSubscriber(cfg, s.registry, s.events.metrics.consumed, log)
+		s.subscriber = NewRabbitMQSubscriber(cfg, s.registry, s.events.metrics.consumed, s.tracer, log)
 	}
 	s.health = web.NewHealth(log,
 		web.Check{Name: "database", Failing: "the database does not respond", Reason: sqlite.Reason, Run: store.ping},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	amqp "github.com/rabbitmq/amqp091-go"
+	"go.opentelemetry.io/otel/trace"
 
 	"microcomm/final/internal/backoff"
 	"microcomm/final/internal/bus"
@@ -42,17 +43,19 @@ type rabbitMQSubscriber struct {
 	delays   []time.Duration
 	limit    int // of redeliveries by the broker, maxRedeliveries
 	metrics  *subscriberMetrics
+	tracer   trace.Tracer
 	log      *slog.Logger
 
 	connected atomic.Bool
 }
 
 // NewRabbitMQSubscriber returns a Subscriber. In consumed it counts the events
-// that were not handled, by the results retried and dead_lettered.
-func NewRabbitMQSubscriber(cfg Config, registry prometheus.Registerer, consumed *prometheus.CounterVec, log *slog.Logger) bus.Subscriber {
+// that were not handled, by the results retried and dead_lettered. It makes a span with
+// tracer when an event is settled.
+func NewRabbitMQSubscriber(cfg Config, registry prometheus.Registerer, consumed *prometheus.CounterVec, tracer trace.Tracer, log *slog.Logger) bus.Subscriber {
 	s := &rabbitMQSubscriber{url: cfg.RabbitMQURL, tls: cfg.RabbitMQTLS, exchange: cfg.Exchange,
 		queue: cfg.Queue, prefetch: cfg.Prefetch, delays: cfg.RetryDelays, limit: maxRedeliveries,
-		metrics: newSubscriberMetrics(registry, consumed), log: log}
+		metrics: newSubscriberMetrics(registry, consumed), tracer: tracer, log: log}
 	bus.RegisterConnected(registry, s.Connected)
 	return s
 }
@@ -217,9 +220,16 @@ func (s *rabbitMQSubscriber) handleBatches(ctx, handling context.Context, c *con
 // many. The others it moves, unless handling was interrupted. Then they stay
 // unacknowledged, and the broker delivers them to another subscriber.
 func (m *mover) settle(handling context.Context, batch []delivery) (acknowledged int, err error) {
+	began := time.Now()
 	failed := slices.ContainsFunc(batch, func(d delivery) bool { return d.err != nil })
 	if !failed && m.idle() {
-		return len(batch), batch[len(batch)-1].Ack(true) // and all before it
+		if err := batch[len(batch)-1].Ack(true); err != nil { // and all before it
+			return 0, err
+		}
+		for _, d := range batch {
+			m.settled(began, d, bus.Acknowledged, 0)
+		}
+		return len(batch), nil
 	}
 	for _, d := range batch {
 		switch {
@@ -228,11 +238,20 @@ func (m *mover) settle(handling context.Context, batch []delivery) (acknowledged
 				return acknowledged, err
 			}
 			acknowledged++
+			m.settled(began, d, bus.Acknowledged, 0)
 		case handling.Err() == nil:
 			m.add(d)
 		}
 	}
 	return acknowledged, handling.Err()
+}
+
+// settled makes the span of a delivery that the broker has been told about since began.
+func (s *rabbitMQSubscriber) settled(began time.Time, d delivery, outcome string, attempts int) {
+	if d.err == nil && d.Headers["traceparent"] == nil {
+		return // without tracing that is every one, and costs nothing
+	}
+	bus.Settled(s.tracer, began, messages([]delivery{d})[0], outcome, attempts, d.err)
 }
 
 // messages returns what the handler is passed.

@@ -139,6 +139,7 @@ func (m *mover) move(ctx context.Context, failed []delivery) (moved int, err err
 	if err := m.connect(ctx); err != nil {
 		return 0, err
 	}
+	began := time.Now()
 	type move struct {
 		delivery
 		to        destination
@@ -168,9 +169,11 @@ func (m *mover) move(ctx context.Context, failed []delivery) (moved int, err err
 		}
 		m.held.Add(-v.size())
 		if v.to.dead {
+			m.settled(began, v.delivery, bus.DeadLettered, v.to.attempts)
 			m.metrics.consumed.WithLabelValues("dead_lettered").Inc()
 			m.log.Error("event dead-lettered", "message", v.MessageId, "attempts", v.to.attempts, "error", short(v.err))
 		} else {
+			m.settled(began, v.delivery, bus.Retried, v.to.attempts)
 			m.metrics.consumed.WithLabelValues("retried").Inc()
 			retried++
 		}

@@ -45,7 +45,7 @@ func startListener(t *testing.T, url, exchange string, handle handler, configure
 	l := &listener{bodies: make(chan string, 10_000), connected: make(chan int, 100), consumed: consumed, log: logged, registry: prometheus.NewRegistry(),
 		stop: cancel, stopped: make(chan struct{})}
 	l.subscriber = NewRabbitMQSubscriber(Config{RabbitMQURL: url, Exchange: exchange, Queue: exchange, Prefetch: 100,
-		RetryDelays: []time.Duration{50 * time.Millisecond}}, l.registry, consumed, log).(*rabbitMQSubscriber)
+		RetryDelays: []time.Duration{50 * time.Millisecond}}, l.registry, consumed, nil, log).(*rabbitMQSubscriber)
 	for _, c := range configure {
 		c(l.subscriber)
 	}

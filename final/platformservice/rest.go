@@ -76,6 +76,9 @@ func (a *restAPI) create(w http.ResponseWriter, r *http.Request) error {
 	var replayed bool
 	err = a.slots.Do(r.Context(), func(ctx context.Context) error {
 		created, replayed, err = a.save(ctx, key, body.toPlatform())
+		if err == nil {
+			describeSpan(ctx, created, replayed)
+		}
 		if err == nil && !replayed {
 			a.log.InfoContext(ctx, "platform created", "id", created.ID, "name", created.Name)
 			a.notifyCommands(ctx, created) // even if it fails the response is a 201: the platform is stored

@@ -310,6 +310,9 @@ func greet(l *lab, s stage, services []*service) {
 	if runtime.GOOS == "windows" {
 		body = `"{\"name\":\"NATS\",\"publisher\":\"Synadia\",\"cost\":\"Free\"}"`
 	}
+	if services[0].binary == "microcomm" {
+		fmt.Fprintf(l.out, "\nOpen http://%s in a browser to watch it work.\n", services[0].http.address())
+	}
 	fmt.Fprintf(l.out, "\nTry, in another terminal:\n  curl -i %s -H \"Content-Type: application/json\" -d %s\n  curl %s\n", platforms, body, last)
 	fmt.Fprintf(l.out, "\nCtrl-C stops it.\n\n")
 }

@@ -23,11 +23,12 @@ const writeTimeout = 45 * time.Second
 // maxConnections bounds the connections of clients.
 const maxConnections = 512
 
-// newGateway returns what the Ingress is in a cluster: one address for both
-// services, which are told apart by the path. The arguments are host:port.
-func newGateway(platformsAddr, commandsAddr string, log *slog.Logger) http.Handler {
+// newGateway returns what the Ingress is in a cluster: one address for all
+// services, which are told apart by the path. The addresses are host:port; that of the
+// console may be empty.
+func newGateway(platformsAddr, commandsAddr, consoleAddr string, log *slog.Logger) http.Handler {
 	var bodies web.Bodies
-	platforms, commands := newProxy(platformsAddr, log), newProxy(commandsAddr, log)
+	platforms, commands, console := newProxy(platformsAddr, log), newProxy(commandsAddr, log), newProxy(consoleAddr, log)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w = lasting{w}
 		switch {
@@ -35,10 +36,17 @@ func newGateway(platformsAddr, commandsAddr string, log *slog.Logger) http.Handl
 			forward(w, r, &bodies, platforms)
 		case hasPathPrefix(r.URL.Path, "/api/c/platforms"):
 			forward(w, r, &bodies, commands)
+		case consoleAddr != "" && isConsole(r.URL.Path):
+			console.ServeHTTP(w, r) // not forward: a feed ends when its client disconnects
 		default:
 			refuse(w, http.StatusNotFound, "there is nothing here: try /api/platforms or /api/c/platforms")
 		}
 	})
+}
+
+// isConsole reports whether a path is one of the console's.
+func isConsole(path string) bool {
+	return path == "/" || path == "/feed" || hasPathPrefix(path, "/console") || hasPathPrefix(path, "/control")
 }
 
 // forward reads the body before the service is involved. So what is wrong with it

@@ -1,9 +1,9 @@
 // Command microcomm runs the whole system in one process: both services, the
-// bus between them and one gateway. It needs nothing else: the databases and
+// bus between them, the console and one gateway. It needs nothing else: the databases and
 // the bus are in memory. It stops on SIGINT or SIGTERM.
 //
 // Settings, beside those of the services: GATEWAY_ADDR, where the gateway
-// listens (localhost:8080).
+// listens (localhost:8080), and CONSOLE, on or off.
 package main
 
 import (

@@ -12,9 +12,11 @@ import (
 	"sync"
 	"time"
 
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 
 	"microcomm/final/commandsservice"
+	"microcomm/final/console"
 	"microcomm/final/internal/bus"
 	"microcomm/final/internal/settings"
 	"microcomm/final/internal/telemetry"
@@ -27,6 +29,8 @@ import (
 type config struct {
 	platforms   platformservice.Config
 	commands    commandsservice.Config
+	console     console.Config
+	watched     bool // there is a console
 	exporter    telemetry.Exporter
 	gatewayAddr string
 }
@@ -34,18 +38,21 @@ type config struct {
 // configFromEnv reads them. The error names every variable that is wrong.
 func configFromEnv(lookup func(string) (string, bool)) (cfg config, err error) {
 	lookup = without(lookup, "RABBITMQ_") // whatever they are: the bus is in memory
-	var platformsErr, commandsErr, traceErr error
+	var platformsErr, commandsErr, consoleErr, traceErr error
 	cfg.platforms, platformsErr = platformservice.ConfigFromEnv(lookup)
 	cfg.commands, commandsErr = commandsservice.ConfigFromEnv(lookup)
+	cfg.console, consoleErr = console.ConfigFromEnv(lookup)
 	cfg.exporter, traceErr = telemetry.ExporterFromEnv(lookup)
 	env := settings.NewEnv(lookup)
 	cfg.gatewayAddr = env.Addr("GATEWAY_ADDR", "localhost:8080")
+	cfg.watched = env.OneOf("CONSOLE", "on", "off") == "on"
 	// Between the services nothing leaves the process, and only the bus brings new platforms.
 	cfg.platforms.HTTPAddr, cfg.platforms.GRPCAddr, cfg.platforms.RabbitMQURL, cfg.platforms.CommandsServiceURL = "", "", "", ""
 	cfg.platforms.HTTPTLS, cfg.platforms.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{}
 	cfg.commands.HTTPAddr, cfg.commands.RabbitMQURL = "", ""
 	cfg.commands.HTTPTLS, cfg.commands.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{}
-	return cfg, once(platformsErr, commandsErr, traceErr, env.Err())
+	cfg.console.HTTPAddr, cfg.console.RabbitMQURL, cfg.console.HTTPTLS = "", "", tlsconfig.Files{}
+	return cfg, once(platformsErr, commandsErr, consoleErr, traceErr, env.Err())
 }
 
 // once returns all errors in one, each line once: the services share settings.
@@ -83,7 +90,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stopServices()
-	failed := make(chan error, 3) // one for each of the following
+	failed := make(chan error, 4) // one for each of the following
 	start := func(name string, run func(*slog.Logger) error) {
 		running.Go(func() {
 			if err := run(log.With("service", name)); err != nil {
@@ -93,6 +100,9 @@ func run(ctx context.Context, cfg config, log *slog.Logger) error {
 	}
 	start("commands", func(log *slog.Logger) error { return commandsservice.Run(servicesCtx, cfg.commands, p.commands, log) })
 	start("platforms", func(log *slog.Logger) error { return platformservice.Run(servicesCtx, cfg.platforms, p.platforms, log) })
+	if cfg.watched { // it ends first: a feed would hold up the gateway
+		start("console", func(log *slog.Logger) error { return console.Run(ctx, cfg.console, p.console, log) })
+	}
 	gateway := p.gateway(log.With("service", "gateway"))
 	defer stopGateway(gateway)
 	start("gateway", func(log *slog.Logger) error {
@@ -115,32 +125,42 @@ func run(ctx context.Context, cfg config, log *slog.Logger) error {
 type parts struct {
 	platforms platformservice.Parts
 	commands  commandsservice.Parts
+	console   console.Parts
 	closers   []func()
 }
 
 // open makes the parts, and names the address of gRPC in cfg. The caller must call
 // close, also after an error.
 func (p *parts) open(ctx context.Context, cfg *config, log *slog.Logger) (err error) {
+	listeners := []*net.Listener{&p.platforms.HTTPListener, &p.platforms.GRPCListener, &p.commands.HTTPListener}
+	if cfg.watched {
+		p.console.Spans = console.NewSpans()
+		listeners = append(listeners, &p.console.HTTPListener)
+	}
 	if p.platforms.Tracers, err = p.tracers(ctx, cfg.exporter, "platformservice", log); err != nil {
 		return err
 	}
 	if p.commands.Tracers, err = p.tracers(ctx, cfg.exporter, "commandsservice", log); err != nil {
 		return err
 	}
-	for _, listener := range []*net.Listener{&p.platforms.HTTPListener, &p.platforms.GRPCListener, &p.commands.HTTPListener} {
+	for _, listener := range listeners {
 		if *listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 			return fmt.Errorf("listen on loopback: %w", err)
 		}
 		p.closers = append(p.closers, func() { _ = (*listener).Close() })
 	}
 	cfg.commands.GRPCTarget = p.platforms.GRPCListener.Addr().String()
-	memory := &bus.Memory{}
+	memory := &bus.Memory{Tracer: p.commands.Tracers.Tracer("microcomm/final/internal/bus")}
 	p.platforms.Publisher, p.commands.Subscriber = memory, memory.Subscriber(cfg.commands.Queue)
 	return nil
 }
 
 func (p *parts) tracers(ctx context.Context, exporter telemetry.Exporter, service string, log *slog.Logger) (trace.TracerProvider, error) {
-	tracers, stop, err := exporter.Start(ctx, service, version, log)
+	var options []sdktrace.TracerProviderOption
+	if p.console.Spans != nil {
+		options = append(options, sdktrace.WithSpanProcessor(p.console.Spans))
+	}
+	tracers, stop, err := exporter.Start(ctx, service, version, log, options...)
 	if err == nil {
 		p.closers = append(p.closers, stop)
 	}
@@ -156,7 +176,11 @@ func (p *parts) close() {
 
 // gateway returns the server in front of the services.
 func (p *parts) gateway(log *slog.Logger) *http.Server {
-	handler := newGateway(p.platforms.HTTPListener.Addr().String(), p.commands.HTTPListener.Addr().String(), log)
+	watched := ""
+	if p.console.HTTPListener != nil {
+		watched = p.console.HTTPListener.Addr().String()
+	}
+	handler := newGateway(p.platforms.HTTPListener.Addr().String(), p.commands.HTTPListener.Addr().String(), watched, log)
 	server := web.NewServer(handler, maxConnections, log)
 	server.ReadTimeout, server.WriteTimeout = 15*time.Second, writeTimeout
 	return server

@@ -124,7 +124,9 @@ func TestGatewayRoutesAsTheIngressDoes(t *testing.T) {
 		{"/api/c/platformsfoo", http.StatusNotFound},
 		{"/livez", http.StatusNotFound},
 		{"/protos/platforms.proto", http.StatusNotFound},
-		{"/", http.StatusNotFound},
+		{"/", http.StatusOK},
+		{"/feed?format=ndjson", http.StatusOK},
+		{"/v1/traces", http.StatusNotFound},
 	}
 	for _, test := range tests {
 		t.Run(test.path, func(t *testing.T) {

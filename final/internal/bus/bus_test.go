@@ -77,7 +77,7 @@ func TestRabbitMQ(t *testing.T) {
 				})
 				consumed := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "consumed"}, []string{"result"})
 				return commandsservice.NewRabbitMQSubscriber(commandsservice.Config{RabbitMQURL: url, Exchange: prefix + "exchange",
-					Queue: queue, Prefetch: 200, RetryDelays: retryDelays()}, prometheus.NewRegistry(), consumed, log)
+					Queue: queue, Prefetch: 200, RetryDelays: retryDelays()}, prometheus.NewRegistry(), consumed, nil, log)
 			},
 			func(t *testing.T, queue string) []bus.DeadLetter {
 				return deadLetters(t, channel, prefix+queue+".dead")

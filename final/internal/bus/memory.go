@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 const (
@@ -27,6 +29,8 @@ var errFull = errors.New("a queue of the bus in memory is full")
 // the latest are kept.
 type Memory struct {
 	RetryDelays []time.Duration // see RetryDelays, which nil stands for
+	Tracer      trace.Tracer    // for a span of each message that is settled; nil: none
+	Tap         chan<- Message  // receives a copy of each message that it has room for
 
 	mu     sync.Mutex
 	queues map[string]*memoryQueue
@@ -44,6 +48,8 @@ type memoryQueue struct {
 	delayed int        // messages that come back to ready later
 	grown   *sync.Cond // ready has grown, or a subscriber stops
 	dead    []DeadLetter
+
+	consumers int
 }
 
 type memoryEntry struct {
@@ -77,7 +83,18 @@ func (m *Memory) Publish(ctx context.Context, messages []Message) (int, error) {
 		}
 		q.grown.Broadcast()
 	}
+	m.copyTo(messages)
 	return len(messages), nil
+}
+
+// copyTo sends the messages to the tap. It is no queue: what has no room there is lost.
+func (m *Memory) copyTo(messages []Message) {
+	for _, message := range messages {
+		select {
+		case m.Tap <- message:
+		default: // also when there is none
+		}
+	}
 }
 
 // Close does nothing: there is no connection to end.
@@ -97,6 +114,20 @@ func (m *Memory) Subscriber(queue string) Subscriber {
 		m.queues[queue] = q
 	}
 	return &memorySubscriber{bus: m, queue: q}
+}
+
+// QueueState is what a queue holds.
+type QueueState struct{ Ready, Delayed, Dead, Consumers int }
+
+// State returns what a queue holds now.
+func (m *Memory) State(queue string) QueueState {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	q := m.queues[queue]
+	if q == nil {
+		return QueueState{}
+	}
+	return QueueState{len(q.ready), q.delayed, len(q.dead), q.consumers}
 }
 
 // DeadLetters returns the dead letters of a queue, the latest last.
@@ -127,6 +158,8 @@ func (s *memorySubscriber) Run(ctx context.Context, handle func(context.Context,
 		s.queue.grown.Broadcast()
 	})
 	defer wakeUp()
+	s.count(1)
+	defer s.count(-1)
 	onConnect()
 	for {
 		entries := s.take(ctx)
@@ -137,8 +170,15 @@ func (s *memorySubscriber) Run(ctx context.Context, handle func(context.Context,
 		for i, entry := range entries {
 			batch[i] = entry.message
 		}
-		s.settle(entries, handle(handling, batch), handling.Err() != nil)
+		errs := handle(handling, batch)
+		s.settle(entries, errs, handling.Err() != nil, time.Now())
 	}
+}
+
+func (s *memorySubscriber) count(consumers int) {
+	s.bus.mu.Lock()
+	defer s.bus.mu.Unlock()
+	s.queue.consumers += consumers
 }
 
 // take waits for messages and takes them from the queue. It returns nil when
@@ -162,9 +202,9 @@ func (s *memorySubscriber) take(ctx context.Context) []memoryEntry {
 
 // settle does with each message what its error demands. Those that were
 // interrupted go back to the head of the queue.
-func (s *memorySubscriber) settle(entries []memoryEntry, errs []error, interrupted bool) {
+func (s *memorySubscriber) settle(entries []memoryEntry, errs []error, interrupted bool, began time.Time) {
 	if errs == nil {
-		return
+		errs = make([]error, len(entries))
 	}
 	delays := s.bus.RetryDelays
 	if delays == nil {
@@ -178,12 +218,15 @@ func (s *memorySubscriber) settle(entries []memoryEntry, errs []error, interrupt
 		entry := entries[i]
 		switch {
 		case err == nil:
+			Settled(s.bus.Tracer, began, entry.message, Acknowledged, 0, nil)
 		case interrupted:
 			back = append(back, entry)
 		case errors.Is(err, ErrUnusable) || entry.attempts == len(delays):
+			Settled(s.bus.Tracer, began, entry.message, DeadLettered, entry.attempts+1, err)
 			q.dead = append(q.dead, DeadLetter{entry.message, err.Error()})
 			q.dead = q.dead[max(0, len(q.dead)-memoryLimit):]
 		default:
+			Settled(s.bus.Tracer, began, entry.message, Retried, entry.attempts+1, err)
 			q.delayed++
 			time.AfterFunc(delays[entry.attempts], func() {
 				s.bus.mu.Lock()

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	"microcomm/final/internal/bus"
 )
@@ -59,9 +61,13 @@ type Event struct {
 }
 
 // NewMessage returns an event as a message without a time: the database adds that.
-// ctx is the request's, whose trace the event continues.
+// ctx is the request's, whose trace the event continues, and whose span names the event.
 func NewMessage(ctx context.Context, kind string, body []byte) bus.Message {
-	return bus.Message{ID: uuid.NewString(), Type: kind, Body: body, Headers: traceHeaders(ctx)}
+	m := bus.Message{ID: uuid.NewString(), Type: kind, Body: body, Headers: traceHeaders(ctx)}
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.SetAttributes(attribute.String("messaging.message.id", m.ID))
+	}
+	return m
 }
 
 // maxTraceState is how much of a tracestate has to be passed on. The client

@@ -33,7 +33,10 @@ func (s *publishSpans) start(e Event) {
 		if !span.IsRecording() {
 			return // the consumers continue the POST's
 		}
+		span.AddEvent("stored", trace.WithTimestamp(e.Message.Time))
 		s.open[e.ID] = span
+	} else {
+		span.AddEvent("attempt") // the one before failed
 	}
 	propagation.TraceContext{}.Inject(trace.ContextWithSpan(ctx, span), headers)
 }

@@ -53,10 +53,15 @@ func ExporterFromEnv(lookup func(string) (string, bool)) (Exporter, error) {
 
 // Start returns a provider of tracers whose spans are sent in the background,
 // under the name service unless OTEL_SERVICE_NAME says otherwise. stop sends
-// the spans that are left; it takes no longer than a few seconds.
-func (e Exporter) Start(ctx context.Context, service, version string, log *slog.Logger) (provider trace.TracerProvider, stop func(), err error) {
-	if e.protocol == "" {
+// the spans that are left; it takes no longer than a few seconds. Options, such as a
+// processor that also gets the spans, go to the provider, also when nothing is sent.
+func (e Exporter) Start(ctx context.Context, service, version string, log *slog.Logger, options ...sdktrace.TracerProviderOption) (provider trace.TracerProvider, stop func(), err error) {
+	if e.protocol == "" && len(options) == 0 {
 		return noop.NewTracerProvider(), func() {}, nil
+	}
+	if e.protocol == "" {
+		described := resource.NewSchemaless(attribute.String("service.name", service))
+		return sdktrace.NewTracerProvider(append(options, sdktrace.WithResource(described))...), func() {}, nil
 	}
 	// OpenTelemetry reports its own faults to the process, not to a provider: this is
 	// the one place that sets where they go.
@@ -76,7 +81,7 @@ func (e Exporter) Start(ctx context.Context, service, version string, log *slog.
 	if err != nil {
 		return nil, nil, fmt.Errorf("read OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	sdk := sdktrace.NewTracerProvider(sdktrace.WithBatcher(loggedExporter{exporter, log}), sdktrace.WithResource(described))
+	sdk := sdktrace.NewTracerProvider(append(options, sdktrace.WithBatcher(loggedExporter{exporter, log}), sdktrace.WithResource(described))...)
 	return sdk, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 		defer cancel()

@@ -1,0 +1,78 @@
+package console
+
+import (
+	"net/url"
+	"strings"
+
+	"microcomm/final/internal/settings"
+	"microcomm/final/internal/tlsconfig"
+)
+
+// Config holds the settings. ConfigFromEnv reads them from the environment.
+type Config struct {
+	HTTPAddr string // where the page and the feed are served, host:port
+	Stage    string // what is watched: final, or a chapter such as 06
+
+	PlatformsURL string // of PlatformService; several, separated by commas, are its replicas
+	CommandsURL  string // of CommandsService, the same
+
+	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; the default user is guest
+	Exchange    string // that the console has its own queue on
+	Queue       string // CommandsService's, whose depth is shown
+
+	ControlURL    string // of the tool that breaks parts on request; empty: none does
+	ControlSecret string // what it and the console recognize each other by
+
+	MaxConnections int // HTTP connections that are open at once; more wait
+
+	HTTPTLS     tlsconfig.Files // HTTPS, when there is a certificate
+	RabbitMQTLS tlsconfig.Files // for an amqps URL
+}
+
+// ConfigFromEnv reads the settings with lookup, os.LookupEnv except in tests. The
+// defaults are for development on one's own machine. The error names every
+// variable that is wrong.
+func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
+	env := settings.NewEnv(lookup)
+	cfg := Config{
+		HTTPAddr: env.Addr("CONSOLE_HTTP_ADDR", "localhost:7000"),
+		Stage:    env.OneOf("CONSOLE_STAGE", "final", "02", "06", "07"),
+
+		PlatformsURL: env.Text("PLATFORMS_URL", "http://localhost:5000"),
+		CommandsURL:  env.Text("COMMANDS_URL", "http://localhost:6000"),
+
+		Queue: env.CommandsQueue(),
+
+		ControlURL:    env.HTTPURL("CONSOLE_CONTROL_URL", "http://localhost:7001"),
+		ControlSecret: env.Text("CONSOLE_CONTROL_SECRET", ""),
+
+		HTTPTLS: env.ServerTLS("CONSOLE_TLS"),
+	}
+	exchange := "microcomm.platforms"
+	if cfg.Stage != "final" {
+		exchange = "trigger"
+	}
+	cfg.Exchange = env.BrokerName("RABBITMQ_EXCHANGE", exchange)
+	cfg.RabbitMQURL, cfg.RabbitMQTLS = env.Broker()
+	_, cfg.MaxConnections = env.HTTPLimits()
+	for name, value := range map[string]string{"PLATFORMS_URL": cfg.PlatformsURL, "COMMANDS_URL": cfg.CommandsURL} {
+		for _, one := range replicas(value) {
+			if u, err := url.Parse(one); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" || u.User != nil {
+				env.Wrong(name, "not URLs such as http://localhost:5000, separated by commas")
+			}
+		}
+	}
+	if cfg.ControlURL != "" && cfg.ControlSecret == "" {
+		env.Wrong("CONSOLE_CONTROL_SECRET", "CONSOLE_CONTROL_URL needs one")
+	}
+	return cfg, env.Err()
+}
+
+// replicas returns the URLs in a setting.
+func replicas(urls string) []string {
+	var all []string
+	for one := range strings.SplitSeq(urls, ",") {
+		all = append(all, strings.TrimSuffix(strings.TrimSpace(one), "/"))
+	}
+	return all
+}

@@ -1,0 +1,156 @@
+package console
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+)
+
+// The names of attributes and events that the services give their spans, beside those
+// of the OpenTelemetry conventions.
+const (
+	attrPlatformID   = "microcomm.platform.id"
+	attrPlatformName = "microcomm.platform.name"
+	attrReplayed     = "microcomm.idempotency.replayed"
+	attrOutcome      = "microcomm.outcome"
+	attrAttempt      = "microcomm.attempt"
+	attrMessage      = "messaging.message.id"
+	eventCommitted   = "committed"
+	eventStored      = "stored"
+	eventAttempt     = "attempt"
+)
+
+// maxKnown bounds what the journey remembers.
+const maxKnown = 10_000
+
+// journey makes hops of spans and events. It remembers which platform the latest
+// messages are about, because a span of the relay knows the message alone.
+type journey struct {
+	mu    sync.Mutex
+	feed  *feed
+	known map[string]known // by message id
+	order []string         // of known, the oldest first
+}
+
+// known is what is known of a message.
+type known struct {
+	id        int32
+	name      string
+	committed time.Time
+}
+
+func newJourney(f *feed) *journey { return &journey{feed: f, known: map[string]known{}} }
+
+// span adds the hops that a span shows.
+func (j *journey) span(s span) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case s.kind == trace.SpanKindServer && s.text["http.request.method"] == "POST" && s.text["http.route"] == "/api/platforms":
+		j.posted(s)
+	case s.kind == trace.SpanKindProducer && strings.HasPrefix(s.name, "publish "):
+		j.published(s)
+	case s.kind == trace.SpanKindConsumer && strings.HasPrefix(s.name, "process "):
+		j.processed(s)
+	case strings.HasPrefix(s.name, "settle "):
+		j.settled(s)
+	case s.kind == trace.SpanKindClient && s.service == "platformservice" && s.name == "POST":
+		j.notified(s)
+	}
+}
+
+// hop returns a hop of span's with what is known of its platform.
+func (j *journey) hop(s span, name string, start time.Time) hopContent {
+	h := hopContent{Hop: name, Trace: s.trace, Message: s.text[attrMessage], Replica: s.replica, From: "span",
+		ID: int32(s.number[attrPlatformID]), Name: short(s.text[attrPlatformName])}
+	if k, ok := j.known[h.Message]; ok && h.ID == 0 {
+		h.ID, h.Name = k.id, k.name
+	}
+	if !start.IsZero() {
+		h.Start = formatTime(start)
+	}
+	return h
+}
+
+// add adds a hop that took from start to end.
+func (j *journey) add(h hopContent, start, end time.Time) {
+	if !start.IsZero() {
+		h.MS = float64(max(0, end.Sub(start)).Microseconds()) / 1000
+	}
+	j.feed.add(end, "hop", h.subject(), h)
+}
+
+func (j *journey) posted(s span) {
+	status := s.number["http.response.status_code"]
+	if status != 201 {
+		h := j.hop(s, "refused", s.start)
+		h.Reason = fmt.Sprint(status)
+		j.add(h, s.start, s.end)
+		return
+	}
+	h := j.hop(s, "accepted", s.start)
+	if s.text[attrReplayed] == "true" {
+		h.Reason = "the key was used before: the first response again"
+	}
+	j.remember(h.Message, known{h.ID, h.Name, s.events[eventCommitted]})
+	j.add(h, s.start, s.end)
+}
+
+// published adds the three hops of the relay. The event waits in the outbox from the
+// commit on, or from its row's time when the POST's span is not known.
+func (j *journey) published(s span) {
+	if s.failed { // another relay publishes it
+		return
+	}
+	committed := j.known[s.text[attrMessage]].committed
+	if committed.IsZero() {
+		committed = s.events[eventStored]
+	}
+	j.add(j.hop(s, "outbox", committed), committed, s.start)
+	sent := s.start
+	if again, ok := s.events[eventAttempt]; ok { // the bus was away
+		sent = again
+	}
+	j.add(j.hop(s, "relay", s.start), s.start, sent)
+	j.add(j.hop(s, "confirmed", sent), sent, s.end)
+}
+
+func (j *journey) processed(s span) {
+	j.add(j.hop(s, "delivered", time.Time{}), time.Time{}, s.start)
+	if !s.failed && s.number[attrPlatformID] != 0 {
+		j.add(j.hop(s, "stored", s.start), s.start, s.end)
+	}
+}
+
+func (j *journey) settled(s span) {
+	h := j.hop(s, s.text[attrOutcome], s.start)
+	h.Attempt, h.Reason = int(s.number[attrAttempt]), s.reason
+	switch h.Hop {
+	case "acknowledged", "retried", "dead_lettered":
+		j.add(h, s.start, s.end)
+	}
+}
+
+func (j *journey) notified(s span) {
+	h := j.hop(s, "notified", s.start)
+	h.Reason = s.reason
+	j.add(h, s.start, s.end)
+}
+
+// remember keeps what is known of a message, and forgets the oldest.
+func (j *journey) remember(message string, k known) {
+	if message == "" {
+		return
+	}
+	if _, ok := j.known[message]; !ok {
+		j.order = append(j.order, message)
+	}
+	j.known[message] = k
+	if len(j.order) > maxKnown {
+		delete(j.known, j.order[0])
+		j.order = j.order[1:]
+	}
+}

@@ -1,0 +1,88 @@
+package console
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+
+	"microcomm/final/internal/telemetry"
+	"microcomm/final/internal/web"
+)
+
+// pages are the files of the page: what a browser needs, and nothing from elsewhere.
+//
+//go:embed page
+var pages embed.FS
+
+// contentSecurityPolicy lets the page load its own files and read its own origin,
+// and nothing else: whatever a platform is named, no script of another runs.
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+// file is a file of the page.
+type file struct {
+	contentType string
+	etag        string
+	content     []byte
+}
+
+// loadPage returns the files by their path, as the router has it: index.html is the
+// empty one, style.css is /console/style.css. Of the directory only what a browser loads is served.
+func loadPage() (map[string]file, error) {
+	types := map[string]string{".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
+		".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+	files := map[string]file{}
+	entries, err := fs.ReadDir(pages, "page")
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		name := entry.Name()
+		contentType := types[path.Ext(name)]
+		if entry.IsDir() || contentType == "" || strings.Contains(name, ".test.") {
+			continue
+		}
+		content, err := pages.ReadFile("page/" + name)
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(content)
+		at := "/console/" + name
+		if name == "index.html" {
+			at = ""
+		}
+		files[at] = file{contentType, `"` + hex.EncodeToString(sum[:8]) + `"`, content}
+	}
+	return files, nil
+}
+
+// fileHandler serves a file of the page. A browser asks every time, and gets the file
+// only when it has changed.
+func (s *service) fileHandler(w http.ResponseWriter, r *http.Request) error {
+	found, ok := s.files[r.URL.Path]
+	if !ok {
+		return web.NewProblem(http.StatusNotFound, "there is nothing at this path")
+	}
+	if r.URL.Path == "" {
+		telemetry.SetRoute(r.Context(), "/")
+	}
+	header := w.Header()
+	header.Set("Content-Security-Policy", contentSecurityPolicy)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Cache-Control", "no-cache")
+	header.Set("ETag", found.etag)
+	if r.Header.Get("If-None-Match") == found.etag {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	header.Set("Content-Type", found.contentType)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(found.content) // the client's loss
+	}
+	return nil
+}

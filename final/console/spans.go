@@ -1,0 +1,102 @@
+package console
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// span is what the console needs of a span, wherever it comes from.
+type span struct {
+	service string // its resource's service.name
+	replica string // its resource's service.instance.id
+	name    string
+	kind    trace.SpanKind
+	trace   string
+	start   time.Time
+	end     time.Time
+	text    map[string]string    // attributes
+	number  map[string]int64     // attributes
+	events  map[string]time.Time // the last of each name
+	failed  bool
+	reason  string // why it failed
+}
+
+// Spans takes the spans of services that run in this process. Add it to their tracers
+// with sdktrace.WithSpanProcessor. It never waits: what it has no room for is left out,
+// and the feed says how much.
+type Spans struct {
+	ended chan sdktrace.ReadOnlySpan
+	left  atomic.Int64
+}
+
+// NewSpans returns a processor with room for the spans of a second.
+func NewSpans() *Spans { return &Spans{ended: make(chan sdktrace.ReadOnlySpan, 8*hopsLimit)} }
+
+// OnStart implements sdktrace.SpanProcessor.
+func (s *Spans) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
+
+// OnEnd implements sdktrace.SpanProcessor.
+func (s *Spans) OnEnd(ended sdktrace.ReadOnlySpan) {
+	select {
+	case s.ended <- ended:
+	default:
+		s.left.Add(1)
+	}
+}
+
+// Shutdown implements sdktrace.SpanProcessor.
+func (s *Spans) Shutdown(context.Context) error { return nil }
+
+// ForceFlush implements sdktrace.SpanProcessor.
+func (s *Spans) ForceFlush(context.Context) error { return nil }
+
+// run passes the spans on until ctx ends.
+func (s *Spans) run(ctx context.Context, take func(span), leave func(int)) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case ended := <-s.ended:
+			take(fromSDK(ended))
+			if left := s.left.Swap(0); left > 0 {
+				leave(int(left))
+			}
+		}
+	}
+}
+
+func fromSDK(s sdktrace.ReadOnlySpan) span {
+	converted := span{name: s.Name(), kind: s.SpanKind(), trace: s.SpanContext().TraceID().String(),
+		start: s.StartTime(), end: s.EndTime(), text: map[string]string{}, number: map[string]int64{}, events: map[string]time.Time{}}
+	for _, a := range s.Resource().Attributes() {
+		converted.describe(string(a.Key), a.Value.Emit())
+	}
+	for _, a := range s.Attributes() {
+		if a.Value.Type() == attribute.INT64 {
+			converted.number[string(a.Key)] = a.Value.AsInt64()
+		} else {
+			converted.text[string(a.Key)] = a.Value.Emit()
+		}
+	}
+	for _, event := range s.Events() {
+		converted.events[event.Name] = event.Time
+	}
+	converted.failed, converted.reason = s.Status().Code == codes.Error, s.Status().Description
+	return converted
+}
+
+// describe takes an attribute of the resource.
+func (s *span) describe(name, value string) {
+	switch name {
+	case "service.name":
+		s.service = value
+	case "service.instance.id":
+		s.replica = value
+	}
+}
