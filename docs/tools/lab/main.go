@@ -43,6 +43,7 @@ func verbs() []verb {
 		drillVerb(),
 		dlqVerb(),
 		benchVerb(),
+		bookVerb(),
 		offlineVerb(),
 		verifyVerb(),
 	}

@@ -48,6 +48,19 @@ func (b *Bench) Declare(f *flag.FlagSet) {
 	f.IntVar(&b.Rounds, "rounds", 5, "measure each side `N` times (5)")
 }
 
+// Book is the flags of go tool lab book.
+type Book struct {
+	Out, Repository string
+	Serve           bool
+}
+
+// Declare declares the flags in f, which sets b.
+func (b *Book) Declare(f *flag.FlagSet) {
+	f.StringVar(&b.Out, "out", "", "write it into `DIR` (docs/book)")
+	f.StringVar(&b.Repository, "repository", "", "lead to `URL` for \"edit this page\"; without it, to the page of git's remote")
+	f.BoolVar(&b.Serve, "serve", false, "serve it on this machine until Ctrl-C")
+}
+
 // Verify is the flags of go tool lab verify.
 type Verify struct{ Update, Cluster bool }
 

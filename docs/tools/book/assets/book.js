@@ -1,0 +1,99 @@
+// What reads better with a script: the theme, copying, hints one by one, and where one is.
+(function () {
+  "use strict";
+  var root = document.documentElement;
+  function all(selector, within) { return Array.prototype.slice.call((within || document).querySelectorAll(selector)); }
+
+  // The theme: that of the system, until the reader chooses.
+  var dark = window.matchMedia("(prefers-color-scheme: dark)");
+  var button = document.querySelector(".theme");
+  function isDark() {
+    var chosen = root.getAttribute("data-theme");
+    return chosen ? chosen === "dark" : dark.matches;
+  }
+  function label() { button.textContent = isDark() ? "Light" : "Dark"; button.setAttribute("aria-label", (isDark() ? "Light" : "Dark") + " theme"); }
+  button.hidden = false;
+  label();
+  dark.addEventListener("change", label);
+  button.addEventListener("click", function () {
+    var next = isDark() ? "light" : "dark";
+    root.setAttribute("data-theme", next);
+    try { localStorage.setItem("microcomm-theme", next); } catch (e) { /* for this page, then */ }
+    label();
+  });
+
+  // Commands can be copied; output can't, since nobody should run it.
+  all(".block.command").forEach(function (block) {
+    var copy = document.createElement("button");
+    copy.type = "button";
+    copy.className = "copy";
+    copy.textContent = "Copy";
+    copy.setAttribute("aria-label", "Copy the command");
+    copy.addEventListener("click", function () {
+      var text = block.querySelector("code").textContent;
+      function done(said) {
+        copy.textContent = said;
+        setTimeout(function () { copy.textContent = "Copy"; }, 1600);
+      }
+      if (navigator.clipboard && window.isSecureContext) {
+        navigator.clipboard.writeText(text).then(function () { done("Copied"); }, function () { select(block); done("Press Ctrl-C"); });
+        return;
+      }
+      select(block);
+      done(document.execCommand("copy") ? "Copied" : "Press Ctrl-C");
+    });
+    block.appendChild(copy);
+  });
+  function select(block) {
+    var range = document.createRange();
+    range.selectNodeContents(block.querySelector("code"));
+    var selection = window.getSelection();
+    selection.removeAllRanges();
+    selection.addRange(range);
+  }
+
+  // Hints, one by one: the next one shows up when the one before was opened.
+  all(".hints").forEach(function (hints) {
+    var each = all("details", hints);
+    each.forEach(function (hint, i) {
+      hint.hidden = i > 0;
+      hint.addEventListener("toggle", function () {
+        if (hint.open && each[i + 1]) each[i + 1].hidden = false;
+      });
+    });
+  });
+
+  // What a link leads to may be folded.
+  function unfold() {
+    var id = decodeURIComponent(location.hash.slice(1));
+    var target = id && document.getElementById(id);
+    if (!target) return;
+    for (var at = target; at; at = at.parentElement) {
+      at.hidden = false;
+      if (at.tagName === "DETAILS") at.open = true;
+    }
+    target.scrollIntoView();
+  }
+  window.addEventListener("hashchange", unfold);
+  unfold();
+
+  // Where one is, in the outline.
+  var links = all(".outline a");
+  var places = links.map(function (a) { return document.getElementById(decodeURIComponent(a.hash.slice(1))); });
+  function mark() {
+    var here = -1;
+    places.forEach(function (h, i) { if (h && h.getBoundingClientRect().top < 140) here = i; });
+    links.forEach(function (a, i) {
+      if (i === here) a.setAttribute("aria-current", "location"); else a.removeAttribute("aria-current");
+    });
+  }
+  if (links.length) {
+    var waiting = false;
+    window.addEventListener("scroll", function () {
+      if (waiting) return;
+      waiting = true;
+      requestAnimationFrame(function () { waiting = false; mark(); });
+    }, { passive: true });
+    mark();
+  }
+})();
