@@ -66,10 +66,11 @@ func (d *driller) compare(ctx context.Context, w io.Writer, out string, asJSON b
 			return err
 		}
 		rows[i].Stage = s.Name
-		if err := s.build(ctx, d.dir, d.progress); err != nil {
+		compiled, err := build(ctx, s, d.dir, d.progress)
+		if err != nil {
 			return err
 		}
-		if err := d.compareStage(ctx, s, &rows[i]); err != nil {
+		if err := d.compareStage(ctx, compiled, &rows[i]); err != nil {
 			return err
 		}
 	}
@@ -107,7 +108,7 @@ func writeComparison(out string, rows []comparison, table string) error {
 }
 
 // compareStage fills row with what the faults do to s.
-func (d *driller) compareStage(ctx context.Context, s stage, row *comparison) error {
+func (d *driller) compareStage(ctx context.Context, s built, row *comparison) error {
 	do := func(name string, fault func(*run)) (*run, error) {
 		fmt.Fprintf(d.progress, "\n%s %s\n", s.Name, name)
 		r, err := d.run(ctx, s, name, d.options, fault)

@@ -37,10 +37,11 @@ func TestDrill(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := &driller{root: root, dir: t.TempDir(), options: options{short: true}, progress: &progress}
-	if err := s.build(ctx, d.dir, &progress); err != nil {
+	compiled, err := build(ctx, s, d.dir, &progress)
+	if err != nil {
 		t.Fatal(err)
 	}
-	rep = d.drill(ctx, s, drill{name: "wrong", run: commandsDown, expect: expectNothingLost})
+	rep = d.drill(ctx, compiled, drill{name: "wrong", run: commandsDown, expect: expectNothingLost})
 	if rep.Passed || rep.Error != "" || !d.kept {
 		t.Errorf("got passed %t, error %q, logs kept %t; want a failure that keeps the logs", rep.Passed, rep.Error, d.kept)
 	}
@@ -48,7 +49,7 @@ func TestDrill(t *testing.T) {
 	if failed < 0 {
 		t.Errorf("got %+v, want 0 missing to have failed", rep.Checks)
 	}
-	rep = d.drill(ctx, s, drill{name: "dead", run: func(r *run) {
+	rep = d.drill(ctx, compiled, drill{name: "dead", run: func(r *run) {
 		_, commands := r.pair()
 		r.prepare()
 		must(get(os.FindProcess(commands.process.PID())).Kill()) // not by the drill
@@ -74,6 +75,7 @@ func TestWrongUsageNamesWhatIsWrong(t *testing.T) {
 		"02 a b":          "unexpected argument b",
 		"02 --fast":       "unknown flag --fast; see: go tool lab help drill",
 		"02 --shrot":      "unknown flag --shrot; did you mean --short?",
+		"06 --out x":      "--out is for --compare",
 		"--compare 06":    "--compare goes without a STAGE",
 	}
 	for line, want := range tests {

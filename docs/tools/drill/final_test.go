@@ -22,7 +22,8 @@ func TestDrills(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.build(t.Context(), t.TempDir(), t.Output()); err != nil {
+	compiled, err := build(t.Context(), s, t.TempDir(), t.Output())
+	if err != nil {
 		t.Fatal(err)
 	}
 	broker := sharedBroker(t)
@@ -38,7 +39,7 @@ func TestDrills(t *testing.T) {
 			}
 			var progress strings.Builder
 			d := &driller{root: root, dir: t.TempDir(), options: options{short: true, broker: broker}, progress: &progress}
-			rep := d.drill(t.Context(), s, what)
+			rep := d.drill(t.Context(), compiled, what)
 			switch {
 			case rep.Skipped != "":
 				t.Skip(rep.Skipped)

@@ -10,8 +10,7 @@ import (
 // databases and the same broker, under load. Then the old PlatformService is started
 // again, on tables that are newer than it.
 func upgrade(r *run) {
-	old := get(findStage(filepath.Dir(r.stage.Dir), "07"))
-	must(old.build(r.ctx, filepath.Dir(r.dir), r.progress))
+	old := get(build(r.ctx, get(findStage(filepath.Dir(r.stage.Dir), "07")), filepath.Dir(r.dir), r.progress))
 	oldPlatforms, oldCommands := r.pair()
 	r.as(old, r.prepare)
 	platforms := r.addPlatforms("RABBITMQ_BIND_TRIGGER=true") // the old CommandsService listens there
@@ -59,7 +58,7 @@ func upgrade(r *run) {
 }
 
 // as acts with the programs and the names of another stage.
-func (r *run) as(other stage, act func()) {
+func (r *run) as(other built, act func()) {
 	own := r.stage
 	r.stage = other
 	defer func() { r.stage = own }()

@@ -58,6 +58,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return cli.UsageError("--compare goes without a STAGE")
 	case !flags.Compare && len(names) == 0:
 		return cli.UsageError("drill needs a STAGE, or --compare")
+	case flags.Out != "" && !flags.Compare:
+		return cli.UsageError("--out is for --compare")
 	case len(names) > 2:
 		return cli.UsageError("unexpected argument " + names[2])
 	}
@@ -91,23 +93,30 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if len(names) == 1 {
 		chosen = withKeys(chosen)
 	}
-	if err := s.build(ctx, dir, stderr); err != nil {
+	return d.runAll(ctx, s, chosen, flags.JSON, stdout)
+}
+
+// runAll runs drills of a stage and reports them. The error is errFailed if one of
+// them failed.
+func (d *driller) runAll(ctx context.Context, s repo.Stage, chosen []drill, asJSON bool, stdout io.Writer) error {
+	compiled, err := build(ctx, s, d.dir, d.progress)
+	if err != nil {
 		return err
 	}
 	var reports []report
 	failed := false
 	for _, drill := range chosen {
-		rep := d.drill(ctx, s, drill)
+		rep := d.drill(ctx, compiled, drill)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !flags.JSON {
+		if !asJSON {
 			rep.write(stdout)
 		}
 		reports = append(reports, rep)
 		failed = failed || !rep.Passed && rep.Skipped == ""
 	}
-	if flags.JSON {
+	if asJSON {
 		if err := writeJSON(stdout, reports); err != nil {
 			return err
 		}
@@ -126,7 +135,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 }
 
 // choose returns the drill of that name, or without one all of the stage.
-func choose(s stage, name []string, keys bool) ([]drill, error) {
+func choose(s repo.Stage, name []string, keys bool) ([]drill, error) {
 	all := forStage(drills(), s.Name)
 	if len(all) == 0 {
 		return nil, cli.UsageError(s.Name + " has no drills; 02, 06, 07 and final have some")
@@ -182,7 +191,7 @@ func (d *driller) tidy() {
 }
 
 // drill runs one drill to its report.
-func (d *driller) drill(ctx context.Context, s stage, what drill) report {
+func (d *driller) drill(ctx context.Context, s built, what drill) report {
 	start := time.Now()
 	opts := d.options
 	opts.keys = opts.keys || what.keys
@@ -206,7 +215,7 @@ func (d *driller) drill(ctx context.Context, s stage, what drill) report {
 }
 
 // run performs script on a new system of stage s, of which nothing is left running.
-func (d *driller) run(ctx context.Context, s stage, name string, opts options, script func(*run)) (*run, error) {
+func (d *driller) run(ctx context.Context, s built, name string, opts options, script func(*run)) (*run, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	d.runs++
 	r := &run{ctx: ctx, options: opts, progress: startProgress(d.progress), ignore: map[string]bool{}}
@@ -250,14 +259,14 @@ func (r *run) showLogs() {
 }
 
 // findStage is the stage called 06, 6 or 06-rabbitmq.
-func findStage(root, name string) (stage, error) {
+func findStage(root, name string) (repo.Stage, error) {
 	stages, err := repo.Stages(root)
 	if err != nil {
-		return stage{}, err
+		return repo.Stage{}, err
 	}
 	at, err := repo.FindStage(stages, name)
 	if err != nil {
-		return stage{}, cli.UsageError(err.Error())
+		return repo.Stage{}, err
 	}
-	return stage{Stage: stages[at]}, nil
+	return stages[at], nil
 }

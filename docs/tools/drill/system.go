@@ -35,18 +35,18 @@ const (
 	stopGrace    = 30 * time.Second // what a pod has
 )
 
-// stage is a stage to drill.
-type stage struct {
+// built is a stage whose services are compiled.
+type built struct {
 	repo.Stage
-	bin string // where its programs are, once built
+	bin string // the folder of its programs
 }
 
-// build compiles the stage's services into a folder under dir.
-func (s *stage) build(ctx context.Context, dir string, progress io.Writer) error {
-	s.bin = filepath.Join(dir, s.Name)
+// build compiles the services of s into a folder under dir.
+func build(ctx context.Context, s repo.Stage, dir string, progress io.Writer) (built, error) {
+	bin := filepath.Join(dir, s.Name)
 	fmt.Fprintf(progress, "building %s\n", s.Name)
 	err := process.Run(ctx, process.Command{
-		Args:   []string{"go", "build", "-buildvcs=false", "-o", s.bin + string(filepath.Separator), "./cmd/platformservice", "./cmd/commandsservice"},
+		Args:   []string{"go", "build", "-buildvcs=false", "-o", bin + string(filepath.Separator), "./cmd/platformservice", "./cmd/commandsservice"},
 		Dir:    s.Dir,
 		Env:    append(os.Environ(), "GOWORK=off"),
 		Stdout: progress,
@@ -54,14 +54,14 @@ func (s *stage) build(ctx context.Context, dir string, progress io.Writer) error
 		Still:  func(d time.Duration) { fmt.Fprintf(progress, "building %s: %s\n", s.Name, d) },
 	})
 	if err != nil {
-		return fmt.Errorf("build %s: %w", s.Name, err)
+		return built{}, fmt.Errorf("build %s: %w", s.Name, err)
 	}
-	return nil
+	return built{s, bin}, nil
 }
 
 // system is the processes of a stage: services, and the broker if it needs one.
 type system struct {
-	stage  stage
+	stage  built
 	dir    string // databases and logs
 	client *client
 

@@ -39,7 +39,7 @@ func (k kind) String() string {
 
 // comparison is what differs between two stages, in reading order.
 type comparison struct {
-	before, after stage
+	before, after repo.Stage
 	was, is       map[string]string // their files' contents
 	files         []changedFile
 	pieces        []string // the headings in the stage's table "What changes"
@@ -62,7 +62,7 @@ type changedFile struct {
 
 // compare finds what differs between two stages. Both go into a temporary
 // repository of git's, so that paths are those inside a stage.
-func compare(ctx context.Context, l *lab, before, after stage) (*comparison, error) {
+func compare(ctx context.Context, l *lab, before, after repo.Stage) (*comparison, error) {
 	dir, err := os.MkdirTemp("", "microcomm-diff-")
 	if err != nil {
 		return nil, err
@@ -74,13 +74,13 @@ func compare(ctx context.Context, l *lab, before, after stage) (*comparison, err
 	}
 	var contents []map[string]string
 	var trees []string
-	for _, s := range []stage{before, after} {
+	for _, s := range []repo.Stage{before, after} {
 		files, err := comparedFiles(ctx, l.root, s)
 		if err != nil {
 			return nil, err
 		}
 		files["go.mod"] = withoutIndirect(files["go.mod"])
-		tree, err := writeTree(ctx, repository, filepath.Join(dir, s.name), files)
+		tree, err := writeTree(ctx, repository, filepath.Join(dir, s.Name), files)
 		if err != nil {
 			return nil, err
 		}
@@ -276,7 +276,7 @@ func (c *comparison) choose(wanted string, withTests bool) error {
 	}
 	c.chosen = len(chosen) > 0
 	if !c.chosen {
-		part := strings.ToLower(strings.TrimPrefix(filepath.ToSlash(wanted), c.after.name+"/"))
+		part := strings.ToLower(strings.TrimPrefix(filepath.ToSlash(wanted), c.after.Name+"/"))
 		chosen = slices.DeleteFunc(slices.Clone(c.files), func(f changedFile) bool {
 			whole, _ := path.Match(part, strings.ToLower(f.path))
 			base, _ := path.Match(part, strings.ToLower(path.Base(f.path)))
@@ -284,11 +284,11 @@ func (c *comparison) choose(wanted string, withTests bool) error {
 		})
 	}
 	if len(chosen) == 0 {
-		hint := "see: go tool lab diff --stat " + c.after.name
+		hint := "see: go tool lab diff --stat " + c.after.Name
 		if len(c.pieces) > 0 {
 			hint = cli.OrNearest(wanted, c.pieces, "its pieces are "+strings.Join(c.pieces, ", "))
 		}
-		return usageError(fmt.Sprintf("%s changes nothing called %s; %s", c.after.name, wanted, hint))
+		return usageError(fmt.Sprintf("%s changes nothing called %s; %s", c.after.Name, wanted, hint))
 	}
 	if withTests {
 		chosen = append(chosen, c.testsOf(chosen, piece)...)
@@ -299,7 +299,7 @@ func (c *comparison) choose(wanted string, withTests bool) error {
 
 // writeStat lists the files by kind, and counts the lines that writePatches shows.
 func (c *comparison) writeStat(w io.Writer, withTests bool) {
-	fmt.Fprintf(w, "What %s changes in %s\n", c.after.name, c.before.name)
+	fmt.Fprintf(w, "What %s changes in %s\n", c.after.Name, c.before.Name)
 	if c.chosen {
 		fmt.Fprintln(w)
 	}
@@ -323,7 +323,7 @@ func (c *comparison) writeStat(w io.Writer, withTests bool) {
 		fmt.Fprintf(w, "  %-*s  %s\n", width, f.path, f.stat())
 	}
 	if i := slices.IndexFunc(c.files, func(f changedFile) bool { return f.folded && f.kind < tests }); i >= 0 {
-		name, _, _ := strings.Cut(c.after.name, "-")
+		name, _, _ := strings.Cut(c.after.Name, "-")
 		fmt.Fprintf(w, "\nA folded file is shown when you name it: go tool lab diff %s %s\n", name, c.files[i].path)
 	}
 	fmt.Fprintf(w, "\n%s\n", c.count(func(f changedFile) bool { return f.shown(withTests) }))

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"microcomm/docs/tools/internal/process"
+	"microcomm/docs/tools/internal/repo"
 )
 
 func checkVerb() verb {
@@ -82,13 +83,13 @@ func check(ctx context.Context, l *lab, options checkOptions, names []string) er
 
 // e2eOnCluster runs the stage's e2e tests against the services in the cluster, by
 // the Ingress or the Gateway, or by port-forwards when neither can be reached.
-func e2eOnCluster(ctx context.Context, l *lab, k cluster, s stage) error {
+func e2eOnCluster(ctx context.Context, l *lab, k cluster, s repo.Stage) error {
 	there, err := k.deployed(ctx)
 	if err != nil {
 		return err
 	}
-	if there != s.name {
-		return fmt.Errorf("%s is not deployed to %s: go tool lab deploy %s", s.name, k, s.name)
+	if there != s.Name {
+		return fmt.Errorf("%s is not deployed to %s: go tool lab deploy %s", s.Name, k, s.Name)
 	}
 	if err := quorumQueues(ctx, l, k); err != nil {
 		return err
@@ -165,9 +166,9 @@ func quorumQueues(ctx context.Context, l *lab, k cluster) error {
 
 // dryRun lets the cluster of the current context check all variants of the
 // stage's manifests, without keeping anything.
-func dryRun(ctx context.Context, k cluster, s stage) error {
+func dryRun(ctx context.Context, k cluster, s repo.Stage) error {
 	for _, pattern := range []string{"k8s/Kustomization", "k8s-sqlite/kustomization.yaml", "k8s/overlays/*/kustomization.yaml"} {
-		found, err := filepath.Glob(filepath.Join(s.dir, filepath.FromSlash(pattern)))
+		found, err := filepath.Glob(filepath.Join(s.Dir, filepath.FromSlash(pattern)))
 		if err != nil {
 			return err
 		}
@@ -181,17 +182,17 @@ func dryRun(ctx context.Context, k cluster, s stage) error {
 			}
 		}
 	}
-	if !s.has("k8s/gateway") || !k.serves(ctx, gatewayAPI) {
+	if !s.Has("k8s/gateway") || !k.serves(ctx, gatewayAPI) {
 		return nil
 	}
-	_, err := k.run(ctx, "", "apply", "--dry-run=server", "-f", filepath.Join(s.dir, "k8s", "gateway"))
+	_, err := k.run(ctx, "", "apply", "--dry-run=server", "-f", filepath.Join(s.Dir, "k8s", "gateway"))
 	return err
 }
 
 // runE2E runs the stage's e2e tests against services that are already running.
-func runE2E(ctx context.Context, l *lab, s stage, platforms, commands, host string) error {
+func runE2E(ctx context.Context, l *lab, s repo.Stage, platforms, commands, host string) error {
 	err := process.Run(ctx, process.Command{
-		Args: []string{"go", "test", "-count=1", "-v", "./e2e/..."}, Dir: s.dir,
+		Args: []string{"go", "test", "-count=1", "-v", "./e2e/..."}, Dir: s.Dir,
 		Env:    append(os.Environ(), "GOWORK=off", "PLATFORMS_URL="+platforms, "COMMANDS_URL="+commands, "E2E_HOST="+host),
 		Stdout: l.out, Stderr: l.err,
 	})
@@ -199,7 +200,7 @@ func runE2E(ctx context.Context, l *lab, s stage, platforms, commands, host stri
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return fmt.Errorf("the e2e tests of %s failed", s.name)
+		return fmt.Errorf("the e2e tests of %s failed", s.Name)
 	}
 	return nil
 }

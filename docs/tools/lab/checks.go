@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"microcomm/docs/tools/internal/process"
+	"microcomm/docs/tools/internal/repo"
 )
 
 // skippedCheck is the reason why a check could not run.
@@ -22,7 +23,7 @@ type skippedCheck string
 func (e skippedCheck) Error() string { return string(e) }
 
 // checkFormat names the Go files that gofmt would change.
-func checkFormat(ctx context.Context, root string, s stage) error {
+func checkFormat(ctx context.Context, root string, s repo.Stage) error {
 	paths, err := listFiles(ctx, root, s)
 	if err != nil {
 		return err
@@ -32,7 +33,7 @@ func checkFormat(ctx context.Context, root string, s stage) error {
 		if !strings.HasSuffix(path, ".go") {
 			continue
 		}
-		source, err := os.ReadFile(filepath.Join(s.dir, filepath.FromSlash(path)))
+		source, err := os.ReadFile(filepath.Join(s.Dir, filepath.FromSlash(path)))
 		if err != nil {
 			return err
 		}
@@ -40,7 +41,7 @@ func checkFormat(ctx context.Context, root string, s stage) error {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", path, err))
 		} else if !bytes.Equal(source, formatted) {
-			errs = append(errs, fmt.Errorf("%s is not formatted; run: gofmt -w %s/%s", path, s.name, path))
+			errs = append(errs, fmt.Errorf("%s is not formatted; run: gofmt -w %s/%s", path, s.Name, path))
 		}
 	}
 	return errors.Join(errs...)
@@ -48,14 +49,14 @@ func checkFormat(ctx context.Context, root string, s stage) error {
 
 // checkTidy compares go.mod and go.sum with what go mod tidy makes of them. It
 // looks at more modules than a build does; network allows it to fetch them.
-func checkTidy(ctx context.Context, s stage, network bool) error {
+func checkTidy(ctx context.Context, s repo.Stage, network bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	env := append(os.Environ(), "GOWORK=off")
 	if !network {
 		env = append(env, "GOPROXY=off")
 	}
-	diff, err := process.Output(ctx, process.Command{Args: []string{"go", "mod", "tidy", "-diff"}, Dir: s.dir, Env: env})
+	diff, err := process.Output(ctx, process.Command{Args: []string{"go", "mod", "tidy", "-diff"}, Dir: s.Dir, Env: env})
 	switch {
 	case err == nil:
 		return nil
@@ -78,7 +79,7 @@ func twinFiles() []string {
 
 // checkTwins names the files that both services of a stage have and that differ,
 // though they should be the same but for the package.
-func checkTwins(s stage) error {
+func checkTwins(s repo.Stage) error {
 	var errs []error
 	for _, name := range twinFiles() {
 		platforms, err := readFile(s, "platformservice/"+name)
@@ -91,7 +92,7 @@ func checkTwins(s stage) error {
 		}
 		if platforms != nil && commands != nil && twinContent(name, *platforms) != twinContent(name, *commands) {
 			errs = append(errs, fmt.Errorf("commandsservice/%[1]s must equal platformservice/%[1]s but for the package; see: git diff --no-index %[2]s/platformservice/%[1]s %[2]s/commandsservice/%[1]s",
-				name, s.name))
+				name, s.Name))
 		}
 	}
 	return errors.Join(errs...)

@@ -33,15 +33,15 @@ type console struct {
 
 // consoleFor returns the console that the options ask for.
 func consoleFor(f *fleet, options runOptions) (*console, error) {
-	if !options.apart && (!options.console || f.stage.inOneProcess()) {
+	if !options.apart && (!options.console || f.stage.InOneProcess()) {
 		return nil, nil
 	}
-	if final := f.lab.stages[len(f.lab.stages)-1]; !final.has("cmd/console") {
+	if final := f.lab.stages[len(f.lab.stages)-1]; !final.Has("cmd/console") {
 		return nil, nil
 	}
-	number, _, _ := strings.Cut(f.stage.name, "-")
+	number, _, _ := strings.Cut(f.stage.Name, "-")
 	if stages := []string{"02", "06", "07", "final"}; !slices.Contains(stages, number) {
-		return nil, usageError(fmt.Sprintf("the console shows %s, and not %s", strings.Join(stages, ", "), f.stage.name))
+		return nil, usageError(fmt.Sprintf("the console shows %s, and not %s", strings.Join(stages, ", "), f.stage.Name))
 	}
 	return &console{fleet: f, number: number, secret: rand.Text(), service: &service{
 		title: "The console", binary: "console", colour: "35",
@@ -65,11 +65,11 @@ func (c *console) build(ctx context.Context) error {
 	f := c.fleet
 	final := f.lab.stages[len(f.lab.stages)-1]
 	programs := []*service{c.service}
-	if f.stage.inOneProcess() {
+	if f.stage.InOneProcess() {
 		programs = append(programs, &service{binary: "dlq"})
 		c.dlq = filepath.Join(f.dir, "dlq")
 	}
-	if err := build(ctx, f.lab, final, programs, f.dir); err != nil || !f.stage.needsBroker() {
+	if err := build(ctx, f.lab, final, programs, f.dir); err != nil || !f.stage.NeedsBroker() {
 		return err
 	}
 	var err error
@@ -103,7 +103,7 @@ func (c *console) join() error {
 		"CONSOLE_CONTROL_URL=http://" + c.listener.Addr().String(),
 		"CONSOLE_CONTROL_SECRET=" + c.secret,
 	}
-	if f.stage.inOneProcess() {
+	if f.stage.InOneProcess() {
 		for _, s := range []*service{platforms, commands} {
 			s.env = withDefault(s.env, "OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+address)
 			s.env = withDefault(s.env, "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
@@ -120,7 +120,7 @@ func (c *console) join() error {
 // exchange is the name of the exchange that events go to.
 func (c *console) exchange() string {
 	fallback := "trigger"
-	if c.fleet.stage.inOneProcess() {
+	if c.fleet.stage.InOneProcess() {
 		fallback = "microcomm.platforms"
 	}
 	return cmp.Or(os.Getenv("RABBITMQ_EXCHANGE"), fallback)

@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"microcomm/docs/tools/internal/repo"
 )
 
 // checkDelta compares the table "What changes" of a stage with the real
 // difference from the stage before, in both directions.
-func checkDelta(ctx context.Context, root string, before, s stage) error {
+func checkDelta(ctx context.Context, root string, before, s repo.Stage) error {
 	old, err := comparedFiles(ctx, root, before)
 	if err != nil {
 		return err
@@ -26,13 +28,13 @@ func checkDelta(ctx context.Context, root string, before, s stage) error {
 }
 
 // compareDelta is checkDelta for files that were read already.
-func compareDelta(before, s stage, old, new map[string]string) error {
+func compareDelta(before, s repo.Stage, old, new map[string]string) error {
 	page := tablePage(s)
-	lesson, err := os.ReadFile(filepath.Join(s.dir, page))
+	lesson, err := os.ReadFile(filepath.Join(s.Dir, page))
 	if err != nil {
 		return err
 	}
-	page = s.name + "/" + page
+	page = s.Name + "/" + page
 	table, err := parseTable(string(lesson))
 	if err != nil {
 		return fmt.Errorf("%s: %w", page, err)
@@ -61,7 +63,7 @@ func compareDelta(before, s stage, old, new map[string]string) error {
 	}
 	for _, path := range slices.Sorted(maps.Keys(listed)) {
 		if real[path] == "" {
-			errs = append(errs, fmt.Errorf("%s lists %s, but it is the same as in %s", page, path, before.name))
+			errs = append(errs, fmt.Errorf("%s lists %s, but it is the same as in %s", page, path, before.Name))
 		}
 	}
 	return errors.Join(errs...)
@@ -114,16 +116,16 @@ type tableRow struct {
 }
 
 // tablePage is the page of a stage that has the table "What changes".
-func tablePage(s stage) string {
-	if _, err := os.Stat(filepath.Join(s.dir, "PIECES.md")); err == nil {
+func tablePage(s repo.Stage) string {
+	if _, err := os.Stat(filepath.Join(s.Dir, "PIECES.md")); err == nil {
 		return "PIECES.md"
 	}
 	return "README.md"
 }
 
 // readTable reads the table of a stage, which may have none.
-func readTable(s stage) []tableRow {
-	lesson, err := os.ReadFile(filepath.Join(s.dir, tablePage(s)))
+func readTable(s repo.Stage) []tableRow {
+	lesson, err := os.ReadFile(filepath.Join(s.Dir, tablePage(s)))
 	if err != nil {
 		return nil
 	}

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"microcomm/docs/tools/internal/repo"
 )
 
 func deployVerb() verb {
@@ -49,7 +51,7 @@ PlatformService keeps its data in a SQLite file on a volume.`,
 
 // deployOptions are the flags of deploy and undeploy.
 type deployOptions struct {
-	stage     stage
+	stage     repo.Stage
 	sqlite    bool
 	gateway   bool
 	overlay   string
@@ -73,8 +75,8 @@ func (o *deployOptions) choose(l *lab, name string) error {
 		return err
 	}
 	o.stage = l.stages[at]
-	if !o.stage.has("k8s") {
-		return usageError(fmt.Sprintf("%s has no k8s folder: Kubernetes comes with 03-k8s", o.stage.name))
+	if !o.stage.Has("k8s") {
+		return usageError(fmt.Sprintf("%s has no k8s folder: Kubernetes comes with 03-k8s", o.stage.Name))
 	}
 	return nil
 }
@@ -83,7 +85,7 @@ func (o *deployOptions) choose(l *lab, name string) error {
 func (o deployOptions) manifests() (string, error) {
 	dir := "k8s"
 	switch {
-	case o.stage.has("k8s/overlays"):
+	case o.stage.Has("k8s/overlays"):
 		dir = "k8s/overlays/local"
 		if o.sqlite {
 			dir = "k8s/overlays/sqlite"
@@ -92,16 +94,16 @@ func (o deployOptions) manifests() (string, error) {
 			dir = "k8s/overlays/" + o.overlay
 		}
 	case o.overlay != "":
-		return "", usageError(fmt.Sprintf("%s has no overlays", o.stage.name))
-	case o.sqlite && !o.stage.has("k8s-sqlite"):
-		return "", usageError(fmt.Sprintf("%s has no SQL Server to leave out", o.stage.name))
+		return "", usageError(fmt.Sprintf("%s has no overlays", o.stage.Name))
+	case o.sqlite && !o.stage.Has("k8s-sqlite"):
+		return "", usageError(fmt.Sprintf("%s has no SQL Server to leave out", o.stage.Name))
 	case o.sqlite:
 		dir = "k8s-sqlite"
 	}
-	if !o.stage.has(dir) {
-		return "", usageError(fmt.Sprintf("there is no %s/%s", o.stage.name, dir))
+	if !o.stage.Has(dir) {
+		return "", usageError(fmt.Sprintf("there is no %s/%s", o.stage.Name, dir))
 	}
-	return filepath.Join(o.stage.dir, filepath.FromSlash(dir)), nil
+	return filepath.Join(o.stage.Dir, filepath.FromSlash(dir)), nil
 }
 
 func deploy(ctx context.Context, l *lab, o deployOptions, name string) error {

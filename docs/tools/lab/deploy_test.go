@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"microcomm/docs/tools/internal/repo"
 )
 
 func TestLoader(t *testing.T) {
@@ -29,7 +31,7 @@ func TestLoader(t *testing.T) {
 }
 
 func TestOwnImages(t *testing.T) {
-	got := ownImages(stage{name: "06-rabbitmq"}, `
+	got := ownImages(repo.Stage{Name: "06-rabbitmq"}, `
       - image: microcomm/06-rabbitmq/platformservice:1
         image: rabbitmq:4-management
         image: microcomm/06-rabbitmq/commandsservice:1
@@ -126,7 +128,7 @@ func TestDeployOverAnotherStage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			o := deployOptions{stage: stage{name: tt.stage}, keep: tt.keep, yes: true}
+			o := deployOptions{stage: repo.Stage{Name: tt.stage}, keep: tt.keep, yes: true}
 			err := confirmReplace(t.Context(), &lab{err: &out}, cluster{context: "test"}, o, tt.old)
 			if (err == nil) != (tt.err == "") || (err != nil && !strings.Contains(err.Error(), tt.err)) || !strings.Contains(out.String(), tt.says) {
 				t.Errorf("got %v, %q; want %q, %q", err, out.String(), tt.err, tt.says)

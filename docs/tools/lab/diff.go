@@ -73,7 +73,7 @@ func diff(ctx context.Context, l *lab, options diffOptions, args []string) error
 }
 
 // stagesToDiff reads STAGE [STAGE2] [PIECE…].
-func (l *lab) stagesToDiff(args []string) (before, after stage, piece string, err error) {
+func (l *lab) stagesToDiff(args []string) (before, after repo.Stage, piece string, err error) {
 	first, err := l.findStage(args[0])
 	if err != nil {
 		return before, after, "", err
@@ -85,7 +85,7 @@ func (l *lab) stagesToDiff(args []string) (before, after stage, piece string, er
 		}
 	}
 	if first == 0 {
-		return before, after, "", usageError(fmt.Sprintf("%s is the first stage; no stage comes before it", l.stages[0].name))
+		return before, after, "", usageError(fmt.Sprintf("%s is the first stage; no stage comes before it", l.stages[0].Name))
 	}
 	return l.stages[first-1], l.stages[first], strings.Join(args, " "), nil
 }

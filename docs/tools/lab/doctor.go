@@ -97,7 +97,7 @@ func doctor(ctx context.Context, l *lab, ports []usualPort) error {
 			say("ok", "the checkout", l.root)
 		}
 	}
-	switch run, test := toCompile(ctx, l.stages[0].dir, "./..."), toCompile(ctx, l.stages[0].dir, "-race", "-test", "./..."); {
+	switch run, test := toCompile(ctx, l.stages[0].Dir, "./..."), toCompile(ctx, l.stages[0].Dir, "-race", "-test", "./..."); {
 	case run != "" || test != "":
 		say("-", "SQLite", "not compiled yet: the first lab run, and the first lab check or test, take one to four minutes each")
 	default:

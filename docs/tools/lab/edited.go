@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"microcomm/docs/tools/internal/repo"
 )
 
 // editsError is a failed check of the workbook's own, such as "what changes",
@@ -27,7 +29,7 @@ func (e editsError) Unwrap() error { return e.failure }
 // checkEditedDelta is checkDelta for a stage that was named, in a checkout where
 // a learner works: edits in the stage before count as undone, and a failure by
 // edits in the stage itself says so.
-func checkEditedDelta(ctx context.Context, root string, before, s stage) error {
+func checkEditedDelta(ctx context.Context, root string, before, s repo.Stage) error {
 	failure := checkDelta(ctx, root, before, s)
 	if failure == nil {
 		return nil
@@ -56,7 +58,7 @@ func checkEditedDelta(ctx context.Context, root string, before, s stage) error {
 }
 
 // checkEditedTwins is checkTwins that says when edits are why it fails.
-func checkEditedTwins(ctx context.Context, root string, s stage) error {
+func checkEditedTwins(ctx context.Context, root string, s repo.Stage) error {
 	failure := checkTwins(s)
 	if failure == nil {
 		return nil
@@ -74,7 +76,7 @@ func checkEditedTwins(ctx context.Context, root string, s stage) error {
 
 // unedited returns the stage's compared files as they were before anyone edited
 // them, and the paths of those that differ from that.
-func unedited(ctx context.Context, root string, s stage) (map[string]string, []string, error) {
+func unedited(ctx context.Context, root string, s repo.Stage) (map[string]string, []string, error) {
 	base, err := baseRevision(ctx, root)
 	if err != nil {
 		return nil, nil, err
@@ -90,7 +92,7 @@ func unedited(ctx context.Context, root string, s stage) (map[string]string, []s
 	for path, edit := range edits {
 		delete(files, path)
 		if edit.base != nil {
-			files[path] = strings.ReplaceAll(*edit.base, s.module(), anyModule)
+			files[path] = strings.ReplaceAll(*edit.base, s.Module(), anyModule)
 		}
 	}
 	return files, slices.Sorted(maps.Keys(edits)), nil

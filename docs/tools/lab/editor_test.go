@@ -19,7 +19,7 @@ func TestEditorFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stages, err := listStages(root)
+	stages, err := repo.Stages(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestEditorFiles(t *testing.T) {
 	}
 	var names []string
 	for _, s := range stages {
-		number, _, _ := strings.Cut(s.name, "-")
+		number, _, _ := strings.Cut(s.Name, "-")
 		names = append(names, number)
 	}
 	if len(tasks.Inputs) == 0 || !slices.Equal(tasks.Inputs[0].Options, names) {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"microcomm/docs/tools/internal/repo"
 )
 
 // entrance is how requests get into the cluster: by an Ingress, or by a Gateway
@@ -105,10 +107,10 @@ func (e entrance) ask(ctx context.Context) (int, error) {
 }
 
 // byGateway puts the stage's HTTPRoute in the place of the Ingress.
-func byGateway(s stage, manifests string) (string, error) {
-	route, err := os.ReadFile(filepath.Join(s.dir, "k8s", "gateway", "httproute.yml"))
+func byGateway(s repo.Stage, manifests string) (string, error) {
+	route, err := os.ReadFile(filepath.Join(s.Dir, "k8s", "gateway", "httproute.yml"))
 	if os.IsNotExist(err) {
-		return "", usageError(fmt.Sprintf("%s has no HTTPRoute: it comes with the Ingress, in 04-ingress", s.name))
+		return "", usageError(fmt.Sprintf("%s has no HTTPRoute: it comes with the Ingress, in 04-ingress", s.Name))
 	}
 	if err != nil {
 		return "", err

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"microcomm/docs/tools/internal/repo"
 )
 
 // entranceScript is a kubectl of a cluster with this Ingress and Gateway. Without
@@ -81,13 +83,13 @@ func TestHTTPRouteInPlaceOfTheIngress(t *testing.T) {
 		"kind: Ingress\nmetadata: {}\n---\n" + strings.TrimSuffix(others, "---\n"),
 		others + "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {}\n",
 	} {
-		got, err := byGateway(stage{name: "04-ingress", dir: dir}, manifests)
+		got, err := byGateway(repo.Stage{Name: "04-ingress", Dir: dir}, manifests)
 		if want := others + route; err != nil || got != want {
 			t.Errorf("got %q, %v; want %q", got, err, want)
 		}
 	}
 	var usage usageError
-	if _, err := byGateway(stage{name: "03-k8s", dir: t.TempDir()}, others); !errors.As(err, &usage) {
+	if _, err := byGateway(repo.Stage{Name: "03-k8s", Dir: t.TempDir()}, others); !errors.As(err, &usage) {
 		t.Errorf("without a route: got %v, want what is wrong with the flag", err)
 	}
 }

@@ -21,7 +21,7 @@ func (l *lab) findExercise(stage, name string) (*exercise.Exercise, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := exercise.List(l.root, l.stages[at].name)
+	all, err := exercise.List(l.root, l.stages[at].Name)
 	if err != nil {
 		return nil, err
 	}
@@ -33,9 +33,9 @@ func (l *lab) findExercise(stage, name string) (*exercise.Exercise, error) {
 		names = append(names, e.Name)
 	}
 	if len(all) == 0 {
-		return nil, usageError(l.stages[at].name + " has no exercises")
+		return nil, usageError(l.stages[at].Name + " has no exercises")
 	}
-	return nil, usageError(fmt.Sprintf("%s has no exercise %s; %s", l.stages[at].name, name,
+	return nil, usageError(fmt.Sprintf("%s has no exercise %s; %s", l.stages[at].Name, name,
 		cli.OrNearest(name, names, "its exercises are "+strings.Join(names, ", "))))
 }
 

@@ -290,7 +290,7 @@ func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 			t.Errorf("%s is %q, want %q", path, got, want)
 		}
 	}
-	if l.stages[0].has("new") {
+	if l.stages[0].Has("new") {
 		t.Error("01-one/new is still there")
 	}
 	if err := l.do(t.Context(), "reset", "01"); err != nil || !strings.Contains(said(l), "nothing to do") {
@@ -302,14 +302,14 @@ func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 		t.Fatalf("it says %s", text)
 	}
 	for i, want := range []string{"+\treturn 2 // not staged", ""} {
-		if printed, err := repo.Git(t.Context(), l.stages[0].dir, strings.Fields(commands[i][1])...); err != nil || !strings.Contains(printed, want) {
+		if printed, err := repo.Git(t.Context(), l.stages[0].Dir, strings.Fields(commands[i][1])...); err != nil || !strings.Contains(printed, want) {
 			t.Fatalf("git %s prints %q (error: %v)", commands[i][1], printed, err)
 		}
 	}
 	if got := content(t, l, sumFile) + content(t, l, "01-one/exercises/add/hints.md"); !strings.Contains(got, "2 // not staged") || !strings.HasSuffix(got, "edited\n") {
 		t.Errorf("what is got back is %q", got)
 	}
-	if !l.stages[0].has("new/deep.go") || l.stages[0].has("README.md") {
+	if !l.stages[0].Has("new/deep.go") || l.stages[0].Has("README.md") {
 		t.Error("new/deep.go is not got back, or README.md is")
 	}
 }
@@ -323,7 +323,7 @@ func TestResetAfterCommits(t *testing.T) {
 	}
 	l := &lab{root: clone, out: &bytes.Buffer{}, err: &bytes.Buffer{}}
 	var err error
-	if l.stages, err = listStages(clone); err != nil {
+	if l.stages, err = repo.Stages(clone); err != nil {
 		t.Fatal(err)
 	}
 	solveWith(t, l, "1 // committed")
@@ -429,7 +429,7 @@ func TestResetAndSolutionLeadToAKnownState(t *testing.T) {
 		if err := l.do(t.Context(), "solution", "01", "add", "--apply"); err != nil {
 			t.Fatal(err)
 		}
-		if got := content(t, l, sumFile); !strings.Contains(got, "return a + b\n") || l.stages[0].has("platformservice/more.go") {
+		if got := content(t, l, sumFile); !strings.Contains(got, "return a + b\n") || l.stages[0].Has("platformservice/more.go") {
 			t.Errorf("with the solution it is %q", got)
 		}
 		if err := l.do(t.Context(), "reset", "01"); err != nil {
@@ -447,7 +447,7 @@ func TestProgressFitsATerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := &lab{root: root, out: &bytes.Buffer{}, err: &bytes.Buffer{}}
-	if l.stages, err = listStages(root); err != nil {
+	if l.stages, err = repo.Stages(root); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.do(t.Context(), "progress"); err != nil {
@@ -556,7 +556,7 @@ func TestExercisesBelongToNoStage(t *testing.T) {
 	if err := l.do(t.Context(), "forward", "01"); err != nil {
 		t.Fatal(err)
 	}
-	if text := said(l); !strings.Contains(text, "nothing to carry") || l.stages[1].has("exercises/y") {
+	if text := said(l); !strings.Contains(text, "nothing to carry") || l.stages[1].Has("exercises/y") {
 		t.Errorf("forward: %s", text)
 	}
 	if version, err := stageVersion(t.Context(), l.root, l.stages[0]); err != nil || strings.Contains(version, "changes") {

@@ -58,13 +58,13 @@ func forward(ctx context.Context, l *lab, options forwardOptions, name string) e
 		return err
 	}
 	if len(changes) == 0 {
-		fmt.Fprintf(l.out, "%s has not changed since %s: nothing to carry\n", from.name, revision)
+		fmt.Fprintf(l.out, "%s has not changed since %s: nothing to carry\n", from.Name, revision)
 		return nil
 	}
 	place := map[string]string{} // where a file of from is now, when it was moved
 	for i, to := range l.stages[at+1:] {
 		conflicts := 0
-		fmt.Fprintln(l.out, to.name)
+		fmt.Fprintln(l.out, to.Name)
 		for _, path := range slices.Sorted(maps.Keys(changes)) {
 			place[path], err = movedTo(ctx, l, l.stages[at+i], to, cmp.Or(place[path], path))
 			if err != nil {
@@ -72,7 +72,7 @@ func forward(ctx context.Context, l *lab, options forwardOptions, name string) e
 			}
 			done, err := carry(ctx, from, to, path, place[path], changes[path], options.dryRun)
 			if err != nil && !errors.Is(err, errConflict) {
-				return fmt.Errorf("carry %s into %s: %w", path, to.name, err)
+				return fmt.Errorf("carry %s into %s: %w", path, to.Name, err)
 			}
 			if err != nil {
 				conflicts++
@@ -81,7 +81,7 @@ func forward(ctx context.Context, l *lab, options forwardOptions, name string) e
 			fmt.Fprintf(l.out, "  %s: %s\n", path, done)
 		}
 		if conflicts > 0 {
-			fmt.Fprintf(l.out, "\nStopped at %s. Resolve its conflicts, run its tests, then continue from it:\n  go tool lab forward --base %s %s\n", to.name, revision, to.name)
+			fmt.Fprintf(l.out, "\nStopped at %s. Resolve its conflicts, run its tests, then continue from it:\n  go tool lab forward --base %s %s\n", to.Name, revision, to.Name)
 			return errReported
 		}
 	}
@@ -92,18 +92,18 @@ func forward(ctx context.Context, l *lab, options forwardOptions, name string) e
 type change struct{ base, new *string }
 
 // changesSince returns the stage's compared files that differ from the revision.
-func changesSince(ctx context.Context, root string, s stage, revision string) (map[string]change, error) {
-	listed, err := repo.Git(ctx, root, "ls-tree", "-r", "-z", "--name-only", revision, "--", s.name+"/")
+func changesSince(ctx context.Context, root string, s repo.Stage, revision string) (map[string]change, error) {
+	listed, err := repo.Git(ctx, root, "ls-tree", "-r", "-z", "--name-only", revision, "--", s.Name+"/")
 	if err != nil {
 		return nil, err
 	}
 	changes := map[string]change{}
 	for _, path := range strings.Split(strings.TrimRight(listed, "\x00"), "\x00") {
-		path = strings.TrimPrefix(path, s.name+"/")
+		path = strings.TrimPrefix(path, s.Name+"/")
 		if path == "" || !compared(path) {
 			continue
 		}
-		content, err := repo.Git(ctx, root, "show", revision+":"+s.name+"/"+path)
+		content, err := repo.Git(ctx, root, "show", revision+":"+s.Name+"/"+path)
 		if err != nil {
 			return nil, err
 		}
@@ -133,8 +133,8 @@ func changesSince(ctx context.Context, root string, s stage, revision string) (m
 }
 
 // readFile returns a stage's file, nil when it does not exist.
-func readFile(s stage, path string) (*string, error) {
-	content, err := os.ReadFile(filepath.Join(s.dir, filepath.FromSlash(path)))
+func readFile(s repo.Stage, path string) (*string, error) {
+	content, err := os.ReadFile(filepath.Join(s.Dir, filepath.FromSlash(path)))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -150,8 +150,8 @@ var errConflict = errors.New("conflict")
 
 // movedTo is where the file at path in a stage is in the next one: elsewhere
 // when that has moved it.
-func movedTo(ctx context.Context, l *lab, before, after stage, path string) (string, error) {
-	if after.has(path) || !before.has(path) {
+func movedTo(ctx context.Context, l *lab, before, after repo.Stage, path string) (string, error) {
+	if after.Has(path) || !before.Has(path) {
 		return path, nil
 	}
 	c, err := compare(ctx, l, before, after)
@@ -169,7 +169,7 @@ func movedTo(ctx context.Context, l *lab, before, after stage, path string) (str
 
 // carry applies a change of the file at path in from to the one at place in to,
 // and says what it did.
-func carry(ctx context.Context, from, to stage, path, place string, c change, dryRun bool) (string, error) {
+func carry(ctx context.Context, from, to repo.Stage, path, place string, c change, dryRun bool) (string, error) {
 	ours, err := readFile(to, place)
 	if err != nil {
 		return "", err
@@ -178,11 +178,11 @@ func carry(ctx context.Context, from, to stage, path, place string, c change, dr
 		if text == nil {
 			return nil
 		}
-		translated := strings.ReplaceAll(*text, from.module(), to.module())
+		translated := strings.ReplaceAll(*text, from.Module(), to.Module())
 		return &translated
 	}
 	base, theirs := translate(c.base), translate(c.new)
-	target := filepath.Join(to.dir, filepath.FromSlash(place))
+	target := filepath.Join(to.Dir, filepath.FromSlash(place))
 	in := ""
 	if place != path {
 		in = " into " + place
@@ -195,7 +195,7 @@ func carry(ctx context.Context, from, to stage, path, place string, c change, dr
 			return err
 		}
 		mode := os.FileMode(0o644)
-		if info, err := os.Stat(filepath.Join(from.dir, filepath.FromSlash(path))); err == nil {
+		if info, err := os.Stat(filepath.Join(from.Dir, filepath.FromSlash(path))); err == nil {
 			mode = info.Mode().Perm()
 		}
 		return os.WriteFile(target, []byte(text), mode)
@@ -209,7 +209,7 @@ func carry(ctx context.Context, from, to stage, path, place string, c change, dr
 		}
 		return "deleted", os.Remove(target)
 	case theirs == nil:
-		return "deleted in " + from.name + ", but this stage has changed it: delete it or keep it", errConflict
+		return "deleted in " + from.Name + ", but this stage has changed it: delete it or keep it", errConflict
 	case ours == nil && base == nil:
 		return "added", write(*theirs)
 	case ours == nil:
@@ -220,7 +220,7 @@ func carry(ctx context.Context, from, to stage, path, place string, c change, dr
 	if base == nil { // both stages have added it
 		base = new(string)
 	}
-	merged, clean, err := mergeFile(ctx, *ours, *base, *theirs, to.name, from.name)
+	merged, clean, err := mergeFile(ctx, *ours, *base, *theirs, to.Name, from.Name)
 	if err != nil {
 		return "", err
 	}

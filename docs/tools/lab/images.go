@@ -43,7 +43,7 @@ func (k cluster) loader(wanted string) ([]string, error) {
 // buildImages builds the stage's images that manifests name and takes them into
 // the cluster. It returns the manifests with each image under a second tag, that
 // of its content: pods are replaced if, and only if, an image has changed.
-func buildImages(ctx context.Context, l *lab, s stage, manifests string, load []string) (string, error) {
+func buildImages(ctx context.Context, l *lab, s repo.Stage, manifests string, load []string) (string, error) {
 	if _, err := exec.LookPath("docker"); err != nil {
 		return "", errors.New("docker is not installed: go tool lab doctor says how to get it")
 	}
@@ -55,7 +55,7 @@ func buildImages(ctx context.Context, l *lab, s stage, manifests string, load []
 		name, _, _ := strings.Cut(image, ":")
 		fmt.Fprintln(l.err, "building", image)
 		target := name[strings.LastIndex(name, "/")+1:]
-		if err := loud(ctx, l, s.dir, "docker", "build", "--tag", image, "--target", target, "--build-arg", "VERSION="+version, "."); err != nil {
+		if err := loud(ctx, l, s.Dir, "docker", "build", "--tag", image, "--target", target, "--build-arg", "VERSION="+version, "."); err != nil {
 			return "", fmt.Errorf("build %s: %w", image, err)
 		}
 		// Not its id: that holds the time of the build.
@@ -76,7 +76,7 @@ func buildImages(ctx context.Context, l *lab, s stage, manifests string, load []
 				command[i] = strings.ReplaceAll(command[i], "{image}", each)
 			}
 			fmt.Fprintln(l.err, "loading", each)
-			if err := loud(ctx, l, s.dir, command[0], command[1:]...); err != nil {
+			if err := loud(ctx, l, s.Dir, command[0], command[1:]...); err != nil {
 				return "", fmt.Errorf("take %s into the cluster: %w", each, err)
 			}
 		}
@@ -86,10 +86,10 @@ func buildImages(ctx context.Context, l *lab, s stage, manifests string, load []
 }
 
 // ownImages returns the images in manifests that the stage builds, each once.
-func ownImages(s stage, manifests string) []string {
+func ownImages(s repo.Stage, manifests string) []string {
 	var images []string
 	for _, found := range regexp.MustCompile(`(?m)^\s*(?:- )?image: (\S+)$`).FindAllStringSubmatch(manifests, -1) {
-		if strings.HasPrefix(found[1], s.module()+"/") && !slices.Contains(images, found[1]) {
+		if strings.HasPrefix(found[1], s.Module()+"/") && !slices.Contains(images, found[1]) {
 			images = append(images, found[1])
 		}
 	}
@@ -98,8 +98,8 @@ func ownImages(s stage, manifests string) []string {
 
 // stageVersion is the last commit that changed the stage, for the binaries' first
 // log line. It does not change with the rest of the repository.
-func stageVersion(ctx context.Context, root string, s stage) (string, error) {
-	files := []string{"--", s.name, ":(exclude)" + s.name + "/exercises"} // exercises are no part of an image
+func stageVersion(ctx context.Context, root string, s repo.Stage) (string, error) {
+	files := []string{"--", s.Name, ":(exclude)" + s.Name + "/exercises"} // exercises are no part of an image
 	commit, err := repo.Git(ctx, root, append([]string{"log", "-1", "--format=%h"}, files...)...)
 	if err != nil {
 		return "", err

@@ -48,7 +48,7 @@ func workspace(t *testing.T, files map[string]string) *lab {
 		}
 	}
 	var err error
-	if l.stages, err = listStages(root); err != nil {
+	if l.stages, err = repo.Stages(root); err != nil {
 		t.Fatal(err)
 	}
 	return l
@@ -202,7 +202,7 @@ func TestForwardFollowsAMovedFile(t *testing.T) {
 		if got := content(t, l, stage+"/k8s/base/a.yml"); got != fixed+"seven\n" {
 			t.Errorf("%s/k8s/base/a.yml is %q", stage, got)
 		}
-		if stages := l.stages; stages[1].has("k8s/a.yml") || stages[1].has("k8s/b.yml") {
+		if stages := l.stages; stages[1].Has("k8s/a.yml") || stages[1].Has("k8s/b.yml") {
 			t.Error("a file that the stage has moved or removed is back")
 		}
 	}
@@ -486,7 +486,7 @@ func TestThePiecesOfFinalAreShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stages, err := listStages(root)
+	stages, err := repo.Stages(root)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -745,7 +745,7 @@ func TestASlowBuildIsAnnouncedOnlyWhenThereIsOne(t *testing.T) {
 		"01-one/sqlite3/go.mod": "module github.com/mattn/go-sqlite3\n\ngo 1.26\n",
 		"01-one/sqlite3/x.go":   "package sqlite3 // a name of its own for each run: " + t.TempDir() + "\n",
 	})
-	dir := l.stages[0].dir
+	dir := l.stages[0].Dir
 	announced := func(race bool) string {
 		defer l.err.(*bytes.Buffer).Reset()
 		l.announce(t.Context(), dir, race, "./a")

@@ -20,35 +20,35 @@ func TestEachChapterLeadsOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stages, err := listStages(root)
+	stages, err := repo.Stages(root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, s := range stages {
-		text, err := os.ReadFile(filepath.Join(s.dir, "README.md"))
+		text, err := os.ReadFile(filepath.Join(s.Dir, "README.md"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, rest, _ := strings.Cut(string(text), "\n\n") // behind the title
 		links, _, _ := strings.Cut(rest, "\n\n")
-		number, _, _ := strings.Cut(s.name, "-")
+		number, _, _ := strings.Cut(s.Name, "-")
 		previous, next := "../README.md", ""
 		if i > 0 {
-			previous = "../" + stages[i-1].name + "/README.md"
+			previous = "../" + stages[i-1].Name + "/README.md"
 		}
 		if i+1 < len(stages) {
-			next = "next: [" + stages[i+1].name + "](../" + stages[i+1].name + "/README.md)"
+			next = "next: [" + stages[i+1].Name + "](../" + stages[i+1].Name + "/README.md)"
 		}
 		for _, want := range []string{
 			"](" + previous + ")", next, "[glossary](../docs/glossary.md)", "[troubleshooting](../docs/troubleshooting.md)",
 			"[requests](../docs/requests/" + number + ".http)", "](../docs/architecture.md#",
 		} {
 			if !strings.Contains(links, want) {
-				t.Errorf("%s/README.md does not have %q below its title, but %q", s.name, want, links)
+				t.Errorf("%s/README.md does not have %q below its title, but %q", s.Name, want, links)
 			}
 		}
 		if problem := architectureOf(root, number, links); problem != "" {
-			t.Errorf("%s/README.md: %s", s.name, problem)
+			t.Errorf("%s/README.md: %s", s.Name, problem)
 		}
 	}
 }
@@ -114,13 +114,13 @@ func TestTheWorkshopGivesAnExerciseItsTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stages, err := listStages(root)
+	stages, err := repo.Stages(root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	minutes := map[string]int{} // by exercise
 	for _, s := range stages {
-		exercises, err := exercise.List(root, s.name)
+		exercises, err := exercise.List(root, s.Name)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -51,10 +51,10 @@ func verbs() []verb {
 
 // lab is what every verb works with.
 type lab struct {
-	root   string    // the checkout's top folder
-	stages []stage   // in order, final last
-	out    io.Writer // results
-	err    io.Writer // progress and errors
+	root   string       // the checkout's top folder
+	stages []repo.Stage // in order, final last
+	out    io.Writer    // results
+	err    io.Writer    // progress and errors
 }
 
 // errReported ends the program with status 1 without another message: the verb
@@ -134,7 +134,7 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if err != nil {
 		return err
 	}
-	stages, err := listStages(root)
+	stages, err := repo.Stages(root)
 	if err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func offline(ctx context.Context, l *lab, dir string) error {
 func (l *lab) moduleDirs() []string {
 	var dirs []string
 	for _, s := range l.stages {
-		dirs = append(dirs, s.dir)
+		dirs = append(dirs, s.Dir)
 	}
 	return append(dirs, filepath.Join(l.root, "docs"), l.root)
 }
@@ -130,7 +130,7 @@ func (l *lab) othersImages(ctx context.Context) ([]string, error) {
 			if ext := filepath.Ext(path); filepath.Base(path) != "Dockerfile" && ext != ".yml" && ext != ".yaml" {
 				continue
 			}
-			text, err := os.ReadFile(filepath.Join(s.dir, filepath.FromSlash(path)))
+			text, err := os.ReadFile(filepath.Join(s.Dir, filepath.FromSlash(path)))
 			if err != nil {
 				return nil, err
 			}

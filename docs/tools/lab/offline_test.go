@@ -35,7 +35,7 @@ func TestImagesOfTheStages(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := &lab{root: root}
-	if l.stages, err = listStages(root); err != nil {
+	if l.stages, err = repo.Stages(root); err != nil {
 		t.Fatal(err)
 	}
 	images, err := l.othersImages(t.Context())

@@ -226,6 +226,6 @@ func (c *comparison) writePieces(w io.Writer) {
 		count := one.count(func(f changedFile) bool { return f.shown(false) })
 		fmt.Fprintf(w, "  %-*s  %s\n", width, piece, count)
 	}
-	name, _, _ := strings.Cut(c.after.name, "-")
+	name, _, _ := strings.Cut(c.after.Name, "-")
 	fmt.Fprintf(w, "\nShow one: go tool lab diff %s %s\n", name, c.pieces[0])
 }

@@ -12,6 +12,7 @@ import (
 
 	"microcomm/docs/tools/internal/exercise"
 	"microcomm/docs/tools/internal/layout"
+	"microcomm/docs/tools/internal/repo"
 )
 
 func progressVerb() verb {
@@ -105,7 +106,7 @@ func (l *lab) note(e *exercise.Exercise, change func(*progress)) error {
 }
 
 // showProgress prints the exercises of the stages.
-func (l *lab) showProgress(stages []stage, asJSON bool) error {
+func (l *lab) showProgress(stages []repo.Stage, asJSON bool) error {
 	all, err := l.readProgress()
 	if err != nil {
 		return err
@@ -122,7 +123,7 @@ func (l *lab) showProgress(stages []stage, asJSON bool) error {
 	lines := []line{} // not null in JSON
 	passed := 0
 	for _, s := range stages {
-		exercises, err := exercise.List(l.root, s.name)
+		exercises, err := exercise.List(l.root, s.Name)
 		if err != nil {
 			return err
 		}
@@ -157,14 +158,14 @@ func (l *lab) showProgress(stages []stage, asJSON bool) error {
 }
 
 // lastTried is the exercise of a stage that was last checked or hinted at, "" for none.
-func (l *lab) lastTried(s stage) (string, error) {
+func (l *lab) lastTried(s repo.Stage) (string, error) {
 	all, err := l.readProgress()
 	if err != nil {
 		return "", err
 	}
 	last, at := "", time.Time{}
 	for key, p := range all {
-		name, ofStage := strings.CutPrefix(key, s.name+" ")
+		name, ofStage := strings.CutPrefix(key, s.Name+" ")
 		if ofStage && p.TriedAt != nil && p.TriedAt.After(at) {
 			last, at = name, *p.TriedAt
 		}

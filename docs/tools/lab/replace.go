@@ -56,16 +56,16 @@ func confirmReplace(ctx context.Context, l *lab, k cluster, o deployOptions, old
 		return err
 	}
 	if there == "" {
-		there = o.stage.name
+		there = o.stage.Name
 	}
-	if o.keep && (there != o.stage.name || len(old) > 0) {
+	if o.keep && (there != o.stage.Name || len(old) > 0) {
 		return fmt.Errorf("%s is deployed to %s, and --keep keeps it: go tool lab undeploy %s takes it off", there, k, there)
 	}
-	if there != o.stage.name {
+	if there != o.stage.Name {
 		fmt.Fprintf(l.err, "%s is deployed to %s.\n", there, k)
 	}
 	if len(old) > 0 {
 		fmt.Fprintf(l.err, "The new deployment does not have these objects; they are deleted:\n  %s\n", strings.Join(old, "\n  "))
 	}
-	return confirm(l, o.yes, fmt.Sprintf("Deploy %s to %s?", o.stage.name, k))
+	return confirm(l, o.yes, fmt.Sprintf("Deploy %s to %s?", o.stage.Name, k))
 }

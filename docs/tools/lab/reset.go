@@ -52,7 +52,7 @@ func baseRevision(ctx context.Context, root string) (string, error) {
 // reset saves the stage as it is on a branch, and makes it that of a revision,
 // with the solution of an exercise if one is named. Git's index and HEAD stay as
 // they are: all is done with an index of our own.
-func reset(ctx context.Context, l *lab, s stage, to string, solved *exercise.Exercise) error {
+func reset(ctx context.Context, l *lab, s repo.Stage, to string, solved *exercise.Exercise) error {
 	dir, err := os.MkdirTemp("", "microcomm-reset-")
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func reset(ctx context.Context, l *lab, s stage, to string, solved *exercise.Exe
 		return err
 	}
 	if wanted == saved {
-		fmt.Fprintf(l.out, "%s is already as it should be: nothing to do\n", s.name)
+		fmt.Fprintf(l.out, "%s is already as it should be: nothing to do\n", s.Name)
 		return nil
 	}
 	doing, err := l.lastTried(s)
@@ -93,7 +93,7 @@ func reset(ctx context.Context, l *lab, s stage, to string, solved *exercise.Exe
 	fmt.Fprintf(l.out, `Your work in %[1]s is saved on the branch %[2]s. To see it, and to get it back:
   git diff -R %[2]s -- :/%[1]s
   git restore --source=%[2]s -- :/%[1]s
-%[1]s is now that of %[3]s`, s.name, branch, strings.TrimSpace(described))
+%[1]s is now that of %[3]s`, s.Name, branch, strings.TrimSpace(described))
 	if solved != nil {
 		fmt.Fprintf(l.out, ", with the solution of %s", solved.Name)
 	}
@@ -102,7 +102,7 @@ func reset(ctx context.Context, l *lab, s stage, to string, solved *exercise.Exe
 }
 
 // isSolution reports whether the stage is just as lab solution --apply leaves it.
-func isSolution(ctx context.Context, l *lab, s stage, e *exercise.Exercise) (bool, error) {
+func isSolution(ctx context.Context, l *lab, s repo.Stage, e *exercise.Exercise) (bool, error) {
 	dir, err := os.MkdirTemp("", "microcomm-reset-")
 	if err != nil {
 		return false, err
@@ -119,26 +119,26 @@ func isSolution(ctx context.Context, l *lab, s stage, e *exercise.Exercise) (boo
 // resetTrees returns git's names of two trees: HEAD with the stage as it is now,
 // and the same with the stage of a revision, solved if an exercise is named. The
 // index, whose file is in dir, holds the first.
-func resetTrees(ctx context.Context, l *lab, s stage, dir, to string, solved *exercise.Exercise) (index gitIndex, saved, wanted string, err error) {
-	exercises := s.name + "/exercises"
-	code := []string{"--", s.name, ":(exclude)" + exercises}
+func resetTrees(ctx context.Context, l *lab, s repo.Stage, dir, to string, solved *exercise.Exercise) (index gitIndex, saved, wanted string, err error) {
+	exercises := s.Name + "/exercises"
+	code := []string{"--", s.Name, ":(exclude)" + exercises}
 	// saved: HEAD, with the stage as it is now
 	index = gitIndex{root: l.root, file: filepath.Join(dir, "saved")}
 	saved, err = index.tree(ctx,
 		[]string{"read-tree", "HEAD"},
 		append([]string{"add", "--all"}, code...),
-		[]string{"add", "--update", "--", s.name}, // no new files in exercises/
+		[]string{"add", "--update", "--", s.Name}, // no new files in exercises/
 	)
 	if err != nil {
 		return index, "", "", err
 	}
 	// target: the same with the stage of the revision
-	there, err := repo.Git(ctx, l.root, "ls-tree", "-r", "-z", "--full-tree", to, "--", s.name)
+	there, err := repo.Git(ctx, l.root, "ls-tree", "-r", "-z", "--full-tree", to, "--", s.Name)
 	if err != nil {
 		return index, "", "", err
 	}
 	if there == "" {
-		return index, "", "", fmt.Errorf("%s has no %s", to, s.name)
+		return index, "", "", fmt.Errorf("%s has no %s", to, s.Name)
 	}
 	target := gitIndex{root: l.root, file: filepath.Join(dir, "target"), stdin: there}
 	steps := [][]string{
@@ -155,13 +155,13 @@ func resetTrees(ctx context.Context, l *lab, s stage, dir, to string, solved *ex
 
 // saveWork commits the tree on a new branch, named after the exercise that was
 // being done, if any, and returns the branch's name.
-func saveWork(ctx context.Context, s stage, doing string, index gitIndex, tree string) (string, error) {
-	message := fmt.Sprintf("%s as it was before it was reset", s.name)
+func saveWork(ctx context.Context, s repo.Stage, doing string, index gitIndex, tree string) (string, error) {
+	message := fmt.Sprintf("%s as it was before it was reset", s.Name)
 	commit, err := index.git(ctx, "commit-tree", "-p", "HEAD", "-m", message, tree)
 	if err != nil {
 		return "", err
 	}
-	number, _, _ := strings.Cut(s.name, "-")
+	number, _, _ := strings.Cut(s.Name, "-")
 	name := "lab/" + number + "-"
 	if doing != "" {
 		name += doing + "-"

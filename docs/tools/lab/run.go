@@ -17,6 +17,7 @@ import (
 
 	"microcomm/docs/tools/internal/process"
 	"microcomm/docs/tools/internal/rabbitmq"
+	"microcomm/docs/tools/internal/repo"
 )
 
 func runVerb() verb {
@@ -82,12 +83,12 @@ type service struct {
 
 // servicesOf lists what `lab run` starts, in order. Apart, they are processes of
 // their own even if the stage has a program that is all of them.
-func servicesOf(s stage, apart bool) []*service {
+func servicesOf(s repo.Stage, apart bool) []*service {
 	platforms := &service{
 		title: "PlatformService", binary: "platformservice", colour: "36",
 		http: endpoint{"PLATFORMS_HTTP_ADDR", "localhost:5000"}, paths: []string{"/api/platforms"},
 	}
-	if s.has("platformservice/grpc_server.go") {
+	if s.Has("platformservice/grpc_server.go") {
 		platforms.grpc = &endpoint{"PLATFORMS_GRPC_ADDR", "localhost:5001"}
 	}
 	commands := &service{
@@ -95,12 +96,12 @@ func servicesOf(s stage, apart bool) []*service {
 		http: endpoint{"COMMANDS_HTTP_ADDR", "localhost:6000"}, paths: []string{"/api/c/platforms"},
 	}
 	switch {
-	case s.inOneProcess() && !apart:
+	case s.InOneProcess() && !apart:
 		return []*service{{
 			title: "The gateway", binary: "microcomm", colour: "36",
 			http: endpoint{"GATEWAY_ADDR", "localhost:8080"}, paths: []string{"/api/platforms", "/api/c/platforms"},
 		}}
-	case s.has("cmd/commandsservice"):
+	case s.Has("cmd/commandsservice"):
 		return []*service{commands, platforms}
 	}
 	return []*service{platforms}
@@ -112,8 +113,8 @@ func run(ctx context.Context, l *lab, name string, options runOptions) error {
 		return err
 	}
 	s := l.stages[at]
-	if options.apart && !s.inOneProcess() {
-		return usageError(fmt.Sprintf("%s has no --broker: its services are processes of their own anyway", s.name))
+	if options.apart && !s.InOneProcess() {
+		return usageError(fmt.Sprintf("%s has no --broker: its services are processes of their own anyway", s.Name))
 	}
 	f := &fleet{lab: l, stage: s, services: servicesOf(s, options.apart), env: os.Environ()}
 	c, err := consoleFor(f, options)
@@ -135,7 +136,7 @@ func run(ctx context.Context, l *lab, name string, options runOptions) error {
 	if err := c.build(ctx); err != nil {
 		return unlessStopped(ctx, l, err)
 	}
-	if s.needsBroker() && (options.apart || !s.inOneProcess()) {
+	if s.NeedsBroker() && (options.apart || !s.InOneProcess()) {
 		b, err := rabbitmq.Start(ctx, l.err)
 		if err != nil {
 			return unlessStopped(ctx, l, err)
@@ -218,7 +219,7 @@ func someFreeAddress() string {
 }
 
 // build compiles the services' programs into dir.
-func build(ctx context.Context, l *lab, s stage, services []*service, dir string) error {
+func build(ctx context.Context, l *lab, s repo.Stage, services []*service, dir string) error {
 	if err := needCompiler(ctx); err != nil {
 		return err
 	}
@@ -226,21 +227,21 @@ func build(ctx context.Context, l *lab, s stage, services []*service, dir string
 	for _, service := range services {
 		args = append(args, "./cmd/"+service.binary)
 	}
-	fmt.Fprintf(l.err, "building %s\n", s.name)
-	l.announce(ctx, s.dir, false, args[5:]...)
+	fmt.Fprintf(l.err, "building %s\n", s.Name)
+	l.announce(ctx, s.Dir, false, args[5:]...)
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
 	defer cancel()
 	start := time.Now()
 	err := process.Run(ctx, process.Command{
-		Args: args, Dir: s.dir, Env: append(os.Environ(), "GOWORK=off"), Stdout: l.err, Stderr: l.err,
+		Args: args, Dir: s.Dir, Env: append(os.Environ(), "GOWORK=off"), Stdout: l.err, Stderr: l.err,
 		Still: func(elapsed time.Duration) {
-			fmt.Fprintf(l.err, "building %s: %s\n", s.name, elapsed)
+			fmt.Fprintf(l.err, "building %s: %s\n", s.Name, elapsed)
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("build %s: %w", s.name, err)
+		return fmt.Errorf("build %s: %w", s.Name, err)
 	}
-	fmt.Fprintf(l.err, "built %s in %.1fs\n", s.name, time.Since(start).Seconds())
+	fmt.Fprintf(l.err, "built %s in %.1fs\n", s.Name, time.Since(start).Seconds())
 	return nil
 }
 
@@ -285,8 +286,8 @@ func get(ctx context.Context, address, path string) error {
 }
 
 // greet prints what runs where, and example requests.
-func greet(l *lab, s stage, services []*service) {
-	fmt.Fprintf(l.out, "\n%s is up:\n", s.name)
+func greet(l *lab, s repo.Stage, services []*service) {
+	fmt.Fprintf(l.out, "\n%s is up:\n", s.Name)
 	platforms, last := "", ""
 	for _, service := range slices.Backward(services) {
 		if service.binary == "" {

@@ -11,12 +11,13 @@ import (
 
 	"microcomm/docs/tools/internal/process"
 	"microcomm/docs/tools/internal/rabbitmq"
+	"microcomm/docs/tools/internal/repo"
 )
 
 // fleet is the processes of lab run.
 type fleet struct {
 	lab      *lab
-	stage    stage
+	stage    repo.Stage
 	dir      string     // with the programs
 	services []*service // in the order of their start
 	env      []string   // of each
@@ -44,7 +45,7 @@ func (f *fleet) use(b *rabbitmq.Broker) {
 func (f *fleet) introduce() {
 	for _, service := range f.services {
 		switch {
-		case service.binary == "commandsservice" && !f.stage.inOneProcess():
+		case service.binary == "commandsservice" && !f.stage.InOneProcess():
 			f.env = withDefault(f.env, "COMMANDS_SERVICE_URL", "http://"+service.http.address()+"/api/c/platforms")
 		case service.grpc != nil:
 			f.env = withDefault(f.env, "PLATFORMS_GRPC_TARGET", service.grpc.address())
@@ -116,7 +117,7 @@ func (f *fleet) start(ctx context.Context, s *service) error {
 		out := &lineWriter{prefix: prefix, out: f.lab.out, lock: &f.printing}
 		p, err := process.Start(process.Command{
 			Args: []string{filepath.Join(f.dir, s.binary)}, // LookPath adds .exe
-			Dir:  f.stage.dir, Env: slices.Concat(f.env, s.env), Stdout: out, Stderr: out,
+			Dir:  f.stage.Dir, Env: slices.Concat(f.env, s.env), Stdout: out, Stderr: out,
 		})
 		if err != nil {
 			return err

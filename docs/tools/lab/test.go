@@ -16,6 +16,7 @@ import (
 
 	"microcomm/docs/tools/internal/process"
 	"microcomm/docs/tools/internal/rabbitmq"
+	"microcomm/docs/tools/internal/repo"
 )
 
 func testVerb() verb {
@@ -78,14 +79,14 @@ func test(ctx context.Context, l *lab, options testOptions, names []string) erro
 }
 
 // chooseStages returns the named stages; without names every one, and docs.
-func (l *lab) chooseStages(names []string) ([]stage, error) {
-	docs := stage{name: "docs", dir: filepath.Join(l.root, "docs")}
+func (l *lab) chooseStages(names []string) ([]repo.Stage, error) {
+	docs := repo.Stage{Name: "docs", Dir: filepath.Join(l.root, "docs")}
 	if len(names) == 0 {
 		return append(slices.Clone(l.stages), docs), nil
 	}
-	var chosen []stage
+	var chosen []repo.Stage
 	for _, name := range names {
-		if strings.Trim(name, `/\`) == docs.name {
+		if strings.Trim(name, `/\`) == docs.Name {
 			chosen = append(chosen, docs)
 			continue
 		}
@@ -121,19 +122,19 @@ func (t *tester) close() {
 	}
 }
 
-func (t *tester) test(ctx context.Context, s stage) error {
-	fmt.Fprintln(t.lab.out, colour(t.lab.out, "1", s.name))
+func (t *tester) test(ctx context.Context, s repo.Stage) error {
+	fmt.Fprintln(t.lab.out, colour(t.lab.out, "1", s.Name))
 	env, err := t.env(ctx, s)
 	if err != nil {
 		return err
 	}
 	start := time.Now()
-	t.lab.announce(ctx, s.dir, true, "./...")
-	results := newTestResults(t.lab.out, s.module(), t.options.verbose)
+	t.lab.announce(ctx, s.Dir, true, "./...")
+	results := newTestResults(t.lab.out, s.Module(), t.options.verbose)
 	if err := t.goTest(ctx, s, env, results, t.options.pattern, "./..."); err != nil {
 		return err
 	}
-	if s.name == "final" && !t.options.noBroker {
+	if s.Name == "final" && !t.options.noBroker {
 		if err := t.drill(ctx, env, results); err != nil {
 			return err
 		}
@@ -142,14 +143,14 @@ func (t *tester) test(ctx context.Context, s stage) error {
 	if t.options.pattern == "" {
 		t.check(&count, "gofmt", checkFormat(ctx, t.lab.root, s))
 		t.check(&count, "tidy", checkTidy(ctx, s, t.all))
-		if s.has("commandsservice") {
+		if s.Has("commandsservice") {
 			t.check(&count, "twins", t.checkTwins(ctx, s))
 		}
-		if at := slices.IndexFunc(t.lab.stages, func(x stage) bool { return x.name == s.name }); at > 0 {
+		if at := slices.IndexFunc(t.lab.stages, func(x repo.Stage) bool { return x.Name == s.Name }); at > 0 {
 			t.check(&count, "what changes", t.checkDelta(ctx, t.lab.stages[at-1], s))
 		}
 	}
-	if t.options.cluster && s.has("k8s") {
+	if t.options.cluster && s.Has("k8s") {
 		k, err := currentCluster(ctx, "")
 		if err != nil {
 			return err
@@ -157,20 +158,20 @@ func (t *tester) test(ctx context.Context, s stage) error {
 		t.check(&count, "manifests on the cluster", dryRun(ctx, k, s))
 		t.check(&count, "e2e on the cluster", e2eOnCluster(ctx, t.lab, k, s))
 	}
-	t.rows = append(t.rows, row{s.name, count, time.Since(start).Seconds()})
+	t.rows = append(t.rows, row{s.Name, count, time.Since(start).Seconds()})
 	return ctx.Err()
 }
 
 // checkTwins and checkDelta hold all chapters as they are when no stage is named,
 // for CI and maintainers. Where one is named, a learner may have edited chapters.
-func (t *tester) checkTwins(ctx context.Context, s stage) error {
+func (t *tester) checkTwins(ctx context.Context, s repo.Stage) error {
 	if t.all {
 		return checkTwins(s)
 	}
 	return checkEditedTwins(ctx, t.lab.root, s)
 }
 
-func (t *tester) checkDelta(ctx context.Context, before, s stage) error {
+func (t *tester) checkDelta(ctx context.Context, before, s repo.Stage) error {
 	if t.all {
 		return checkDelta(ctx, t.lab.root, before, s)
 	}
@@ -178,11 +179,11 @@ func (t *tester) checkDelta(ctx context.Context, before, s stage) error {
 }
 
 // env is the environment for the stage's tests, with a broker when they need one.
-func (t *tester) env(ctx context.Context, s stage) ([]string, error) {
+func (t *tester) env(ctx context.Context, s repo.Stage) ([]string, error) {
 	env := os.Environ()
-	if s.needsBroker() && t.options.noBroker {
+	if s.NeedsBroker() && t.options.noBroker {
 		env = slices.DeleteFunc(env, func(setting string) bool { return strings.HasPrefix(setting, "RABBITMQ_URL=") })
-	} else if s.needsBroker() {
+	} else if s.NeedsBroker() {
 		if t.broker == nil {
 			b, err := rabbitmq.Start(ctx, t.lab.out)
 			if err != nil {
@@ -204,13 +205,13 @@ func (t *tester) drill(ctx context.Context, env []string, results *testResults) 
 		return nil
 	}
 	results.module, results.each = "microcomm/docs", true
-	docs := stage{name: "docs", dir: filepath.Join(t.lab.root, "docs")}
+	docs := repo.Stage{Name: "docs", Dir: filepath.Join(t.lab.root, "docs")}
 	return t.goTest(ctx, docs, env, results, pattern, "-tags=drills", "./tools/drill")
 }
 
 // goTest runs vet and the tests of one module that match pattern, all if it is
 // empty. An error means that they could not be run; what they found is in results.
-func (t *tester) goTest(ctx context.Context, s stage, env []string, results *testResults, pattern string, what ...string) error {
+func (t *tester) goTest(ctx context.Context, s repo.Stage, env []string, results *testResults, pattern string, what ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
 	defer cancel()
 	// -vet=all is go vet, sharing what is compiled for the tests. -count=1: go
@@ -230,7 +231,7 @@ func (t *tester) goTest(ctx context.Context, s stage, env []string, results *tes
 	read := make(chan error, 1)
 	go func() { read <- results.read(reader) }()
 	ran := process.Run(ctx, process.Command{
-		Args: append(args, what...), Dir: s.dir, Env: append(env, "GOWORK=off", "TMPDIR="+dir, "TMP="+dir, "TEMP="+dir),
+		Args: append(args, what...), Dir: s.Dir, Env: append(env, "GOWORK=off", "TMPDIR="+dir, "TMP="+dir, "TEMP="+dir),
 		Stdout: writer, Stderr: writer,
 		Still: func(elapsed time.Duration) {
 			fmt.Fprintf(t.lab.out, "  … compiling and testing (%s)\n", elapsed)
@@ -239,7 +240,7 @@ func (t *tester) goTest(ctx context.Context, s stage, env []string, results *tes
 	writer.Close()
 	err = <-read
 	if ctx.Err() != nil {
-		return fmt.Errorf("test %s: %w", s.name, ctx.Err())
+		return fmt.Errorf("test %s: %w", s.Name, ctx.Err())
 	}
 	if err != nil {
 		return err

@@ -57,7 +57,7 @@ func tour(ctx context.Context, l *lab) error {
 	log := &tourLog{grown: make(chan struct{}, 1)}
 	started := time.Now()
 	p, err := process.Start(process.Command{
-		Args: []string{filepath.Join(dir, system.binary)}, Dir: s.dir, Stdout: log, Stderr: log,
+		Args: []string{filepath.Join(dir, system.binary)}, Dir: s.Dir, Stdout: log, Stderr: log,
 		Env: append(os.Environ(), tourSettings...),
 	})
 	if err != nil {

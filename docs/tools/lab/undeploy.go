@@ -32,7 +32,7 @@ func undeploy(ctx context.Context, l *lab, o deployOptions, name string) error {
 	if err != nil {
 		return err
 	}
-	if there != "" && there != o.stage.name {
+	if there != "" && there != o.stage.Name {
 		return fmt.Errorf("%s is what is deployed there: go tool lab undeploy %s", there, there)
 	}
 	kinds := partOfKinds + ",secrets"
@@ -57,6 +57,6 @@ func undeploy(ctx context.Context, l *lab, o deployOptions, name string) error {
 	if err := k.delete(ctx, l, names); err != nil {
 		return err
 	}
-	fmt.Fprintf(l.out, "%s is gone from %s.\n", o.stage.name, k)
+	fmt.Fprintf(l.out, "%s is gone from %s.\n", o.stage.Name, k)
 	return nil
 }

@@ -12,7 +12,7 @@ func verifyExercises(ctx context.Context, l *lab, args []string) error {
 	switch len(args) {
 	case 0:
 		for _, s := range l.stages {
-			of, err := exercise.List(l.root, s.name)
+			of, err := exercise.List(l.root, s.Name)
 			if err != nil {
 				return err
 			}
@@ -23,7 +23,7 @@ func verifyExercises(ctx context.Context, l *lab, args []string) error {
 		if err != nil {
 			return err
 		}
-		if chosen, err = exercise.List(l.root, l.stages[s].name); err != nil {
+		if chosen, err = exercise.List(l.root, l.stages[s].Name); err != nil {
 			return err
 		}
 	default:

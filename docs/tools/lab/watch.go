@@ -40,9 +40,9 @@ func watch(ctx context.Context, l *lab, args []string) error {
 		if err != nil {
 			return err
 		}
-		l.announce(ctx, s.dir, true, "./...")
-		return whenSaved(ctx, l, s.dir, func() error {
-			results := newTestResults(l.out, s.module(), false)
+		l.announce(ctx, s.Dir, true, "./...")
+		return whenSaved(ctx, l, s.Dir, func() error {
+			results := newTestResults(l.out, s.Module(), false)
 			err := t.goTest(ctx, s, env, results, "", "./...")
 			count := results.total
 			fmt.Fprintf(l.out, "\n%d passed, %d failed, %d skipped\n", count.passed, count.failed, count.skipped)
@@ -59,7 +59,7 @@ func watch(ctx context.Context, l *lab, args []string) error {
 	}
 	defer stop()
 	l.announceExercise(ctx, e)
-	return whenSaved(ctx, l, s.dir, func() error {
+	return whenSaved(ctx, l, s.Dir, func() error {
 		_, err = judge(ctx, l, e, exercise.Options{Env: env}, false)
 		return err
 	})

@@ -52,7 +52,7 @@ func Stages(root string) ([]Stage, error) {
 }
 
 // FindStage is the place in stages of the one called 06, 6 or 06-rabbitmq. The
-// error names those there are.
+// error, a cli.UsageError, names the stages.
 func FindStage(stages []Stage, name string) (int, error) {
 	name = strings.TrimSuffix(filepath.ToSlash(name), "/")
 	var names []string
@@ -63,5 +63,5 @@ func FindStage(stages []Stage, name string) (int, error) {
 		}
 		names = append(names, s.Name)
 	}
-	return 0, fmt.Errorf("unknown stage %s; %s", name, cli.OrNearest(name, names, "the stages are "+strings.Join(names, ", ")))
+	return 0, cli.UsageError(fmt.Sprintf("unknown stage %s; %s", name, cli.OrNearest(name, names, "the stages are "+strings.Join(names, ", "))))
 }
