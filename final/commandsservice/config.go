@@ -6,6 +6,7 @@ import (
 	"microcomm/final/internal/bus"
 	"microcomm/final/internal/settings"
 	"microcomm/final/internal/tlsconfig"
+	"microcomm/final/internal/web"
 )
 
 // Config holds the settings. ConfigFromEnv reads them from the environment.
@@ -27,6 +28,9 @@ type Config struct {
 	MaxConnections       int           // HTTP connections that are open at once; more wait
 	DatabaseWait         time.Duration // how long to wait at start for a database that is not up
 	BackfillReadyTimeout time.Duration // how long the service is unready for a first backfill that does not end
+
+	Guard     web.GuardConfig // who may send which requests, and how many
+	AdminAddr string          // where the probes and the metrics are, host:port; empty: at HTTPAddr
 
 	HTTPTLS tlsconfig.Files // HTTPS, when there is a certificate
 	GRPCTLS tlsconfig.Files // gRPC over TLS, when there is a CA or a certificate
@@ -54,11 +58,15 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		DatabaseWait:         env.Duration("COMMANDS_DATABASE_WAIT", time.Minute),
 		BackfillReadyTimeout: env.Duration("BACKFILL_READY_TIMEOUT", 30*time.Second),
 
+		Guard:     env.Guard(),
+		AdminAddr: env.AdminAddr("COMMANDS_ADMIN_ADDR"),
+
 		HTTPTLS: env.ServerTLS("COMMANDS_TLS"),
 		GRPCTLS: env.ClientTLS("COMMANDS_GRPC_TLS"),
 	}
 	cfg.RabbitMQURL, cfg.RabbitMQTLS = env.Broker()
 	cfg.RequestLimit, cfg.MaxConnections = env.HTTPLimits()
+	env.OwnAddr("COMMANDS_ADMIN_ADDR", cfg.AdminAddr, cfg.HTTPAddr)
 	for _, delay := range cfg.RetryDelays {
 		env.FitsBroker("COMMANDS_QUEUE", retryQueue(cfg.Queue, delay))
 	}

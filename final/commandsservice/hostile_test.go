@@ -210,8 +210,9 @@ func holdStore(t testing.TB) *heldStore {
 	_, err := held.commandStore.createCommand(t.Context(), command{PlatformID: 4, HowTo: "h", CommandLine: "c"})
 	require.NoError(t, err)
 	log, _ := testkit.CaptureLog()
-	metrics := telemetry.NewHTTP(telemetry.NewRegistry(), noop.NewTracerProvider().Tracer(""))
-	api := metrics.Handler((&restAPI{store: held, slots: web.NewSlots(2), log: log}).handler())
+	registry := telemetry.NewRegistry()
+	metrics := telemetry.NewHTTP(registry, noop.NewTracerProvider().Tracer(""))
+	api := web.WithMetrics(telemetry.Metrics(registry), nil, metrics.Handler((&restAPI{store: held, slots: web.NewSlots(2), log: log}).handler()))
 	held.url = testkit.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		context.AfterFunc(r.Context(), func() { held.noticed <- struct{}{} })
 		api.ServeHTTP(w, r)

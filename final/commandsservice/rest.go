@@ -18,6 +18,7 @@ import (
 type restAPI struct {
 	store       commandStore
 	log         *slog.Logger
+	guard       *web.Guard // nil: every request may pass
 	slots       web.Slots
 	bodies      web.Bodies
 	pendingKeys web.PendingKeys
@@ -26,10 +27,15 @@ type restAPI struct {
 
 // handler returns the routes.
 func (a *restAPI) handler() http.Handler {
-	routes := web.NewRouter(a.fail)
-	routes.Handle("/api/c/platforms", web.ByMethod{http.MethodGet: a.listPlatforms, http.MethodPost: a.receivePlatform})
-	routes.Handle("/api/c/platforms/{platformId}/commands", web.ByMethod{http.MethodGet: a.listCommands, http.MethodPost: a.createCommand})
-	routes.Handle("/api/c/platforms/{platformId}/commands/{commandId}", web.ByMethod{http.MethodGet: a.getCommand})
+	routes := web.NewRouter(a.guard, a.fail)
+	routes.Handle("/api/c/platforms", web.ByMethod{
+		http.MethodGet:  web.Needs("platforms:read", a.listPlatforms),
+		http.MethodPost: web.Needs("platforms:write", a.receivePlatform)})
+	routes.Handle("/api/c/platforms/{platformId}/commands", web.ByMethod{
+		http.MethodGet:  web.Needs("commands:read", a.listCommands),
+		http.MethodPost: web.Needs("commands:write", a.createCommand)})
+	routes.Handle("/api/c/platforms/{platformId}/commands/{commandId}", web.ByMethod{
+		http.MethodGet: web.Needs("commands:read", a.getCommand)})
 	return routes
 }
 

@@ -34,6 +34,8 @@ type service struct {
 	store      commandStore
 	registry   *prometheus.Registry
 	tracer     trace.Tracer
+	http       *telemetry.HTTP
+	guard      *web.Guard
 	backfill   *backfill
 	events     *eventProcessor
 	subscriber bus.Subscriber
@@ -51,6 +53,8 @@ func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
 		return err
 	}
 	defer s.store.close()
+	s.guard.Start()
+	defer s.guard.Stop() // after the last request
 
 	listener, err := web.Listen(parts.HTTPListener, cfg.HTTPAddr, cfg.HTTPTLS, cfg.MaxConnections)
 	if err != nil {
@@ -59,6 +63,9 @@ func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
 	server := web.StartHTTP(listener, cfg.MaxConnections, s.handler(), log)
 	defer server.Stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
+	if err := server.ServeAdmin(cfg.AdminAddr, cfg.HTTPTLS, s.adminHandler(), log); err != nil {
+		return fmt.Errorf("listen for probes and metrics (COMMANDS_ADMIN_ADDR): %w", err)
+	}
 
 	if err := setUp(ctx, s.store, cfg.DatabaseWait, log); err != nil {
 		if ctx.Err() != nil {
@@ -103,6 +110,11 @@ func build(cfg Config, parts Parts, log *slog.Logger) (*service, error) {
 		tracers = noop.NewTracerProvider()
 	}
 	s.tracer = tracers.Tracer("microcomm/final/commandsservice")
+	s.http = telemetry.NewHTTP(s.registry, s.tracer)
+	if s.guard, err = web.NewGuard(cfg.Guard, log); err != nil {
+		store.close()
+		return nil, err
+	}
 
 	client := newPlatformsClient(cfg.GRPCTarget, cfg.GRPCTLS, s.tracer)
 	s.backfill = newBackfill(client, store, cfg.BackfillReadyTimeout, newBackfillMetrics(s.registry), log)
@@ -110,19 +122,32 @@ func build(cfg Config, parts Parts, log *slog.Logger) (*service, error) {
 	if s.subscriber == nil {
 		s.subscriber = NewRabbitMQSubscriber(cfg, s.registry, s.events.metrics.consumed, s.tracer, log)
 	}
-	s.health = web.NewHealth(log,
+	s.health = web.NewHealth(log, append(s.guard.Checks(),
 		web.Check{Name: "database", Failing: "the database does not respond", Reason: sqlite.Reason, Run: store.ping},
 		web.Check{Name: "backfill", Failing: "the first backfill has not ended", Run: s.backfill.check},
-		web.BrokerCheck(s.subscriber.Connected))
+		web.BrokerCheck(s.subscriber.Connected))...)
 	return s, nil
 }
 
 // handler returns the routes, and around them, from the inside out, a layer a line.
 func (s *service) handler() http.Handler {
-	api := &restAPI{store: s.store, slots: web.NewSlots(s.cfg.RequestLimit), log: s.log}
+	api := &restAPI{store: s.store, guard: s.guard, slots: web.NewSlots(s.cfg.RequestLimit), log: s.log}
 	handler := api.handler()
-	handler = s.health.Handler(handler)
-	handler = telemetry.NewHTTP(s.registry, s.tracer).Handler(handler)
-	handler = requestid.Handler(handler)
-	return handler
+	if s.cfg.AdminAddr == "" {
+		handler = s.health.Handler(handler)
+		handler = web.WithMetrics(telemetry.Metrics(s.registry), s.guard, handler)
+	} else {
+		handler = s.health.Gate(handler)
+	}
+	return s.observed(handler)
+}
+
+// adminHandler returns what is served on the admin port.
+func (s *service) adminHandler() http.Handler {
+	return s.observed(web.AdminHandler(s.health, telemetry.Metrics(s.registry)))
+}
+
+// observed gives the requests that handler handles an id, a span and a place in the metrics.
+func (s *service) observed(handler http.Handler) http.Handler {
+	return requestid.Handler(s.http.Handler(handler))
 }

@@ -6,6 +6,7 @@ import (
 
 	"microcomm/final/internal/settings"
 	"microcomm/final/internal/tlsconfig"
+	"microcomm/final/internal/web"
 )
 
 // Config holds the settings. ConfigFromEnv reads them from the environment.
@@ -24,6 +25,8 @@ type Config struct {
 	ControlSecret string // what it and the console recognize each other by
 
 	MaxConnections int // HTTP connections that are open at once; more wait
+
+	Guard web.GuardConfig // who may send which requests, and how many
 
 	HTTPTLS     tlsconfig.Files // HTTPS, when there is a certificate
 	RabbitMQTLS tlsconfig.Files // for an amqps URL
@@ -46,6 +49,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		ControlURL:    env.HTTPURL("CONSOLE_CONTROL_URL", "http://localhost:7001"),
 		ControlSecret: env.Text("CONSOLE_CONTROL_SECRET", ""),
 
+		Guard:   env.Guard(),
 		HTTPTLS: env.ServerTLS("CONSOLE_TLS"),
 	}
 	exchange := "microcomm.platforms"

@@ -35,6 +35,7 @@ type service struct {
 	parts    Parts
 	log      *slog.Logger
 	registry *prometheus.Registry
+	guard    *web.Guard
 	health   *web.Health
 	files    map[string]file
 	feed     *feed
@@ -50,6 +51,8 @@ func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	s.guard.Start()
+	defer s.guard.Stop() // after the last request
 	listener, err := web.Listen(parts.HTTPListener, cfg.HTTPAddr, cfg.HTTPTLS, cfg.MaxConnections)
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (CONSOLE_HTTP_ADDR): %w", err)
@@ -82,8 +85,12 @@ func build(cfg Config, parts Parts, log *slog.Logger) (*service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the page: %w", err)
 	}
+	guard, err := web.NewGuard(cfg.Guard, log)
+	if err != nil {
+		return nil, err
+	}
 	s := &service{cfg: cfg, parts: parts, log: log, files: files, registry: telemetry.NewRegistry(),
-		health: web.NewHealth(log), feed: newFeed(time.Now), stopping: make(chan struct{})}
+		guard: guard, health: web.NewHealth(log, guard.Checks()...), feed: newFeed(time.Now), stopping: make(chan struct{})}
 	s.journey = newJourney(s.feed)
 	s.feed.begin(s.describe())
 	return s, nil
@@ -103,12 +110,13 @@ func (s *service) watch(ctx context.Context, running *sync.WaitGroup) {
 
 // handler returns the routes, and around them, from the inside out, a layer a line.
 func (s *service) handler() http.Handler {
-	routes := web.NewRouter(s.fail)
-	routes.Handle("", web.ByMethod{http.MethodGet: s.fileHandler}) // the router drops the slash
-	routes.Handle("/console/{file}", web.ByMethod{http.MethodGet: s.fileHandler})
-	routes.Handle("/feed", web.ByMethod{http.MethodGet: s.feedHandler})
+	routes := web.NewRouter(s.guard, s.fail)
+	routes.Handle("", web.ByMethod{http.MethodGet: web.Public(s.fileHandler)}) // the router drops the slash
+	routes.Handle("/console/{file}", web.ByMethod{http.MethodGet: web.Public(s.fileHandler)})
+	routes.Handle("/feed", web.ByMethod{http.MethodGet: web.Needs("platforms:read", s.feedHandler)})
 	var handler http.Handler = routes
 	handler = s.health.Handler(handler)
+	handler = web.WithMetrics(telemetry.Metrics(s.registry), s.guard, handler)
 	handler = telemetry.NewHTTP(s.registry, noop.NewTracerProvider().Tracer("")).Handler(handler)
 	handler = requestid.Handler(handler)
 	return handler

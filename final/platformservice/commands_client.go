@@ -18,6 +18,7 @@ import (
 
 	"microcomm/final/internal/requestid"
 	"microcomm/final/internal/tlsconfig"
+	"microcomm/final/internal/web"
 )
 
 // commandsClient sends platforms to CommandsService over HTTP.
@@ -65,6 +66,9 @@ func (c *commandsClient) sendPlatform(ctx context.Context, p platform) (err erro
 		return fmt.Errorf("send platform: %w", err)
 	}
 	request.Header.Set("Content-Type", "application/json")
+	if authorization := web.Authorization(ctx); authorization != "" { // its scope is the one needed there
+		request.Header.Set("Authorization", authorization)
+	}
 	request.Header.Set(requestid.Header, requestid.From(ctx)) // one id in the logs of both
 	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(request.Header))
 	response, err := c.http.Do(request)

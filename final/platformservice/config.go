@@ -8,6 +8,7 @@ import (
 	"microcomm/final/internal/settings"
 	"microcomm/final/internal/sqlserver"
 	"microcomm/final/internal/tlsconfig"
+	"microcomm/final/internal/web"
 )
 
 // Config holds the settings. ConfigFromEnv reads them from the environment.
@@ -32,8 +33,13 @@ type Config struct {
 	RequestLimit      int           // REST requests that use the database at once; more get a 503
 	MaxConnections    int           // HTTP connections that are open at once; more wait
 
+	Guard     web.GuardConfig // who may send which requests, and how many
+	AdminAddr string          // where the probes and the metrics are, host:port; empty: at HTTPAddr
+
 	HTTPTLS tlsconfig.Files // HTTPS, when there is a certificate
 	GRPCTLS tlsconfig.Files // gRPC over TLS, the same; with a CA for clients that have a certificate of it
+
+	GRPCClients []string // names of clients' certificates, one of which is needed for gRPC; empty: any
 
 	RabbitMQTLS        tlsconfig.Files // for an amqps URL
 	CommandsServiceTLS tlsconfig.Files // for an https URL
@@ -61,6 +67,9 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		SQLiteSynchronous: env.OneOf("SQLITE_SYNCHRONOUS", "FULL", "NORMAL"),
 		DrainTime:         env.DrainTime(),
 
+		Guard:     env.Guard(),
+		AdminAddr: env.AdminAddr("PLATFORMS_ADMIN_ADDR"),
+
 		HTTPTLS: env.ServerTLS("PLATFORMS_TLS"),
 		GRPCTLS: env.ServerTLS("PLATFORMS_GRPC_TLS"),
 	}
@@ -74,6 +83,11 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	}
 	if _, port, _ := net.SplitHostPort(cfg.HTTPAddr); cfg.HTTPAddr == cfg.GRPCAddr && port != "0" {
 		env.Wrong("PLATFORMS_GRPC_ADDR", "it is that of PLATFORMS_HTTP_ADDR; each needs its own")
+	}
+	env.OwnAddr("PLATFORMS_ADMIN_ADDR", cfg.AdminAddr, cfg.HTTPAddr, cfg.GRPCAddr)
+	cfg.GRPCClients = env.List("PLATFORMS_GRPC_TLS_CLIENT_NAMES")
+	if len(cfg.GRPCClients) > 0 && cfg.GRPCTLS.CA == "" {
+		env.Wrong("PLATFORMS_GRPC_TLS_CLIENT_NAMES", "without PLATFORMS_GRPC_TLS_CLIENT_CA_FILE clients have no names")
 	}
 	if cfg.BindTrigger && cfg.Exchange == legacyExchange {
 		env.Wrong("RABBITMQ_EXCHANGE", "with RABBITMQ_BIND_TRIGGER it cannot be %s itself", legacyExchange)

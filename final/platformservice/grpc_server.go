@@ -2,6 +2,7 @@ package platformservice
 
 import (
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -63,11 +64,16 @@ func (s *grpcServer) stop() {
 	s.serve.Wait()
 }
 
-// grpcSecurity returns the options for TLS, or none without a certificate.
-func grpcSecurity(files tlsconfig.Files) ([]grpc.ServerOption, error) {
+// grpcSecurity returns the options for TLS, or none without a certificate. Only
+// clients whose certificate has one of these names may call; without names, all whose
+// certificate is accepted.
+func grpcSecurity(files tlsconfig.Files, clients []string, log *slog.Logger) ([]grpc.ServerOption, error) {
 	config, err := files.Server()
 	if err != nil || config == nil {
 		return nil, err
+	}
+	if len(clients) > 0 {
+		tlsconfig.AllowClients(config, clients, log)
 	}
 	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(config))}, nil
 }

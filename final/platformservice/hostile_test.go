@@ -207,8 +207,9 @@ func holdStore(t testing.TB) *heldStore {
 	held := &heldStore{platformStore: memoryStore(t), entered: make(chan struct{}, 100), release: make(chan struct{}), noticed: make(chan struct{}, 100)}
 	createPlatform(t, held.platformStore, "one")
 	log, _ := testkit.CaptureLog()
-	metrics := telemetry.NewHTTP(telemetry.NewRegistry(), noop.NewTracerProvider().Tracer(""))
-	api := metrics.Handler((&restAPI{store: held, slots: web.NewSlots(2), log: log}).handler())
+	registry := telemetry.NewRegistry()
+	metrics := telemetry.NewHTTP(registry, noop.NewTracerProvider().Tracer(""))
+	api := web.WithMetrics(telemetry.Metrics(registry), nil, metrics.Handler((&restAPI{store: held, slots: web.NewSlots(2), log: log}).handler()))
 	held.url = testkit.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		context.AfterFunc(r.Context(), func() { held.noticed <- struct{}{} })
 		api.ServeHTTP(w, r)

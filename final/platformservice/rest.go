@@ -19,6 +19,7 @@ type restAPI struct {
 	wake        func()          // called when there is a new event in the outbox; nil: nothing waits for one
 	commands    *commandsClient // nil: CommandsService is not notified
 	log         *slog.Logger
+	guard       *web.Guard // nil: every request may pass
 	slots       web.Slots
 	bodies      web.Bodies
 	pendingKeys web.PendingKeys
@@ -27,10 +28,12 @@ type restAPI struct {
 
 // handler returns the routes.
 func (a *restAPI) handler() http.Handler {
-	routes := web.NewRouter(a.fail)
-	routes.Handle("/api/platforms", web.ByMethod{http.MethodGet: a.list, http.MethodPost: a.create})
-	routes.Handle("/api/platforms/{id}", web.ByMethod{http.MethodGet: a.get})
-	routes.Handle("/protos/platforms.proto", web.ByMethod{http.MethodGet: a.protoFile})
+	routes := web.NewRouter(a.guard, a.fail)
+	routes.Handle("/api/platforms", web.ByMethod{
+		http.MethodGet:  web.Needs("platforms:read", a.list),
+		http.MethodPost: web.Needs("platforms:write", a.create)})
+	routes.Handle("/api/platforms/{id}", web.ByMethod{http.MethodGet: web.Needs("platforms:read", a.get)})
+	routes.Handle("/protos/platforms.proto", web.ByMethod{http.MethodGet: web.Needs("platforms:read", a.protoFile)})
 	return routes
 }
 

@@ -37,6 +37,8 @@ type service struct {
 	store     platformStore
 	registry  *prometheus.Registry
 	tracer    trace.Tracer
+	http      *telemetry.HTTP
+	guard     *web.Guard
 	publisher bus.Publisher
 	relay     *outbox.Relay
 	commands  *commandsClient // nil: CommandsService is not notified
@@ -59,9 +61,13 @@ func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (PLATFORMS_HTTP_ADDR): %w", err)
 	}
+	s.guard.Start() // close stops it, after the last request
 	running := servers{http: web.StartHTTP(listener, cfg.MaxConnections, s.handler(), log)}
 	defer running.stop()
 	log.Info("listening for HTTP", "addr", listener.Addr())
+	if err := running.http.ServeAdmin(cfg.AdminAddr, cfg.HTTPTLS, s.adminHandler(), log); err != nil {
+		return fmt.Errorf("listen for probes and metrics (PLATFORMS_ADMIN_ADDR): %w", err)
+	}
 
 	if err := setUp(ctx, s.store, cfg, log); err != nil {
 		if ctx.Err() != nil {
@@ -71,7 +77,7 @@ func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
 	}
 	s.relay.Start() // close stops it, after the last request
 
-	security, err := grpcSecurity(cfg.GRPCTLS)
+	security, err := grpcSecurity(cfg.GRPCTLS, cfg.GRPCClients, log)
 	if err != nil {
 		return err
 	}
@@ -113,6 +119,11 @@ func build(cfg Config, parts Parts, log *slog.Logger) (*service, error) {
 		tracers = noop.NewTracerProvider()
 	}
 	s.tracer = tracers.Tracer("microcomm/final/platformservice")
+	s.http = telemetry.NewHTTP(s.registry, s.tracer)
+	if s.guard, err = web.NewGuard(cfg.Guard, log); err != nil {
+		store.close()
+		return nil, err
+	}
 
 	if cfg.CommandsServiceURL != "" {
 		s.commands, err = newCommandsClient(cfg.CommandsServiceURL, cfg.CommandsServiceTimeout, cfg.CommandsServiceTLS, s.tracer)
@@ -125,14 +136,15 @@ func build(cfg Config, parts Parts, log *slog.Logger) (*service, error) {
 		s.publisher = NewRabbitMQPublisher(cfg, s.registry, log)
 	}
 	s.relay = outbox.NewRelay(store, s.publisher, s.registry, s.tracer, log)
-	s.health = web.NewHealth(log,
+	s.health = web.NewHealth(log, append(s.guard.Checks(),
 		web.Check{Name: "database", Failing: "the database does not respond", Reason: sqlite.Reason, Run: store.ping},
-		web.BrokerCheck(s.publisher.Connected))
+		web.BrokerCheck(s.publisher.Connected))...)
 	return s, nil
 }
 
 // close ends what build has made, in the reverse order.
 func (s *service) close() {
+	s.guard.Stop()
 	s.relay.Stop()
 	s.publisher.Close()
 	if s.commands != nil {
@@ -143,12 +155,25 @@ func (s *service) close() {
 
 // handler returns the routes, and around them, from the inside out, a layer a line.
 func (s *service) handler() http.Handler {
-	api := &restAPI{store: s.store, wake: s.relay.Wake, commands: s.commands, slots: web.NewSlots(s.cfg.RequestLimit), log: s.log}
+	api := &restAPI{store: s.store, guard: s.guard, wake: s.relay.Wake, commands: s.commands, slots: web.NewSlots(s.cfg.RequestLimit), log: s.log}
 	handler := api.handler()
-	handler = s.health.Handler(handler)
-	handler = telemetry.NewHTTP(s.registry, s.tracer).Handler(handler)
-	handler = requestid.Handler(handler)
-	return handler
+	if s.cfg.AdminAddr == "" {
+		handler = s.health.Handler(handler)
+		handler = web.WithMetrics(telemetry.Metrics(s.registry), s.guard, handler)
+	} else {
+		handler = s.health.Gate(handler)
+	}
+	return s.observed(handler)
+}
+
+// adminHandler returns what is served on the admin port.
+func (s *service) adminHandler() http.Handler {
+	return s.observed(web.AdminHandler(s.health, telemetry.Metrics(s.registry)))
+}
+
+// observed gives the requests that handler handles an id, a span and a place in the metrics.
+func (s *service) observed(handler http.Handler) http.Handler {
+	return requestid.Handler(s.http.Handler(handler))
 }
 
 // servers are the servers that have been started.

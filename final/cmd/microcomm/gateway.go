@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -25,10 +26,10 @@ const maxConnections = 512
 
 // newGateway returns what the Ingress is in a cluster: one address for all
 // services, which are told apart by the path. The addresses are host:port; that of the
-// console may be empty.
-func newGateway(platformsAddr, commandsAddr, consoleAddr string, log *slog.Logger) http.Handler {
+// console may be empty. Proxies that are trusted may name the client in X-Forwarded-For.
+func newGateway(platformsAddr, commandsAddr, consoleAddr string, trusted []netip.Prefix, log *slog.Logger) http.Handler {
 	var bodies web.Bodies
-	platforms, commands, console := newProxy(platformsAddr, log), newProxy(commandsAddr, log), newProxy(consoleAddr, log)
+	platforms, commands, console := newProxy(platformsAddr, trusted, log), newProxy(commandsAddr, trusted, log), newProxy(consoleAddr, trusted, log)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w = lasting{w}
 		switch {
@@ -104,13 +105,16 @@ func (w lasting) Write(piece []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (w lasting) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-func newProxy(addr string, log *slog.Logger) http.Handler {
+func newProxy(addr string, trusted []netip.Prefix, log *slog.Logger) http.Handler {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = writeTimeout
 	return &httputil.ReverseProxy{
 		Transport: transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: addr})
+			if peer, err := netip.ParseAddrPort(r.In.RemoteAddr); err == nil && web.IsTrusted(peer.Addr().Unmap(), trusted) {
+				r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"] // which SetXForwarded adds to
+			}
 			r.SetXForwarded()
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {

@@ -25,7 +25,7 @@ func serveGateway(t *testing.T, service http.HandlerFunc) string {
 	behind := httptest.NewServer(service)
 	t.Cleanup(behind.Close)
 	addr := strings.TrimPrefix(behind.URL, "http://")
-	gateway := httptest.NewUnstartedServer(newGateway(addr, addr, "", slog.New(slog.DiscardHandler)))
+	gateway := httptest.NewUnstartedServer(newGateway(addr, addr, "", nil, slog.New(slog.DiscardHandler)))
 	// For reading longer than a busy machine takes for the largest body; for writing
 	// shorter than a response here takes.
 	gateway.Config.ReadTimeout, gateway.Config.WriteTimeout = time.Second, 100*time.Millisecond

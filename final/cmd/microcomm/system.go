@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +34,7 @@ type config struct {
 	watched     bool // there is a console
 	exporter    telemetry.Exporter
 	gatewayAddr string
+	trusted     []netip.Prefix // proxies in front of the gateway
 }
 
 // configFromEnv reads them. The error names every variable that is wrong.
@@ -52,6 +54,12 @@ func configFromEnv(lookup func(string) (string, bool)) (cfg config, err error) {
 	cfg.commands.HTTPAddr, cfg.commands.RabbitMQURL = "", ""
 	cfg.commands.HTTPTLS, cfg.commands.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{}
 	cfg.console.HTTPAddr, cfg.console.RabbitMQURL, cfg.console.HTTPTLS = "", "", tlsconfig.Files{}
+	cfg.platforms.GRPCClients = nil
+	// The services see the gateway alone, which tells them who its client is.
+	cfg.trusted = cfg.platforms.Guard.TrustedProxies
+	loopback := netip.MustParsePrefix("127.0.0.0/8")
+	cfg.platforms.Guard.TrustedProxies = slices.Concat(cfg.trusted, []netip.Prefix{loopback})
+	cfg.commands.Guard.TrustedProxies, cfg.console.Guard.TrustedProxies = cfg.platforms.Guard.TrustedProxies, cfg.platforms.Guard.TrustedProxies
 	return cfg, once(platformsErr, commandsErr, consoleErr, traceErr, env.Err())
 }
 
@@ -103,7 +111,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) error {
 	if cfg.watched { // it ends first: a feed would hold up the gateway
 		start("console", func(log *slog.Logger) error { return console.Run(ctx, cfg.console, p.console, log) })
 	}
-	gateway := p.gateway(log.With("service", "gateway"))
+	gateway := p.gateway(cfg.trusted, log.With("service", "gateway"))
 	defer stopGateway(gateway)
 	start("gateway", func(log *slog.Logger) error {
 		log.Info("listening for HTTP", "addr", front.Addr().String())
@@ -175,12 +183,12 @@ func (p *parts) close() {
 }
 
 // gateway returns the server in front of the services.
-func (p *parts) gateway(log *slog.Logger) *http.Server {
+func (p *parts) gateway(trusted []netip.Prefix, log *slog.Logger) *http.Server {
 	watched := ""
 	if p.console.HTTPListener != nil {
 		watched = p.console.HTTPListener.Addr().String()
 	}
-	handler := newGateway(p.platforms.HTTPListener.Addr().String(), p.commands.HTTPListener.Addr().String(), watched, log)
+	handler := newGateway(p.platforms.HTTPListener.Addr().String(), p.commands.HTTPListener.Addr().String(), watched, trusted, log)
 	server := web.NewServer(handler, maxConnections, log)
 	server.ReadTimeout, server.WriteTimeout = 15*time.Second, writeTimeout
 	return server

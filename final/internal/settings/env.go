@@ -280,6 +280,17 @@ func (e *Env) FitsBroker(name, made string) {
 	}
 }
 
+// List returns texts that are separated by commas, without blanks around them.
+func (e *Env) List(name string) []string {
+	var list []string
+	for part := range strings.SplitSeq(e.Text(name, ""), ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			list = append(list, part)
+		}
+	}
+	return list
+}
+
 // OneOf accepts the values; the first is the default.
 func (e *Env) OneOf(name string, values ...string) string {
 	value := e.Text(name, values[0])

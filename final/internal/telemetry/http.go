@@ -22,15 +22,11 @@ func NewRegistry() *prometheus.Registry {
 	return registry
 }
 
-// HTTP measures the requests of a service, makes a span for each, and serves
-// its metrics:
-//
-//	GET /metrics
+// HTTP measures the requests of a service, and makes a span for each.
 type HTTP struct {
 	tracer   trace.Tracer
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
-	metrics  http.Handler
 }
 
 // NewHTTP registers the metrics of HTTP requests. Their spans are tracer's.
@@ -46,7 +42,6 @@ func NewHTTP(registry *prometheus.Registry, tracer trace.Tracer) *HTTP {
 			Name: "http_server_requests_in_flight",
 			Help: "Requests that are being handled.",
 		}),
-		metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
 	}
 	registry.MustRegister(h.duration, h.inFlight)
 	return h
@@ -77,13 +72,18 @@ func SetStatus(ctx context.Context, status int) {
 	}
 }
 
-// Handler serves /metrics, and measures the requests that next handles. Their
-// spans continue the trace of the header traceparent. Probes have none: they
-// would hide the rest.
+// Metrics returns what serves the metrics of registry.
+func Metrics(registry *prometheus.Registry) http.Handler {
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
+
+// Handler measures the requests that next handles, all but those for the metrics
+// themselves. Their spans continue the trace of the header traceparent. Probes have
+// none: they would hide the rest.
 func (h *HTTP) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/metrics" {
-			h.metrics.ServeHTTP(w, r)
+			next.ServeHTTP(w, r)
 			return
 		}
 		began := time.Now()

@@ -12,7 +12,8 @@ import (
 )
 
 func TestHTTP(t *testing.T) {
-	metrics := NewHTTP(NewRegistry(), noop.NewTracerProvider().Tracer(""))
+	registry := NewRegistry()
+	metrics := NewHTTP(registry, noop.NewTracerProvider().Tracer(""))
 	server := httptest.NewServer(metrics.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/api/platforms/1":
@@ -24,6 +25,8 @@ func TestHTTP(t *testing.T) {
 			SetRoute(r.Context(), "/disconnected")
 			SetStatus(r.Context(), 499)
 			panic(http.ErrAbortHandler)
+		case "/metrics":
+			Metrics(registry).ServeHTTP(w, r)
 		default:
 			w.WriteHeader(http.StatusNotFound)
 		}

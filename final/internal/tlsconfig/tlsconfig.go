@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -38,6 +41,32 @@ func (f Files) Server() (*tls.Config, error) {
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	return config, nil
+}
+
+// AllowClients makes config, that of a server with a CA for clients, accept only
+// clients whose certificate has one of names among its alternative names. It logs
+// which client it has refused.
+func AllowClients(config *tls.Config, names []string, log *slog.Logger) {
+	config.VerifyConnection = func(state tls.ConnectionState) error { // of a resumed session, too
+		var theirs []string
+		for _, certificate := range state.PeerCertificates[:min(1, len(state.PeerCertificates))] {
+			theirs = append(theirs, certificate.DNSNames...)
+			theirs = append(theirs, certificate.EmailAddresses...)
+			for _, ip := range certificate.IPAddresses {
+				theirs = append(theirs, ip.String())
+			}
+			for _, uri := range certificate.URIs {
+				theirs = append(theirs, uri.String())
+			}
+		}
+		for _, name := range theirs {
+			if slices.ContainsFunc(names, func(allowed string) bool { return strings.EqualFold(allowed, name) }) {
+				return nil
+			}
+		}
+		log.Warn("client refused: its certificate has no name that may call", "names", theirs)
+		return errors.New("the client's certificate has no name that may call")
+	}
 }
 
 // Client returns the configuration of a client. It trusts CA alone or, without

@@ -71,25 +71,34 @@ func (h *Health) Drain(duration time.Duration) {
 // Set changes the state. The service is ready in the state "ready" only.
 func (h *Health) Set(state string) { h.state.Store(state) }
 
-// Handler handles the probes, and leaves every other request to api. While the
-// service is starting, those get a 503: api may have no database yet.
+// Gate leaves requests to api. While the service is starting they get a 503: api may
+// have no database yet.
+func (h *Health) Gate(api http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h.state.Load() == "starting" {
+			WriteProblem(w, Unavailable(w, "the service is starting"))
+			return
+		}
+		api.ServeHTTP(w, r)
+	})
+}
+
+// Handler handles the probes, and leaves every other request to api, as Gate does.
 func (h *Health) Handler(api http.Handler) http.Handler {
+	api = h.Gate(api)
 	probes := map[string]ByMethod{
-		"/livez":  {http.MethodGet: h.live},
-		"/readyz": {http.MethodGet: h.ready},
+		"/livez":  {http.MethodGet: Public(h.live)},
+		"/readyz": {http.MethodGet: Public(h.ready)},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var err error
 		path := strings.TrimSuffix(r.URL.Path, "/")
-		if probe, ok := probes[path]; ok {
-			telemetry.SetRoute(r.Context(), path)
-			err = probe.serve(w, r)
-		} else if h.state.Load() == "starting" {
-			err = Unavailable(w, "the service is starting")
-		} else {
+		probe, ok := probes[path]
+		if !ok {
 			api.ServeHTTP(w, r)
+			return
 		}
-		if p := (*Problem)(nil); errors.As(err, &p) { // the only kind of error returned here
+		telemetry.SetRoute(r.Context(), path)
+		if p := (*Problem)(nil); errors.As(probe.serve(w, r, nil), &p) { // the only kind of error returned here
 			WriteProblem(w, p)
 		}
 	})

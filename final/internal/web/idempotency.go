@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -23,7 +24,9 @@ const (
 // ErrKeyReused is returned for a key that came with another request before.
 var ErrKeyReused = errors.New("the Idempotency-Key was used for another request")
 
-// IdempotencyKey returns the key of r, "" when it has none, or FieldErrors.
+// IdempotencyKey returns the key of r, "" when it has none, or FieldErrors. What
+// it returns differs for each authenticated subject: one client cannot see another's
+// response by its key.
 func IdempotencyKey(r *http.Request) (string, error) {
 	values := r.Header.Values(IdempotencyHeader)
 	if len(values) == 0 {
@@ -32,6 +35,9 @@ func IdempotencyKey(r *http.Request) (string, error) {
 	key := values[0]
 	if len(values) > 1 || key == "" || len(key) > maxIdempotencyKey || !isPrintableASCII(key) {
 		return "", FieldErrors{IdempotencyHeader: {"must be given once, as 1 to 255 printable ASCII characters"}}
+	}
+	if subject := Subject(r.Context()); subject != "" {
+		key = "subject:" + base64.RawStdEncoding.EncodeToString(Fingerprint(subject, key))
 	}
 	return key, nil
 }

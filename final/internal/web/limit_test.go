@@ -85,10 +85,10 @@ func TestSlotsAreForTheStore(t *testing.T) {
 	t.Run("a list that is not read holds none", func(t *testing.T) {
 		log, _ := testkit.CaptureLog()
 		s := web.NewSlots(1)
-		routes := web.NewRouter(fail(log))
-		routes.Handle("/list", web.ByMethod{http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
+		routes := web.NewRouter(nil, fail(log))
+		routes.Handle("/list", web.ByMethod{http.MethodGet: web.Public(func(w http.ResponseWriter, r *http.Request) error {
 			return web.WriteList(w, r, new(atomic.Int32), web.InSlots(s, numbers(math.MaxInt32)))
-		}})
+		})})
 		url := testkit.Serve(t, routes) + "/list"
 		for range 3 {
 			transport := &http.Transport{DisableKeepAlives: true}

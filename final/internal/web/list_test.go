@@ -43,11 +43,11 @@ func numbers(last int32) web.ReadItems[number] {
 // listHandler handles GET /list.
 func listHandler(read web.ReadItems[number]) (http.Handler, *testkit.LogCapture) {
 	log, logged := testkit.CaptureLog()
-	routes := web.NewRouter(fail(log))
+	routes := web.NewRouter(nil, fail(log))
 	var large atomic.Int32
-	routes.Handle("/list", web.ByMethod{http.MethodGet: func(w http.ResponseWriter, r *http.Request) error {
+	routes.Handle("/list", web.ByMethod{http.MethodGet: web.Public(func(w http.ResponseWriter, r *http.Request) error {
 		return web.WriteList(w, r, &large, read)
-	}})
+	})})
 	return routes, logged
 }
 

@@ -22,32 +22,37 @@ const RequestTimeout = 10 * time.Second
 // the router turns every error into a response in the same way.
 type handlerFunc func(w http.ResponseWriter, r *http.Request) error
 
-// ByMethod holds the handlers of one path, by HTTP method. HEAD is handled as GET.
-type ByMethod map[string]handlerFunc
+// ByMethod holds the routes of one path, by HTTP method. HEAD is handled as GET.
+type ByMethod map[string]Route
 
 // Router finds the handler for a request, by path and then by method. A
 // trailing slash makes no difference: /api/platforms/ is /api/platforms.
 type Router struct {
 	paths *mux.Router
+	guard *Guard
 	fail  func(w http.ResponseWriter, r *http.Request, err error) // writes the response for err
 }
 
-// NewRouter returns a router without routes. fail writes the response for an error,
-// the 404 and the 405 included.
-func NewRouter(fail func(http.ResponseWriter, *http.Request, error)) *Router {
+// NewRouter returns a router without routes, whose requests guard lets pass. fail
+// writes the response for an error, the 404 and the 405 included.
+func NewRouter(guard *Guard, fail func(http.ResponseWriter, *http.Request, error)) *Router {
 	// SkipClean: cleaning a path redirects, and a redirected POST loses its body.
-	rt := &Router{paths: mux.NewRouter().SkipClean(true), fail: fail}
+	rt := &Router{paths: mux.NewRouter().SkipClean(true), guard: guard, fail: fail}
 	rt.paths.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fail(w, r, NewProblem(http.StatusNotFound, "there is nothing at this path"))
+		_, err := guard.admit(w, r)
+		if err == nil {
+			err = NewProblem(http.StatusNotFound, "there is nothing at this path")
+		}
+		fail(w, r, err)
 	})
 	return rt
 }
 
-// Handle registers the handlers of a path. {name} in it stands for one element.
-func (rt *Router) Handle(path string, handlers ByMethod) {
+// Handle registers the routes of a path. {name} in it stands for one element.
+func (rt *Router) Handle(path string, routes ByMethod) {
 	rt.paths.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 		telemetry.SetRoute(r.Context(), path)
-		if err := handlers.serve(w, r); err != nil {
+		if err := routes.serve(w, r, rt.guard); err != nil {
 			rt.fail(w, r, err)
 		}
 	})
@@ -78,23 +83,32 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	match.Handler.ServeHTTP(w, r)
 }
 
-// serve calls the handler for the request's method, or returns a 405.
-func (m ByMethod) serve(w http.ResponseWriter, r *http.Request) error {
-	handler := m[r.Method]
-	if r.Method == http.MethodHead {
-		handler = m[http.MethodGet]
+// serve calls the handler for the request's method if guard lets it pass. Otherwise
+// it returns a 401, 403, 405, 429 or 503.
+func (m ByMethod) serve(w http.ResponseWriter, r *http.Request, guard *Guard) error {
+	r, err := guard.admit(w, r)
+	if err != nil {
+		return err
 	}
-	if handler == nil {
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	route, ok := m[method]
+	if !ok {
 		w.Header().Set("Allow", m.allowed())
 		return NewProblem(http.StatusMethodNotAllowed, r.Method+" is not allowed here")
 	}
-	return handler(w, r)
+	if err := guard.authorize(w, r, route); err != nil {
+		return err
+	}
+	return route.handle(w, r)
 }
 
 // allowed returns the value of the Allow header (RFC 9110, section 10.2.1).
 func (m ByMethod) allowed() string {
 	names := slices.Collect(maps.Keys(m))
-	if m[http.MethodGet] != nil {
+	if _, ok := m[http.MethodGet]; ok {
 		names = append(names, http.MethodHead)
 	}
 	slices.Sort(names)

@@ -135,25 +135,33 @@ const StopTimeout = RequestTimeout + 2*time.Second
 // HTTPServer is a running HTTP server.
 type HTTPServer struct {
 	server *http.Server
+	admin  *http.Server // nil: there is no admin port
 	serve  sync.WaitGroup
-	Failed chan error // receives an error when serving ends before stop is called
+	Failed chan error // receives an error when serving ends before Stop is called
 }
 
 // StartHTTP serves handler on listener, which is limited to maxConnections, and
 // closes it when serving ends.
 func StartHTTP(listener net.Listener, maxConnections int, handler http.Handler, log *slog.Logger) *HTTPServer {
 	s := &HTTPServer{
-		server: NewServer(handler, maxConnections, log),
-		Failed: make(chan error, 1),
+		server: newTimedServer(handler, maxConnections, log),
+		Failed: make(chan error, 2), // one for each server
 	}
-	s.server.ReadTimeout = RequestTimeout
-	s.server.WriteTimeout = 3 * RequestTimeout // counted from the header on: read, handle, write
 	s.serve.Go(func() {
 		if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			s.Failed <- fmt.Errorf("serve HTTP: %w", err)
 		}
 	})
 	return s
+}
+
+// newTimedServer returns a server with the time limits of one whose requests take
+// RequestTimeout.
+func newTimedServer(handler http.Handler, maxConnections int, log *slog.Logger) *http.Server {
+	server := NewServer(handler, maxConnections, log)
+	server.ReadTimeout = RequestTimeout
+	server.WriteTimeout = 3 * RequestTimeout // counted from the header on: read, handle, write
+	return server
 }
 
 // Stop accepts no new requests, and returns when those in flight have their
@@ -163,6 +171,9 @@ func (s *HTTPServer) Stop() {
 	defer cancel()
 	if s.server.Shutdown(ctx) != nil {
 		s.server.Close()
+	}
+	if s.admin != nil {
+		s.admin.Close()
 	}
 	s.serve.Wait()
 }
