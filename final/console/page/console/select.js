@@ -1,0 +1,183 @@
+// What a state means: where each platform is, the ledger, one sentence. Pure, like the reducer;
+// now is the moment for which the question is asked.
+
+import { count, duration } from './words.js';
+
+const grace = 3000; //       a chapter without an outbox: after this, nothing holds the event any more
+const graceFinal = 15_000; // with an outbox: the same, if in addition every queue is empty and the lists differ
+
+/** titles are what the places are called. */
+export const places = {
+  client: 'not accepted',
+  outbox: 'in the outbox',
+  relay: 'with the relay',
+  exchange: 'on its way',
+  queue: 'in the queue',
+  commandsservice: 'with CommandsService',
+  retry: 'in a retry queue',
+  dead: 'dead letter',
+  stored: 'stored',
+  missing: 'missing',
+};
+
+export const has = (state, part) => !state.run?.parts || state.run.parts.some((p) => p.id === part);
+export const isDown = (state, part) => ['down', 'stopping', 'starting'].includes(state.parts.get(part)?.state);
+export const isPaused = (state, part) => state.parts.get(part)?.state === 'paused';
+export const impaired = (state, part) => isDown(state, part) || isPaused(state, part);
+
+/** titleOf is a part's name. */
+export function titleOf(state, part) {
+  return state.run?.parts?.find((p) => p.id === part)?.title ?? part;
+}
+
+/** totalDepth is the number of messages in the queues of a role. */
+export function totalDepth(state, role) {
+  let n = 0;
+  for (const queue of state.queues.values()) if (queue.role === role) n += queue.depth;
+  return n;
+}
+
+/** place says where a platform is: the key of places, since when, and why it waits there. */
+export function place(journey, state, now) {
+  const last = journey.hops.at(-1);
+  const since = last?.at ?? journey.at;
+  const at = (where, why = '') => ({ where, since, why });
+  if (journey.refused) return at('client', last?.reason ?? '');
+  if (journey.stored) return at('stored');
+  if (journey.dropped) return at('missing', 'dropped by hand');
+  if (journey.dead) return at('dead', journey.hops.findLast((h) => h.hop === 'dead_lettered')?.reason ?? '');
+  if (journey.lost) return at('missing', 'CommandsService forgot it when it restarted');
+  return has(state, 'outbox') ? placeWithOutbox(journey, state, now, at, last) : placeInChapter(journey, state, now, at);
+}
+
+function placeWithOutbox(journey, state, now, at, last) {
+  const held = { accepted: 'outbox', outbox: 'relay', relay: 'exchange', confirmed: 'queue', delivered: 'commandsservice', retried: 'retry', replayed: 'queue' };
+  const where = held[last?.hop] ?? 'outbox';
+  const brokerDown = impaired(state, 'broker');
+  if (['outbox', 'relay', 'exchange'].includes(where) && brokerDown) return at('outbox', `the broker is ${state.parts.get('broker').state}`);
+  if (where === 'outbox' && impaired(state, 'platformservice')) return at('outbox', 'PlatformService is not running');
+  if (where === 'commandsservice' && isDown(state, 'commandsservice')) return at('queue', 'CommandsService is down; the broker delivers it again');
+  if (where === 'commandsservice' && isPaused(state, 'commandsservice')) return at('commandsservice', 'CommandsService is paused');
+  if (where === 'queue' && impaired(state, 'commandsservice')) return at('queue', `CommandsService is ${state.parts.get('commandsservice').state}`);
+  if (where === 'queue' && brokerDown) return at('queue', 'the broker is down, and has it on disk');
+  const { platforms, commands } = state.lists;
+  const nothingHolds = !['outbox', 'retry'].includes(where) && totalDepth(state, 'work') + totalDepth(state, 'retry') === 0
+    && platforms !== undefined && commands !== undefined && commands < platforms;
+  if (nothingHolds && last && now - last.at > graceFinal) return at('missing', 'no queue holds it');
+  return at(where, where === 'retry' ? last.reason ?? '' : '');
+}
+
+function placeInChapter(journey, state, now, at) {
+  if (journey.failed) return at('missing', `the call failed: ${journey.failed}`);
+  const called = !has(state, 'exchange'); // PlatformService calls, and waits
+  if (called && isDown(state, 'commandsservice')) return at('missing', 'the call failed: CommandsService was down');
+  if (!called && totalDepth(state, 'work') > 0) return at('queue', impaired(state, 'commandsservice') ? `CommandsService is ${state.parts.get('commandsservice').state}` : '');
+  if (now - journey.at <= grace) return at(called ? 'commandsservice' : 'exchange');
+  if (isPaused(state, 'commandsservice')) return at('commandsservice', 'CommandsService is paused');
+  return at('missing', isDown(state, 'commandsservice') ? 'CommandsService was down' : 'nothing holds it any more');
+}
+
+/** ledger divides what was accepted: every platform is in exactly one part, by name as far as names are remembered. */
+export function ledger(state, now) {
+  const names = { stored: [], way: [], dead: [], missing: [] };
+  const strangers = []; // dead letters that no platform belongs to
+  for (const journey of state.journeys.values()) {
+    const p = place(journey, state, now);
+    if (!journey.accepted) {
+      if (p.where === 'dead') strangers.push({ journey, ...p });
+      continue;
+    }
+    const column = p.where in names ? p.where : 'way';
+    names[column].push({ journey, ...p });
+  }
+  const accepted = state.totals.accepted;
+  const { stored, dead } = state.totals;
+  const missing = names.missing.length;
+  return { accepted, names, strangers, stored, dead, missing, way: accepted - stored - dead - missing };
+}
+
+/** atPlaces counts, and names, the platforms at each place. */
+export function atPlaces(state, now) {
+  const found = new Map();
+  for (const journey of state.journeys.values()) {
+    if (journey.stored || journey.refused) continue;
+    const p = place(journey, state, now);
+    if (!found.has(p.where)) found.set(p.where, []);
+    found.get(p.where).push({ journey, ...p });
+  }
+  return found;
+}
+
+/** nameOf is what a journey is called. */
+export function nameOf(journey) {
+  if (journey.name) return journey.name;
+  if (journey.id !== null) return `platform ${journey.id}`;
+  return 'a message without a platform';
+}
+
+/** narrate says in one sentence what is happening: {text, tone}, with tone calm, wait or bad. */
+export function narrate(state, now) {
+  const l = ledger(state, now);
+  const down = [...state.parts].filter(([, p]) => p.state === 'down' || p.state === 'paused');
+  const waiting = (where) => l.names.way.filter((p) => p.where === where);
+  if (down.length > 0) return narrateFault(state, l, down[0], waiting);
+  if (l.missing > 0) {
+    return { tone: 'bad', text: `${count(l.missing, 'platform')} missing: ${list(l.names.missing)}. PlatformService accepted ${l.missing === 1 ? 'it' : 'them'}, and nothing holds the ${l.missing === 1 ? 'event' : 'events'} any more.` };
+  }
+  const slow = l.names.way.filter((p) => now - p.since > 1500);
+  if (slow.length > 0) {
+    const p = slow[0];
+    return { tone: 'wait', text: `${list(slow)} ${slow.length === 1 ? 'waits' : 'wait'} ${places[p.where]}${p.why ? ` (${p.why})` : ''}, for ${duration(now - p.since)} so far.` };
+  }
+  const latest = lastStored(state);
+  if (l.dead + l.strangers.length > 0 && !(latest && now - latest.hops.at(-1).at < 5000)) {
+    return { tone: 'wait', text: `${count(l.dead + l.strangers.length, 'dead letter')}: an event that failed again and again is put aside, so that it doesn’t block the others. Replay or drop it.` };
+  }
+  return { tone: 'calm', text: told(latest) };
+}
+
+function narrateFault(state, l, [id, part], waiting) {
+  const title = titleOf(state, id);
+  const is = `${title} is ${part.state}.`;
+  const outbox = waiting('outbox');
+  const queue = [...waiting('queue'), ...waiting('commandsservice')];
+  if (outbox.length > 0) {
+    return { tone: 'wait', text: `${is} ${list(outbox)} ${outbox.length === 1 ? 'waits' : 'wait'} in the outbox: the client has its 201, and the event is safe in PlatformService’s database.` };
+  }
+  if (queue.length > 0) {
+    const where = has(state, 'exchange') ? 'in the queue, until it is up again' : 'for its answer, and so does the client';
+    return { tone: 'wait', text: `${is} ${list(queue)} ${queue.length === 1 ? 'waits' : 'wait'} ${where}.` };
+  }
+  if (l.missing > 0) return { tone: 'bad', text: `${is} ${count(l.missing, 'platform')} missing: ${list(l.names.missing)}.` };
+  return { tone: 'bad', text: `${is} Create a platform now, and see where it waits.` };
+}
+
+/** list names a few, and counts the rest. */
+function list(found) {
+  const names = found.slice(0, 3).map((p) => nameOf(p.journey));
+  const rest = found.length - names.length;
+  if (rest > 0) return `${names.join(', ')} and ${rest} more`;
+  return names.length > 1 ? `${names.slice(0, -1).join(', ')} and ${names.at(-1)}` : names[0] ?? '';
+}
+
+/** lastStored is the platform that was stored last, of those whose journey was seen. */
+function lastStored(state) {
+  let last = null;
+  for (const journey of state.journeys.values()) if (journey.stored && journey.hops.length > 1) last = journey;
+  return last;
+}
+
+function told(last) {
+  if (!last) return 'Everything is up. Create a platform, and watch it travel.';
+  const accepted = last.hops.find((h) => h.hop === 'accepted');
+  const stored = last.hops.find((h) => h.hop === 'stored');
+  if (!accepted || !stored || stored.at < accepted.at) return `${nameOf(last)} is stored by both services.`;
+  return `${nameOf(last)} was accepted${accepted.ms !== undefined ? ` in ${duration(accepted.ms)}` : ''}, and CommandsService had stored it ${duration(stored.at - accepted.at)} later.`;
+}
+
+/** quantile of numbers; undefined when there are none. */
+export function quantile(values, q) {
+  if (values.length === 0) return undefined;
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
+}

@@ -1,0 +1,65 @@
+// For the first five minutes: three things to do, ticked off as the system reports them.
+
+import { h } from './dom.js';
+import { impaired, place } from './select.js';
+
+const kept = 'microcomm-console-strip'; // in localStorage: the strip was closed
+
+/** Strip builds itself into element. watch is called when the reader wants to see the recording instead. */
+export class Strip {
+  constructor(element, watch) {
+    this.element = element;
+    this.watch = watch;
+    this.done = [false, false, false];
+    this.closed = remembered();
+  }
+
+  update(state, now) {
+    if (this.closed || !state.run) return;
+    this.element.hidden = false;
+    const breakable = state.run.faults?.find((f) => f.part === 'broker' && ['kill', 'stop'].includes(f.action));
+    if (this.drawn !== `${Boolean(breakable)}${this.done}`) this.draw(breakable);
+    const journeys = [...state.journeys.values()].slice(-200);
+    this.done[0] ||= journeys.some((j) => j.stored && j.hops.length > 2);
+    const waits = impaired(state, 'broker') && journeys.some((j) => j.accepted && place(j, state, now).where === 'outbox');
+    this.waited ||= waits;
+    this.done[1] ||= waits;
+    this.done[2] ||= Boolean(this.waited) && !impaired(state, 'broker') && !journeys.some((j) => j.accepted && !j.stored && !j.dead);
+  }
+
+  draw(breakable) {
+    this.drawn = `${Boolean(breakable)}${this.done}`;
+    const step = (i, title, ...text) => h('li', { class: this.done[i] ? 'mc-done' : '' }, h('b', {}, title), h('span', {}, ...text), this.done[i] ? h('span', { class: 'mc-hidden' }, ' (done)') : null);
+    const watch = h('button', { type: 'button', class: 'mc-primary', click: this.watch }, '▶ Watch a broker go down');
+    const steps = breakable
+      ? [
+        step(0, 'Create a platform', 'and follow the dot: from the client to PlatformService, through the broker, to CommandsService.'),
+        step(1, 'Kill the broker, and create another', 'It is accepted anyway. It waits in the outbox: a table in PlatformService’s own database.'),
+        step(2, 'Start the broker', 'The relay sends what waits. Nothing is lost, and no client had to wait. That’s what the outbox is for.'),
+      ]
+      : [
+        step(0, 'Create a platform', 'and follow the dot: from the client to PlatformService, through the bus, to CommandsService.'),
+        step(1, 'What if the bus is down?', 'Here everything runs in one process, so nothing can be stopped on its own. Watch a recording of a real broker: what is created meanwhile waits in the outbox, and nothing is lost. ', watch),
+      ];
+    const close = h('button', { type: 'button', class: 'mc-close', 'aria-label': 'Close the introduction', click: () => this.close() }, '✕');
+    this.element.replaceChildren(h('h2', {}, 'New here?'), h('ol', {}, ...steps), close);
+  }
+
+  close() {
+    this.closed = true;
+    this.element.hidden = true;
+    try {
+      localStorage.setItem(kept, 'closed');
+    } catch {
+      // it will be shown again
+    }
+  }
+}
+
+function remembered() {
+  try {
+    return localStorage.getItem(kept) === 'closed';
+  } catch {
+    return false;
+  }
+}
