@@ -31,33 +31,27 @@ type file struct {
 }
 
 // loadPage returns the files by their path, as the router has it: index.html is the
-// empty one, style.css is /console/style.css. Of the directory only what a browser loads is served.
+// empty one, and page/console/style.css is /console/style.css. So any other server of
+// the directory shows the page, too, and it plays recordings.
 func loadPage() (map[string]file, error) {
 	types := map[string]string{".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
-		".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+		".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml", ".ndjson": "application/x-ndjson"}
 	files := map[string]file{}
-	entries, err := fs.ReadDir(pages, "page")
-	if err != nil {
-		return nil, err
-	}
-	for _, entry := range entries {
-		name := entry.Name()
+	err := fs.WalkDir(pages, "page", func(name string, entry fs.DirEntry, err error) error {
 		contentType := types[path.Ext(name)]
-		if entry.IsDir() || contentType == "" || strings.Contains(name, ".test.") {
-			continue
+		if err != nil || entry.IsDir() || contentType == "" {
+			return err
 		}
-		content, err := pages.ReadFile("page/" + name)
+		content, err := pages.ReadFile(name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		sum := sha256.Sum256(content)
-		at := "/console/" + name
-		if name == "index.html" {
-			at = ""
-		}
+		at := strings.TrimSuffix(strings.TrimPrefix(name, "page"), "/index.html")
 		files[at] = file{contentType, `"` + hex.EncodeToString(sum[:8]) + `"`, content}
-	}
-	return files, nil
+		return nil
+	})
+	return files, err
 }
 
 // fileHandler serves a file of the page. A browser asks every time, and gets the file
