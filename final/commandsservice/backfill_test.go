@@ -70,7 +70,7 @@ func (b *testBackfill) requireMetrics(t *testing.T, succeeded, failed, stored, k
 }
 
 func TestBackfill(t *testing.T) {
-	t.Run("stores what is missing, and takes PlatformService's word for a name", func(t *testing.T) {
+	t.Run("stores missing platforms, and adopts PlatformService's names", func(t *testing.T) {
 		store := memoryStore(t)
 		addPlatforms(t, store, platform{ExternalID: 3, Name: "the same"}, platform{ExternalID: 4, Name: "old"}, platform{ExternalID: 9, Name: "not there any more"})
 		b := startBackfill(t, startPlatformServer(t, having(platform{ExternalID: 3, Name: "the same"},

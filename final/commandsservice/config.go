@@ -15,7 +15,7 @@ type Config struct {
 	DatabaseURL string // see openStore
 
 	RabbitMQURL string // amqp://USER:PASSWORD@HOST:5672/; the default user is guest
-	Exchange    string // the durable fanout exchange that events come from
+	Exchange    string // the durable fanout exchange that delivers events
 
 	Queue       string          // the durable queue that all replicas share
 	Prefetch    int             // how many events the broker sends before they are acknowledged

@@ -38,7 +38,7 @@ func TestEventProcessor(t *testing.T) {
 		p.requireConsumed(t, map[string]int{"stored": 1})
 	})
 
-	t.Run("stores an event that comes again once", func(t *testing.T) {
+	t.Run("stores a repeated event once", func(t *testing.T) {
 		p := newTestProcessor(t)
 		require.Equal(t, []error{nil, nil}, p.handle(t, recordedEvent, recordedEvent))
 		require.Equal(t, []error{nil}, p.handle(t, recordedEvent))
@@ -260,7 +260,7 @@ func eventOfSize(size int) string {
 	return event(fmt.Sprintf(fields, strings.Repeat("x", size-len(event(fields))+len("%s"))))
 }
 
-// testProcessor is an event processor with a store of its own.
+// testProcessor is an event processor with its own store.
 type testProcessor struct {
 	*eventProcessor
 	logged *testkit.LogCapture

@@ -47,7 +47,7 @@ func testIdempotencyKeys(t *testing.T, open func(t testing.TB) commandStore) {
 		}
 	})
 
-	t.Run("a key that came with another command is refused", func(t *testing.T) {
+	t.Run("a key used with another command is refused", func(t *testing.T) {
 		store := openWithPlatforms(t)
 		first, _, err := store.createCommandOnce(t.Context(), "key", x)
 		require.NoError(t, err)

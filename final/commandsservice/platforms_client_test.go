@@ -142,7 +142,7 @@ func TestPlatformsClient(t *testing.T) {
 				assert.Equal(t, 1, calls)
 			})
 
-			t.Run("a server that stops to respond is given up", func(t *testing.T) {
+			t.Run("a server that stops responding is an error", func(t *testing.T) {
 				testkit.NoGoroutineLeft(t)
 				client := testPlatformsClient(start(t, func(ctx context.Context) ([]platform, error) {
 					<-ctx.Done()
@@ -161,7 +161,7 @@ func TestPlatformsClient(t *testing.T) {
 		assert.Equal(t, numbered(8, 3), platforms)
 	})
 
-	t.Run("hands over what came before the stream broke", func(t *testing.T) {
+	t.Run("passes on what arrived before the stream broke", func(t *testing.T) {
 		known := numbered(1, batchSize+5)
 		target := startPlatformServer(t, func(context.Context) ([]platform, error) {
 			return known, status.Error(codes.Unavailable, "stopping")

@@ -527,8 +527,8 @@ func FuzzCreateCommand(f *testing.F) {
 	})
 }
 
-// randomBodies returns 200 bodies, the same each time: the valid ones, what
-// comes of damaging them, and noise.
+// randomBodies returns 200 bodies, the same each time: the valid ones, damaged
+// copies of them, and noise.
 func randomBodies(valid ...string) [][]byte {
 	random := rand.New(rand.NewPCG(1, 2))
 	pieces := []string{`"`, `{`, `}`, `[[`, `,`, `:`, `\`, `\u0000`, `\ud83d`, `\ude80`, `\"`, "\xff", "\xe2\x82", "\x00", "🚀", " ",

@@ -140,8 +140,8 @@ func (s *sqliteStore) addPlatform(ctx context.Context, p platform) (bool, error)
 }
 
 // write calls do with a transaction, and commits that. Every change of the database
-// is made here, one at a time: SQLite has one writer anyway, and those that wait
-// for its lock do so by asking now and then. An error of do undoes what it did.
+// is made here, one at a time: SQLite has one writer anyway, and writers
+// that wait for its lock only poll for it. An error from do rolls back its changes.
 func (s *sqliteStore) write(ctx context.Context, do func(tx *sql.Tx) error) error {
 	conn, err := s.writes.Conn(ctx) // waits for its turn
 	if err != nil {
@@ -150,7 +150,7 @@ func (s *sqliteStore) write(ctx context.Context, do func(tx *sql.Tx) error) erro
 	defer conn.Close()
 	// WithoutCancel: database/sql closes the connection of a transaction whose
 	// context ends, and a database in memory would be gone with it. The statements
-	// end with ctx all the same. Begin takes the write lock at once (_txlock).
+	// still end with ctx. Begin takes the write lock at once (_txlock).
 	tx, err := conn.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
@@ -272,8 +272,8 @@ func (s *sqliteStore) platformsAfter(ctx context.Context, externalID int32, limi
 		return nil, false, fmt.Errorf("list platforms: %w", err)
 	}
 	// WithoutCancel: for a context that can end, database/sql and the driver start
-	// goroutines, which take longer than the rows do. The file is local, and there
-	// are no more rows than are in memory.
+	// goroutines, which take longer than the rows do. The file is local, and the rows
+	// are few enough to hold in memory.
 	rows, err := s.db.QueryContext(context.WithoutCancel(ctx),
 		`SELECT external_id, name FROM platforms WHERE external_id > ? ORDER BY external_id LIMIT ?`, externalID, limit+1)
 	if err != nil {

@@ -86,11 +86,11 @@ func TestFullDatabase(t *testing.T) {
 }
 
 // TestFullDatabaseLosesNothing: of POSTs until no page is left, and beyond, each
-// that got a 201 is stored, under an id of its own.
+// that got a 201 is stored, under its own id.
 func TestFullDatabaseLosesNothing(t *testing.T) {
 	url, _, writes := serveFile(t)
 	require.Equal(t, http.StatusOK, testkit.Send(t, "POST", url+"/api/c/platforms", `{"id":4,"name":"x"}`).Status)
-	_, err := writes.Exec(`PRAGMA max_page_count = 1`) // as many as it has: no more
+	_, err := writes.Exec(`PRAGMA max_page_count = 1`) // as many as it has now
 	require.NoError(t, err)
 	requireStored(t, url, func(created int) bool { return created < 1000 })
 	_, err = writes.Exec(`PRAGMA max_page_count = 1000000`)
@@ -191,8 +191,8 @@ func TestReadOnlyDatabase(t *testing.T) {
 }
 
 // eventsWait handles an event of platform 7 while the database of store cannot
-// be written, calls mend, and requires that the event was stored then.
-func eventsWait(t *testing.T, store commandStore, mend func()) {
+// be written, calls repair, and requires that the event was stored then.
+func eventsWait(t *testing.T, store commandStore, repair func()) {
 	t.Helper()
 	log, logged := testkit.CaptureLog()
 	p := &eventProcessor{store: store, metrics: newEventMetrics(prometheus.NewRegistry()), tracer: noop.NewTracerProvider().Tracer(""), log: log}
@@ -201,7 +201,7 @@ func eventsWait(t *testing.T, store commandStore, mend func()) {
 		handled <- errors.Join(p.process(t.Context(), []bus.Message{{Body: []byte(event(`"Id":7,"Name":"z"`))}})...)
 	}()
 	testkit.Eventually(t, "the event waits", func() bool { return len(logged.Lines("events wait")) > 0 })
-	mend()
+	repair()
 	assert.NoError(t, testkit.Receive(t, "the event", handled))
 	_, err := store.platform(t.Context(), 7)
 	assert.NoError(t, err)

@@ -98,7 +98,7 @@ func (s *sqlServerStore) addPlatform(ctx context.Context, p platform) (bool, err
 //   - UPDLOCK and SERIALIZABLE keep a row that is not there from being inserted
 //     by others (addPlatform) between the look and the INSERT.
 //     https://learn.microsoft.com/sql/t-sql/queries/hints-transact-sql-table
-//   - The rows come as one JSON parameter: the text of the statement, and so its
+//   - The rows are one JSON parameter: the text of the statement, and so its
 //     plan, is the same for any number of them.
 //     https://learn.microsoft.com/sql/t-sql/functions/openjson-transact-sql
 //   - Names are compared byte by byte. DATALENGTH, because = ignores blanks at the end.

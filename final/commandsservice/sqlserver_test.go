@@ -51,7 +51,7 @@ func TestSQLServer(t *testing.T) {
 		require.ErrorIs(t, store.migrate(t.Context()), errForeignDatabase)
 	})
 
-	t.Run("a table that is gone fails the ping", func(t *testing.T) {
+	t.Run("a missing table fails the ping", func(t *testing.T) {
 		store := openTestStore(t, sqlServerURL(t)).(*sqlServerStore)
 		require.NoError(t, store.ping(t.Context()))
 		_, err := store.db.Exec(`DROP TABLE dbo.Commands; DROP TABLE dbo.Platforms`)
@@ -59,7 +59,7 @@ func TestSQLServer(t *testing.T) {
 		require.Error(t, store.ping(t.Context()))
 	})
 
-	t.Run("an upsert that waits too long for another says so, and can be done again", func(t *testing.T) {
+	t.Run("an upsert that waits too long for another is an error, and can be repeated", func(t *testing.T) {
 		store := openTestStore(t, sqlServerURL(t)).(*sqlServerStore)
 		other, err := store.db.BeginTx(t.Context(), nil)
 		require.NoError(t, err)

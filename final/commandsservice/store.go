@@ -53,7 +53,7 @@ type commandStore interface {
 	// errPlatformNotFound. The ID of c is ignored.
 	createCommand(ctx context.Context, c command) (command, error)
 	// createCommandOnce does the same, and stores the idempotency key with it. A
-	// key that is stored already creates nothing: when it came with an equal c
+	// key that is stored already creates nothing: when it was used with an equal c
 	// the command is replayed as it was created then; otherwise the error is
 	// ErrKeyReused.
 	createCommandOnce(ctx context.Context, key string, c command) (created command, replayed bool, err error)
@@ -91,7 +91,8 @@ func databaseUnavailable(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || sqlite.Unavailable(err) || sqlserver.Unavailable(err)
 }
 
-// maxPrunedKeys bounds the old idempotency keys that go when a new one comes.
+// maxPrunedKeys bounds how many old idempotency keys are deleted when a new one is
+// stored.
 const maxPrunedKeys = 100
 
 // commandFingerprint is stored with an idempotency key.

@@ -33,7 +33,7 @@ func TestSQLiteFile(t *testing.T) {
 
 	t.Run("several processes share a file", func(t *testing.T) {
 		url := "sqlite:" + filepath.Join(t.TempDir(), "commands.db")
-		stores := make([]commandStore, 4) // each with connections of its own, as in another process
+		stores := make([]commandStore, 4) // each with its own connections, as in another process
 		for i := range stores {
 			var err error
 			stores[i], err = openStore(url)
@@ -90,7 +90,7 @@ func TestSQLiteCommitIsSynced(t *testing.T) {
 	assert.Equal(t, full, mode, "what got a 201 outlives a power cut")
 }
 
-// TestForeignDatabase: a file that is not the service's own is left as it is.
+// TestForeignDatabase: a file of another service is left unchanged.
 func TestForeignDatabase(t *testing.T) {
 	for what, content := range map[string]string{
 		"PlatformService's":      `CREATE TABLE platforms (id INTEGER PRIMARY KEY, name TEXT, publisher TEXT, cost TEXT)`,
@@ -134,7 +134,7 @@ func TestForeignDatabase(t *testing.T) {
 		"without a mark":       "",
 		"of chapters 02 to 07": fmt.Sprintf(`PRAGMA application_id = %d; PRAGMA journal_mode = WAL`, sqliteApplicationID),
 	} {
-		t.Run("a file "+what+" is taken over, with all that it holds", func(t *testing.T) {
+		t.Run("a file "+what+" is adopted, with all its data", func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "x.db")
 			db, err := sql.Open("sqlite3", file)
 			require.NoError(t, err)
@@ -148,7 +148,7 @@ func TestForeignDatabase(t *testing.T) {
 			assert.Equal(t, []platform{{ExternalID: 4, Name: "four"}, {ExternalID: 9, Name: "nine"}}, platforms)
 			kept := command{ID: 7, HowTo: "h", CommandLine: "c", PlatformID: 4}
 			next := createCommand(t, store, command{HowTo: "h", CommandLine: "c", PlatformID: 4})
-			assert.EqualValues(t, 8, next.ID, "ids go on where they were")
+			assert.EqualValues(t, 8, next.ID, "ids continue where they were")
 			commands, err := allCommands(t.Context(), store, 4)
 			require.NoError(t, err)
 			assert.Equal(t, []command{kept, next}, commands)
@@ -265,7 +265,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		assert.Zero(t, stored, "none")
 	})
 
-	t.Run("upsertPlatforms takes the last of several with one id", func(t *testing.T) {
+	t.Run("upsertPlatforms stores the last of several with one id", func(t *testing.T) {
 		store := open(t)
 		stored, err := store.upsertPlatforms(t.Context(), []platform{
 			{ExternalID: 4, Name: "a"}, {ExternalID: 5, Name: "x"}, {ExternalID: 4, Name: "b"}})
@@ -276,7 +276,7 @@ func testStore(t *testing.T, open func(t testing.TB) commandStore) {
 		assert.Equal(t, []platform{{ExternalID: 4, Name: "b"}, {ExternalID: 5, Name: "x"}}, platforms)
 	})
 
-	t.Run("upsertPlatforms takes more than fit into one statement", func(t *testing.T) {
+	t.Run("upsertPlatforms stores more than fit into one statement", func(t *testing.T) {
 		store := open(t)
 		many := numbered(1, 2345)
 		stored, err := store.upsertPlatforms(t.Context(), many)

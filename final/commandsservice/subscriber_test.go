@@ -123,7 +123,7 @@ func brokerConnected(t testing.TB, registry prometheus.Gatherer) float64 {
 }
 
 func TestSubscriber(t *testing.T) {
-	t.Run("keeps what is published while it is away", func(t *testing.T) {
+	t.Run("keeps what is published while it is down", func(t *testing.T) {
 		broker := newQueueBroker(t)
 		l := startListener(t, broker.url, broker.exchange, nil)
 		testkit.Receive(t, "a connection", l.connected)
@@ -160,12 +160,12 @@ func TestSubscriber(t *testing.T) {
 			testkit.Eventually(t, "the loss", func() bool { return !l.subscriber.Connected() })
 			require.True(t, broker.publish(t, fmt.Sprint(connection)))
 			proxy.restore()
-			for testkit.Receive(t, "an event", l.bodies) != fmt.Sprint(connection) { // an event may come twice
+			for testkit.Receive(t, "an event", l.bodies) != fmt.Sprint(connection) { // an event may arrive twice
 			}
 		}
 	})
 
-	t.Run("gets a batch again when the connection is lost under way", func(t *testing.T) {
+	t.Run("gets a batch again when the connection is lost while it is handled", func(t *testing.T) {
 		broker := newQueueBroker(t)
 		proxy, url := newBrokerProxy(t, broker.url)
 		proxy.restore()
@@ -518,7 +518,7 @@ func (b *testBroker) ready(t testing.TB) int {
 }
 
 // TestSubscriberUnreadable: a message that the library cannot read ends the
-// connection, whoever receives it.
+// connection of any subscriber that receives it.
 func TestSubscriberUnreadable(t *testing.T) {
 	deep := amqp.Table{}
 	for range 40 {

@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// startTLSBroker starts a RabbitMQ of the test's own, with everything of its own
-// (see docs/tools/internal/rabbitmq), that takes connections by TLS alone, from
+// startTLSBroker starts the test's own RabbitMQ, which shares nothing with others
+// (see docs/tools/internal/rabbitmq) and accepts connections by TLS alone, from
 // clients with a certificate of the same CA. It returns its amqps URL.
 func startTLSBroker(t *testing.T, c certificate) string {
 	t.Helper()

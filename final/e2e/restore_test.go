@@ -78,7 +78,7 @@ func TestPlatformServiceIsRestored(t *testing.T) {
 	require.Equal(t, before, id)
 	require.True(t, replayed, "a key of before the backup is known")
 	id, replayed = s.platforms.postOnce(t, "after")
-	require.Greater(t, id, after, "a lost platform is created anew, under an id that was never used")
+	require.Greater(t, id, after, "a lost platform is created again, under an id that was never used")
 	require.False(t, replayed)
 	eventually(t, "it has arrived", func() bool { return s.knows(id) })
 	eventually(t, "the events of the backup have been published again", func() bool { return s.pendingEvents(t) == 0 })

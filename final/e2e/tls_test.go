@@ -27,7 +27,7 @@ type certificate struct {
 	roots     *x509.CertPool
 }
 
-// issueCertificate returns a certificate of a CA of its own. Servers and clients
+// issueCertificate returns a certificate of a new CA. Servers and clients
 // can use it.
 func issueCertificate(t *testing.T) certificate {
 	t.Helper()
@@ -102,5 +102,5 @@ func TestTLS(t *testing.T) {
 	response, err = client.Get(strings.Replace(s.commands.url, "http:", "https:", 1) + "/api/c/platforms/4/commands")
 	require.NoError(t, err)
 	response.Body.Close()
-	require.Equal(t, http.StatusOK, response.StatusCode, "CommandsService was told over HTTPS, before the response")
+	require.Equal(t, http.StatusOK, response.StatusCode, "CommandsService was notified over HTTPS, before the response")
 }

@@ -90,7 +90,7 @@ func TestGetAllPlatforms(t *testing.T) {
 	})
 }
 
-// streamPlatforms calls the method with the generated client and returns what came
+// streamPlatforms calls the method with the generated client and returns what arrived
 // before its end.
 func streamPlatforms(t testing.TB, addr string, after, pageSize int32) ([]*proto.GrpcPlatformModel, error) {
 	t.Helper()
@@ -165,7 +165,7 @@ func TestStreamPlatforms(t *testing.T) {
 		{"every platform, in pages that just fit", 0, 500, 2500, 1, 500},
 		{"every platform, in pages of no more than the service allows", 0, math.MaxInt32, 2500, 1, maxPageSize},
 		{"those after an id", 2000, 300, 500, 2001, 300},
-		{"those after an id that nobody has", -7, -1, 2500, 1, maxPageSize},
+		{"those after an unknown id", -7, -1, 2500, 1, maxPageSize},
 		{"none after the last", 2500, 10, 0, 0, 10},
 		{"none after any", math.MaxInt32, 10, 0, 0, 10},
 	} {
@@ -186,7 +186,7 @@ func TestStreamPlatforms(t *testing.T) {
 		})
 	}
 
-	t.Run("leaves out ids that nobody has", func(t *testing.T) {
+	t.Run("leaves out unknown ids", func(t *testing.T) {
 		store := storeOf(t, 10)
 		_, err := store.platformStore.(*sqliteStore).db.Exec(`DELETE FROM platforms WHERE id IN (1, 4, 5, 10)`)
 		require.NoError(t, err)

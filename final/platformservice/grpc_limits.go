@@ -139,7 +139,7 @@ type countedAddr struct {
 	conn *countedConn
 }
 
-// connOf returns the connection that a call came by.
+// connOf returns the connection of a call.
 func connOf(ctx context.Context) *countedConn {
 	from, _ := peer.FromContext(ctx)
 	return from.Addr.(countedAddr).conn

@@ -99,7 +99,7 @@ func TestClientThatDoesNotReceive(t *testing.T) {
 		for err == nil {
 			err = next(stream)
 		}
-		assert.NotErrorIs(t, err, io.EOF, "what it received is not taken for the whole")
+		assert.NotErrorIs(t, err, io.EOF, "what it received is not mistaken for the whole")
 	})
 
 	t.Run("a list in one message counts until it is written", func(t *testing.T) {
@@ -152,7 +152,7 @@ func TestLargeGRPCRequest(t *testing.T) {
 	stream, err := dialGRPC(t, addr).NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, "/GrpcPlatform/StreamPlatforms", grpc.ForceCodec(rawCodec{}))
 	require.NoError(t, err)
 	request := make([]byte, 5<<10)
-	_ = stream.SendMsg(&request) // what came of it is in the response
+	_ = stream.SendMsg(&request) // the response has the outcome
 	assert.Equal(t, codes.ResourceExhausted, status.Code(next(stream)))
 
 	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)

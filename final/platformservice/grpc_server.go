@@ -31,7 +31,7 @@ func startGRPC(listener net.Listener, api *grpcAPI, options ...grpc.ServerOption
 		server: grpc.NewServer(append(options,
 			// A connection that says nothing delays the stop for this long.
 			grpc.ConnectionTimeout(web.RequestTimeout),
-			// A client that is gone without a word holds its streams for this long. One
+			// A client that disappears silently holds its streams for this long. One
 			// that has no calls makes room for others; it connects again for the next.
 			grpc.KeepaliveParams(keepalive.ServerParameters{
 				Time: 30 * time.Second, Timeout: web.RequestTimeout, MaxConnectionIdle: time.Minute}),

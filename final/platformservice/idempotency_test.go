@@ -43,7 +43,7 @@ func testIdempotencyKeys(t *testing.T, open func(t testing.TB) platformStore) {
 		assert.Equal(t, len(keys), countRows(t, store, "platforms"))
 	})
 
-	t.Run("a key that came with another platform is refused", func(t *testing.T) {
+	t.Run("a key used with another platform is refused", func(t *testing.T) {
 		store := open(t)
 		_, _, err := store.createPlatformOnce(t.Context(), "key", x)
 		require.NoError(t, err)

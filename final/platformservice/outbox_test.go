@@ -105,7 +105,7 @@ func testOutbox(t *testing.T, open func(t testing.TB) platformStore) {
 		assert.InDelta(t, 2*time.Hour, age, float64(time.Hour))
 	})
 
-	t.Run("prune deletes what was published long ago, and no more", func(t *testing.T) {
+	t.Run("prune deletes only what was published long ago", func(t *testing.T) {
 		store := open(t)
 		createPlatform(t, store, "published long ago")
 		require.NoError(t, store.MarkPublished(t.Context(), []int64{pending(t, store)[0].ID}))
@@ -187,7 +187,7 @@ func testLease(t *testing.T, open func(t testing.TB) platformStore) {
 		assert.Equal(t, 1, count)
 	})
 
-	t.Run("a clock that was set back does not keep it for ever", func(t *testing.T) {
+	t.Run("a clock that was set back does not keep it forever", func(t *testing.T) {
 		store := open(t)
 		require.True(t, acquire(t, store, "a", time.Hour)) // an hour later than a lease of a millisecond could end
 		assert.True(t, acquire(t, store, "b", time.Millisecond))

@@ -89,7 +89,7 @@ func (p *rabbitMQPublisher) Publish(ctx context.Context, messages []bus.Message)
 // Connected implements bus.Publisher.
 func (p *rabbitMQPublisher) Connected() bool { return p.connected.Load() }
 
-// sentMessage is a message whose confirmation is to come.
+// sentMessage is a message that is not confirmed yet.
 type sentMessage struct {
 	id           string
 	confirmation *amqp.DeferredConfirmation

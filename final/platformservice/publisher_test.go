@@ -136,7 +136,7 @@ func TestPublisher(t *testing.T) {
 		assert.Equal(t, "x", string(testkit.Receive(t, "the event", events).Body))
 	})
 
-	t.Run("confirms in order what came before a message that is refused", func(t *testing.T) {
+	t.Run("confirms in order the messages before a refused one", func(t *testing.T) {
 		broker := newTestBroker(t)
 		broker.declare(t)
 		// The third message finds the queue full, and is refused.
@@ -151,7 +151,7 @@ func TestPublisher(t *testing.T) {
 		require.Equal(t, 2, confirmed)
 	})
 
-	t.Run("a connection that is lost under way ends the batch", func(t *testing.T) {
+	t.Run("a connection lost while publishing ends the batch", func(t *testing.T) {
 		testkit.NoGoroutineLeft(t)
 		broker := newTestBroker(t)
 		events := listen(t, broker)
@@ -268,7 +268,7 @@ func TestPublisher(t *testing.T) {
 		testkit.Receive(t, "the event", events)
 	})
 
-	t.Run("a broker that stops reading does not hold a POST for ever", func(t *testing.T) {
+	t.Run("a broker that stops reading does not hold up a POST forever", func(t *testing.T) {
 		testkit.NoGoroutineLeft(t)
 		broker := newTestBroker(t)
 		broker.declare(t)
@@ -292,7 +292,7 @@ func TestPublisher(t *testing.T) {
 			failed <- nil
 		}()
 		assert.Error(t, testkit.Receive(t, "an error of Publish", failed))
-		// It is taken for lost, and left.
+		// The connection counts as lost, and is abandoned.
 		testkit.Eventually(t, "a lost connection", func() bool { return len(logged.Lines("publisher not connected")) > 0 })
 	})
 }

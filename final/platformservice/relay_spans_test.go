@@ -44,13 +44,13 @@ func TestRelaySpans(t *testing.T) {
 	failing := func(calls int) *testPublisher {
 		return &testPublisher{publish: func(_ context.Context, messages []bus.Message) (int, error) {
 			if calls--; calls >= 0 {
-				return 0, errors.New("away")
+				return 0, errors.New("down")
 			}
 			return len(messages), nil
 		}}
 	}
 
-	t.Run("an event's span goes on with the POST's trace, and the message with its", func(t *testing.T) {
+	t.Run("an event's span continues the POST's trace, and the message continues the span", func(t *testing.T) {
 		recorder, publisher := tracetest.NewSpanRecorder(), failing(2)
 		relay, store := startTracedRelay(t, sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer(""), publisher)
 		publisher.waitAll(t, store)
@@ -74,7 +74,7 @@ func TestRelaySpans(t *testing.T) {
 		assert.Equal(t, codes.Error, recorder.Ended()[0].Status().Code)
 	})
 
-	t.Run("with a client's trace alone the message goes on with the POST's", func(t *testing.T) {
+	t.Run("with only a client's trace, the message continues that of the POST", func(t *testing.T) {
 		publisher := &testPublisher{}
 		relay, store := startTracedRelay(t, noop.NewTracerProvider().Tracer(""), publisher)
 		publisher.waitAll(t, store)

@@ -107,7 +107,7 @@ func TestRelay(t *testing.T) {
 	})
 
 	t.Run("while the bus fails nothing is lost, and what it has confirmed is not sent again", func(t *testing.T) {
-		for what, failure := range map[string]error{"away": errors.New("away"), "no queue": bus.ErrNoQueue} {
+		for what, failure := range map[string]error{"down": errors.New("down"), "no queue": bus.ErrNoQueue} {
 			t.Run(what, func(t *testing.T) {
 				store := memoryStore(t)
 				calls := 0
@@ -145,7 +145,7 @@ func TestRelay(t *testing.T) {
 		calls := 0
 		publisher := &testPublisher{publish: func(_ context.Context, messages []bus.Message) (int, error) {
 			if calls++; calls%3 == 0 {
-				return len(messages) / 2, errors.New("away")
+				return len(messages) / 2, errors.New("down")
 			}
 			return len(messages), nil
 		}}
@@ -168,7 +168,7 @@ func TestRelay(t *testing.T) {
 		url := "sqlite:" + filepath.Join(t.TempDir(), "platforms.db")
 		store := openTestStore(t, url)
 		dying := startTestRelay(t, store, &testPublisher{publish: func(context.Context, []bus.Message) (int, error) {
-			return 0, errors.New("away")
+			return 0, errors.New("down")
 		}})
 		createPlatform(t, store, "x")
 		dying.Stop()
@@ -229,8 +229,8 @@ func TestRelaysOfTwoReplicas(t *testing.T) {
 		requireInOrder(t, stores[0], publisher)
 	})
 
-	t.Run("when the one that publishes dies, another takes over", func(t *testing.T) {
-		assert.Less(t, outbox.LeaseTTL+outbox.LeaseInterval, 5*time.Second, "which takes that long at most")
+	t.Run("when the publishing relay dies, another takes over", func(t *testing.T) {
+		assert.Less(t, outbox.LeaseTTL+outbox.LeaseInterval, 5*time.Second, "which it does within this time")
 		store, publisher := memoryStore(t), &testPublisher{}
 		createPlatform(t, store, "x")
 		held, err := store.AcquireLease(t.Context(), "one that has died", outbox.LeaseTTL)
@@ -246,7 +246,7 @@ func TestRelaysOfTwoReplicas(t *testing.T) {
 			"to another": func(t *testing.T, store platformStore) {
 				execSQL(t, store, fmt.Sprintf(`UPDATE relay_lease SET owner = 'another', expires_at = %s + 50000`, sqliteNow), "")
 			},
-			"because the database is away": func(t *testing.T, store platformStore) {
+			"because the database is down": func(t *testing.T, store platformStore) {
 				_, err := store.(*sqliteStore).writes.Exec(`PRAGMA busy_timeout = 1`)
 				require.NoError(t, err)
 				conn, err := store.(*sqliteStore).db.Conn(t.Context())
@@ -305,7 +305,7 @@ func TestFullQueueOfAnotherSubscriber(t *testing.T) {
 	startLoggingRelay(t, store, publisher, registry, log)
 
 	failed := func() int { return int(counter(t, registry, "outbox_published_events_total", "failed")) }
-	testkit.Eventually(t, "some more attempts", func() bool { return failed() >= outbox.BatchSize+3 }) // the foreign queue has taken the first event
+	testkit.Eventually(t, "some more attempts", func() bool { return failed() >= outbox.BatchSize+3 }) // the foreign queue got the first event
 	assert.Less(t, failed(), outbox.BatchSize+10, "each sends one event")
 	assert.Len(t, logged.Lines("perhaps another subscriber's, is full"), 1)
 
@@ -315,7 +315,7 @@ func TestFullQueueOfAnotherSubscriber(t *testing.T) {
 	queue, err := broker.channel.QueueDeclarePassive(broker.exchange+ours, false, false, true, false, nil)
 	require.NoError(t, err)
 	assert.Equal(t, events+failed(), queue.Messages)
-	assert.Less(t, queue.Messages, events+outbox.BatchSize+10, "what is there twice")
+	assert.Less(t, queue.Messages, events+outbox.BatchSize+10, "the events that are there twice")
 }
 
 func TestPostDoesNotWaitForTheBus(t *testing.T) {
@@ -362,7 +362,7 @@ outbox_pending_events 2
 
 	require.NoError(t, store.close())
 	count, err := testutil.GatherAndCount(registry)
-	require.NoError(t, err, "the other metrics are still there when the database is away")
+	require.NoError(t, err, "the other metrics are still exported while the database is down")
 	assert.Zero(t, count)
 }
 

@@ -202,7 +202,7 @@ func TestRun(t *testing.T) {
 		service := startService(t, cfg)
 		service.waitReady(t)
 		service.stop()
-		testkit.Eventually(t, "a probe that says so", func() bool {
+		testkit.Eventually(t, "a probe that reports it", func() bool {
 			ready := testkit.Send(t, "GET", service.url+"/readyz", "")
 			return ready.Status == http.StatusServiceUnavailable && strings.Contains(ready.Body, `"status":"stopping"`)
 		})
@@ -210,7 +210,7 @@ func TestRun(t *testing.T) {
 		assert.NoError(t, testkit.Receive(t, "the end of Run", service.stopped))
 	})
 
-	t.Run("without a broker it is ready, and says so", func(t *testing.T) {
+	t.Run("without a broker it is ready, and reports the broker as down", func(t *testing.T) {
 		service := startService(t, testConfig(t))
 		service.waitReady(t)
 		assert.Contains(t, testkit.Send(t, "GET", service.url+"/readyz", "").Body, `"broker":{"status":"failing"`)

@@ -230,7 +230,7 @@ func (s *sqliteStore) platformsAfter(ctx context.Context, id int32, limit int) (
 	if err := ctx.Err(); err != nil {
 		return nil, false, fmt.Errorf("list platforms: %w", err)
 	}
-	// WithoutCancel: as for one platform. There are no more rows than are in memory.
+	// WithoutCancel: as for one platform. The rows are few enough to hold in memory.
 	rows, err := s.selectAfter.QueryContext(context.WithoutCancel(ctx), id, limit+1)
 	if err != nil {
 		return nil, false, fmt.Errorf("list platforms: %w", err)

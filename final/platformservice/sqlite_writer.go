@@ -19,8 +19,8 @@ var errWriterClosed = errors.New("the database is closed")
 
 // sqliteWriter makes every change of a SQLite database. SQLite has one writer at
 // a time anyway, and most of what a commit costs is waiting for the disk. So
-// the writes that come while one commit is under way share the next
-// transaction, and the wait: group commit.
+// the writes that arrive during one commit share the next transaction, and its
+// wait: group commit.
 type sqliteWriter struct {
 	db      *sql.DB
 	file    *sqlite.File
@@ -82,7 +82,7 @@ func (w *sqliteWriter) run() {
 }
 
 // collect returns first and those that wait behind it, up to maxWrites, without
-// any whose caller has given up.
+// any whose caller no longer waits.
 func (w *sqliteWriter) collect(first *sqliteWrite) []*sqliteWrite {
 	writes := []*sqliteWrite{first}
 	for more := true; more && len(writes) < maxWrites; {
@@ -103,7 +103,7 @@ func (w *sqliteWriter) collect(first *sqliteWrite) []*sqliteWrite {
 }
 
 // writeAll commits the writes together. When one of them fails, each is written
-// in a transaction of its own instead. Savepoints would not do: after some
+// in its own transaction instead. Savepoints would not do: after some
 // errors, such as a full disk, SQLite has ended the whole transaction.
 func (w *sqliteWriter) writeAll(writes []*sqliteWrite) {
 	if len(writes) == 0 {

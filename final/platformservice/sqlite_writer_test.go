@@ -94,7 +94,7 @@ func TestSQLiteWriter(t *testing.T) {
 		})
 	})
 
-	t.Run("a platform that failed together with others is stored whole by itself", func(t *testing.T) {
+	t.Run("a platform that failed together with others is stored whole on its own", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, store *sqliteStore) {
 			block, calls := make(chan struct{}), 0
 			go store.writer.write(t.Context(), func(*sql.Tx) error { <-block; return nil })
@@ -162,7 +162,7 @@ func TestFullDisk(t *testing.T) {
 	log, logged := testkit.CaptureLog()
 	url := testkit.Serve(t, (&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler())
 	const body = `{"name":"x","publisher":"p","cost":"1"}`
-	_, err := store.writes.Exec(`PRAGMA max_page_count = 1`) // as many as it has: no more
+	_, err := store.writes.Exec(`PRAGMA max_page_count = 1`) // as many as it has now
 	require.NoError(t, err)
 
 	created := 0

@@ -75,7 +75,7 @@ func TestSQLServer(t *testing.T) {
 		require.ErrorIs(t, store.migrate(t.Context()), errForeignDatabase)
 	})
 
-	t.Run("a table that is gone, or another service's, fails the ping", func(t *testing.T) {
+	t.Run("a missing table, or another service's, fails the ping", func(t *testing.T) {
 		store := openTestStore(t, sqlServerURL(t)).(*sqlServerStore)
 		require.NoError(t, store.ping(t.Context()))
 		_, err := store.db.Exec(`EXEC sp_rename N'dbo.Outbox', N'Outbox2'`)

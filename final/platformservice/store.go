@@ -37,7 +37,7 @@ type platformStore interface {
 	// ID of p is ignored.
 	createPlatform(ctx context.Context, p platform) (platform, error)
 	// createPlatformOnce does the same, and stores the idempotency key with it. A
-	// key that is stored already creates nothing: when it came with an equal p
+	// key that is stored already creates nothing: when it was used with an equal p
 	// the platform is replayed as it was created then; otherwise the error is
 	// ErrKeyReused.
 	createPlatformOnce(ctx context.Context, key string, p platform) (created platform, replayed bool, err error)

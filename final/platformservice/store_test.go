@@ -253,7 +253,7 @@ func TestSQLiteCommitIsSynced(t *testing.T) {
 	}
 }
 
-// TestForeignDatabase: a file that is not the service's own is left as it is.
+// TestForeignDatabase: a file of another service is left unchanged.
 func TestForeignDatabase(t *testing.T) {
 	for what, content := range map[string]string{
 		"CommandsService's":      `CREATE TABLE platforms (id INTEGER PRIMARY KEY, external_id INTEGER, name TEXT)`,

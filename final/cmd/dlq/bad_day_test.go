@@ -204,7 +204,7 @@ func TestManyDeadLettersKeepTheirPlaces(t *testing.T) {
 }
 
 // TestReplayIsInterruptedDuringAnAlarm lets the broker take the first message, and
-// then behave as one that is short of memory: it says so and reads no more.
+// then behave as one that is short of memory: it announces it and stops reading.
 func TestReplayIsInterruptedDuringAnAlarm(t *testing.T) {
 	r := newRig(t, "a", "b", "c")
 	cfg := r.configure(t, "replay", "all")

@@ -272,8 +272,8 @@ func reason(d amqp.Delivery) string {
 	return "unknown"
 }
 
-// quoted returns text for a terminal: as it is or, with characters that could be
-// taken for something else, such as a line break or an escape sequence, quoted.
+// quoted returns text for a terminal: unchanged or, with characters that could
+// mislead, such as a line break or an escape sequence, quoted.
 func quoted(text string) string {
 	if q := strconv.Quote(text); q != `"`+text+`"` || text == "" || strings.Contains(text, " ") {
 		return q

@@ -97,7 +97,7 @@ func (r rig) requireDead(t *testing.T, ids ...string) {
 }
 
 func TestDeadLetters(t *testing.T) {
-	t.Run("are listed in order, as often as one likes", func(t *testing.T) {
+	t.Run("are listed in order, again and again", func(t *testing.T) {
 		r := newRig(t, "a", "b", "c")
 		for range 3 {
 			r.requireDead(t, "a", "b", "c")
@@ -139,7 +139,7 @@ func TestDeadLetters(t *testing.T) {
 		require.Empty(t, r.dead(t))
 	})
 
-	t.Run("stay when the service's queue is away", func(t *testing.T) {
+	t.Run("stay when the service's queue is missing", func(t *testing.T) {
 		r := newRig(t, "a")
 		_, err := r.channel.QueueDelete(r.queue, false, false, false)
 		require.NoError(t, err)

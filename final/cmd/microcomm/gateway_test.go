@@ -58,7 +58,7 @@ func TestGatewayShowsThatAResponseWasCutOff(t *testing.T) {
 }
 
 // exchange sends a request to url byte by byte as given, closes the client's side
-// of the connection when halfClose says so, and returns the response.
+// of the connection if halfClose is true, and returns the response.
 func exchange(t *testing.T, url, request string, halfClose bool) (status int, contentType, body string) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))

@@ -98,7 +98,7 @@ func TestPlatformCreatedAtTheGatewayReachesCommandsService(t *testing.T) {
 		return err == nil && status == http.StatusOK
 	}, 30*time.Second, 10*time.Millisecond)
 	require.Eventually(t, func() bool { return strings.Contains(log.String(), "received by event") },
-		30*time.Second, 10*time.Millisecond, "it came by the bus")
+		30*time.Second, 10*time.Millisecond, "it arrived by the bus")
 	require.NotContains(t, log.String(), "platform received by HTTP")
 }
 
@@ -151,7 +151,7 @@ func TestWrongSettingsAreNamedAtOnce(t *testing.T) {
 	for _, addr := range []string{"", ":", "localhost", "localhost:99999", "localhost:-1"} {
 		_, err := configFromEnv(env(map[string]string{"GATEWAY_ADDR": addr, "HTTP_MAX_IN_FLIGHT": "0", "COMMANDS_QUEUE": ""}))
 		for _, name := range []string{"GATEWAY_ADDR", "HTTP_MAX_IN_FLIGHT", "COMMANDS_QUEUE"} {
-			require.Equal(t, 1, strings.Count(err.Error(), name+": "), "once, whoever reads it: %v", err)
+			require.Equal(t, 1, strings.Count(err.Error(), name+": "), "once, even if both services read it: %v", err)
 		}
 	}
 }

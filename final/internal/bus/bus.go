@@ -20,10 +20,10 @@ type Message struct {
 
 // Publisher sends messages to the bus.
 type Publisher interface {
-	// Publish sends the messages in order and waits until the bus has taken each
-	// of them over. It returns how many of the first ones it has; when that is
-	// not all of them, the error says why, and those after them may or may not
-	// have been sent: they are to be sent again.
+	// Publish sends the messages in order and waits until the bus has confirmed
+	// each of them. It returns how many, counted from the first, are confirmed. If
+	// that is not all of them, the error says why; the others may or may not have
+	// been sent, and the caller must send them again.
 	Publish(ctx context.Context, messages []Message) (confirmed int, err error)
 	// Connected reports whether there is a connection to the bus now.
 	Connected() bool
@@ -32,11 +32,11 @@ type Publisher interface {
 }
 
 // ErrNoQueue is returned by Publish when no queue was bound to the exchange: the
-// message is kept nowhere, and has to be sent again.
+// message is stored nowhere, and must be sent again.
 var ErrNoQueue = errors.New("no queue takes the message")
 
 // ErrRefused is returned by Publish when the broker refuses a message. The queues
-// that have room have got it all the same, and get it again.
+// that have room got it anyway, and will get it again.
 var ErrRefused = errors.New("refused by the broker: a queue at the exchange, perhaps another subscriber's, is full or unavailable")
 
 // Subscriber receives messages from the bus.

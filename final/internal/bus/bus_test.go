@@ -27,7 +27,7 @@ import (
 // Both buses have to keep the same contract: what a service may rely on with
 // one it may rely on with the other.
 
-// testedBus is a bus that nobody else uses.
+// testedBus is a bus that no other test uses.
 type testedBus struct {
 	publisher   bus.Publisher
 	subscriber  func(queue string) bus.Subscriber
@@ -86,7 +86,7 @@ func TestRabbitMQ(t *testing.T) {
 	})
 }
 
-// deadLetters takes the messages out of a queue.
+// deadLetters removes the messages from a queue.
 func deadLetters(t *testing.T, channel *amqp.Channel, queue string) []bus.DeadLetter {
 	t.Helper()
 	var letters []bus.DeadLetter
@@ -104,7 +104,7 @@ func deadLetters(t *testing.T, channel *amqp.Channel, queue string) []bus.DeadLe
 }
 
 func testBus(t *testing.T, open func(*testing.T) testedBus) {
-	t.Run("every queue gets every message, as it is and in order", func(t *testing.T) {
+	t.Run("every queue gets every message, unchanged and in order", func(t *testing.T) {
 		b := open(t)
 		first, second := b.listen(t, "first", nil), b.listen(t, "second", nil)
 		published := messages(3000)
@@ -115,7 +115,7 @@ func testBus(t *testing.T, open func(*testing.T) testedBus) {
 		}
 	})
 
-	t.Run("messages that wait come in batches", func(t *testing.T) {
+	t.Run("waiting messages arrive in batches", func(t *testing.T) {
 		b := open(t)
 		first, goOn := make(chan struct{}), make(chan struct{})
 		var once sync.Once
@@ -151,13 +151,13 @@ func testBus(t *testing.T, open func(*testing.T) testedBus) {
 			case m := <-two.handled:
 				got[m.ID] = m
 			case <-time.After(patience):
-				require.FailNow(t, "messages are missing", "%d came", len(got))
+				require.FailNow(t, "messages are missing", "%d arrived", len(got))
 			}
 		}
 		require.ElementsMatch(t, published, slices.Collect(maps.Values(got)))
 	})
 
-	t.Run("a queue keeps messages while nobody listens", func(t *testing.T) {
+	t.Run("a queue keeps messages while nothing subscribes", func(t *testing.T) {
 		b := open(t)
 		b.listen(t, "queue", nil).stop()
 		published := messages(10)
@@ -168,7 +168,7 @@ func testBus(t *testing.T, open func(*testing.T) testedBus) {
 		}
 	})
 
-	t.Run("a message that is not handled comes again, and then is a dead letter", func(t *testing.T) {
+	t.Run("a message that is not handled is redelivered, and then becomes a dead letter", func(t *testing.T) {
 		b := open(t)
 		attempts := make(chan string, 10_000)
 		l := b.listen(t, "queue", func(_ context.Context, batch []bus.Message) []error {
@@ -273,7 +273,7 @@ func testBus(t *testing.T, open func(*testing.T) testedBus) {
 		require.Empty(t, b.deadLetters(t, "queue"))
 	})
 
-	t.Run("a message that no queue takes is an error", func(t *testing.T) {
+	t.Run("a message that reaches no queue is an error", func(t *testing.T) {
 		b := open(t)
 		require.Eventually(t, func() bool {
 			confirmed, err := b.publisher.Publish(t.Context(), messages(3))
@@ -320,7 +320,7 @@ func testBus(t *testing.T, open func(*testing.T) testedBus) {
 	})
 }
 
-// TestMemoryIsBounded: a queue that nobody empties does not fill the memory.
+// TestMemoryIsBounded: a queue that is never emptied does not fill the memory.
 func TestMemoryIsBounded(t *testing.T) {
 	memory := &bus.Memory{}
 	memory.Subscriber("queue")
@@ -334,7 +334,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			return
 		}
 	}
-	require.Fail(t, "it has taken a million messages")
+	require.Fail(t, "it accepted a million messages")
 }
 
 // messages returns n different messages, whose bodies are 0, 1, …
@@ -393,7 +393,7 @@ func (l *listener) next(t *testing.T) bus.Message {
 		m.Time = m.Time.Local()
 		return m
 	case <-time.After(patience):
-		require.FailNow(t, "no message came")
+		require.FailNow(t, "no message arrived")
 		return bus.Message{}
 	}
 }

@@ -45,7 +45,7 @@ type DeadLetter struct {
 // memoryQueue holds what was not handled yet. The bus's lock guards it.
 type memoryQueue struct {
 	ready   []memoryEntry
-	delayed int        // messages that come back to ready later
+	delayed int        // messages that return to ready later
 	grown   *sync.Cond // ready has grown, or a subscriber stops
 	dead    []DeadLetter
 

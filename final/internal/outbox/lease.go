@@ -15,9 +15,9 @@ import (
 const (
 	LeaseTTL      = 3 * time.Second
 	LeaseInterval = time.Second
-	// leaseMargin is how much earlier than the database the holder takes its lease
-	// for expired: for clocks that do not run equally fast, and for what it takes to
-	// stop.
+	// leaseMargin is how much earlier than the database the holder considers its
+	// lease expired. It allows for clocks of different speeds, and for the time that
+	// stopping takes.
 	leaseMargin = 500 * time.Millisecond
 )
 

@@ -29,8 +29,8 @@ const (
 const LeaseSlack = time.Minute
 
 // Store is what the relay needs of a database. The service stores each event
-// in the transaction of the change that it reports; the relay takes it from there
-// to the bus.
+// in the transaction of the change that it reports; the relay passes it on to the
+// bus.
 type Store interface {
 	// PendingEvents returns up to limit events with ids above after that are not
 	// marked as published, in the order in which they are to be published.

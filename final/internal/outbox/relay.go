@@ -26,8 +26,8 @@ const (
 	pruneInterval = 10 * time.Second       // between two looks for rows to delete
 )
 
-// Relay takes events from the outbox to the bus: at least once each, and in
-// order. Of all relays on one database one does so at a time.
+// Relay moves events from the outbox to the bus, each at least once, in order. Only
+// one relay of a database works at a time.
 //
 // Events are marked as published some time after the bus has confirmed them,
 // many at once: a transaction for each would cost as much as the event's own
@@ -75,8 +75,8 @@ func (r *Relay) Wake() {
 }
 
 // work publishes what is pending, and prunes, until ctx ends: because the relay
-// stops, or because the lease is lost. The batch in hand is finished all the same,
-// since to break off would not take back what has been sent.
+// stops, or because the lease is lost. The current batch is finished anyway:
+// stopping half-way would not recall what has been sent.
 func (r *Relay) work(ctx context.Context) {
 	r.log.Info("lease acquired")
 	b := batches{Relay: r, spans: publishSpans{tracer: r.tracer, open: map[int64]trace.Span{}}}

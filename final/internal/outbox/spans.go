@@ -10,8 +10,8 @@ import (
 )
 
 // publishSpans are the spans of the events that a relay is publishing: one for
-// each event, from the first attempt to the bus's confirmation, and so as long
-// as the bus was away. It is a child of the POST's, and the parent of those at
+// each event, from the first attempt to the bus's confirmation. So it also covers
+// the time that the bus was down. It is a child of the POST's, and the parent of those at
 // the consumers. An event that is in no trace has none.
 type publishSpans struct {
 	tracer trace.Tracer

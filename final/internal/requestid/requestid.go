@@ -12,7 +12,7 @@ import (
 // Header is the HTTP header with the id, in a request and in its response.
 const Header = "X-Request-ID"
 
-// maxLength is the length of the longest id that is taken from a client.
+// maxLength is the length of the longest id that is accepted from a client.
 const maxLength = 128
 
 type contextKey struct{}
@@ -31,9 +31,9 @@ func From(ctx context.Context) string {
 	return id
 }
 
-// Handler gives each request its id before next handles it. It takes the
-// client's when that has 1 to 128 printable ASCII characters: what is taken
-// goes into headers and logs.
+// Handler gives each request its id before next handles it. It uses
+// the client's if that has 1 to 128 printable ASCII characters, since the id goes
+// into headers and logs.
 func Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(Header)

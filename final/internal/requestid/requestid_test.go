@@ -37,7 +37,7 @@ func TestHandler(t *testing.T) {
 		"a blank inside":  "a b",
 		"the longest one": strings.Repeat("x", 128),
 	} {
-		t.Run("takes "+what, func(t *testing.T) { assert.Equal(t, id, send(t, id)) })
+		t.Run("accepts "+what, func(t *testing.T) { assert.Equal(t, id, send(t, id)) })
 	}
 
 	for what, id := range map[string]string{
@@ -55,7 +55,7 @@ func TestHandler(t *testing.T) {
 		})
 	}
 
-	t.Run("of two ids takes the first", func(t *testing.T) { assert.Equal(t, "a", send(t, "a", "b")) })
+	t.Run("accepts the first of two ids", func(t *testing.T) { assert.Equal(t, "a", send(t, "a", "b")) })
 }
 
 // TestValid has what no HTTP client sends: net/http refuses it before.

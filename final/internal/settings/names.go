@@ -34,7 +34,7 @@ func (r *Recorder) WarnMistyped(environ []string, log *slog.Logger) {
 }
 
 // meant returns the setting that a name looks like, or "" if it is a setting or
-// looks like none. OpenTelemetry has many settings of its own, which its library reads.
+// looks like none. OpenTelemetry has many more settings, which its library reads.
 func (r *Recorder) meant(name string) string {
 	if r.asked[name] || strings.HasPrefix(name, "OTEL_") {
 		return ""

@@ -27,7 +27,7 @@ var ErrReplaced = errors.New("the database's file was deleted or replaced while 
 // has space, or was repaired. A damaged database (CORRUPT, NOTADB) is among them
 // for the sake of events: they wait until it has been restored.
 //
-// All other codes come again with each attempt: the statement is wrong or its
+// All other codes would be returned again by each attempt: the statement is wrong or its
 // data is refused. See https://www.sqlite.org/rescode.html.
 var unavailable = []sqlite3.ErrNo{
 	sqlite3.ErrPerm, sqlite3.ErrAbort, sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrNomem, sqlite3.ErrReadonly,

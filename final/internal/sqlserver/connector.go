@@ -216,7 +216,7 @@ func (r *resultRows) Next(row []driver.Value) error {
 
 // Close reads the response to its end. QueryRow closes the rows after the first,
 // and the driver's Close would then cancel a statement whose response is not
-// complete, and lose an error that comes last.
+// complete, and lose an error at its end.
 func (r *resultRows) Close() error {
 	row := make([]driver.Value, len(r.Columns()))
 	var err error

@@ -370,12 +370,12 @@ func receiveSoon[T any](t testing.TB, what string, from <-chan T) T {
 	}
 }
 
-// TestSilentSQLServer: a server that does not respond holds up nobody whose
+// TestSilentSQLServer: a server that does not respond holds up no caller whose
 // context has ended.
 func TestSilentSQLServer(t *testing.T) {
 	for what, respond := range map[string]func(tdsRequest) []byte{
 		"that says nothing": func(tdsRequest) []byte { return nil },
-		"that begins TLS and says no more": func(r tdsRequest) []byte {
+		"that begins TLS and then stays silent": func(r tdsRequest) []byte {
 			if r.text[0] == 22 { // a TLS handshake record, inside a prelogin packet
 				return nil
 			}
@@ -399,7 +399,7 @@ func TestSilentSQLServer(t *testing.T) {
 		}
 	}
 
-	t.Run("whose name nobody looks up", func(t *testing.T) {
+	t.Run("whose name is not resolved", func(t *testing.T) {
 		noGoroutineLeft(t)
 		asked := make(chan string, 100)
 		defer func(r *net.Resolver) { net.DefaultResolver = r }(net.DefaultResolver)
@@ -548,7 +548,7 @@ func TestSQLServerPool(t *testing.T) {
 	assert.EqualValues(t, maxConnections, server.logins.Load())
 }
 
-// TestResponseIsReadToItsEnd: a row that came is no proof that the statement
+// TestResponseIsReadToItsEnd: a row that arrived is no proof that the statement
 // succeeded, and a statement must not be cancelled by the one who has its row.
 func TestResponseIsReadToItsEnd(t *testing.T) {
 	server := startTDS(t, func(r tdsRequest) []byte {
@@ -621,7 +621,7 @@ func TestLostConnection(t *testing.T) {
 		assert.EqualValues(t, 1, sent.Load())
 	})
 
-	t.Run("a commit fails only when the server says so and lives on", func(t *testing.T) {
+	t.Run("a commit fails only when the server says so and keeps running", func(t *testing.T) {
 		for what, row := range map[string]struct {
 			commit       func(tdsRequest) []byte
 			notConfirmed bool

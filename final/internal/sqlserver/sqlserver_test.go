@@ -101,11 +101,11 @@ func TestIsUnavailable(t *testing.T) {
 	}
 
 	for what, respond := range map[string]func(tdsRequest) []byte{
-		"a server that hangs up":   func(r tdsRequest) []byte { return r.hangUp(nil) },
-		"a server that breaks TLS": func(r tdsRequest) []byte { return tdsPreloginResponse(1) },
-		"a login that fails":       failingLogin(18456, 14),
-		"a database that is away":  failingLogin(4060, 11),
-		"a database that starts":   failingLogin(40613, 17),
+		"a server that hangs up":     func(r tdsRequest) []byte { return r.hangUp(nil) },
+		"a server that breaks TLS":   func(r tdsRequest) []byte { return tdsPreloginResponse(1) },
+		"a login that fails":         failingLogin(18456, 14),
+		"a database that is offline": failingLogin(4060, 11),
+		"a database that starts":     failingLogin(40613, 17),
 		"a request that is refused": func(r tdsRequest) []byte {
 			if r.kind == tdsLogin || r.kind == tdsPrelogin {
 				return respondTDS(r)

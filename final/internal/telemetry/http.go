@@ -57,7 +57,7 @@ type observed struct {
 
 // SetRoute says which route, as a template such as /api/platforms/{id}, the
 // request of ctx is for. Requests for none count as the route "other": a path
-// is the client's choice, and each would be a time series of its own.
+// is the client's choice, and each would be another time series.
 func SetRoute(ctx context.Context, route string) {
 	if o, ok := ctx.Value(observedKey{}).(*observed); ok {
 		o.route = route

@@ -81,7 +81,7 @@ func serve(t *testing.T, files tlsconfig.Files) string {
 	require.NoError(t, err)
 	server := httptest.NewUnstartedServer(http.NotFoundHandler())
 	server.TLS = config
-	listener := tls.NewListener(server.Listener, config) // StartTLS would add a certificate of its own
+	listener := tls.NewListener(server.Listener, config) // StartTLS would add its own certificate
 	server.Listener = listener
 	server.Start()
 	t.Cleanup(server.Close)

@@ -129,7 +129,7 @@ func TestBodyThatDoesNotArrive(t *testing.T) {
 		}
 	})
 
-	t.Run("one whose connection is reset is an error for nobody to read", func(t *testing.T) {
+	t.Run("one whose connection is reset is an error without a response", func(t *testing.T) {
 		addr, failed := serveBodies(t, &Bodies{}, patience)
 		conn := dial(t, addr)
 		write(t, conn, header+"Content-Length: 10\r\nExpect: 100-continue\r\n\r\n")

@@ -21,7 +21,7 @@ const (
 	maxIdempotencyKey    = 255
 )
 
-// ErrKeyReused is returned for a key that came with another request before.
+// ErrKeyReused is returned for a key that was used with another request before.
 var ErrKeyReused = errors.New("the Idempotency-Key was used for another request")
 
 // IdempotencyKey returns the key of r, "" when it has none, or FieldErrors. What

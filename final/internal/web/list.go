@@ -35,7 +35,7 @@ const (
 
 // ErrCutOff is returned for a response that failed after it had begun. It is
 // too late for another status: the connection is closed, so that the client does
-// not take a part of a list for the whole.
+// not mistake a part of a list for the whole.
 var ErrCutOff = errors.New("response cut off")
 
 // listItem is an item of a list. A list is in the order of its items' ids.
