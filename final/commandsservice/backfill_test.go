@@ -137,11 +137,11 @@ func TestBackfill(t *testing.T) {
 	})
 
 	t.Run("has the service wait for its first run", func(t *testing.T) {
-		proxy := newTCPProxy(t, startPlatformServer(t, having()))
-		b := startBackfill(t, proxy.addr, memoryStore(t))
+		proxy := testkit.NewProxy(t, startPlatformServer(t, having()))
+		b := startBackfill(t, proxy.Addr, memoryStore(t))
 		testkit.Eventually(t, "an attempt", func() bool { return len(b.log.Lines("backfill failed")) > 0 })
 		assert.ErrorContains(t, b.check(t.Context()), "backfill")
-		proxy.restore()
+		proxy.Restore()
 		b.waitForRuns(t, 1)
 		assert.NoError(t, b.check(t.Context()))
 		b.request()
@@ -167,11 +167,11 @@ func TestBackfill(t *testing.T) {
 
 	t.Run("retries until the server is up", func(t *testing.T) {
 		store := memoryStore(t)
-		proxy := newTCPProxy(t, startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"})))
-		b := startBackfill(t, proxy.addr, store)
+		proxy := testkit.NewProxy(t, startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"})))
+		b := startBackfill(t, proxy.Addr, store)
 		testkit.Eventually(t, "two attempts", func() bool { return len(b.log.Lines("backfill failed, retrying")) >= 2 })
 		requirePlatforms(t, store, 0)
-		proxy.restore()
+		proxy.Restore()
 		b.waitForRuns(t, 1)
 		requirePlatforms(t, store, 1)
 	})
@@ -270,26 +270,26 @@ func TestBackfill(t *testing.T) {
 
 func TestRunBackfills(t *testing.T) {
 	t.Run("when PlatformService comes up later", func(t *testing.T) {
-		proxy := newTCPProxy(t, startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"})))
+		proxy := testkit.NewProxy(t, startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"})))
 		cfg := testConfig(t)
-		cfg.GRPCTarget = proxy.addr
+		cfg.GRPCTarget = proxy.Addr
 		service := startService(t, cfg)
 		service.waitReady(t)
 		testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("backfill failed")) > 0 })
 		testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, "[]")
 
-		proxy.restore()
+		proxy.Restore()
 		testkit.Eventually(t, "a run that succeeds", func() bool { return len(service.log.Lines("backfill done")) > 0 })
 		testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 	})
 
 	t.Run("what was published while the broker was down", func(t *testing.T) {
 		broker := newQueueBroker(t)
-		proxy, url := newBrokerProxy(t, broker.url)
-		proxy.restore()
+		proxy, url := testkit.NewBrokerProxy(t, broker.URL)
+		proxy.Restore()
 		var missed atomic.Bool
 		cfg := testConfig(t)
-		cfg.RabbitMQURL, cfg.Exchange, cfg.Queue = url, broker.exchange, broker.exchange
+		cfg.RabbitMQURL, cfg.Exchange, cfg.Queue = url, broker.Exchange, broker.Exchange
 		cfg.GRPCTarget = startPlatformServer(t, func(context.Context) ([]platform, error) {
 			if missed.Load() {
 				return []platform{{ExternalID: 4, Name: "missed"}}, nil
@@ -302,10 +302,10 @@ func TestRunBackfills(t *testing.T) {
 		// The runs of the start, one or two, end before anything is missed.
 		testkit.Eventually(t, "a run that succeeds", func() bool { return len(service.log.Lines("backfill done")) > 0 })
 
-		proxy.cut()
+		proxy.Cut()
 		testkit.Eventually(t, "the loss", func() bool { return len(service.log.Lines("subscriber not connected")) > 0 })
 		missed.Store(true)
-		proxy.restore()
+		proxy.Restore()
 		testkit.Eventually(t, "the platform", func() bool { return len(service.log.Lines("received=1 new=1")) == 1 })
 		testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"missed"}]`)
 	})
@@ -313,7 +313,7 @@ func TestRunBackfills(t *testing.T) {
 	t.Run("leaves to the retries what an event reported that could not be stored", func(t *testing.T) {
 		broker := newQueueBroker(t)
 		cfg := testConfig(t)
-		cfg.RabbitMQURL, cfg.Exchange, cfg.Queue = broker.url, broker.exchange, broker.exchange
+		cfg.RabbitMQURL, cfg.Exchange, cfg.Queue = broker.URL, broker.Exchange, broker.Exchange
 		cfg.GRPCTarget = startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"}, platform{ExternalID: 5, Name: "y"}))
 		service := startService(t, cfg)
 		service.waitReady(t)
@@ -326,7 +326,7 @@ func TestRunBackfills(t *testing.T) {
 		defer db.Close()
 		_, err = db.Exec(`DELETE FROM platforms; CREATE TRIGGER refuse BEFORE INSERT ON platforms BEGIN SELECT RAISE(ABORT, 'refused'); END`)
 		require.NoError(t, err)
-		require.True(t, broker.publish(t, recordedEvent))
+		require.True(t, broker.Publish(t, recordedEvent))
 		testkit.Eventually(t, "the failure", func() bool { return len(service.log.Lines("events not handled, delivered again later")) > 0 })
 		_, err = db.Exec(`DROP TRIGGER refuse`)
 		require.NoError(t, err)

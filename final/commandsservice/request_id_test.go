@@ -1,8 +1,6 @@
 package commandsservice
 
 import (
-	"context"
-	"log/slog"
 	"net/http"
 	"testing"
 
@@ -10,27 +8,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"microcomm/final/internal/requestid"
+	"microcomm/final/internal/telemetry"
 	"microcomm/final/internal/testkit"
 	"microcomm/final/internal/web"
 )
 
-// idHandler adds the id that a log line's context carries.
-type idHandler struct{ slog.Handler }
-
-func (h idHandler) Handle(ctx context.Context, record slog.Record) error {
-	record.AddAttrs(slog.String("request_id", requestid.From(ctx)))
-	return h.Handler.Handle(ctx, record)
-}
-
-func (h idHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return idHandler{h.Handler.WithAttrs(attrs)}
-}
-
 func TestRequestID(t *testing.T) {
-	log, logged := testkit.CaptureLog()
+	_, logged := testkit.CaptureLog()
+	log, err := telemetry.NewLogger(logged, func(name string) (string, bool) { return "debug", name == "LOG_LEVEL" })
+	require.NoError(t, err)
 	store := memoryStore(t)
 	health := web.NewHealth(log, web.Check{Name: "database", Run: store.ping})
-	api := &restAPI{store: store, slots: web.NewSlots(100), log: slog.New(idHandler{log.Handler()})}
+	api := &restAPI{store: store, slots: web.NewSlots(100), log: log}
 	url := testkit.Serve(t, requestid.Handler(health.Handler(api.handler())))
 
 	t.Run("is in a problem, also while the service is starting", func(t *testing.T) {

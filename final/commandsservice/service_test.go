@@ -171,9 +171,9 @@ func TestRun(t *testing.T) {
 		service := startService(t, cfg)
 		service.waitReady(t)
 		for range 5 * cfg.MaxConnections { // each stays open, as far as its client is concerned
-			conn := dial(t, service.url)
-			conn.send(t, "GET /api/c/platforms HTTP/1.1\r\nHost: x\r\n\r\n")
-			assert.Equal(t, http.StatusOK, conn.response(t).Status)
+			conn := testkit.Dial(t, service.url)
+			conn.Send(t, "GET /api/c/platforms HTTP/1.1\r\nHost: x\r\n\r\n")
+			assert.Equal(t, http.StatusOK, conn.Response(t).Status)
 		}
 	})
 
@@ -247,16 +247,16 @@ func TestRun(t *testing.T) {
 
 // TestRunIsReadyAfterItsFirstBackfill: it serves meanwhile.
 func TestRunIsReadyAfterItsFirstBackfill(t *testing.T) {
-	proxy := newTCPProxy(t, startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"})))
+	proxy := testkit.NewProxy(t, startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"})))
 	cfg := testConfig(t)
-	cfg.GRPCTarget = proxy.addr
+	cfg.GRPCTarget = proxy.Addr
 	cfg.BackfillReadyTimeout = testkit.Patience
 	service := startService(t, cfg)
 	testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("backfill failed")) > 0 })
 	assert.Equal(t, http.StatusServiceUnavailable, testkit.Send(t, "GET", service.url+"/readyz", "").Status)
 	testkit.Eventually(t, "a response", func() bool { return testkit.Send(t, "GET", service.url+"/api/c/platforms", "").Status == http.StatusOK })
 
-	proxy.restore()
+	proxy.Restore()
 	testkit.Eventually(t, "a service that is ready", func() bool { return testkit.Send(t, "GET", service.url+"/readyz", "").Status == http.StatusOK })
 	testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 }

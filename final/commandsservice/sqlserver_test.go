@@ -2,10 +2,6 @@ package commandsservice
 
 import (
 	"context"
-	"crypto/rand"
-	"database/sql"
-	"net/url"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -16,12 +12,12 @@ import (
 )
 
 func TestSQLServer(t *testing.T) {
-	sqlServerURL(t) // or skip all of it
+	testkit.SQLServerURL(t) // or skip all of it
 
-	testStore(t, func(t testing.TB) commandStore { return openTestStore(t, sqlServerURL(t)) })
+	testStore(t, func(t testing.TB) commandStore { return openTestStore(t, testkit.SQLServerURL(t)) })
 
 	t.Run("migrate creates the database once, however many run at a time", func(t *testing.T) {
-		url := sqlServerURL(t)
+		url := testkit.SQLServerURL(t)
 		stores := make([]commandStore, 6)
 		for i := range stores {
 			var err error
@@ -42,7 +38,7 @@ func TestSQLServer(t *testing.T) {
 	})
 
 	t.Run("PlatformService's database is refused", func(t *testing.T) {
-		store, err := openSQLServer(sqlServerURL(t))
+		store, err := openSQLServer(testkit.SQLServerURL(t))
 		require.NoError(t, err)
 		defer store.close()
 		require.NoError(t, store.db.Create(t.Context()))
@@ -52,7 +48,7 @@ func TestSQLServer(t *testing.T) {
 	})
 
 	t.Run("a missing table fails the ping", func(t *testing.T) {
-		store := openTestStore(t, sqlServerURL(t)).(*sqlServerStore)
+		store := openTestStore(t, testkit.SQLServerURL(t)).(*sqlServerStore)
 		require.NoError(t, store.ping(t.Context()))
 		_, err := store.db.Exec(`DROP TABLE dbo.Commands; DROP TABLE dbo.Platforms`)
 		require.NoError(t, err)
@@ -60,7 +56,7 @@ func TestSQLServer(t *testing.T) {
 	})
 
 	t.Run("an upsert that waits too long for another is an error, and can be repeated", func(t *testing.T) {
-		store := openTestStore(t, sqlServerURL(t)).(*sqlServerStore)
+		store := openTestStore(t, testkit.SQLServerURL(t)).(*sqlServerStore)
 		other, err := store.db.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
 		defer other.Rollback()
@@ -78,7 +74,7 @@ func TestSQLServer(t *testing.T) {
 	})
 
 	t.Run("a command that is not committed keeps no reader waiting", func(t *testing.T) {
-		store := openTestStore(t, sqlServerURL(t)).(*sqlServerStore)
+		store := openTestStore(t, testkit.SQLServerURL(t)).(*sqlServerStore)
 		_, err := store.upsertPlatforms(t.Context(), numbered(1, 2))
 		require.NoError(t, err)
 		suspended, err := store.db.BeginTx(t.Context(), nil)
@@ -100,35 +96,4 @@ func TestUpsertJSON(t *testing.T) {
 	text, err := upsertJSON([]platform{{ExternalID: 4, Name: "a\x00\""}, {ExternalID: 5, Name: "é😀"}})
 	require.NoError(t, err)
 	assert.Equal(t, `[{"id":4,"name":"a\u0000\""},{"id":5,"name":"é😀"}]`, text)
-}
-
-// sqlServerURL returns the URL of a database on the server that SQLSERVER_URL
-// names. The database is not there yet; it is dropped when the test ends.
-func sqlServerURL(t testing.TB) string {
-	t.Helper()
-	server := os.Getenv("SQLSERVER_URL")
-	if server == "" {
-		t.Skip("SQLSERVER_URL is not set: it names a server, sqlserver://sa:PASSWORD@localhost:1433")
-	}
-	u, err := url.Parse(server)
-	require.NoError(t, err)
-	name := "microcomm test " + rand.Text()
-	query := u.Query()
-	query.Set("database", "master")
-	u.RawQuery = query.Encode()
-	master, err := sql.Open("sqlserver", u.String())
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		defer master.Close()
-		_, err := master.Exec(`
-			IF DB_ID(N'` + name + `') IS NOT NULL
-			BEGIN
-				ALTER DATABASE [` + name + `] SET SINGLE_USER WITH ROLLBACK IMMEDIATE;
-				DROP DATABASE [` + name + `];
-			END`)
-		assert.NoError(t, err)
-	})
-	query.Set("database", name)
-	u.RawQuery = query.Encode()
-	return u.String()
 }

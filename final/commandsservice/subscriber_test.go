@@ -23,6 +23,14 @@ import (
 	"microcomm/final/internal/tlsconfig"
 )
 
+// testBroker is a real broker, and an exchange that nothing else uses.
+type testBroker struct{ *testkit.Broker }
+
+func newTestBroker(t *testing.T) *testBroker {
+	t.Helper()
+	return &testBroker{testkit.NewBroker(t)}
+}
+
 // listener is a subscriber that a test runs.
 type listener struct {
 	bodies     chan string // those of the events received
@@ -76,7 +84,7 @@ func newQueueBroker(t *testing.T) *testBroker {
 	b := newTestBroker(t)
 	t.Cleanup(func() {
 		for _, queue := range []string{"", ".dead", ".retry.50ms"} {
-			_, err := b.channel.QueueDelete(b.exchange+queue, false, false, false)
+			_, err := b.Channel.QueueDelete(b.Exchange+queue, false, false, false)
 			assert.NoError(t, err)
 		}
 	})
@@ -90,7 +98,7 @@ func (b *testBroker) deadLetter(t *testing.T) amqp.Delivery {
 	testkit.Eventually(t, "a dead letter", func() bool {
 		var ok bool
 		var err error
-		letter, ok, err = b.channel.Get(b.exchange+".dead", true)
+		letter, ok, err = b.Channel.Get(b.Exchange+".dead", true)
 		require.NoError(t, err)
 		return ok
 	})
@@ -125,41 +133,41 @@ func brokerConnected(t testing.TB, registry prometheus.Gatherer) float64 {
 func TestSubscriber(t *testing.T) {
 	t.Run("keeps what is published while it is down", func(t *testing.T) {
 		broker := newQueueBroker(t)
-		l := startListener(t, broker.url, broker.exchange, nil)
+		l := startListener(t, broker.URL, broker.Exchange, nil)
 		testkit.Receive(t, "a connection", l.connected)
 		l.stop()
 		testkit.Receive(t, "the end of Run", l.stopped)
-		require.True(t, broker.publish(t, "x"), "it reaches the queue")
-		assert.Equal(t, "x", testkit.Receive(t, "the event", startListener(t, broker.url, broker.exchange, nil).bodies))
+		require.True(t, broker.Publish(t, "x"), "it reaches the queue")
+		assert.Equal(t, "x", testkit.Receive(t, "the event", startListener(t, broker.URL, broker.Exchange, nil).bodies))
 	})
 
 	t.Run("starts without a broker, and connects once it is up", func(t *testing.T) {
 		broker := newQueueBroker(t)
-		proxy, url := newBrokerProxy(t, broker.url)
-		l := startListener(t, url, broker.exchange, nil)
+		proxy, url := testkit.NewBrokerProxy(t, broker.URL)
+		l := startListener(t, url, broker.Exchange, nil)
 		testkit.Eventually(t, "two attempts", func() bool { return len(l.log.Lines("subscriber not connected, retrying")) >= 2 })
 		assert.Empty(t, l.connected)
 		assert.Zero(t, brokerConnected(t, l.registry))
 
-		proxy.restore()
+		proxy.Restore()
 		testkit.Receive(t, "a connection", l.connected)
 		assert.Equal(t, 1.0, brokerConnected(t, l.registry))
-		broker.publish(t, "x")
+		broker.Publish(t, "x")
 		assert.Equal(t, "x", testkit.Receive(t, "an event", l.bodies))
 	})
 
 	t.Run("connects again when the connection is lost, and misses nothing", func(t *testing.T) {
 		testkit.NoGoroutineLeft(t)
 		broker := newQueueBroker(t)
-		proxy, url := newBrokerProxy(t, broker.url)
-		proxy.restore()
-		l := startListener(t, url, broker.exchange, nil)
+		proxy, url := testkit.NewBrokerProxy(t, broker.URL)
+		proxy.Restore()
+		l := startListener(t, url, broker.Exchange, nil)
 		for connection := range 3 {
 			require.Equal(t, connection+1, testkit.Receive(t, "a connection", l.connected))
-			proxy.cut()
+			proxy.Cut()
 			testkit.Eventually(t, "the loss", func() bool { return !l.subscriber.Connected() })
-			require.True(t, broker.publish(t, fmt.Sprint(connection)))
-			proxy.restore()
+			require.True(t, broker.Publish(t, fmt.Sprint(connection)))
+			proxy.Restore()
 			for testkit.Receive(t, "an event", l.bodies) != fmt.Sprint(connection) { // an event may arrive twice
 			}
 		}
@@ -167,57 +175,57 @@ func TestSubscriber(t *testing.T) {
 
 	t.Run("gets a batch again when the connection is lost while it is handled", func(t *testing.T) {
 		broker := newQueueBroker(t)
-		proxy, url := newBrokerProxy(t, broker.url)
-		proxy.restore()
+		proxy, url := testkit.NewBrokerProxy(t, broker.URL)
+		proxy.Restore()
 		began, goOn := make(chan struct{}, 10), make(chan struct{})
-		l := startListener(t, url, broker.exchange, func(context.Context, []bus.Message) []error {
+		l := startListener(t, url, broker.Exchange, func(context.Context, []bus.Message) []error {
 			began <- struct{}{}
 			<-goOn
 			return nil
 		})
 		testkit.Receive(t, "a connection", l.connected)
-		require.True(t, broker.publish(t, "x"))
+		require.True(t, broker.Publish(t, "x"))
 		testkit.Receive(t, "the batch", began)
-		proxy.cut()
+		proxy.Cut()
 		close(goOn)
-		proxy.restore()
+		proxy.Restore()
 		assert.Equal(t, "x", testkit.Receive(t, "the event", l.bodies))
 		assert.Equal(t, "x", testkit.Receive(t, "the event again", l.bodies))
 	})
 
 	t.Run("declares again what was deleted", func(t *testing.T) {
 		broker := newQueueBroker(t)
-		l := startListener(t, broker.url, broker.exchange, nil)
+		l := startListener(t, broker.URL, broker.Exchange, nil)
 		testkit.Receive(t, "a connection", l.connected)
 		for _, queue := range []string{"", ".dead", ".retry.50ms"} {
-			_, err := broker.channel.QueueDelete(broker.exchange+queue, false, false, false)
+			_, err := broker.Channel.QueueDelete(broker.Exchange+queue, false, false, false)
 			require.NoError(t, err)
 		}
-		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
-		broker.declare(t) // as the publisher does
-		testkit.Eventually(t, "an event that reaches a queue", func() bool { return broker.publish(t, "x") })
+		require.NoError(t, broker.Channel.ExchangeDelete(broker.Exchange, false, false))
+		broker.Declare(t) // as the publisher does
+		testkit.Eventually(t, "an event that reaches a queue", func() bool { return broker.Publish(t, "x") })
 		assert.Equal(t, "x", testkit.Receive(t, "an event", l.bodies))
 		testkit.Eventually(t, "the other queues", func() bool {
-			connection, err := bus.Dial(t.Context(), broker.url, tlsconfig.Files{}, bus.BrokerTimeout)
+			connection, err := bus.Dial(t.Context(), broker.URL, tlsconfig.Files{}, bus.BrokerTimeout)
 			require.NoError(t, err)
 			defer connection.Close()
 			channel, err := connection.Channel()
 			require.NoError(t, err)
-			_, dead := channel.QueueDeclarePassive(broker.exchange+".dead", true, false, false, false, nil)
+			_, dead := channel.QueueDeclarePassive(broker.Exchange+".dead", true, false, false, false, nil)
 			return dead == nil
 		})
 	})
 
 	t.Run("a queue with other arguments is an error that says what to do", func(t *testing.T) {
 		broker := newTestBroker(t)
-		broker.declare(t)
-		_, err := broker.channel.QueueDeclare(broker.exchange, true, false, false, false, nil) // a classic queue
+		broker.Declare(t)
+		_, err := broker.Channel.QueueDeclare(broker.Exchange, true, false, false, false, nil) // a classic queue
 		require.NoError(t, err)
 		t.Cleanup(func() {
-			_, _ = broker.channel.QueueDelete(broker.exchange, false, false, false)
-			_, _ = broker.channel.QueueDelete(broker.exchange+".dead", false, false, false)
+			_, _ = broker.Channel.QueueDelete(broker.Exchange, false, false, false)
+			_, _ = broker.Channel.QueueDelete(broker.Exchange+".dead", false, false, false)
 		})
-		l := startListener(t, broker.url, broker.exchange, nil)
+		l := startListener(t, broker.URL, broker.Exchange, nil)
 		testkit.Eventually(t, "the error", func() bool { return len(l.log.Lines("COMMANDS_QUEUE")) > 0 })
 	})
 }
@@ -225,11 +233,11 @@ func TestSubscriber(t *testing.T) {
 func TestSubscriberFailures(t *testing.T) {
 	t.Run("a dead letter is the original, and says why", func(t *testing.T) {
 		broker := newQueueBroker(t)
-		l := startListener(t, broker.url, broker.exchange, fail(errors.New("the store refuses it")))
+		l := startListener(t, broker.URL, broker.Exchange, fail(errors.New("the store refuses it")))
 		testkit.Receive(t, "a connection", l.connected)
 		original := amqp.Publishing{ContentType: "application/json", MessageId: "the-id", Type: "t", AppId: "a", Timestamp: time.Unix(1_700_000_000, 0),
 			Headers: amqp.Table{"traceparent": "00-x"}, Body: []byte("x")}
-		require.NoError(t, broker.channel.Publish(broker.exchange, "", false, false, original))
+		require.NoError(t, broker.Channel.Publish(broker.Exchange, "", false, false, original))
 		letter := broker.deadLetter(t)
 		assert.Equal(t, "x", string(letter.Body))
 		assert.Equal(t, []any{"application/json", "the-id", "t", "a", uint8(amqp.Persistent), int64(1_700_000_000)},
@@ -245,19 +253,19 @@ func TestSubscriberFailures(t *testing.T) {
 
 	t.Run("the dead letters are counted", func(t *testing.T) {
 		broker := newQueueBroker(t)
-		l := startListener(t, broker.url, broker.exchange, fail(bus.ErrUnusable))
+		l := startListener(t, broker.URL, broker.Exchange, fail(bus.ErrUnusable))
 		testkit.Receive(t, "a connection", l.connected)
 		for range 3 {
-			require.True(t, broker.publish(t, "x"))
+			require.True(t, broker.Publish(t, "x"))
 		}
 		testkit.Eventually(t, "the gauge", func() bool { return testutil.ToFloat64(l.subscriber.metrics.deadLetters) == 3 })
 	})
 
 	t.Run("a long and odd error fits a header", func(t *testing.T) {
 		broker := newQueueBroker(t)
-		l := startListener(t, broker.url, broker.exchange, fail(fmt.Errorf("%w: \xff%s", bus.ErrUnusable, strings.Repeat("é", 100_000))))
+		l := startListener(t, broker.URL, broker.Exchange, fail(fmt.Errorf("%w: \xff%s", bus.ErrUnusable, strings.Repeat("é", 100_000))))
 		testkit.Receive(t, "a connection", l.connected)
-		require.True(t, broker.publish(t, "x"))
+		require.True(t, broker.Publish(t, "x"))
 		reason := broker.deadLetter(t).Headers[bus.ErrorHeader].(string)
 		assert.Contains(t, reason, "unusable message: ?é")
 		assert.Less(t, len(reason), 2000)
@@ -265,14 +273,14 @@ func TestSubscriberFailures(t *testing.T) {
 
 	t.Run("a message that its consumers die of becomes a dead letter", func(t *testing.T) {
 		broker := newQueueBroker(t)
-		l := startListener(t, broker.url, broker.exchange, nil)
+		l := startListener(t, broker.URL, broker.Exchange, nil)
 		testkit.Receive(t, "a connection", l.connected)
 		l.stop()
 		testkit.Receive(t, "the end of Run", l.stopped)
-		require.True(t, broker.publish(t, "poison"))
+		require.True(t, broker.Publish(t, "poison"))
 		deliveries := 0
 		for ; deliveries <= 2*maxRedeliveries; deliveries++ { // a consumer that ends without an acknowledgement
-			d, ok, err := broker.channel.Get(broker.exchange, false)
+			d, ok, err := broker.Channel.Get(broker.Exchange, false)
 			require.NoError(t, err)
 			if !ok {
 				break
@@ -288,12 +296,12 @@ func TestSubscriberFailures(t *testing.T) {
 
 	t.Run("what it cannot move stays in the queue", func(t *testing.T) {
 		broker := newQueueBroker(t)
-		l := startListener(t, broker.url, broker.exchange, func(ctx context.Context, batch []bus.Message) []error {
-			_, err := broker.channel.QueueDelete(broker.exchange+".dead", false, false, false)
+		l := startListener(t, broker.URL, broker.Exchange, func(ctx context.Context, batch []bus.Message) []error {
+			_, err := broker.Channel.QueueDelete(broker.Exchange+".dead", false, false, false)
 			return []error{errors.Join(err, bus.ErrUnusable)}
 		})
 		testkit.Receive(t, "a connection", l.connected)
-		require.True(t, broker.publish(t, "x"))
+		require.True(t, broker.Publish(t, "x"))
 		testkit.Eventually(t, "two attempts", func() bool { return len(l.log.Lines("there is no queue")) >= 2 })
 	})
 }
@@ -307,19 +315,19 @@ func TestSubscriberHeaders(t *testing.T) {
 	} {
 		t.Run("a dead letter is not copied to the queues that it names: "+name, func(t *testing.T) {
 			broker := newQueueBroker(t)
-			l := startListener(t, broker.url, broker.exchange, fail(errors.New("refused")))
+			l := startListener(t, broker.URL, broker.Exchange, fail(errors.New("refused")))
 			testkit.Receive(t, "a connection", l.connected)
 			for name, value := range headers {
 				if _, text := value.(string); text {
-					headers[name] = broker.exchange // also the name of the queue
+					headers[name] = broker.Exchange // also the name of the queue
 				} else {
-					headers[name] = []any{broker.exchange}
+					headers[name] = []any{broker.Exchange}
 				}
 			}
-			require.NoError(t, broker.channel.Publish(broker.exchange, "", false, false, amqp.Publishing{Headers: headers, Body: []byte("x")}))
+			require.NoError(t, broker.Channel.Publish(broker.Exchange, "", false, false, amqp.Publishing{Headers: headers, Body: []byte("x")}))
 			letter := broker.deadLetter(t)
-			assert.Contains(t, letter.Headers[bus.HeadersHeader], broker.exchange, "it says what it was")
-			require.True(t, broker.publish(t, "last"))
+			assert.Contains(t, letter.Headers[bus.HeadersHeader], broker.Exchange, "it says what it was")
+			require.True(t, broker.Publish(t, "last"))
 			assert.Equal(t, "last", string(broker.deadLetter(t).Body))
 			testkit.Eventually(t, "both to be counted", func() bool {
 				return testutil.ToFloat64(l.consumed.WithLabelValues("dead_lettered")) == 2
@@ -329,12 +337,12 @@ func TestSubscriberHeaders(t *testing.T) {
 
 	t.Run("attempts that this service did not count end no process", func(t *testing.T) {
 		broker := newQueueBroker(t)
-		l := startListener(t, broker.url, broker.exchange, fail(errors.New("refused")))
+		l := startListener(t, broker.URL, broker.Exchange, fail(errors.New("refused")))
 		testkit.Receive(t, "a connection", l.connected)
 		values := []any{int32(-1), int32(math.MinInt32), int32(math.MaxInt32), int64(math.MaxInt64), int64(-1), int8(-1), byte(255), float64(-1),
 			1.5, "-1", []byte{255}, []any{int32(-1)}, amqp.Table{"x": int32(-1)}, true, nil, time.Unix(-1, 0), amqp.Decimal{Value: -1}}
 		for i, value := range values {
-			require.NoError(t, broker.channel.Publish(broker.exchange, "", false, false, amqp.Publishing{
+			require.NoError(t, broker.Channel.Publish(broker.Exchange, "", false, false, amqp.Publishing{
 				Headers: amqp.Table{bus.AttemptsHeader: value}, Body: fmt.Append(nil, i)}))
 		}
 		for range values {
@@ -441,15 +449,15 @@ func TestSubscriberPace(t *testing.T) {
 	backlog := func(t *testing.T, handle func(broker *testBroker, batches int), bodies ...string) []int {
 		t.Helper()
 		broker := newQueueBroker(t)
-		l := startListener(t, broker.url, broker.exchange, nil)
+		l := startListener(t, broker.URL, broker.Exchange, nil)
 		testkit.Receive(t, "a connection", l.connected)
 		l.stop()
 		testkit.Receive(t, "the end of Run", l.stopped)
 		for _, body := range bodies {
-			require.True(t, broker.publish(t, body))
+			require.True(t, broker.Publish(t, body))
 		}
 		var sizes []int
-		l = startListener(t, broker.url, broker.exchange, func(_ context.Context, batch []bus.Message) []error {
+		l = startListener(t, broker.URL, broker.Exchange, func(_ context.Context, batch []bus.Message) []error {
 			sizes = append(sizes, len(batch))
 			handle(broker, len(sizes))
 			return nil
@@ -478,19 +486,19 @@ func TestSubscriberPace(t *testing.T) {
 	t.Run("so is the first message after a quiet time", func(t *testing.T) {
 		broker := newQueueBroker(t)
 		began, goOn := make(chan int, 100), make(chan struct{})
-		l := startListener(t, broker.url, broker.exchange, func(_ context.Context, batch []bus.Message) []error {
+		l := startListener(t, broker.URL, broker.Exchange, func(_ context.Context, batch []bus.Message) []error {
 			began <- len(batch)
 			<-goOn
 			return nil
 		})
 		testkit.Receive(t, "a connection", l.connected)
-		require.True(t, broker.publish(t, "x"))
+		require.True(t, broker.Publish(t, "x"))
 		testkit.Receive(t, "the first message", began)
 		goOn <- struct{}{}
 		testkit.Receive(t, "its end", l.bodies)
 		<-time.After(2 * quietAfter) // what is tested is the passing of time
 		for range 10 {
-			require.True(t, broker.publish(t, "x"))
+			require.True(t, broker.Publish(t, "x"))
 		}
 		testkit.Receive(t, "the next message", began)
 		assert.Equal(t, 9, broker.ready(t), "none is sent ahead")
@@ -512,7 +520,7 @@ func TestSubscriberPace(t *testing.T) {
 // subscriber.
 func (b *testBroker) ready(t testing.TB) int {
 	t.Helper()
-	queue, err := b.channel.QueueDeclarePassive(b.exchange, true, false, false, false, nil)
+	queue, err := b.Channel.QueueDeclarePassive(b.Exchange, true, false, false, false, nil)
 	require.NoError(t, err)
 	return queue.Messages
 }
@@ -533,24 +541,24 @@ func TestSubscriberUnreadable(t *testing.T) {
 			broker := newQueueBroker(t)
 			const limit, good = 4, 462
 			few := func(s *rabbitMQSubscriber) { s.limit = limit }
-			l := startListener(t, broker.url, broker.exchange, nil, few)
+			l := startListener(t, broker.URL, broker.Exchange, nil, few)
 			testkit.Receive(t, "a connection", l.connected)
 			l.stop()
 			testkit.Receive(t, "the end of Run", l.stopped)
 			for i := range good {
 				if i == 200 {
-					require.NoError(t, broker.channel.Publish(broker.exchange, "", false, false, amqp.Publishing{Headers: headers, Body: []byte("unreadable")}))
+					require.NoError(t, broker.Channel.Publish(broker.Exchange, "", false, false, amqp.Publishing{Headers: headers, Body: []byte("unreadable")}))
 				}
-				require.True(t, broker.publish(t, fmt.Sprint(i)))
+				require.True(t, broker.Publish(t, fmt.Sprint(i)))
 			}
-			l = startListener(t, broker.url, broker.exchange, nil, few)
+			l = startListener(t, broker.URL, broker.Exchange, nil, few)
 			handled := map[string]bool{}
 			for len(handled) < good {
 				handled[testkit.Receive(t, "an event", l.bodies)] = true
 			}
 			assert.NotContains(t, handled, "unreadable")
 			testkit.Eventually(t, "the dead letter", func() bool {
-				dead, err := broker.channel.QueueDeclarePassive(broker.exchange+".dead", true, false, false, false, nil)
+				dead, err := broker.Channel.QueueDeclarePassive(broker.Exchange+".dead", true, false, false, false, nil)
 				require.NoError(t, err)
 				require.LessOrEqual(t, dead.Messages, 1)
 				return dead.Messages == 1
@@ -582,10 +590,10 @@ func TestSubscriberBlocked(t *testing.T) {
 	start := func(t *testing.T) (*testBroker, *listener) {
 		t.Helper()
 		broker := newQueueBroker(t)
-		proxy, url := newBrokerProxy(t, broker.url)
-		proxy.restore()
-		proxy.hold()
-		l := startListener(t, url, broker.exchange, func(_ context.Context, batch []bus.Message) []error {
+		proxy, url := testkit.NewBrokerProxy(t, broker.URL)
+		proxy.Restore()
+		proxy.Hold()
+		l := startListener(t, url, broker.Exchange, func(_ context.Context, batch []bus.Message) []error {
 			errs := make([]error, len(batch))
 			for i, m := range batch {
 				if strings.HasPrefix(string(m.Body), "bad") {
@@ -601,11 +609,11 @@ func TestSubscriberBlocked(t *testing.T) {
 	t.Run("events behind one that cannot be moved are handled and acknowledged", func(t *testing.T) {
 		broker, l := start(t)
 		for i := range 10 {
-			require.True(t, broker.publish(t, fmt.Sprint("bad ", i)))
+			require.True(t, broker.Publish(t, fmt.Sprint("bad ", i)))
 		}
 		const good = 300 // more than the broker sends ahead
 		for i := range good {
-			require.True(t, broker.publish(t, fmt.Sprint(i)))
+			require.True(t, broker.Publish(t, fmt.Sprint(i)))
 		}
 		for next := 0; next < good; {
 			if body := testkit.Receive(t, "an event", l.bodies); body == fmt.Sprint(next) {
@@ -620,7 +628,7 @@ func TestSubscriberBlocked(t *testing.T) {
 	t.Run("a stop does not wait for the end of the alarm", func(t *testing.T) {
 		testkit.NoGoroutineLeft(t)
 		broker, l := start(t)
-		require.True(t, broker.publish(t, "bad"))
+		require.True(t, broker.Publish(t, "bad"))
 		testkit.Receive(t, "the event", l.bodies)
 		began := time.Now()
 		l.stop()
@@ -630,14 +638,14 @@ func TestSubscriberBlocked(t *testing.T) {
 
 	t.Run("a lost connection is not a queue that does not exist", func(t *testing.T) {
 		broker := newQueueBroker(t)
-		proxy, url := newBrokerProxy(t, broker.url)
-		proxy.restore()
-		proxy.hold()
-		l := startListener(t, url, broker.exchange, fail(bus.ErrUnusable))
+		proxy, url := testkit.NewBrokerProxy(t, broker.URL)
+		proxy.Restore()
+		proxy.Hold()
+		l := startListener(t, url, broker.Exchange, fail(bus.ErrUnusable))
 		testkit.Receive(t, "a connection", l.connected)
-		require.True(t, broker.publish(t, "x"))
+		require.True(t, broker.Publish(t, "x"))
 		testkit.Receive(t, "the event", l.bodies)
-		proxy.cut()
+		proxy.Cut()
 		testkit.Eventually(t, "the loss", func() bool { return len(l.log.Lines("subscriber not connected")) > 0 })
 		assert.Empty(t, l.log.Lines("no queue"))
 		assert.Empty(t, l.log.Lines("was deleted"))
@@ -656,9 +664,9 @@ func TestSubscriberStop(t *testing.T) {
 
 func TestRunReceivesEvents(t *testing.T) {
 	broker := newQueueBroker(t)
-	proxy, url := newBrokerProxy(t, broker.url)
+	proxy, url := testkit.NewBrokerProxy(t, broker.URL)
 	cfg := testConfig(t)
-	cfg.RabbitMQURL, cfg.Exchange, cfg.Queue = url, broker.exchange, broker.exchange
+	cfg.RabbitMQURL, cfg.Exchange, cfg.Queue = url, broker.Exchange, broker.Exchange
 	service := startService(t, cfg)
 	service.waitReady(t)
 
@@ -666,10 +674,10 @@ func TestRunReceivesEvents(t *testing.T) {
 	testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("subscriber not connected")) > 0 })
 	testkit.Eventually(t, "readiness", func() bool { return testkit.Send(t, "GET", service.url+"/readyz", "").Status == http.StatusOK })
 
-	proxy.restore()
+	proxy.Restore()
 	testkit.Eventually(t, "a connection", func() bool { return len(service.log.Lines("subscriber connected")) == 1 })
-	require.True(t, broker.publish(t, "no JSON"))
-	require.True(t, broker.publish(t, recordedEvent))
+	require.True(t, broker.Publish(t, "no JSON"))
+	require.True(t, broker.Publish(t, recordedEvent))
 	testkit.Eventually(t, "the platform", func() bool { return len(service.log.Lines("platform received by event")) == 1 })
 	testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 	assert.Equal(t, "no JSON", string(broker.deadLetter(t).Body))

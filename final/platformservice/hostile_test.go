@@ -1,18 +1,10 @@
 package platformservice
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/trace/noop"
 
@@ -25,212 +17,56 @@ import (
 // side of the connection, as nc -N does, gets the true response, and what it
 // asked for is done.
 func TestHalfClosedConnection(t *testing.T) {
-	for _, row := range []struct {
-		method, path, route, body string
-		status                    int
-		response                  string
-	}{
-		{"GET", "/api/platforms", "/api/platforms", "", 200, `[{"id":1,`},
-		{"GET", "/api/platforms?limit=1", "/api/platforms", "", 200, `[{"id":1,`},
-		{"GET", "/api/platforms/1", "/api/platforms/{id}", "", 200, `{"id":1,`},
-		{"GET", "/api/platforms/9", "/api/platforms/{id}", "", 404, "there is no platform 9"},
-		{"POST", "/api/platforms", "/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`, 201, `{"id":2,"name":"x"`},
-	} {
-		t.Run(fmt.Sprintf("%s %s is a %d", row.method, row.path, row.status), func(t *testing.T) {
-			held := holdStore(t)
-			conn := dial(t, held.url)
-			conn.send(t, fmt.Sprintf("%s %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-				row.method, row.path, len(row.body), row.body))
-			require.NoError(t, conn.CloseWrite())
-			testkit.Receive(t, "a call of the store", held.entered)
-			testkit.Receive(t, "the server to notice", held.noticed)
-			close(held.release)
-			r := conn.response(t)
-			assert.Equal(t, row.status, r.Status)
-			assert.Contains(t, r.Body, row.response)
-			held.requireCounted(t, row.method, row.route, row.status)
-		})
-	}
-}
-
-// TestDisconnectedClient: what never got its response does not count as a success.
-func TestDisconnectedClient(t *testing.T) {
-	t.Run("in the middle of its body counts as 499", func(t *testing.T) {
-		held := holdStore(t)
-		conn := dial(t, held.url)
-		conn.send(t, "POST /api/platforms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n")
-		conn.requireContinue(t)
-		conn.send(t, "{")
-		require.NoError(t, conn.SetLinger(0)) // Close resets the connection
-		require.NoError(t, conn.Close())
-		held.requireCounted(t, "POST", "/api/platforms", 499)
-	})
-
-	t.Run("in the middle of a list counts as 499", func(t *testing.T) {
-		held := holdStore(t)
-		for range 2000 {
-			_, err := held.platformStore.createPlatform(t.Context(), platform{Name: strings.Repeat("😀", 500), Publisher: strings.Repeat("😀", 500), Cost: "1"})
-			require.NoError(t, err)
-		}
-		close(held.release)
-		conn := dial(t, held.url)
-		require.NoError(t, conn.SetReadBuffer(4096))
-		conn.send(t, "GET /api/platforms HTTP/1.1\r\nHost: x\r\n\r\n")
-		_, err := conn.reader.ReadString('\n')
-		require.NoError(t, err)
-		require.NoError(t, conn.SetLinger(0))
-		require.NoError(t, conn.Close())
-		held.requireCounted(t, "GET", "/api/platforms", 499)
-	})
-
-	t.Run("after its body changes nothing: what it asked for is done", func(t *testing.T) {
-		held := holdStore(t)
-		conn := dial(t, held.url)
-		const body = `{"name":"x","publisher":"p","cost":"1"}`
-		conn.send(t, fmt.Sprintf("POST /api/platforms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
-		testkit.Receive(t, "a call of the store", held.entered)
-		require.NoError(t, conn.SetLinger(0))
-		require.NoError(t, conn.Close())
-		testkit.Receive(t, "the server to notice", held.noticed)
-		close(held.release)
-		held.requireCounted(t, "POST", "/api/platforms", 201)
-		assert.Equal(t, 2, countRows(t, held.platformStore, "platforms"))
+	testkit.TestHalfClosedConnection(t, heldPlatforms, []testkit.HalfClosed{
+		{Method: "GET", Path: "/api/platforms", Route: "/api/platforms", Status: 200, Response: `[{"id":1,`},
+		{Method: "GET", Path: "/api/platforms?limit=1", Route: "/api/platforms", Status: 200, Response: `[{"id":1,`},
+		{Method: "GET", Path: "/api/platforms/1", Route: "/api/platforms/{id}", Status: 200, Response: `{"id":1,`},
+		{Method: "GET", Path: "/api/platforms/9", Route: "/api/platforms/{id}", Status: 404, Response: "there is no platform 9"},
+		{Method: "POST", Path: "/api/platforms", Route: "/api/platforms", Body: `{"name":"x","publisher":"p","cost":"1"}`, Status: 201, Response: `{"id":2,"name":"x"`},
 	})
 }
 
-// TestSlowBodies: requests whose bodies have not arrived leave the slots to others.
-func TestSlowBodies(t *testing.T) {
+func TestDisconnectedClient(t *testing.T) { testkit.TestDisconnectedClient(t, heldPlatforms) }
+
+func TestSlowBodies(t *testing.T) { testkit.TestSlowBodies(t, heldPlatforms) }
+
+func TestRefusedBodies(t *testing.T) { testkit.TestRefusedBodies(t, heldPlatforms) }
+
+// heldPlatforms are the platforms of a store that waits.
+func heldPlatforms(t testing.TB) testkit.Rows {
 	held := holdStore(t)
-	close(held.release)
-	const body = `{"name":"x","publisher":"p","cost":"1"}`
-	var conns []tcpConn
-	for range 10 {
-		conn := dial(t, held.url)
-		conn.send(t, fmt.Sprintf("POST /api/platforms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n", len(body)))
-		conn.requireContinue(t)
-		conn.send(t, body[:1])
-		conns = append(conns, conn)
-	}
-	assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", held.url+"/api/platforms", body).Status)
-	assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", held.url+"/api/platforms", "").Status)
-	for _, conn := range conns {
-		conn.send(t, body[1:])
-		assert.Equal(t, http.StatusCreated, conn.response(t).Status)
+	return testkit.Rows{
+		Held: held.Held, Path: "/api/platforms", Route: "/api/platforms", Body: `{"name":"x","publisher":"p","cost":"1"}`,
+		Fill: func() {
+			for range 2000 {
+				_, err := held.platformStore.createPlatform(t.Context(), platform{Name: strings.Repeat("😀", 500), Publisher: strings.Repeat("😀", 500), Cost: "1"})
+				require.NoError(t, err)
+			}
+		},
+		Count: func() int { return countRows(t, held.platformStore, "platforms") },
 	}
 }
 
-// TestRefusedBodies: what is wrong with a body is a problem like any other.
-func TestRefusedBodies(t *testing.T) {
-	for what, row := range map[string]struct {
-		request string
-		status  int
-	}{
-		"ends early":                 {"Content-Length: 100\r\n\r\n{", http.StatusBadRequest},
-		"has a chunk without a size": {"Transfer-Encoding: chunked\r\n\r\nx\r\n{}\r\n0\r\n\r\n", http.StatusBadRequest},
-		"is announced as too large":  {"Content-Length: 1048577\r\nExpect: 100-continue\r\n\r\n", http.StatusRequestEntityTooLarge},
-	} {
-		t.Run(fmt.Sprintf("one that %s is a %d", what, row.status), func(t *testing.T) {
-			held := holdStore(t)
-			conn := dial(t, held.url)
-			conn.send(t, "POST /api/platforms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+row.request)
-			require.NoError(t, conn.CloseWrite())
-			testkit.RequireProblem(t, conn.response(t), row.status)
-			held.requireCounted(t, "POST", "/api/platforms", row.status)
-		})
-	}
-
-	t.Run("one that stops arriving is a 408", func(t *testing.T) {
-		log, _ := testkit.CaptureLog()
-		server := httptest.NewUnstartedServer((&restAPI{store: memoryStore(t), slots: web.NewSlots(1), log: log}).handler())
-		server.Config.ReadTimeout = 100 * time.Millisecond
-		server.Start()
-		defer server.Close()
-		conn := dial(t, server.URL)
-		conn.send(t, "POST /api/platforms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
-		testkit.RequireProblem(t, conn.response(t), http.StatusRequestTimeout)
-	})
-}
-
-// tcpConn is a connection of a client that speaks HTTP in its own way.
-type tcpConn struct {
-	*net.TCPConn
-	reader *bufio.Reader
-}
-
-func dial(t testing.TB, url string) tcpConn {
-	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
-	require.NoError(t, err)
-	t.Cleanup(func() { conn.Close() })
-	require.NoError(t, conn.SetDeadline(time.Now().Add(testkit.Patience)))
-	return tcpConn{conn.(*net.TCPConn), bufio.NewReader(conn)}
-}
-
-func (c tcpConn) send(t testing.TB, text string) {
-	t.Helper()
-	_, err := io.WriteString(c, text)
-	require.NoError(t, err)
-}
-
-// requireContinue returns when the server asks for the body.
-func (c tcpConn) requireContinue(t testing.TB) {
-	t.Helper()
-	line, err := c.reader.ReadString('\n')
-	require.NoError(t, err)
-	require.Contains(t, line, "100 Continue")
-	_, err = c.reader.ReadString('\n') // the empty line after it
-	require.NoError(t, err)
-}
-
-func (c tcpConn) response(t testing.TB) testkit.Response {
-	t.Helper()
-	r, err := http.ReadResponse(c.reader, nil)
-	require.NoError(t, err)
-	defer r.Body.Close()
-	body, err := io.ReadAll(r.Body)
-	require.NoError(t, err)
-	return testkit.Response{Status: r.StatusCode, Header: r.Header, Body: string(body)}
-}
-
-// heldStore is a store whose calls wait for release to be closed. Each says on
-// entered that it waits.
+// heldStore is a store whose calls wait.
 type heldStore struct {
 	platformStore
-	entered, release chan struct{}
-	url              string        // of the API that has this store
-	noticed          chan struct{} // receives a value when the server notices that a client has disconnected
+	*testkit.Held
 }
 
 // holdStore serves the REST API over a new store, with one platform.
 func holdStore(t testing.TB) *heldStore {
 	t.Helper()
-	held := &heldStore{platformStore: memoryStore(t), entered: make(chan struct{}, 100), release: make(chan struct{}), noticed: make(chan struct{}, 100)}
+	held := &heldStore{platformStore: memoryStore(t), Held: testkit.NewHeld()}
 	createPlatform(t, held.platformStore, "one")
 	log, _ := testkit.CaptureLog()
 	registry := telemetry.NewRegistry()
 	metrics := telemetry.NewHTTP(registry, noop.NewTracerProvider().Tracer(""))
-	api := web.WithMetrics(telemetry.Metrics(registry), nil, metrics.Handler((&restAPI{store: held, slots: web.NewSlots(2), log: log}).handler()))
-	held.url = testkit.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		context.AfterFunc(r.Context(), func() { held.noticed <- struct{}{} })
-		api.ServeHTTP(w, r)
-	}))
+	held.Serve(t, web.WithMetrics(telemetry.Metrics(registry), nil, metrics.Handler((&restAPI{store: held, slots: web.NewSlots(2), log: log}).handler())))
 	return held
 }
 
-func (s *heldStore) hold() {
-	s.entered <- struct{}{}
-	<-s.release
-}
-
-// requireCounted requires that a request to route counts as one with this status.
-func (s *heldStore) requireCounted(t testing.TB, method, route string, status int) {
-	t.Helper()
-	line := fmt.Sprintf("http_server_request_duration_seconds_count{method=%q,route=%q,status=\"%d\"} 1", method, route, status)
-	testkit.Eventually(t, line, func() bool { return strings.Contains(testkit.Send(t, "GET", s.url+"/metrics", "").Body, line) })
-}
-
 func (s *heldStore) platformsAfter(ctx context.Context, id int32, limit int) ([]platform, bool, error) {
-	s.hold()
+	s.Hold()
 	if err := ctx.Err(); err != nil {
 		return nil, false, err
 	}
@@ -238,16 +74,16 @@ func (s *heldStore) platformsAfter(ctx context.Context, id int32, limit int) ([]
 }
 
 func (s *heldStore) platform(ctx context.Context, id int32) (platform, error) {
-	s.hold()
+	s.Hold()
 	return s.platformStore.platform(ctx, id)
 }
 
 func (s *heldStore) createPlatform(ctx context.Context, p platform) (platform, error) {
-	s.hold()
+	s.Hold()
 	return s.platformStore.createPlatform(ctx, p)
 }
 
 func (s *heldStore) createPlatformOnce(ctx context.Context, key string, p platform) (platform, bool, error) {
-	s.hold()
+	s.Hold()
 	return s.platformStore.createPlatformOnce(ctx, key, p)
 }

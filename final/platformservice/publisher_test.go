@@ -46,13 +46,13 @@ func waitConnected(t *testing.T, logged *testkit.LogCapture, n int) {
 }
 
 // listen returns the messages that reach the exchange from now on.
-func listen(t *testing.T, b *testBroker) <-chan amqp.Delivery {
+func listen(t *testing.T, b *testkit.Broker) <-chan amqp.Delivery {
 	t.Helper()
-	b.declare(t)
-	queue, err := b.channel.QueueDeclare("", false, true, true, false, nil)
+	b.Declare(t)
+	queue, err := b.Channel.QueueDeclare("", false, true, true, false, nil)
 	require.NoError(t, err)
-	require.NoError(t, b.channel.QueueBind(queue.Name, "", b.exchange, false, nil))
-	deliveries, err := b.channel.Consume(queue.Name, "", true, true, false, false, nil)
+	require.NoError(t, b.Channel.QueueBind(queue.Name, "", b.Exchange, false, nil))
+	deliveries, err := b.Channel.Consume(queue.Name, "", true, true, false, false, nil)
 	require.NoError(t, err)
 	return deliveries
 }
@@ -75,10 +75,10 @@ func postPlatform(t *testing.T, url, name string) {
 
 func TestPublisher(t *testing.T) {
 	t.Run("sends the same event as the .NET service", func(t *testing.T) {
-		broker := newTestBroker(t)
+		broker := testkit.NewBroker(t)
 		events := listen(t, broker)
 		log, logged := testkit.CaptureLog()
-		publisher := startPublisher(t, broker.url, broker.exchange, log)
+		publisher := startPublisher(t, broker.URL, broker.Exchange, log)
 		waitConnected(t, logged, 1)
 
 		url := serveRelay(t, memoryStore(t), publisher, log)
@@ -88,23 +88,23 @@ func TestPublisher(t *testing.T) {
 		assert.Equal(t, `{"Id":1,"Name":"x","Event":"Platform_Published"}`, string(event.Body))
 		assert.Equal(t, "application/json", event.ContentType)
 		assert.Equal(t, "", event.RoutingKey)
-		assert.Equal(t, broker.exchange, event.Exchange)
+		assert.Equal(t, broker.Exchange, event.Exchange)
 	})
 
 	t.Run("declares the exchange of the contract", func(t *testing.T) {
-		broker := newTestBroker(t)
+		broker := testkit.NewBroker(t)
 		log, logged := testkit.CaptureLog()
-		startPublisher(t, broker.url, broker.exchange, log)
+		startPublisher(t, broker.URL, broker.Exchange, log)
 		waitConnected(t, logged, 1)
-		require.NoError(t, broker.channel.ExchangeDeclarePassive(broker.exchange, "fanout", true, false, false, false, nil))
-		broker.declare(t) // another kind of exchange would be a 406
+		require.NoError(t, broker.Channel.ExchangeDeclarePassive(broker.Exchange, "fanout", true, false, false, false, nil))
+		broker.Declare(t) // another kind of exchange would be a 406
 	})
 
 	t.Run("sends the properties of the contract", func(t *testing.T) {
-		broker := newTestBroker(t)
+		broker := testkit.NewBroker(t)
 		events := listen(t, broker)
 		log, logged := testkit.CaptureLog()
-		publisher := startPublisher(t, broker.url, broker.exchange, log)
+		publisher := startPublisher(t, broker.URL, broker.Exchange, log)
 		waitConnected(t, logged, 1)
 		headers := map[string]string{"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=b"}
 		now := time.Now()
@@ -120,16 +120,15 @@ func TestPublisher(t *testing.T) {
 	})
 
 	t.Run("passes events on to the .NET services' exchange when asked to", func(t *testing.T) {
-		broker := newTestBroker(t)
-		legacy := &testBroker{exchange: legacyExchange, channel: broker.channel}
-		require.NoError(t, broker.channel.ExchangeDeclare(legacyExchange, "fanout", false, false, false, false, nil))
-		queue, err := broker.channel.QueueDeclare("", false, true, true, false, nil)
+		broker := testkit.NewBroker(t)
+		require.NoError(t, broker.Channel.ExchangeDeclare(legacyExchange, "fanout", false, false, false, false, nil))
+		queue, err := broker.Channel.QueueDeclare("", false, true, true, false, nil)
 		require.NoError(t, err)
-		require.NoError(t, broker.channel.QueueBind(queue.Name, "", legacy.exchange, false, nil))
-		events, err := broker.channel.Consume(queue.Name, "", true, true, false, false, nil)
+		require.NoError(t, broker.Channel.QueueBind(queue.Name, "", legacyExchange, false, nil))
+		events, err := broker.Channel.Consume(queue.Name, "", true, true, false, false, nil)
 		require.NoError(t, err)
 		log, logged := testkit.CaptureLog()
-		publisher := NewRabbitMQPublisher(Config{RabbitMQURL: broker.url, Exchange: broker.exchange, BindTrigger: true}, prometheus.NewRegistry(), log)
+		publisher := NewRabbitMQPublisher(Config{RabbitMQURL: broker.URL, Exchange: broker.Exchange, BindTrigger: true}, prometheus.NewRegistry(), log)
 		defer publisher.Close()
 		waitConnected(t, logged, 1)
 		require.NoError(t, publishOne(t, publisher, "x"))
@@ -137,14 +136,14 @@ func TestPublisher(t *testing.T) {
 	})
 
 	t.Run("confirms in order the messages before a refused one", func(t *testing.T) {
-		broker := newTestBroker(t)
-		broker.declare(t)
+		broker := testkit.NewBroker(t)
+		broker.Declare(t)
 		// The third message finds the queue full, and is refused.
-		queue, err := broker.channel.QueueDeclare("", false, true, true, false, amqp.Table{"x-max-length": 2, "x-overflow": "reject-publish"})
+		queue, err := broker.Channel.QueueDeclare("", false, true, true, false, amqp.Table{"x-max-length": 2, "x-overflow": "reject-publish"})
 		require.NoError(t, err)
-		require.NoError(t, broker.channel.QueueBind(queue.Name, "", broker.exchange, false, nil))
+		require.NoError(t, broker.Channel.QueueBind(queue.Name, "", broker.Exchange, false, nil))
 		log, logged := testkit.CaptureLog()
-		publisher := startPublisher(t, broker.url, broker.exchange, log)
+		publisher := startPublisher(t, broker.URL, broker.Exchange, log)
 		waitConnected(t, logged, 1)
 		confirmed, err := publisher.Publish(t.Context(), make([]bus.Message, 5))
 		require.ErrorIs(t, err, bus.ErrRefused)
@@ -153,12 +152,12 @@ func TestPublisher(t *testing.T) {
 
 	t.Run("a connection lost while publishing ends the batch", func(t *testing.T) {
 		testkit.NoGoroutineLeft(t)
-		broker := newTestBroker(t)
+		broker := testkit.NewBroker(t)
 		events := listen(t, broker)
-		proxy, url := newBrokerProxy(t, broker.url)
-		proxy.restore()
+		proxy, url := testkit.NewBrokerProxy(t, broker.URL)
+		proxy.Restore()
 		log, logged := testkit.CaptureLog()
-		publisher := startPublisher(t, url, broker.exchange, log)
+		publisher := startPublisher(t, url, broker.Exchange, log)
 		waitConnected(t, logged, 1)
 		batch := make([]bus.Message, 50_000)
 		for i := range batch {
@@ -174,7 +173,7 @@ func TestPublisher(t *testing.T) {
 			results <- result{confirmed, err}
 		}()
 		arrived := map[string]bool{string(testkit.Receive(t, "an event", events).Body): true}
-		proxy.cut()
+		proxy.Cut()
 		got := testkit.Receive(t, "the end of Publish", results)
 		require.Error(t, got.err)
 		require.NotErrorIs(t, got.err, bus.ErrRefused, "it says what happened")
@@ -188,21 +187,21 @@ func TestPublisher(t *testing.T) {
 
 	t.Run("starts without a broker, connects once it is up, and reconnects after a loss", func(t *testing.T) {
 		testkit.NoGoroutineLeft(t)
-		broker := newTestBroker(t)
+		broker := testkit.NewBroker(t)
 		events := listen(t, broker)
-		proxy, url := newBrokerProxy(t, broker.url) // down at first
+		proxy, url := testkit.NewBrokerProxy(t, broker.URL) // down at first
 		log, logged := testkit.CaptureLog()
-		publisher := startPublisher(t, url, broker.exchange, log)
+		publisher := startPublisher(t, url, broker.Exchange, log)
 		testkit.Eventually(t, "an attempt", func() bool { return len(logged.Lines("publisher not connected")) > 0 })
 		for n := 1; n <= 3; n++ {
 			require.ErrorIs(t, publishOne(t, publisher, "while it is down"), errNotConnected)
-			proxy.restore()
+			proxy.Restore()
 			waitConnected(t, logged, n)
 			require.NoError(t, publishOne(t, publisher, fmt.Sprint("connection ", n)))
 			assert.Contains(t, string(testkit.Receive(t, "the event", events).Body), fmt.Sprint("connection ", n))
 
 			attempts := len(logged.Lines("publisher not connected"))
-			proxy.cut()
+			proxy.Cut()
 			testkit.Eventually(t, "a lost connection", func() bool { return len(logged.Lines("publisher not connected")) > attempts })
 		}
 		assert.Empty(t, logged.Lines("unblocks publishers"), "a lost connection is not an unblocked one")
@@ -210,29 +209,29 @@ func TestPublisher(t *testing.T) {
 
 	t.Run("Close ends tries to connect", func(t *testing.T) {
 		testkit.NoGoroutineLeft(t)
-		proxy := newTCPProxy(t, "127.0.0.1:1")
+		proxy := testkit.NewProxy(t, "127.0.0.1:1")
 		log, logged := testkit.CaptureLog()
-		publisher := startPublisher(t, "amqp://"+proxy.addr, "unused", log)
+		publisher := startPublisher(t, "amqp://"+proxy.Addr, "unused", log)
 		testkit.Eventually(t, "an attempt", func() bool { return len(logged.Lines("publisher not connected")) > 0 })
 		publisher.Close()
 	})
 
 	t.Run("an exchange of another kind is logged, again and again", func(t *testing.T) {
-		broker := newTestBroker(t)
-		require.NoError(t, broker.channel.ExchangeDeclare(broker.exchange, "fanout", false, false, false, false, nil))
+		broker := testkit.NewBroker(t)
+		require.NoError(t, broker.Channel.ExchangeDeclare(broker.Exchange, "fanout", false, false, false, false, nil))
 		log, logged := testkit.CaptureLog()
-		publisher := startPublisher(t, broker.url, broker.exchange, log)
+		publisher := startPublisher(t, broker.URL, broker.Exchange, log)
 		testkit.Eventually(t, "two attempts", func() bool { return len(logged.Lines("PRECONDITION_FAILED")) >= 2 })
 		assert.Contains(t, logged.Lines("PRECONDITION_FAILED")[0], "RABBITMQ_EXCHANGE", "what to do")
 		assert.ErrorIs(t, publishOne(t, publisher, "{}"), errNotConnected)
 	})
 
 	t.Run("connects again when the broker closes the channel", func(t *testing.T) {
-		broker := newTestBroker(t)
+		broker := testkit.NewBroker(t)
 		log, logged := testkit.CaptureLog()
-		publisher := startPublisher(t, broker.url, broker.exchange, log)
+		publisher := startPublisher(t, broker.URL, broker.Exchange, log)
 		waitConnected(t, logged, 1)
-		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
+		require.NoError(t, broker.Channel.ExchangeDelete(broker.Exchange, false, false))
 		require.Error(t, publishOne(t, publisher, "to nowhere")) // which the broker answers with a 404
 		waitConnected(t, logged, 2)
 		events := listen(t, broker)
@@ -241,28 +240,28 @@ func TestPublisher(t *testing.T) {
 	})
 
 	t.Run("declares the exchange again when it was deleted", func(t *testing.T) {
-		broker := newTestBroker(t)
+		broker := testkit.NewBroker(t)
 		log, logged := testkit.CaptureLog()
-		publisher := startPublisher(t, broker.url, broker.exchange, log)
+		publisher := startPublisher(t, broker.URL, broker.Exchange, log)
 		waitConnected(t, logged, 1)
-		require.NoError(t, broker.channel.ExchangeDelete(broker.exchange, false, false))
+		require.NoError(t, broker.Channel.ExchangeDelete(broker.Exchange, false, false))
 		testkit.Eventually(t, "the exchange", func() bool { return errors.Is(publishOne(t, publisher, "x"), bus.ErrNoQueue) })
 	})
 
 	t.Run("refuses events while the broker blocks publishers", func(t *testing.T) {
-		broker := newTestBroker(t)
+		broker := testkit.NewBroker(t)
 		events := listen(t, broker)
-		proxy, url := newBrokerProxy(t, broker.url)
-		proxy.restore()
+		proxy, url := testkit.NewBrokerProxy(t, broker.URL)
+		proxy.Restore()
 		log, logged := testkit.CaptureLog()
-		publisher := startPublisher(t, url, broker.exchange, log)
+		publisher := startPublisher(t, url, broker.Exchange, log)
 		waitConnected(t, logged, 1)
 
 		// Frames of AMQP 0-9-1: type 1, channel 0, size, connection (10) method, end.
-		proxy.say(t, "\x01\x00\x00\x00\x00\x00\x0f\x00\x0a\x00\x3c\x0alow on ram\xce") // blocked (60), with the reason
+		proxy.Say(t, "\x01\x00\x00\x00\x00\x00\x0f\x00\x0a\x00\x3c\x0alow on ram\xce") // blocked (60), with the reason
 		testkit.Eventually(t, "the unblocking", func() bool { return len(logged.Lines(`reason="low on ram"`)) == 1 })
 		assert.ErrorIs(t, publishOne(t, publisher, "{}"), errNotConnected)
-		proxy.say(t, "\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x3d\xce") // unblocked (61)
+		proxy.Say(t, "\x01\x00\x00\x00\x00\x00\x04\x00\x0a\x00\x3d\xce") // unblocked (61)
 		testkit.Eventually(t, "the unblocking", func() bool { return len(logged.Lines("unblocks publishers")) == 1 })
 		require.NoError(t, publishOne(t, publisher, "{}"))
 		testkit.Receive(t, "the event", events)
@@ -270,14 +269,14 @@ func TestPublisher(t *testing.T) {
 
 	t.Run("a broker that stops reading does not hold up a POST forever", func(t *testing.T) {
 		testkit.NoGoroutineLeft(t)
-		broker := newTestBroker(t)
-		broker.declare(t)
-		proxy, url := newBrokerProxy(t, broker.url)
-		proxy.restore()
+		broker := testkit.NewBroker(t)
+		broker.Declare(t)
+		proxy, url := testkit.NewBrokerProxy(t, broker.URL)
+		proxy.Restore()
 		log, logged := testkit.CaptureLog()
-		publisher := startPublisher(t, url, broker.exchange, log)
+		publisher := startPublisher(t, url, broker.Exchange, log)
 		waitConnected(t, logged, 1)
-		proxy.stall()
+		proxy.Stall()
 
 		// The first ones fit in the buffers on the way.
 		body := strings.Repeat("x", 4<<20)
@@ -299,10 +298,10 @@ func TestPublisher(t *testing.T) {
 
 func TestRunPublishes(t *testing.T) {
 	testkit.NoGoroutineLeft(t)
-	broker := newTestBroker(t)
+	broker := testkit.NewBroker(t)
 	events := listen(t, broker)
 	cfg := testConfig(t)
-	cfg.RabbitMQURL, cfg.Exchange = broker.url, broker.exchange
+	cfg.RabbitMQURL, cfg.Exchange = broker.URL, broker.Exchange
 	service := startService(t, cfg)
 	service.waitReady(t)
 	waitConnected(t, service.log, 1)

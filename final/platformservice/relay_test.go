@@ -284,14 +284,14 @@ func TestRelaysOfTwoReplicas(t *testing.T) {
 }
 
 func TestFullQueueOfAnotherSubscriber(t *testing.T) {
-	broker := newTestBroker(t)
-	require.NoError(t, bus.DeclareExchange(broker.channel, broker.exchange))
+	broker := testkit.NewBroker(t)
+	require.NoError(t, bus.DeclareExchange(broker.Channel, broker.Exchange))
 	const ours, foreign = ".ours", ".foreign"
 	for name, arguments := range map[string]amqp.Table{ours: nil,
 		foreign: {amqp.QueueMaxLenArg: 1, amqp.QueueOverflowArg: amqp.QueueOverflowRejectPublish}} {
-		_, err := broker.channel.QueueDeclare(broker.exchange+name, false, false, true, false, arguments)
+		_, err := broker.Channel.QueueDeclare(broker.Exchange+name, false, false, true, false, arguments)
 		require.NoError(t, err)
-		require.NoError(t, broker.channel.QueueBind(broker.exchange+name, "", broker.exchange, false, nil))
+		require.NoError(t, broker.Channel.QueueBind(broker.Exchange+name, "", broker.Exchange, false, nil))
 	}
 	store := memoryStore(t)
 	const events = outbox.BatchSize + 50
@@ -299,7 +299,7 @@ func TestFullQueueOfAnotherSubscriber(t *testing.T) {
 		createPlatform(t, store, fmt.Sprint(n))
 	}
 	log, logged := testkit.CaptureLog()
-	publisher := startPublisher(t, broker.url, broker.exchange, log)
+	publisher := startPublisher(t, broker.URL, broker.Exchange, log)
 	waitConnected(t, logged, 1)
 	registry := prometheus.NewRegistry()
 	startLoggingRelay(t, store, publisher, registry, log)
@@ -309,10 +309,10 @@ func TestFullQueueOfAnotherSubscriber(t *testing.T) {
 	assert.Less(t, failed(), outbox.BatchSize+10, "each sends one event")
 	assert.Len(t, logged.Lines("perhaps another subscriber's, is full"), 1)
 
-	_, err := broker.channel.QueueDelete(broker.exchange+foreign, false, false, false)
+	_, err := broker.Channel.QueueDelete(broker.Exchange+foreign, false, false, false)
 	require.NoError(t, err)
 	testkit.Eventually(t, "all events to be published", func() bool { return len(pending(t, store)) == 0 })
-	queue, err := broker.channel.QueueDeclarePassive(broker.exchange+ours, false, false, true, false, nil)
+	queue, err := broker.Channel.QueueDeclarePassive(broker.Exchange+ours, false, false, true, false, nil)
 	require.NoError(t, err)
 	assert.Equal(t, events+failed(), queue.Messages)
 	assert.Less(t, queue.Messages, events+outbox.BatchSize+10, "the events that are there twice")

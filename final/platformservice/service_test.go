@@ -178,9 +178,9 @@ func TestRun(t *testing.T) {
 		service := startService(t, cfg)
 		service.waitReady(t)
 		for range 5 * cfg.MaxConnections { // each stays open, as far as its client is concerned
-			conn := dial(t, service.url)
-			conn.send(t, "GET /api/platforms HTTP/1.1\r\nHost: x\r\n\r\n")
-			assert.Equal(t, http.StatusOK, conn.response(t).Status)
+			conn := testkit.Dial(t, service.url)
+			conn.Send(t, "GET /api/platforms HTTP/1.1\r\nHost: x\r\n\r\n")
+			assert.Equal(t, http.StatusOK, conn.Response(t).Status)
 		}
 	})
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -15,14 +14,6 @@ import (
 	"microcomm/final/internal/backoff"
 	"microcomm/final/internal/testkit"
 )
-
-// lateDatabase returns the URL of a SQLite file in a folder that is not there
-// until arrive is called: a database that is not up yet.
-func lateDatabase(t testing.TB) (databaseURL string, arrive func()) {
-	t.Helper()
-	folder := filepath.Join(t.TempDir(), "later")
-	return "sqlite:" + filepath.Join(folder, "platforms.db"), func() { require.NoError(t, os.Mkdir(folder, 0o700)) }
-}
 
 // startSetUp calls setUp on a new store.
 func startSetUp(t testing.TB, ctx context.Context, cfg Config) (store platformStore, logged *testkit.LogCapture, result <-chan error) {
@@ -81,7 +72,7 @@ func TestSetUp(t *testing.T) {
 	})
 
 	t.Run("retries until the database is up, and logs each attempt", func(t *testing.T) {
-		url, arrive := lateDatabase(t)
+		url, arrive := testkit.LateDatabase(t)
 		store, logged, result := startSetUp(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: testkit.Patience, Seed: true})
 		testkit.Eventually(t, "two attempts in the log", func() bool { return len(logged.Lines("database not ready")) >= 2 })
 		assert.Contains(t, logged.Lines("")[0], "unable to open database file")
@@ -94,7 +85,7 @@ func TestSetUp(t *testing.T) {
 	})
 
 	t.Run("returns the reason and the setting when the wait is over", func(t *testing.T) {
-		url, _ := lateDatabase(t)
+		url, _ := testkit.LateDatabase(t)
 		_, _, result := startSetUp(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: 10 * time.Millisecond})
 		err := testkit.Receive(t, "the result", result)
 		require.ErrorContains(t, err, "DATABASE_WAIT")
@@ -126,7 +117,7 @@ func TestSetUp(t *testing.T) {
 	})
 
 	t.Run("stops when its context ends", func(t *testing.T) {
-		url, _ := lateDatabase(t)
+		url, _ := testkit.LateDatabase(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		_, logged, result := startSetUp(t, ctx, Config{DatabaseURL: url, DatabaseWait: time.Hour})
 		testkit.Eventually(t, "an attempt", func() bool { return len(logged.Lines("database not ready")) > 0 })
@@ -140,7 +131,7 @@ func TestRunWaitsForTheDatabase(t *testing.T) {
 	t.Run("until it is up", func(t *testing.T) {
 		cfg := testConfig(t)
 		var arrive func()
-		cfg.DatabaseURL, arrive = lateDatabase(t)
+		cfg.DatabaseURL, arrive = testkit.LateDatabase(t)
 		service := startService(t, cfg)
 		testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("database not ready")) > 0 })
 		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/livez", "").Status)
@@ -155,7 +146,7 @@ func TestRunWaitsForTheDatabase(t *testing.T) {
 	t.Run("until DATABASE_WAIT has passed, which is an error", func(t *testing.T) {
 		testkit.NoGoroutineLeft(t)
 		cfg := testConfig(t)
-		cfg.DatabaseURL, _ = lateDatabase(t)
+		cfg.DatabaseURL, _ = testkit.LateDatabase(t)
 		cfg.DatabaseWait = 10 * time.Millisecond
 		log, _ := testkit.CaptureLog()
 		require.ErrorContains(t, Run(t.Context(), cfg, Parts{}, log), "DATABASE_WAIT")
@@ -164,7 +155,7 @@ func TestRunWaitsForTheDatabase(t *testing.T) {
 	t.Run("until it is stopped, which is no error", func(t *testing.T) {
 		testkit.NoGoroutineLeft(t)
 		cfg := testConfig(t)
-		cfg.DatabaseURL, _ = lateDatabase(t)
+		cfg.DatabaseURL, _ = testkit.LateDatabase(t)
 		service := startService(t, cfg)
 		testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("database not ready")) > 0 })
 		service.stop()

@@ -4,54 +4,20 @@ package platformservice
 
 import (
 	"net/http"
-	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"microcomm/final/internal/sqlite"
 	"microcomm/final/internal/testkit"
 	"microcomm/final/internal/web"
 )
 
-// alone reports whether this is the process that was started for this test alone.
-// Otherwise it starts that one, and fails the test when the process does.
-func alone(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv("TEST_ALONE") != "" {
-		return true
-	}
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
-	child.Env = append(os.Environ(), "TEST_ALONE=1")
-	out, err := child.CombinedOutput()
-	assert.NoError(t, err, "%s", out)
-	return false
-}
-
-// fillDisk lets no file of this process grow beyond the size of the file at path,
-// until the returned function is called: a write that would is an I/O error.
-func fillDisk(t *testing.T, path string) (free func()) {
-	t.Helper()
-	info, err := os.Stat(path)
-	require.NoError(t, err)
-	signal.Ignore(syscall.SIGXFSZ)
-	var before syscall.Rlimit
-	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before))
-	limit := before
-	limit.Cur = uint64(info.Size())
-	require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
-	return func() { assert.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &before)) }
-}
-
 // TestDiskFailsAtCommit: a commit that the disk refuses is a 503, and nothing is
 // stored; /readyz says why.
 func TestDiskFailsAtCommit(t *testing.T) {
-	if !alone(t) { // the limit is that of a process, and go test writes files
+	if !testkit.Alone(t) { // the limit is that of a process, and go test writes files
 		return
 	}
 	file := filepath.Join(t.TempDir(), "platforms.db")
@@ -62,7 +28,7 @@ func TestDiskFailsAtCommit(t *testing.T) {
 	h.Set("ready")
 	url := testkit.Serve(t, h.Handler((&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler()))
 
-	free := fillDisk(t, file+"-wal")
+	free := testkit.FillDisk(t, file+"-wal")
 	requireUnavailable(t, url)
 	for name, write := range storeWrites(store) {
 		if err := write(t.Context()); err != nil { // some change nothing here, so nothing is written

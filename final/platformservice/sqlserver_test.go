@@ -2,12 +2,8 @@ package platformservice
 
 import (
 	"context"
-	"crypto/rand"
-	"database/sql"
 	"fmt"
 	"net/http"
-	"net/url"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -19,12 +15,12 @@ import (
 )
 
 func TestSQLServer(t *testing.T) {
-	sqlServerURL(t) // or skip all of it
+	testkit.SQLServerURL(t) // or skip all of it
 
-	testStore(t, func(t testing.TB) platformStore { return openTestStore(t, sqlServerURL(t)) })
+	testStore(t, func(t testing.TB) platformStore { return openTestStore(t, testkit.SQLServerURL(t)) })
 
 	t.Run("what was stored outlives Close", func(t *testing.T) {
-		url := sqlServerURL(t)
+		url := testkit.SQLServerURL(t)
 		store := openTestStore(t, url)
 		created := createPlatform(t, store, "x")
 		require.NoError(t, store.close())
@@ -34,7 +30,7 @@ func TestSQLServer(t *testing.T) {
 	})
 
 	t.Run("an id that is given again is an error", func(t *testing.T) {
-		store := openTestStore(t, sqlServerURL(t))
+		store := openTestStore(t, testkit.SQLServerURL(t))
 		first := createPlatform(t, store, "x")
 		_, err := store.(*sqlServerStore).db.Exec(`DBCC CHECKIDENT (N'dbo.Platforms', RESEED, 0)`)
 		require.NoError(t, err)
@@ -47,7 +43,7 @@ func TestSQLServer(t *testing.T) {
 	})
 
 	t.Run("migrate creates the database once, however many run at a time", func(t *testing.T) {
-		url := sqlServerURL(t)
+		url := testkit.SQLServerURL(t)
 		stores := make([]platformStore, 6)
 		for i := range stores {
 			var err error
@@ -66,7 +62,7 @@ func TestSQLServer(t *testing.T) {
 	})
 
 	t.Run("CommandsService's database is refused", func(t *testing.T) {
-		store, err := openSQLServer(sqlServerURL(t))
+		store, err := openSQLServer(testkit.SQLServerURL(t))
 		require.NoError(t, err)
 		defer store.close()
 		require.NoError(t, store.db.Create(t.Context()))
@@ -76,7 +72,7 @@ func TestSQLServer(t *testing.T) {
 	})
 
 	t.Run("a missing table, or another service's, fails the ping", func(t *testing.T) {
-		store := openTestStore(t, sqlServerURL(t)).(*sqlServerStore)
+		store := openTestStore(t, testkit.SQLServerURL(t)).(*sqlServerStore)
 		require.NoError(t, store.ping(t.Context()))
 		_, err := store.db.Exec(`EXEC sp_rename N'dbo.Outbox', N'Outbox2'`)
 		require.NoError(t, err)
@@ -87,7 +83,7 @@ func TestSQLServer(t *testing.T) {
 	})
 
 	t.Run("a platform that is not committed keeps no reader waiting", func(t *testing.T) {
-		store := openTestStore(t, sqlServerURL(t)).(*sqlServerStore)
+		store := openTestStore(t, testkit.SQLServerURL(t)).(*sqlServerStore)
 		first := createPlatform(t, store, "first")
 		suspended, err := store.db.BeginTx(t.Context(), nil)
 		require.NoError(t, err)
@@ -116,7 +112,7 @@ func TestSQLServer(t *testing.T) {
 	})
 
 	t.Run("the table of the .NET service is adopted", func(t *testing.T) {
-		store, err := openSQLServer(sqlServerURL(t))
+		store, err := openSQLServer(testkit.SQLServerURL(t))
 		require.NoError(t, err)
 		defer store.close()
 		require.NoError(t, store.db.Create(t.Context()))
@@ -135,37 +131,6 @@ func TestSQLServer(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, []platform{{ID: 1, Name: "Dot Net", Publisher: "Microsoft", Cost: "Free"}}, platforms)
 	})
-}
-
-// sqlServerURL returns the URL of a database on the server that SQLSERVER_URL
-// names. The database is not there yet; it is dropped when the test ends.
-func sqlServerURL(t testing.TB) string {
-	t.Helper()
-	server := os.Getenv("SQLSERVER_URL")
-	if server == "" {
-		t.Skip("SQLSERVER_URL is not set: it names a server, sqlserver://sa:PASSWORD@localhost:1433")
-	}
-	u, err := url.Parse(server)
-	require.NoError(t, err)
-	name := "microcomm test " + rand.Text()
-	query := u.Query()
-	query.Set("database", "master")
-	u.RawQuery = query.Encode()
-	master, err := sql.Open("sqlserver", u.String())
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		defer master.Close()
-		_, err := master.Exec(`
-			IF DB_ID(N'` + name + `') IS NOT NULL
-			BEGIN
-				ALTER DATABASE [` + name + `] SET SINGLE_USER WITH ROLLBACK IMMEDIATE;
-				DROP DATABASE [` + name + `];
-			END`)
-		assert.NoError(t, err)
-	})
-	query.Set("database", name)
-	u.RawQuery = query.Encode()
-	return u.String()
 }
 
 // unconfirmedStore is a store that does not learn what became of its commits.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,56 +16,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"microcomm/final/internal/testkit"
 )
-
-// patience bounds how long a test waits for what must happen.
-const patience = 20 * time.Second
-
-// eventually waits until condition is true, and fails the test when that takes
-// longer than patience.
-func eventually(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for !condition() {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			require.FailNow(t, "timed out waiting for: "+what)
-		}
-	}
-}
-
-// receive returns the next value of a channel, and fails the test when none
-// arrives.
-func receive[T any](t testing.TB, what string, from <-chan T) T {
-	t.Helper()
-	select {
-	case value := <-from:
-		return value
-	case <-time.After(patience):
-		require.FailNow(t, "timed out waiting for: "+what)
-		panic("not reached")
-	}
-}
-
-// noGoroutineLeft checks, after all other cleanups of the test, that as many
-// goroutines run as do now. So it is called first.
-func noGoroutineLeft(t testing.TB) {
-	t.Helper()
-	before := runtime.NumGoroutine()
-	t.Cleanup(func() {
-		defer func() {
-			if t.Failed() {
-				stacks := make([]byte, 1<<20)
-				t.Logf("%s", stacks[:runtime.Stack(stacks, true)])
-			}
-		}()
-		eventually(t, "no goroutine left", func() bool { return runtime.NumGoroutine() <= before })
-	})
-}
 
 // tdsServer is as much of a SQL Server as these tests need, without
 // encryption, after https://learn.microsoft.com/openspecs/windows_protocols/ms-tds/
@@ -357,7 +309,7 @@ func openTDS(t testing.TB, url string) *DB {
 	return db
 }
 
-// receiveSoon is receive with less patience than the driver has: it waits 5 s
+// receiveSoon is receive with less testkit.Patience than the driver has: it waits 5 s
 // for a server that does not respond to a cancellation.
 func receiveSoon[T any](t testing.TB, what string, from <-chan T) T {
 	t.Helper()
@@ -400,7 +352,7 @@ func TestSilentSQLServer(t *testing.T) {
 	}
 
 	t.Run("whose name is not resolved", func(t *testing.T) {
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		asked := make(chan string, 100)
 		defer func(r *net.Resolver) { net.DefaultResolver = r }(net.DefaultResolver)
 		net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, addr string) (net.Conn, error) {
@@ -421,7 +373,7 @@ func TestSilentSQLServer(t *testing.T) {
 			defer func() { sent <- struct{}{} }()
 			return tdsUnfinished(tdsRows(1, 100))
 		}
-		noGoroutineLeft(t)
+		testkit.NoGoroutineLeft(t)
 		db := openTDS(t, startTDS(t, respond).url)
 		testEndOfContext(t, db, calls()["rows"], sent)
 	})
@@ -440,7 +392,7 @@ func TestSilentSQLServer(t *testing.T) {
 }
 
 func testSilence(t *testing.T, respond func(tdsRequest) []byte, do func(context.Context, *DB) error) {
-	noGoroutineLeft(t)
+	testkit.NoGoroutineLeft(t)
 	server := startTDS(t, respond)
 	testEndOfContext(t, openTDS(t, server.url), do, server.silent)
 }
@@ -452,7 +404,7 @@ func testEndOfContext[T any](t *testing.T, db *DB, do func(context.Context, *DB)
 	defer cancel()
 	result, closed := make(chan error, 1), make(chan error, 1)
 	go func() { result <- do(ctx, db) }()
-	receive(t, "the request", reached)
+	testkit.Receive(t, "the request", reached)
 	assert.Empty(t, result, "it waits for the server")
 	cancel()
 	assert.ErrorIs(t, receiveSoon(t, "the call whose context has ended", result), context.Canceled)
@@ -497,7 +449,7 @@ func TestSQLServerTimeouts(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		result := make(chan error, 1)
 		go func() { result <- calls()["row"](ctx, db) }()
-		receive(t, "the request", asked)
+		testkit.Receive(t, "the request", asked)
 		cancel()
 		assert.ErrorIs(t, receiveSoon(t, "the call whose context has ended", result), context.Canceled)
 		assert.NoError(t, calls()["insert"](t.Context(), db))
@@ -510,14 +462,14 @@ func TestSQLServerTimeouts(t *testing.T) {
 		defer conn.Close()
 		result := make(chan error, 1)
 		go func() { result <- MigrationLock{}.SessionUnlock(t.Context(), conn) }() // goose passes no deadline
-		assert.ErrorIs(t, receive(t, "SessionUnlock", result), context.DeadlineExceeded)
+		assert.ErrorIs(t, testkit.Receive(t, "SessionUnlock", result), context.DeadlineExceeded)
 	})
 }
 
 // TestSQLServerPool: connections are kept, and there are no more than
 // maxConnections of them.
 func TestSQLServerPool(t *testing.T) {
-	noGoroutineLeft(t)
+	testkit.NoGoroutineLeft(t)
 	var busy atomic.Int32
 	release := make(chan struct{})
 	server := startTDS(t, func(r tdsRequest) []byte {
@@ -539,7 +491,7 @@ func TestSQLServerPool(t *testing.T) {
 				assert.NoError(t, calls()["row"](t.Context(), db))
 			})
 		}
-		eventually(t, "all connections busy", func() bool { return busy.Load() == maxConnections })
+		testkit.Eventually(t, "all connections busy", func() bool { return busy.Load() == maxConnections })
 		for range maxConnections + 8 {
 			release <- struct{}{}
 		}

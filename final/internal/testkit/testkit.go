@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -215,6 +217,14 @@ func InParallel(t testing.TB, n int, do func(i int) error) {
 	for _, err := range errs {
 		require.NoError(t, err)
 	}
+}
+
+// LateDatabase returns the URL of a SQLite file in a folder that does not exist until
+// arrive is called: a database that is not up yet.
+func LateDatabase(t testing.TB) (databaseURL string, arrive func()) {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "later")
+	return "sqlite:" + filepath.Join(folder, "late.db"), func() { require.NoError(t, os.Mkdir(folder, 0o700)) }
 }
 
 // OddTexts are texts that must be returned exactly as they were stored.
