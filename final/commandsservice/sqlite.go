@@ -9,11 +9,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"microcomm/final/internal/migrate"
 	"microcomm/final/internal/sqlite"
 	"microcomm/final/internal/web"
 )
@@ -66,53 +66,17 @@ func openSQLite(file string) (*sqliteStore, error) {
 }
 
 func (s *sqliteStore) migrate(ctx context.Context) error {
-	if err := s.claim(ctx); err != nil {
+	err := sqlite.Claim(ctx, s.db, sqliteApplicationID, "external_id")
+	if errors.Is(err, sqlite.ErrForeign) {
+		return errForeignDatabase
+	}
+	if err != nil {
 		return err
 	}
-	if err := runMigrations(ctx, s.db, goose.DialectSQLite3, "migrations/sqlite"); err != nil || s.name == ":memory:" {
+	if err := migrate.Up(ctx, s.db, goose.DialectSQLite3, migrations, "migrations/sqlite"); err != nil || s.name == ":memory:" {
 		return err
 	}
 	return s.file.Watch(ctx, s.name, sqliteApplicationID)
-}
-
-// claim marks the database as CommandsService's when it is empty, or already
-// CommandsService's. Otherwise it changes nothing and returns errForeignDatabase.
-func (s *sqliteStore) claim(ctx context.Context) error {
-	// Not with ctx: when that ends, database/sql closes the connection of a
-	// transaction, and a database in memory goes with it.
-	tx, err := s.db.BeginTx(context.WithoutCancel(ctx), nil)
-	var sqliteErr sqlite3.Error
-	if errors.As(err, &sqliteErr) && sqliteErr.Code == sqlite3.ErrNotADB {
-		return errForeignDatabase
-	}
-	if err != nil {
-		return fmt.Errorf("open database: %w", err)
-	}
-	defer tx.Rollback() // does nothing after Commit
-	var id, tables, columns int
-	err = tx.QueryRowContext(ctx, `SELECT application_id, (SELECT COUNT(*) FROM sqlite_schema),
-		(SELECT COUNT(*) FROM pragma_table_info('platforms') WHERE name = 'external_id')
-		FROM pragma_application_id`).Scan(&id, &tables, &columns)
-	if err != nil {
-		return fmt.Errorf("read application id: %w", err)
-	}
-	empty := id == 0 && tables == 0
-	unmarked := id == 0 && columns > 0 // made before files were marked, and known by its table
-	if id != sqliteApplicationID && !empty && !unmarked {
-		return errForeignDatabase
-	}
-	if _, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d`, sqliteApplicationID)); err != nil {
-		return fmt.Errorf("set application id: %w", err)
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("set application id: %w", err)
-	}
-	// Write-ahead log: readers do not wait for a writer. The setting is stored in
-	// the file.
-	if _, err := s.db.ExecContext(ctx, `PRAGMA journal_mode = WAL`); err != nil {
-		return fmt.Errorf("set journal mode: %w", err)
-	}
-	return nil
 }
 
 func (s *sqliteStore) platform(ctx context.Context, externalID int32) (platform, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"microcomm/final/internal/migrate"
 	"microcomm/final/internal/sqlserver"
 	"microcomm/final/internal/web"
 )
@@ -36,7 +37,7 @@ func (s *sqlServerStore) migrate(ctx context.Context) error {
 	if err := s.checkOwner(ctx); err != nil {
 		return err
 	}
-	if err := runMigrations(ctx, s.db.DB, goose.DialectMSSQL, "migrations/sqlserver", goose.WithSessionLocker(sqlserver.MigrationLock{})); err != nil {
+	if err := migrate.Up(ctx, s.db.DB, goose.DialectMSSQL, migrations, "migrations/sqlserver", goose.WithSessionLocker(sqlserver.MigrationLock{})); err != nil {
 		return err
 	}
 	return s.checkOwner(ctx) // another service may have been the first to migrate it
@@ -45,16 +46,11 @@ func (s *sqlServerStore) migrate(ctx context.Context) error {
 // checkOwner returns errForeignDatabase when there is a table Platforms that is not
 // CommandsService's. PlatformService has one of that name too, in its own database.
 func (s *sqlServerStore) checkOwner(ctx context.Context) error {
-	var foreign bool
-	err := s.db.QueryRowContext(ctx, `SELECT CAST(IIF(OBJECT_ID(N'dbo.Platforms') IS NOT NULL
-		AND COL_LENGTH(N'dbo.Platforms', N'ExternalId') IS NULL, 1, 0) AS bit)`).Scan(&foreign)
-	if err != nil {
-		return fmt.Errorf("look for another service's tables: %w", err)
-	}
-	if foreign {
+	foreign, err := s.db.Foreign(ctx, "ExternalId")
+	if err == nil && foreign {
 		return errForeignDatabase
 	}
-	return nil
+	return err
 }
 
 func (s *sqlServerStore) platform(ctx context.Context, externalID int32) (found platform, err error) {

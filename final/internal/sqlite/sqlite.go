@@ -1,6 +1,6 @@
 // Package sqlite is what both services need to know of a SQLite database beyond
-// their queries: which errors pass, and whether the file is still the one that
-// they opened.
+// their queries: which errors pass, whose a file is, and whether it is still the one
+// that they opened.
 package sqlite
 
 import (
@@ -22,13 +22,16 @@ import (
 // old file, which is gone when it ends: nothing may be written to it.
 var ErrReplaced = errors.New("the database's file was deleted or replaced while the service ran")
 
+// ErrForeign is returned by Claim for a file of another program.
+var ErrForeign = errors.New("the database belongs to another program")
+
 // unavailable are the primary result codes that say nothing of the statement:
 // the database cannot be had now, and the same call may succeed once it is free,
 // has space, or was repaired. A damaged database (CORRUPT, NOTADB) is among them
 // for the sake of events: they wait until it has been restored.
 //
-// All other codes would be returned again by each attempt: the statement is wrong or its
-// data is refused. See https://www.sqlite.org/rescode.html.
+// Each attempt would return any other code again: the statement is wrong or its data
+// is refused. See https://www.sqlite.org/rescode.html.
 var unavailable = []sqlite3.ErrNo{
 	sqlite3.ErrPerm, sqlite3.ErrAbort, sqlite3.ErrBusy, sqlite3.ErrLocked, sqlite3.ErrNomem, sqlite3.ErrReadonly,
 	sqlite3.ErrInterrupt, sqlite3.ErrIoErr, sqlite3.ErrCorrupt, sqlite3.ErrFull, sqlite3.ErrCantOpen,
@@ -63,6 +66,47 @@ func Reason(err error) string {
 		return "the database is damaged"
 	}
 	return ""
+}
+
+// Claim marks the database with applicationID when it is empty, or already the
+// caller's. Otherwise it changes nothing and returns ErrForeign. A file from before
+// files were marked is known by its table platforms, which has column.
+func Claim(ctx context.Context, db *sql.DB, applicationID int, column string) error {
+	// Not with ctx: when that ends, database/sql closes the connection of a
+	// transaction, and a database in memory goes with it.
+	tx, err := db.BeginTx(context.WithoutCancel(ctx), nil)
+	var sqliteErr sqlite3.Error
+	if errors.As(err, &sqliteErr) && sqliteErr.Code == sqlite3.ErrNotADB {
+		return ErrForeign
+	}
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	defer tx.Rollback() // does nothing after Commit
+	var id, tables, columns int
+	err = tx.QueryRowContext(ctx, `SELECT application_id, (SELECT COUNT(*) FROM sqlite_schema),
+		(SELECT COUNT(*) FROM pragma_table_info('platforms') WHERE name = ?)
+		FROM pragma_application_id`, column).Scan(&id, &tables, &columns)
+	if err != nil {
+		return fmt.Errorf("read application id: %w", err)
+	}
+	empty := id == 0 && tables == 0
+	unmarked := id == 0 && columns > 0 // made before files were marked, and known by its table
+	if id != applicationID && !empty && !unmarked {
+		return ErrForeign
+	}
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA application_id = %d`, applicationID)); err != nil {
+		return fmt.Errorf("set application id: %w", err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("set application id: %w", err)
+	}
+	// Write-ahead log: readers do not wait for a writer. The setting is stored in
+	// the file.
+	if _, err := db.ExecContext(ctx, `PRAGMA journal_mode = WAL`); err != nil {
+		return fmt.Errorf("set journal mode: %w", err)
+	}
+	return nil
 }
 
 // File is the file of a database that is open. One that watches nothing, as that

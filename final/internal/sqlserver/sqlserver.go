@@ -127,6 +127,17 @@ func (db *DB) Create(ctx context.Context) error {
 	return nil
 }
 
+// Foreign reports whether the database has a table Platforms without that column: it
+// is another service's.
+func (db *DB) Foreign(ctx context.Context, column string) (foreign bool, err error) {
+	err = db.QueryRowContext(ctx, `SELECT CAST(IIF(OBJECT_ID(N'dbo.Platforms') IS NOT NULL
+		AND COL_LENGTH(N'dbo.Platforms', @column) IS NULL, 1, 0) AS bit)`, sql.Named("column", column)).Scan(&foreign)
+	if err != nil {
+		return false, fmt.Errorf("look for another service's tables: %w", err)
+	}
+	return foreign, nil
+}
+
 // MigrationLock lets one process at a time migrate: it is goose's SessionLocker.
 // The lock belongs to the session: SQL Server releases it when the process dies.
 type MigrationLock struct{}
