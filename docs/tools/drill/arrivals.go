@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// arrivalPause is how long to wait before CommandsService is asked again what it
-// has: longer where the list is so long that reading it is load of its own.
+// arrivalPause is how long to wait before reading CommandsService's list again: longer
+// for a long list, so that reading it does not become a load.
 func arrivalPause(list []platform) time.Duration {
 	return max(50*time.Millisecond, time.Duration(len(list))*20*time.Microsecond)
 }
@@ -25,22 +25,22 @@ type arrivals struct {
 	gaps  []gap
 }
 
-// gap is a time in which CommandsService could not be asked: it went away
-// between the last time it was and lost, and was back at back. When a platform
-// arrived that was accepted before lost, and was first seen at back, is not known.
+// gap is a time in which CommandsService did not answer: it went down between asked,
+// when it answered for the last time, and lost; it was up again at back. For a platform
+// accepted before lost and first seen at back, the time of arrival is unknown.
 type gap struct{ asked, lost, back time.Time }
 
-// hides tells if it is not known when a platform arrived.
+// hides reports whether the time of a platform's arrival is unknown.
 func (g gap) hides(accepted, seen time.Time) bool {
 	return !accepted.Before(g.asked) && !accepted.After(g.lost) && seen.Equal(g.back)
 }
 
-// watchArrivals starts to watch. It has to be stopped.
+// watchArrivals starts watching. The caller must call stop.
 func watchArrivals(ctx context.Context, c *client, services []*service) *arrivals {
 	ctx, end := context.WithCancel(ctx)
 	a := &arrivals{end: end, first: map[string]time.Time{}}
 	a.poller.Go(func() {
-		var asked, lost time.Time // lost: zero while it can be asked
+		var asked, lost time.Time // lost is zero while CommandsService answers
 		for {
 			begun := time.Now()
 			list, err := c.list(ctx, services, commandsPath)
@@ -68,7 +68,7 @@ func (a *arrivals) stop() {
 	a.poller.Wait()
 }
 
-// note takes in what is listed now, after a gap if it has a lost.
+// note records the platforms listed now, and the gap before it if there was one.
 func (a *arrivals) note(list []platform, now time.Time, after gap) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -83,7 +83,7 @@ func (a *arrivals) note(list []platform, now time.Time, after gap) {
 	}
 }
 
-// has tells if a platform of that name has arrived.
+// has reports whether a platform of that name has arrived.
 func (a *arrivals) has(name string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -91,14 +91,14 @@ func (a *arrivals) has(name string) bool {
 	return ok
 }
 
-// newest is when the newest arrival was.
+// newest is the time of the newest arrival.
 func (a *arrivals) newest() time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.last
 }
 
-// seen is a copy of when each name arrived, and of the gaps.
+// seen returns when each name arrived, and the gaps.
 func (a *arrivals) seen() (map[string]time.Time, []gap) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

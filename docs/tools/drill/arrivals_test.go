@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestArrivalThatNobodyCouldSee lets CommandsService go away between two
-// questions, in which a platform is accepted, and arrives.
-func TestArrivalThatNobodyCouldSee(t *testing.T) {
+// CommandsService is down for a while. One platform is accepted before the watcher
+// notices, another one afterwards.
+func TestArrivalDuringAGapIsNotTimed(t *testing.T) {
 	var list atomic.Value
 	list.Store("[]")
 	var asked atomic.Int64
@@ -26,7 +26,7 @@ func TestArrivalThatNobodyCouldSee(t *testing.T) {
 	defer server.Close()
 	watched := watchArrivals(t.Context(), newClient(), []*service{{url: server.URL}})
 	defer watched.stop()
-	responds := func() { // at least two responses, of which the last was begun after the call
+	responds := func() { // waits for at least two responses, of which the last began after the call
 		t.Helper()
 		for from := asked.Load(); asked.Load() < from+3; {
 			select {

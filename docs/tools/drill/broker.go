@@ -10,7 +10,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// brokerStep bounds each step of a talk with the broker.
+// brokerStep bounds each step of a conversation with the broker.
 const brokerStep = 3 * time.Second
 
 // dialBroker connects to the broker at url.
@@ -27,7 +27,7 @@ func dialBroker(ctx context.Context, url string) (*amqp.Connection, error) {
 	})
 }
 
-// onChannel connects to the broker and lets do use a channel.
+// onChannel connects to the broker and calls do with a channel.
 func onChannel(ctx context.Context, url string, do func(*amqp.Channel) error) error {
 	connection, err := dialBroker(ctx, url)
 	if err != nil {
@@ -41,7 +41,7 @@ func onChannel(ctx context.Context, url string, do func(*amqp.Channel) error) er
 	return do(channel)
 }
 
-// depth is how many messages are ready in a queue.
+// depth returns how many messages are ready in a queue.
 func depth(ctx context.Context, url, queue string) (int, error) {
 	messages := 0
 	err := onChannel(ctx, url, func(channel *amqp.Channel) error {
@@ -55,7 +55,7 @@ func depth(ctx context.Context, url, queue string) (int, error) {
 	return messages, err
 }
 
-// publish sends bodies to an exchange and waits until the broker has them.
+// publish sends bodies to an exchange and waits for the broker's confirms.
 func publish(ctx context.Context, url, exchange string, bodies [][]byte) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -82,11 +82,11 @@ func publish(ctx context.Context, url, exchange string, bodies [][]byte) error {
 	})
 }
 
-// errNotConfirmed is returned for a message that the broker does not accept.
+// errNotConfirmed is returned for a message that the broker rejects.
 var errNotConfirmed = errors.New("not confirmed")
 
-// take gets every message that is ready in a queue and asks replay of each: those
-// it wants go to the queue to, and the others stay.
+// take gets every message that is ready in a queue. Those that replay selects move to
+// the queue to; the others stay.
 func take(ctx context.Context, url, queue, to string, replay func(amqp.Delivery) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -100,7 +100,7 @@ func take(ctx context.Context, url, queue, to string, replay func(amqp.Delivery)
 				return fmt.Errorf("get from %s: %w", queue, err)
 			}
 			if !ok {
-				return nil // what was not wanted returns to the queue with the connection
+				return nil // the others return to the queue when the connection closes
 			}
 			if !replay(message) {
 				continue

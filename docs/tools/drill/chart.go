@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// bar is one bar of a chart: so long of a hundred.
+// bar is one bar of a chart. Its length is out of 100.
 type bar struct {
 	label  string // before it
 	length float64
 	text   string // after it
-	faint  bool   // of the healthy state, beside that of the fault
+	faint  bool   // drawn for the healthy state, beside the bar of the fault
 }
 
 // panel is bars under a title.
@@ -25,7 +25,7 @@ func comparisonChart(rows []comparison) string {
 	for _, row := range rows {
 		longest = max(longest, row.Healthy.P50, row.Slow.P50)
 	}
-	post := panel{title: fmt.Sprintf("How long a POST takes (p50), when all is well and when CommandsService is %d ms away", delay.Milliseconds())}
+	post := panel{title: fmt.Sprintf("How long a POST takes (p50), when all is well and when CommandsService is %d ms late", delay.Milliseconds())}
 	losses := []panel{
 		{title: "Lost while CommandsService is down"},
 		{title: "Lost while the broker is down"},
@@ -45,8 +45,7 @@ func comparisonChart(rows []comparison) string {
 	return chart(append([]panel{post}, losses...))
 }
 
-// chart draws panels one under the other. Its colours are readable on white,
-// which it brings itself.
+// chart draws panels one under the other, on a white background that suits its colours.
 func chart(panels []panel) string {
 	const (
 		width, left, right = 760, 180, 120 // the labels, and the text after the longest bar
@@ -65,7 +64,7 @@ func chart(panels []panel) string {
 			if one.faint {
 				class = "faint"
 			}
-			length := max(1, int(one.length*float64(width-left-right)/100)) // nothing shows as a line
+			length := max(1, int(one.length*float64(width-left-right)/100)) // so that zero shows as a line
 			fmt.Fprintf(&b, `<text x="%d" y="%d" class="label">%s</text>`+"\n", left-8, y+thick-4, escaped(one.label))
 			fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%d" height="%d" class="%s"/>`+"\n", left, y, length, thick-2, class)
 			fmt.Fprintf(&b, `<text x="%d" y="%d">%s</text>`+"\n", left+length+6, y+thick-4, escaped(one.text))

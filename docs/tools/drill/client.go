@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// client asks the services what they have. Unlike the load it does so at the
-// end, or now and then, and from whichever replica responds.
+// client reads the lists of the services: at the end, or now and then, and from the
+// first replica that responds.
 type client struct {
 	http *http.Client
 }
@@ -28,7 +28,7 @@ func (c *client) list(ctx context.Context, services []*service, path string) ([]
 	err := fmt.Errorf("no service is up to ask for %s", path)
 	for _, s := range services {
 		if s.down.Load() {
-			continue // one that is suspended would never answer
+			continue // a suspended one would never answer
 		}
 		platforms = nil
 		if err = c.get(ctx, s.url+path, func(body io.Reader) error {
@@ -40,7 +40,7 @@ func (c *client) list(ctx context.Context, services []*service, path string) ([]
 	return nil, err
 }
 
-// get hands the body of a 200 to read. Any other status is an error.
+// get calls read with the body of a 200. Any other status is an error.
 func (c *client) get(ctx context.Context, url string, read func(io.Reader) error) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -60,7 +60,7 @@ func (c *client) get(ctx context.Context, url string, read func(io.Reader) error
 	return nil
 }
 
-// responds fails unless a GET of url is a 200, soon.
+// responds returns an error unless a GET of url soon returns 200.
 func (c *client) responds(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

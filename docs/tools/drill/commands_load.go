@@ -12,11 +12,11 @@ import (
 )
 
 // directPlatform is the id of the first platform that is posted to CommandsService
-// directly. PlatformService gives none as great.
+// directly. PlatformService's ids stay far below it.
 const directPlatform = 1_000_000_000
 
-// commandsLoad is a number of clients that post to CommandsService, without
-// PlatformService: inbound platforms, and commands of the first of these.
+// commandsLoad is a number of clients that post to CommandsService directly: inbound
+// platforms, and commands for the first of them.
 type commandsLoad struct {
 	url     string
 	http    *http.Client
@@ -30,20 +30,20 @@ type commandsLoad struct {
 
 // directWrite is one POST, and its response.
 type directWrite struct {
-	command    bool   // or else an inbound platform
-	name       string // of the platform, or what the command is for
-	id         int32  // of the platform, or that the response gave the command
+	command    bool   // false: an inbound platform
+	name       string // the platform's name, or the command's howTo
+	id         int32  // of the platform, or of the command in the response
 	status     int    // 0: no response
 	retryAfter bool
 }
 
-// accepted tells if the response says that it was stored.
+// accepted reports whether the response says that it was stored.
 func (w directWrite) accepted() bool {
 	return w.command && w.status == http.StatusCreated || !w.command && w.status == http.StatusOK
 }
 
-// startCommandsLoad posts the first platform, and starts the clients. They have to
-// be stopped.
+// startCommandsLoad posts the first platform, and starts the clients. The caller must
+// call stop.
 func startCommandsLoad(ctx context.Context, url string) (*commandsLoad, error) {
 	const clients = 4
 	sending, ending := context.WithCancel(ctx)
@@ -71,7 +71,7 @@ func startCommandsLoad(ctx context.Context, url string) (*commandsLoad, error) {
 	return l, nil
 }
 
-// stop waits until the requests under way have ended, and returns what became of all.
+// stop waits for the requests in progress, and returns every POST.
 func (l *commandsLoad) stop() []directWrite {
 	l.ending()
 	l.clients.Wait()
@@ -79,7 +79,7 @@ func (l *commandsLoad) stop() []directWrite {
 	return l.soFar()
 }
 
-// soFar is what has ended so far.
+// soFar returns the POSTs that have ended.
 func (l *commandsLoad) soFar() []directWrite {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -93,8 +93,8 @@ func (l *commandsLoad) platform(ctx context.Context) directWrite {
 	return w
 }
 
-// command posts a command, every other one with an Idempotency-Key: those are
-// stored in another way.
+// command posts a command. Every other one has an Idempotency-Key, which takes another
+// path through the store.
 func (l *commandsLoad) command(ctx context.Context) {
 	n := l.next()
 	w := directWrite{command: true, name: fmt.Sprintf("direct-%06d", n)}
@@ -108,7 +108,7 @@ func (l *commandsLoad) command(ctx context.Context) {
 // directCommands are the commands of the first platform.
 func directCommands() string { return fmt.Sprintf("%s/%d/commands", commandsPath, directPlatform) }
 
-// next numbers what is posted, from 0 on.
+// next numbers the POSTs, from 0 on.
 func (l *commandsLoad) next() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,7 +116,7 @@ func (l *commandsLoad) next() int {
 	return l.begun - 1
 }
 
-// post sends w once, and notes what came of it.
+// post sends w once, and records the outcome.
 func (l *commandsLoad) post(ctx context.Context, path, key string, body map[string]any, w *directWrite) {
 	defer func() {
 		l.mu.Lock()
@@ -153,18 +153,18 @@ func (l *commandsLoad) post(ctx context.Context, path, key string, body map[stri
 	}
 }
 
-// directVerdict is what the direct writes come to.
+// directVerdict is the verdict on the direct writes.
 type directVerdict struct {
 	commands, platforms int // accepted
 	refused             int // 503 with Retry-After
 	failed              int // any other response, or none
 	missing             int // accepted, and not stored under its id
-	repeated            int // accepted under an id that another has, too
-	phantom             int // refused, and stored nevertheless
+	repeated            int // accepted under an id that another one has too
+	phantom             int // refused, and stored anyway
 }
 
-// judgeDirect holds the writes against what CommandsService lists: the names of
-// its platforms and of the commands, by their ids.
+// judgeDirect compares the writes with CommandsService's lists: the names of its
+// platforms and of the commands, by their ids.
 func judgeDirect(writes []directWrite, platforms, commands map[int32]string) directVerdict {
 	var v directVerdict
 	given := map[int32]bool{} // ids of commands
@@ -205,12 +205,12 @@ func judgeDirect(writes []directWrite, platforms, commands map[int32]string) dir
 	return v
 }
 
-// expectDirect ends the load, and expects everything that CommandsService accepted
-// to be stored, and new POSTs to be accepted again: those after the first repaired.
+// expectDirect ends the load. It expects everything that CommandsService accepted to be
+// stored, and POSTs to be accepted again after the repair: all but the first repaired.
 func (r *run) expectDirect(l *commandsLoad, repaired int) {
 	writes := l.stop()
 	for _, w := range writes {
-		r.ignore[w.name] = true // not of the load on PlatformService
+		r.ignore[w.name] = true // they do not belong to the load on PlatformService
 	}
 	platforms, commands := map[int32]string{}, map[int32]string{}
 	for _, p := range get(r.client.list(r.ctx, r.commands, commandsPath)) {

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// comparison is what the same faults do to one stage.
+// comparison is the effect of the same faults on one stage.
 type comparison struct {
 	Stage string `json:"stage"`
 	Adds  string `json:"adds"`
@@ -21,11 +21,11 @@ type comparison struct {
 
 	CommandsDown  *loss `json:"commandsDown"`
 	BrokerCrash   *loss `json:"brokerCrash"`   // nil: the stage has no broker
-	PlatformsDown *loss `json:"platformsDown"` // nil: the stage has no step between saving and telling
+	PlatformsDown *loss `json:"platformsDown"` // nil: the stage publishes no event
 }
 
-// loss is how many platforms of those that PlatformService saved during a fault
-// CommandsService never heard of.
+// loss counts the platforms that PlatformService saved during a fault, and those of
+// them that never reached CommandsService.
 type loss struct {
 	Lost int `json:"lost"`
 	Of   int `json:"of"`
@@ -45,8 +45,7 @@ func (l *loss) String() string {
 	return fmt.Sprintf("%d of %d", l.Lost, l.Of)
 }
 
-// compared lists the stages to compare, and what each has that the one before
-// has not.
+// compared lists the stages to compare, and what each adds to the one before.
 func compared() []comparison {
 	return []comparison{
 		{Stage: "02", Adds: "a call"},
@@ -56,8 +55,8 @@ func compared() []comparison {
 	}
 }
 
-// compare does the same faults to several stages, and writes what came of it to
-// w and, where out names a folder, to compare.md and compare.svg there.
+// compare causes the same faults in several stages. It writes the comparison to w and,
+// if out names a folder, to compare.md and compare.svg there.
 func (d *driller) compare(ctx context.Context, w io.Writer, out string, asJSON bool) error {
 	rows := compared()
 	for i := range rows {
@@ -107,7 +106,7 @@ func writeComparison(out string, rows []comparison, table string) error {
 	return nil
 }
 
-// compareStage fills row with what the faults do to s.
+// compareStage fills row with the effects of the faults on s.
 func (d *driller) compareStage(ctx context.Context, s built, row *comparison) error {
 	do := func(name string, fault func(*run)) (*run, error) {
 		fmt.Fprintf(d.progress, "\n%s %s\n", s.Name, name)
@@ -141,15 +140,15 @@ func (d *driller) compareStage(ctx context.Context, s built, row *comparison) er
 	return nil
 }
 
-// loss counts, of the platforms posted until the fault was over, those in
-// PlatformService and those that CommandsService has not.
+// loss counts, among the platforms posted until the fault was over, those that
+// PlatformService saved and those that CommandsService lacks.
 func (r *run) loss() *loss {
 	var l loss
-	saved, told := index(r.history.platforms), index(r.history.commands)
+	saved, received := index(r.history.platforms), index(r.history.commands)
 	for _, p := range r.in(fault, recovering) {
 		if len(saved[p.name]) > 0 {
 			l.Of++
-			if len(told[p.name]) == 0 {
+			if len(received[p.name]) == 0 {
 				l.Lost++
 			}
 		}
@@ -167,9 +166,9 @@ func comparisonTable(rows []comparison) string {
 			row.Stage, row.Adds, row.Healthy.P50, row.Slow.P50, row.CommandsDown, row.BrokerCrash, row.PlatformsDown)
 	}
 	fmt.Fprintf(&b, `
-Slow: everything to and from CommandsService comes %d ms late. Lost: of the platforms that PlatformService saved while the
-fault lasted, those that CommandsService never heard of. PlatformService crashed: killed three times between saving and
-publishing; to make that moment likely, the call of stage 02, which comes between the two, is made to hang for 200 ms.
+Slow: everything to and from CommandsService arrives %d ms late. Lost: platforms that PlatformService saved during the
+fault and CommandsService never received. PlatformService crashed: it was killed three times between saving and
+publishing. To make that moment likely, the drill lets the call of stage 02, which lies between the two, hang for 200 ms.
 `, delay.Milliseconds())
 	return b.String()
 }

@@ -12,9 +12,9 @@ import (
 	"microcomm/docs/tools/internal/repo"
 )
 
-// TestDrill runs a real drill of chapter 02, which loses platforms, as it expects
-// to; and the same with the expectation that nothing is lost, which has to fail.
-func TestDrill(t *testing.T) {
+// A real drill of stage 02 loses platforms, as it expects to. The same drill with the
+// expectation that nothing is lost must fail.
+func TestADrillJudgesWhatTheFaultDid(t *testing.T) {
 	ctx := t.Context()
 	var out, progress strings.Builder
 	if err := command(ctx, []string{"02", "commands-down", "--short", "--json"}, &out, &progress); err != nil {
@@ -56,12 +56,12 @@ func TestDrill(t *testing.T) {
 		<-commands.process.Done()
 		r.expect("nothing", true, "")
 	}})
-	if rep.Passed || !strings.Contains(rep.Error, "ended by itself") {
-		t.Errorf("got passed %t, error %q, want that a service ended by itself", rep.Passed, rep.Error)
+	if rep.Passed || !strings.Contains(rep.Error, "ended unexpectedly") {
+		t.Errorf("got passed %t, error %q, want that a service ended unexpectedly", rep.Passed, rep.Error)
 	}
 }
 
-func TestWrongUsageNamesWhatIsWrong(t *testing.T) {
+func TestAWrongCommandLineIsExplained(t *testing.T) {
 	tests := map[string]string{
 		"":                "drill needs a STAGE, or --compare",
 		"99 x":            "unknown stage 99; the stages are 01-rest, ",
@@ -88,7 +88,7 @@ func TestWrongUsageNamesWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestEveryDrillNamesAStageThatIsThere(t *testing.T) {
+func TestEveryDrillNamesAnExistingStage(t *testing.T) {
 	root, err := repo.Root()
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestEveryDrillNamesAStageThatIsThere(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := choose(s, []string{d.name}, false); err != nil || seen[d.stage+d.name] {
-			t.Errorf("%s %s is not to be had, or twice: %v", d.stage, d.name, err)
+			t.Errorf("%s %s cannot be chosen, or exists twice: %v", d.stage, d.name, err)
 		}
 		seen[d.stage+d.name] = true
 	}

@@ -9,53 +9,53 @@ import (
 	"microcomm/docs/tools/internal/badnet"
 )
 
-// drill is a fault, done to a stage under load, and what that is expected to show.
+// drill causes a fault in a stage under load, and checks its expected effect.
 type drill struct {
 	stage  string // the number or name of the stage's folder: 06, final
 	name   string
 	does   string // the fault, and what it shows
 	run    func(*run)
-	expect func(*run) // nil: run has done so
+	expect func(*run) // nil: run checks by itself
 
-	unanswered  bool // it leaves clients of final without a response, who may retry
+	unanswered  bool // it leaves clients of final without a response, so there is a variant with retries
 	keys        bool // its clients retry, with an Idempotency-Key
-	killsBroker bool // it needs a broker of its own
+	killsBroker bool // it needs its own broker
 }
 
-// noBackfill is said of a drill with eventsAlone.
-const noBackfill = "The backfill, which would make up for an event that was lost, is out of reach."
+// noBackfill describes eventsAlone.
+const noBackfill = "The backfill, which would make up for a lost event, is out of reach."
 
-// drills lists all of them, in the order of --list.
+// drills returns all drills, in the order of --list.
 func drills() []drill {
 	return []drill{
 		{stage: "02", name: "commands-slow", run: commandsSlow, expect: expectSlowPosts,
-			does: "everything to and from CommandsService comes 100 ms late. PlatformService waits for it in every POST."},
+			does: "everything to and from CommandsService arrives 100 ms late. PlatformService waits for it in every POST."},
 		{stage: "02", name: "commands-down", run: commandsDown, expect: expectLostWhileDown,
-			does: "CommandsService is killed, and started again. Nobody tells it what it missed."},
+			does: "CommandsService is killed, and started again. It never learns what it missed."},
 		{stage: "06", name: "commands-slow", run: commandsSlow, expect: expectFastPosts,
-			does: "everything between the broker and CommandsService comes 100 ms late. The events come late; POSTs do not wait for them."},
+			does: "everything between the broker and CommandsService arrives 100 ms late. The events are late, but no POST waits for them."},
 		{stage: "06", name: "subscriber-down", run: commandsDown, expect: expectLostWhileDown,
-			does: "CommandsService is killed, and started again. Its queue goes with its connection."},
+			does: "CommandsService is killed, and started again. Its queue is deleted with its connection."},
 		{stage: "06", name: "broker-crash", run: brokerCrash, expect: expectLostWithoutBroker,
-			does: "the broker is killed (-9) and started again. Events sent meanwhile are dropped, and so is what it held."},
+			does: "the broker is killed (-9) and started again. Events sent meanwhile are lost, and so are those it held."},
 		{stage: "07", name: "subscriber-down", run: commandsDown, expect: expectNothingLost,
 			does: "CommandsService is killed, and started again. The backfill brings what it missed."},
 		{stage: "07", name: "broker-crash", run: brokerCrash, expect: expectMostlyRepaired,
-			does: "the broker is killed (-9) and started again. The backfill runs when CommandsService hears events again."},
+			does: "the broker is killed (-9) and started again. The backfill runs when CommandsService receives events again."},
 		{stage: "07", name: "platforms-crash", run: killPlatforms, expect: expectUntoldUntilBackfill,
-			does: "PlatformService is killed (-9) between saving a platform and publishing its event, and started again. Nobody knows that the event is still to be sent."},
+			does: "PlatformService is killed (-9) between saving a platform and publishing its event, and started again. Nothing records that the event still has to be sent."},
 		{stage: "final", name: "broker-crash", keys: true, run: brokerCrashes, expect: expectNothingLost, killsBroker: true,
 			does: "the broker is killed (-9) and started again, five times in a minute. " + noBackfill},
 		{stage: "final", name: "platforms-crash", run: platformsCrashes, expect: expectNothingLost, unanswered: true,
 			does: "PlatformService is killed (-9) at ten random moments, and started again. " + noBackfill},
 		{stage: "final", name: "commands-crash", keys: true, run: commandsCrashes, expect: expectNothingLost,
-			does: "CommandsService is killed (-9) ten times while it takes events, and started again. " + noBackfill},
+			does: "CommandsService is killed (-9) ten times while it handles events, and started again. " + noBackfill},
 		{stage: "final", name: "replicas", run: replicas, expect: expectNothingLost, unanswered: true,
-			does: "of two PlatformServices and three CommandsServices, which share their databases, one after the other is killed (-9). " + noBackfill},
+			does: "two PlatformServices and three CommandsServices share their databases; each in turn is killed (-9). " + noBackfill},
 		{stage: "final", name: "network", keys: true, run: networkFaults,
 			does: "each connection in turn is cut, stalled and slowed: PlatformService and CommandsService to the broker, CommandsService to PlatformService (gRPC)."},
 		{stage: "final", name: "poison", run: poison,
-			does: "among 1000 platforms come events that are not JSON, of wrong types, or that the store always refuses."},
+			does: "among 1000 platforms there are events that are not JSON, that have wrong types, or that the store always refuses."},
 		{stage: "final", name: "slow-consumer", run: slowConsumer,
 			does: "CommandsService is stopped while 100 000 events gather, and started again."},
 		{stage: "final", name: "disk-full", run: diskFull,
@@ -67,21 +67,21 @@ func drills() []drill {
 		{stage: "final", name: "network-database", run: databaseNetwork, unanswered: true,
 			does: "the connection of each service to its database, SQL Server, is cut, stalled and slowed in turn."},
 		{stage: "final", name: "suspended-replica", run: suspendedReplica, expect: expectNothingLost, unanswered: true,
-			does: "of two PlatformServices and three CommandsServices on SQL Server, one after the other is suspended in the middle of its work, and resumed. " + noBackfill},
+			does: "two PlatformServices and three CommandsServices run on SQL Server; each in turn is suspended in the middle of its work, and resumed. " + noBackfill},
 		{stage: "final", name: "overload", run: overload,
-			does: "for 30 s ten times as many clients post as fast as they can as PlatformService serves at a time."},
-		{stage: "final", name: "memory", run: memory, killsBroker: true, // its own, since it needs the limits of the manifests
-			does: "each service has the memory of its pod, 128 MiB, while one client after the other does what takes the most."},
+			does: "for 30 s, ten times as many clients as PlatformService serves at once post as fast as they can."},
+		{stage: "final", name: "memory", run: memory, killsBroker: true, // it needs a broker with the limits of the manifests
+			does: "each service has the memory of its pod, 128 MiB, while one client after the other does what uses the most."},
 		{stage: "final", name: "upgrade", run: upgrade,
 			does: "07's services are replaced by final's, side by side on one database and one broker, and PlatformService is rolled back."},
 		{stage: "final", name: "cluster", run: cluster, expect: expectNothingLost, unanswered: true,
-			does: "on Kubernetes, each pod is deleted and killed, one RabbitMQ node of three is away for long, another one loses its disk, and everything is restarted."},
+			does: "on Kubernetes, each pod is deleted and killed, one of three RabbitMQ nodes is down for a long time, another one loses its disk, and everything is restarted."},
 		{stage: "final", name: "sigterm", run: sigterm,
 			does: "each service in turn is stopped with SIGTERM under load, and all of them are restarted one after the other."},
 	}
 }
 
-// forStage selects the drills of a stage's folder.
+// forStage returns the drills of the stage in that folder.
 func forStage(all []drill, stage string) []drill {
 	var found []drill
 	for _, d := range all {
@@ -95,7 +95,7 @@ func forStage(all []drill, stage string) []drill {
 // usual is the load of most drills: a hundred POSTs a second.
 func usual() loadConfig { return loadConfig{clients: 8, rate: 100} }
 
-// delay is how late a slow network is, each way.
+// delay is how late a slow network delivers, each way.
 const delay = 100 * time.Millisecond
 
 // The phases that the expectations below know.
@@ -163,7 +163,7 @@ func brokerCrash(r *run) {
 }
 
 // killPlatforms kills PlatformService three times. A crash between saving and
-// publishing is rare, so the time between the two is made long: the call of chapter
+// publishing is rare, so the time between the two is made long: the call of stage
 // 02, which stands between them, goes to a server that never responds, and times out
 // after 200 ms.
 func killPlatforms(r *run) {
@@ -250,8 +250,8 @@ func expectNothingLost(r *run) {
 	r.expectComplete()
 }
 
-// expectComplete expects the two services to agree at the end, on all that was
-// accepted and nothing else.
+// expectComplete expects the two services to agree at the end on every accepted
+// platform, and on nothing else.
 func (r *run) expectComplete() {
 	r.expect("platforms to be accepted", r.verdict.accepted > 0, "%d", r.verdict.accepted)
 	r.expect("0 missing", len(r.verdict.missing) == 0, "%d", len(r.verdict.missing))
@@ -262,7 +262,7 @@ func (r *run) expectComplete() {
 	}
 }
 
-// expectNoWrong expects nothing to be there that should not be.
+// expectNoWrong expects neither service to have a platform that it should not have.
 func (r *run) expectNoWrong() {
 	v := r.verdict
 	r.expect("0 duplicated, 0 phantom, 0 under two ids", len(v.duplicated)+len(v.phantom)+len(v.mismatched) == 0,

@@ -22,13 +22,13 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// attack is what one client can do to make a service hold memory.
+// attack is one way for a client to make a service use memory.
 type attack struct {
 	name string
 	run  func(*attacker, context.Context) error
 }
 
-// attacks are of the size that killed a service with 128 MiB before it had bounds.
+// attacks have the size that killed a service with 128 MiB before it had bounds.
 var attacks = []attack{
 	{"100 streams that are never read", (*attacker).silentStreams},
 	{"50 full reads of the stream", (*attacker).fullReads},
@@ -83,7 +83,7 @@ func memory(r *run) {
 	r.expectComplete()
 }
 
-// attacker has what an attack opened.
+// attacker holds the connections that an attack opened.
 type attacker struct {
 	*run
 	platforms, commands *service
@@ -92,14 +92,14 @@ type attacker struct {
 	open []io.Closer
 }
 
-// keep leaves something open until the attack is over.
+// keep leaves c open until the attack is over.
 func (a *attacker) keep(c io.Closer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.open = append(a.open, c)
 }
 
-// release ends what the attack has open.
+// release closes what the attack has opened.
 func (a *attacker) release() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -166,7 +166,7 @@ func (a *attacker) dial(ctx context.Context, address string) (net.Conn, error) {
 	return conn, conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
 }
 
-// h2 is a client of HTTP/2 that reads nothing.
+// h2 is an HTTP/2 client that reads nothing.
 type h2 struct {
 	frames  *http2.Framer
 	streams uint32
@@ -251,8 +251,8 @@ func (a *attacker) silentAnswers(ctx context.Context) error {
 	return nil
 }
 
-// largeMetadata sends more metadata than a server needs to read. One that closes
-// the connection for it is right.
+// largeMetadata sends more metadata than a server needs to read. A server that closes
+// the connection is right.
 func (a *attacker) largeMetadata(ctx context.Context) error {
 	large := hpack.HeaderField{Name: "large", Value: strings.Repeat("x", 8<<20)}
 	var clients sync.WaitGroup
@@ -267,8 +267,8 @@ func (a *attacker) largeMetadata(ctx context.Context) error {
 	return nil
 }
 
-// fullReads reads the whole stream on fifty connections. Each ends with OK and
-// all platforms, or is refused; at least one has to get them.
+// fullReads reads the whole stream on fifty connections. Each must receive every
+// platform and OK, or be refused; at least one must be served.
 func (a *attacker) fullReads(ctx context.Context) error {
 	var clients sync.WaitGroup
 	var mu sync.Mutex
@@ -318,13 +318,13 @@ func fullRead(ctx context.Context, address string) (size int, status string, err
 	n, err := io.Copy(io.Discard, response.Body)
 	status = response.Trailer.Get("Grpc-Status")
 	if status == "" {
-		status = response.Header.Get("Grpc-Status") // there was nothing before it
+		status = response.Header.Get("Grpc-Status") // the response had no body
 	}
 	return int(n), status, err
 }
 
-// largePages asks for pages of large commands. Some clients read them, and most
-// do not.
+// largePages asks for pages of large commands. Four clients read them; the others do
+// not.
 func (a *attacker) largePages(ctx context.Context) error {
 	path := fmt.Sprintf("/api/c/platforms/%d/commands?limit=1000", largeOwner)
 	for range 36 {
@@ -367,11 +367,11 @@ func (a *attacker) send(ctx context.Context, s *service, text string) error {
 	if err != nil {
 		return err
 	}
-	_, _ = io.WriteString(conn, text) // a service that closes the connection meanwhile is right
+	_, _ = io.WriteString(conn, text) // a service may close the connection meanwhile
 	return nil
 }
 
-// sendAll sends text on so many connections at once.
+// sendAll sends text on count connections at once.
 func (a *attacker) sendAll(ctx context.Context, count int, s *service, text string) error {
 	var clients sync.WaitGroup
 	for range count {
@@ -381,7 +381,7 @@ func (a *attacker) sendAll(ctx context.Context, count int, s *service, text stri
 	return nil
 }
 
-// posts are the routes that take a body.
+// posts are the routes that accept a body.
 func (a *attacker) posts() map[*service]string {
 	return map[*service]string{a.platforms: platformsPath, a.commands: fmt.Sprintf("/api/c/platforms/%d/commands", largeOwner)}
 }
@@ -407,7 +407,7 @@ func (a *attacker) firstBytes(ctx context.Context) error {
 	return nil
 }
 
-// largeHeaders sends a header of almost 1 MB, and not its end.
+// largeHeaders sends a header of almost 1 MB, without its end.
 func (a *attacker) largeHeaders(ctx context.Context) error {
 	for _, s := range a.all() {
 		if err := a.sendAll(ctx, 500, s, "GET /livez HTTP/1.1\r\nHost: drill\r\nLarge: "+strings.Repeat("x", 1_000_000)); err != nil {
@@ -417,8 +417,8 @@ func (a *attacker) largeHeaders(ctx context.Context) error {
 	return nil
 }
 
-// largeMessages sends messages as large as RabbitMQ accepts, unless its
-// configuration says less, at once. A broker that refuses them is right.
+// largeMessages sends, at once, messages of the largest size that RabbitMQ accepts by
+// default. A broker with a lower limit may refuse them.
 func (a *attacker) largeMessages(ctx context.Context) error {
 	body := bytes.Repeat([]byte(" "), 16<<20)
 	var senders sync.WaitGroup
@@ -426,7 +426,7 @@ func (a *attacker) largeMessages(ctx context.Context) error {
 	for i := range errs {
 		senders.Go(func() {
 			err := publish(ctx, a.brokerURL, a.exchange(), [][]byte{body})
-			var closed *amqp.Error // for the size
+			var closed *amqp.Error // the broker refuses the size
 			if !errors.As(err, &closed) && !errors.Is(err, errNotConfirmed) {
 				errs[i] = err
 			}
@@ -436,7 +436,7 @@ func (a *attacker) largeMessages(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// answers are those of the services under attack.
+// answers counts the answers of the services under attack.
 type answers struct {
 	end  context.CancelFunc
 	loop sync.WaitGroup
@@ -447,11 +447,10 @@ type answers struct {
 	slowest             time.Duration
 }
 
-// answerTimeout is how long a probe or a small request may take meanwhile.
+// answerTimeout is how long a probe or a small request may take during an attack.
 const answerTimeout = 10 * time.Second
 
-// watchAnswers asks both services for their readiness and for something small,
-// all the time.
+// watchAnswers keeps asking both services for their readiness and for a short list.
 func watchAnswers(ctx context.Context, r *run) *answers {
 	ctx, end := context.WithCancel(ctx)
 	w := &answers{end: end}
@@ -491,7 +490,7 @@ func (w *answers) ask(ctx context.Context, c *client, url string) {
 		response.Body.Close()
 	}
 	if ctx.Err() != nil {
-		return // the end of the watch
+		return // the watch has ended
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -519,7 +518,7 @@ func (w *answers) expect(r *run) {
 		example = ", such as " + w.others[0]
 	}
 	r.expect(fmt.Sprintf("readiness and small requests to be answered within %s meanwhile, most of them with 200", answerTimeout),
-		len(w.others) == 0 && w.served > w.unavailable, "%d with 200, %d with 503 and Retry-After, %d not%s", w.served, w.unavailable, len(w.others), example)
+		len(w.others) == 0 && w.served > w.unavailable, "%d with 200, %d with 503 and Retry-After, %d others%s", w.served, w.unavailable, len(w.others), example)
 	r.tell("The slowest of these", "%s", rounded(w.slowest))
 }
 
@@ -527,8 +526,8 @@ func (w *answers) expect(r *run) {
 type memoryLimit struct {
 	service *service
 	bytes   int64
-	goLimit string // of GOMEMLIMIT; empty: the manifests set none
-	group   string // a control group; empty: none may be made here
+	goLimit string // the value of GOMEMLIMIT; empty: the manifests set none
+	group   string // a control group; empty: none can be created here
 }
 
 var (
@@ -536,8 +535,8 @@ var (
 	goLimit  = regexp.MustCompile(`GOMEMLIMIT\s+value: "?(\w+)`)
 )
 
-// newMemoryLimit limits the memory of s, which is started later, as its manifest
-// does. Where no control group may be made, its largest resident memory is judged
+// newMemoryLimit limits the memory of s, which is started later, as its manifest does.
+// Where no control group can be created, the drill judges its largest resident memory
 // instead: Go reserves more addresses than it uses, so ulimit cannot bound it.
 func newMemoryLimit(r *run, s *service) (*memoryLimit, error) {
 	file := map[string]string{"platformservice": "platforms-depl.yml", "commandsservice": "commands-depl.yml"}[s.program]
@@ -577,8 +576,7 @@ func newMemoryLimit(r *run, s *service) (*memoryLimit, error) {
 	return l, nil
 }
 
-// set writes into a file of a control group. It does not make one: in a folder that
-// is none the file is not there.
+// set writes into an existing file of a control group.
 func set(file, value string) error {
 	f, err := os.OpenFile(file, os.O_WRONLY, 0)
 	if err != nil {
@@ -591,7 +589,7 @@ func set(file, value string) error {
 
 // String says how the memory is limited.
 func (l *memoryLimit) String() string {
-	how := "no control group may be made here, so the largest resident memory is judged"
+	how := "no control group can be created here, so the largest resident memory is judged"
 	if l.group != "" {
 		how = "by a control group"
 	}
@@ -602,14 +600,14 @@ func (l *memoryLimit) String() string {
 	return fmt.Sprintf("%d MiB, %s; %s", l.bytes>>20, how, limit)
 }
 
-// expect judges the most memory that the process had, where no control group does.
+// expect judges the largest resident memory, unless a control group enforces the limit.
 func (l *memoryLimit) expect(r *run) {
 	if l.group != "" {
 		return
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", l.service.process.PID()))
 	if err != nil {
-		return // it has ended, which has been judged
+		return // the process has ended, which was judged before
 	}
 	var peak int64
 	for line := range strings.Lines(string(status)) {

@@ -9,7 +9,7 @@ import (
 	"microcomm/docs/tools/internal/badnet"
 )
 
-// networkFaults makes one connection after the other bad in three ways.
+// networkFaults breaks one connection after the other in three ways.
 func networkFaults(r *run) {
 	platforms, commands := r.pair()
 	toPublish, publishURL := r.addBrokerProxy()
@@ -53,10 +53,10 @@ func networkFaults(r *run) {
 	r.expectComplete()
 }
 
-// samplers are those of all services.
+// samplers holds the sampler of each service.
 type samplers map[*service]*sampler
 
-// sample starts to sample every service there is.
+// sample starts a sampler for every service.
 func (r *run) sample() samplers {
 	all := samplers{}
 	for _, s := range r.all() {
@@ -71,14 +71,14 @@ func (all samplers) stop() {
 	}
 }
 
-// expectNoLeak ends the sampling, and expects the memory to have stayed bounded and
-// the goroutines to come back to what they were.
+// expectNoLeak ends the sampling. It expects bounded memory, and as many goroutines as
+// at first.
 func (r *run) expectNoLeak(all samplers) {
 	all.stop()
 	for _, s := range r.all() {
 		m := all[s]
 		if m == nil {
-			continue // it came later
+			continue // it was added later
 		}
 		r.expectBounded(s, m, 64)
 		now := 0
@@ -129,12 +129,11 @@ func (r *run) backfillThrough(network *badnet.Proxy, name string, state badnet.S
 	})
 }
 
-// expectBounded expects a service's resident memory to have grown by no more
-// than so many MiB.
+// expectBounded expects the resident memory of s to have grown by less than growth MiB.
 func (r *run) expectBounded(s *service, m *sampler, growth int64) {
 	expected := fmt.Sprintf("the memory of %s to grow by less than %d MiB", s.name, growth)
 	if m.samples == 0 || m.first.memory == 0 {
-		r.expect(expected, false, "its /metrics do not say")
+		r.expect(expected, false, "its /metrics lack it")
 		return
 	}
 	r.expect(expected, m.most-m.first.memory < growth<<20, "from %d to %d MiB", m.first.memory>>20, m.most>>20)

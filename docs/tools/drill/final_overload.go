@@ -42,7 +42,7 @@ func overload(r *run) {
 func (r *run) expectBriskRefusals(length time.Duration) {
 	capacity, overloaded := r.latencyIn("at capacity"), r.latencyIn("overload")
 	var refusals []time.Duration
-	lost, others, other := 0, 0, "" // the last: what became of one of the others
+	lost, others, other := 0, 0, "" // other describes one of the others
 	for _, p := range r.in("overload") {
 		switch {
 		case p.status == 503 && p.retryAfter:
@@ -68,5 +68,5 @@ func (r *run) expectBriskRefusals(length time.Duration) {
 	r.expectTime("those accepted to take at most ten times as long as at capacity (p99)", overloaded.n > 0 && overloaded.p99 <= bound,
 		"%s, and %s at capacity: %.1f times", rounded(overloaded.p99), rounded(capacity.p99), ratio(overloaded.p99, capacity.p99))
 	r.expect("the others to get a 503 with Retry-After", refused.n > 0 && others == 0, "%d did, %d got something else%s", refused.n, others, other)
-	r.expectTime("these to come as soon (p99)", refused.n > 0 && refused.p99 <= bound, "%s", rounded(refused.p99))
+	r.expectTime("these to arrive as soon (p99)", refused.n > 0 && refused.p99 <= bound, "%s", rounded(refused.p99))
 }

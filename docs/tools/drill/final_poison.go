@@ -13,7 +13,7 @@ import (
 const refusal = `CREATE TRIGGER drill_poison BEFORE INSERT ON platforms WHEN NEW.name LIKE 'poison-%'
 BEGIN SELECT RAISE(ABORT, 'refused by the drill'); END`
 
-// deadAfter is how long the bounded redelivery of a message may take.
+// deadAfter is how long it may take until a message is dead-lettered.
 const deadAfter = 3 * time.Minute
 
 // poisonEach is how many poisonous events of each kind there are.

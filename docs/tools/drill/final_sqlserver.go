@@ -24,7 +24,7 @@ func (r *run) addSQLServer(setting string, services ...*service) *sqlServerDatab
 	return database
 }
 
-// withHost is a URL with another host and port.
+// withHost returns given with another host and port, if address has one.
 func withHost(given, address string) string {
 	u, err := url.Parse(given)
 	if err != nil || address == "" {
@@ -45,7 +45,7 @@ func sqlDeadlock(r *run) {
 	r.expectRefusals()
 }
 
-// databaseNetwork makes the connection between each service and its database bad.
+// databaseNetwork breaks the connection between each service and its database.
 func databaseNetwork(r *run) {
 	platforms, commands := r.pair()
 	type link struct {

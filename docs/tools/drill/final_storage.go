@@ -15,7 +15,7 @@ import (
 	_ "github.com/mattn/go-sqlite3" // the driver "sqlite3"
 )
 
-// errSkipped is wrapped by the reason why a drill cannot be run here.
+// errSkipped is wrapped by an error that says why a drill cannot run here.
 var errSkipped = errors.New("cannot be run on this machine")
 
 // diskFull fills the disks that the services' databases are on: each a small one

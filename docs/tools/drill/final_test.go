@@ -11,8 +11,8 @@ import (
 	"microcomm/docs/tools/internal/repo"
 )
 
-// TestDrills runs the short form of every drill of final. It needs minutes of a
-// processor, so it has a build tag; go tool lab test final sets that.
+// TestDrills runs the short form of every drill of final. It keeps a processor busy for
+// minutes, so it has a build tag, which go tool lab test final sets.
 func TestDrills(t *testing.T) {
 	root, err := repo.Root()
 	if err != nil {
@@ -35,7 +35,7 @@ func TestDrills(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if what.killsBroker && rabbitmq.Find() == "" {
-				t.Skip("no rabbitmq-server on this machine, to be killed")
+				t.Skip("it kills the broker, and there is no rabbitmq-server on this machine")
 			}
 			var progress strings.Builder
 			d := &driller{root: root, dir: t.TempDir(), options: options{short: true, broker: broker}, progress: &progress}
@@ -53,8 +53,8 @@ func TestDrills(t *testing.T) {
 	}
 }
 
-// sharedBroker is the URL of the broker for the drills that let it live: the one
-// at RABBITMQ_URL, unless that asks for TLS, or one that is started.
+// sharedBroker returns the URL of the broker for the drills that do not kill it: the one
+// at RABBITMQ_URL, unless that asks for TLS, or else one that it starts.
 func sharedBroker(t *testing.T) string {
 	if url := os.Getenv("RABBITMQ_URL"); strings.HasPrefix(url, "amqp://") {
 		return url

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// upgrade replaces chapter 07's services, which stand for any older version and
+// upgrade replaces stage 07's services, which stand for any older version and
 // for the services in .NET, by final's: old and new run side by side on the same
 // databases and the same broker, under load. Then the old PlatformService is started
 // again, on tables that are newer than it.

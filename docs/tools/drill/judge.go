@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// outcome is what a client knows of its POST.
+// outcome is what a client knows about its POST.
 type outcome int
 
 const (
-	unknown  outcome = iota // no response, or one that leaves it open: the platform may exist or not
+	unknown  outcome = iota // no response, or an ambiguous one: the platform may exist or not
 	accepted                // 201: the platform exists, and nothing may lose it
 	refused                 // a 4xx or 503: the platform does not exist
 )
@@ -45,22 +45,22 @@ type event struct {
 // history is everything that is judged.
 type history struct {
 	posts     []post
-	ignore    map[string]bool      // names that are no part of the load: seed data, probes
+	ignore    map[string]bool      // names outside the load: seed data, probes
 	platforms []platform           // PlatformService's list at the end
 	commands  []platform           // CommandsService's list at the end
 	arrived   map[string]time.Time // when a name was first seen in CommandsService
-	gaps      []gap                // when CommandsService could not be asked
+	gaps      []gap                // when CommandsService did not answer
 	events    []event              // what the second subscriber received; nil: there was none
 }
 
-// verdict is what a history comes to. Each list of names is sorted.
+// verdict is the judgement on a history. Each list of names is sorted.
 type verdict struct {
 	accepted, refused, unknown int
 	retried                    int // sent again, under the same key
 
-	arrived    int      // accepted, and there in CommandsService
+	arrived    int      // accepted, and in CommandsService
 	missing    []string // accepted, and not in CommandsService or not in PlatformService
-	untold     []string // in PlatformService, whatever the client was told, and not in CommandsService
+	untold     []string // in PlatformService, whatever the outcome, and not in CommandsService
 	duplicated []string // more than once in either list
 	phantom    []string // in either list, and neither accepted nor unknown
 	mismatched []string // in both lists under different ids
@@ -69,14 +69,14 @@ type verdict struct {
 	arrival quantiles // from the 201 until readable in CommandsService, where that is known
 
 	hasEvents      bool
-	eventsSeen     int // different platforms that the second subscriber heard of
+	eventsSeen     int // different platforms that the second subscriber received
 	eventsRepeated int // events that it received again
-	eventsMissing  int // accepted platforms that it did not hear of
+	eventsMissing  int // accepted platforms that it did not receive
 }
 
-// judge holds what was accepted against what is there, as Jepsen's set checker
-// does: an unknown POST may have had its effect or not, once; an accepted one
-// must have; a refused one must not.
+// judge compares the outcomes with the lists of the services, as Jepsen's set checker
+// does: an accepted platform must exist, a refused one must not, and an unknown one may
+// exist once.
 func judge(h history) verdict {
 	var v verdict
 	outcomes := map[string]outcome{}
@@ -150,7 +150,7 @@ func judge(h history) verdict {
 	return v
 }
 
-// index gives the ids under each name, in the order of the list.
+// index returns the ids under each name, in the order of the list.
 func index(list []platform) map[string][]int32 {
 	ids := make(map[string][]int32, len(list))
 	for _, p := range list {

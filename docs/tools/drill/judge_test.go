@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// told is a history in which one platform, a, was posted with an outcome and is
-// in both services.
-func told(o outcome) history {
+// inBoth is a history in which one platform, a, was posted with an outcome and is in
+// both services.
+func inBoth(o outcome) history {
 	return history{
 		posts:     []post{{name: "a", outcome: o}},
 		platforms: []platform{{1, "a"}},
@@ -17,28 +17,28 @@ func told(o outcome) history {
 	}
 }
 
-func TestJudge(t *testing.T) {
+func TestJudgeFindsWhatIsMissingAndWhatIsTooMuch(t *testing.T) {
 	tests := []struct {
 		name    string
 		history history
-		wrong   string // what the verdict holds, of what should not be
+		wrong   string // what the verdict complains about
 	}{
-		{"an accepted platform that is in both services is right", told(accepted), ""},
-		{"an unknown platform may be there", told(unknown), ""},
+		{"an accepted platform that is in both services is right", inBoth(accepted), ""},
+		{"an unknown platform may exist", inBoth(unknown), ""},
 		{"an unknown platform may be nowhere", history{posts: []post{{name: "a"}}}, ""},
 		{"a refused platform is nowhere", history{posts: []post{{name: "a", outcome: refused}}}, ""},
-		{"an accepted platform that CommandsService has not is missing and untold", history{
+		{"an accepted platform that CommandsService lacks is missing and untold", history{
 			posts:     []post{{name: "a", outcome: accepted}},
 			platforms: []platform{{1, "a"}},
 		}, "missing [a] untold [a]"},
-		{"an accepted platform that PlatformService has not is missing", history{
+		{"an accepted platform that PlatformService lacks is missing", history{
 			posts:    []post{{name: "a", outcome: accepted}},
 			commands: []platform{{1, "a"}},
 		}, "missing [a]"},
-		{"an accepted platform that nobody has is missing", history{
+		{"an accepted platform in neither service is missing", history{
 			posts: []post{{name: "a", outcome: accepted}},
 		}, "missing [a]"},
-		{"an unknown platform that CommandsService alone has not is untold", history{
+		{"an unknown platform that only CommandsService lacks is untold", history{
 			posts:     []post{{name: "a"}},
 			platforms: []platform{{1, "a"}},
 		}, "untold [a]"},
@@ -52,19 +52,19 @@ func TestJudge(t *testing.T) {
 			platforms: []platform{{1, "a"}},
 			commands:  []platform{{1, "a"}, {1, "a"}},
 		}, "duplicated [a]"},
-		{"an unknown platform may not be there twice", history{
+		{"an unknown platform must not exist twice", history{
 			posts:     []post{{name: "a"}},
 			platforms: []platform{{1, "a"}, {2, "a"}},
 			commands:  []platform{{1, "a"}, {2, "a"}},
 		}, "duplicated [a]"},
-		{"a refused platform that is there is a phantom", told(refused), "phantom [a]"},
-		{"a platform that nobody posted is a phantom", history{commands: []platform{{1, "a"}}}, "phantom [a]"},
+		{"a refused platform that exists is a phantom", inBoth(refused), "phantom [a]"},
+		{"a platform that was never posted is a phantom", history{commands: []platform{{1, "a"}}}, "phantom [a]"},
 		{"a platform under two ids is mismatched", history{
 			posts:     []post{{name: "a", outcome: accepted}},
 			platforms: []platform{{1, "a"}},
 			commands:  []platform{{2, "a"}},
 		}, "mismatched [a]"},
-		{"what is no part of the load is not judged", history{
+		{"platforms outside the load are not judged", history{
 			ignore:    map[string]bool{"a": true},
 			platforms: []platform{{1, "a"}, {2, "a"}},
 			commands:  []platform{{3, "a"}},
@@ -108,7 +108,7 @@ func TestJudgeCountsOutcomesArrivalsAndEvents(t *testing.T) {
 		},
 		platforms: []platform{{1, "a"}, {2, "b"}},
 		commands:  []platform{{1, "a"}, {2, "b"}},
-		arrived:   map[string]time.Time{"a": at(5), "b": at(120)}, // a came before its response
+		arrived:   map[string]time.Time{"a": at(5), "b": at(120)}, // a arrived before its response
 		events:    []event{{1, "a"}, {1, "a"}},
 	})
 	if v.accepted != 2 || v.refused != 1 || v.unknown != 1 || v.arrived != 2 {

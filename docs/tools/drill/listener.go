@@ -10,19 +10,19 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// listener is a second subscriber of the exchange: an exclusive queue of its
-// own, as any other team's service would have. What is published while the
-// broker is away from it, it does not hear.
+// listener is a second subscriber of the exchange, with its own exclusive queue, as
+// another team's service would have. It misses what is published while it has no
+// connection to the broker.
 type listener struct {
 	end    context.CancelFunc
 	loop   sync.WaitGroup
-	bound  chan struct{} // closed when it hears events for the first time
+	bound  chan struct{} // closed as soon as it can receive events
 	mu     sync.Mutex
 	events []event
 }
 
-// listen starts to listen. The exchange is declared by the services, so it is
-// waited for. The listener has to be stopped.
+// listen starts listening, as soon as the services have declared the exchange. The
+// caller must call stop.
 func listen(ctx context.Context, url, exchange string) *listener {
 	ctx, end := context.WithCancel(ctx)
 	l := &listener{end: end, bound: make(chan struct{}), events: []event{}}
@@ -30,7 +30,7 @@ func listen(ctx context.Context, url, exchange string) *listener {
 		retry := time.NewTicker(200 * time.Millisecond)
 		defer retry.Stop()
 		for {
-			_ = l.receive(ctx, url, exchange) // there is but one thing to do about it
+			_ = l.receive(ctx, url, exchange) // whatever the error, it connects again
 			select {
 			case <-retry.C:
 			case <-ctx.Done():
@@ -46,7 +46,7 @@ func (l *listener) stop() {
 	l.loop.Wait()
 }
 
-// heard is what has come so far.
+// heard returns the events received so far.
 func (l *listener) heard() []event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -93,7 +93,7 @@ func (l *listener) receive(ctx context.Context, url, exchange string) error {
 				Name string
 			}
 			if json.Unmarshal(delivery.Body, &body) != nil {
-				continue // poison is for others
+				continue // it ignores poison
 			}
 			l.mu.Lock()
 			l.events = append(l.events, event{ID: body.ID, Name: body.Name})

@@ -13,26 +13,26 @@ import (
 	"time"
 )
 
-// How long a client waits for one response, and how long, with keys, it goes on
-// asking what became of its POST.
+// How long a client waits for one response, and how long, with keys, it retries a POST
+// whose outcome is unknown.
 const (
-	postTimeout  = 15 * time.Second // longer than a service takes at most
+	postTimeout  = 15 * time.Second // longer than a service ever needs
 	retryFor     = 30 * time.Second
 	retryPause   = 100 * time.Millisecond
 	responseSize = 64 << 10
 )
 
-// loadConfig says how much load there is.
+// loadConfig describes a load.
 type loadConfig struct {
-	prefix  string   // of every name, so that no two loads make the same one
+	prefix  string   // of every name, so that no two loads use the same one
 	targets []string // the base URLs of PlatformService's replicas
 	clients int
 	rate    float64 // POSTs a second, of all clients together; 0: as fast as responses come
-	total   int     // ends the load by itself; 0: it goes on until stop
-	keys    bool    // retry what is unknown, with an Idempotency-Key
+	total   int     // POSTs in all; 0: until stop
+	keys    bool    // retry POSTs of unknown outcome, with an Idempotency-Key
 }
 
-// load is a number of clients that POST platforms, and the history of that.
+// load is a number of clients that POST platforms, and the history of their POSTs.
 type load struct {
 	cfg     loadConfig
 	http    *http.Client
@@ -44,13 +44,13 @@ type load struct {
 	posts []post
 }
 
-// startLoad starts the clients. It has to be stopped.
+// startLoad starts the clients. The caller must call stop.
 func startLoad(ctx context.Context, cfg loadConfig) *load {
 	sending, ending := context.WithCancel(ctx)
 	l := &load{
 		cfg: cfg,
 		http: &http.Client{Transport: &http.Transport{
-			Proxy:               nil, // whatever the environment says: these are loopback addresses
+			Proxy:               nil, // the targets are loopback addresses, whatever the environment says
 			MaxIdleConnsPerHost: cfg.clients,
 		}},
 		ending: ending,
@@ -61,32 +61,31 @@ func startLoad(ctx context.Context, cfg loadConfig) *load {
 	return l
 }
 
-// stop takes no new POST and waits until those under way have ended, retries
-// included.
+// stop begins no new POST and waits for those in progress, retries included.
 func (l *load) stop() {
 	l.ending()
 	l.wait()
 }
 
-// wait waits for the clients, which end by themselves only after cfg.total.
+// wait waits until the clients have made cfg.total POSTs.
 func (l *load) wait() {
 	l.clients.Wait()
 	l.http.CloseIdleConnections()
 }
 
-// history is what has ended so far.
+// history returns the POSTs that have ended.
 func (l *load) history() []post {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]post(nil), l.posts...)
 }
 
-// client posts until sending ends. Requests under way end with ctx only.
+// client posts until sending ends. Only the end of ctx cuts a request in progress.
 func (l *load) client(ctx, sending context.Context, number int) {
 	var tick <-chan time.Time
 	if l.cfg.rate > 0 {
 		interval := time.Duration(float64(l.cfg.clients) / l.cfg.rate * float64(time.Second))
-		// Not all clients at once, but one after the other.
+		// The clients start one after the other, not all at once.
 		first := time.NewTimer(interval * time.Duration(number) / time.Duration(l.cfg.clients))
 		defer first.Stop()
 		select {
@@ -130,8 +129,8 @@ func (l *load) nextName() (string, bool) {
 	return fmt.Sprintf("%s-%06d", l.cfg.prefix, l.begun), true
 }
 
-// post makes one POST and, with keys, asks again until its outcome is known.
-// A target that does not respond is followed by the next one.
+// post makes one POST and, with keys, retries until its outcome is known. After a
+// target that does not respond it uses the next one.
 func (l *load) post(ctx context.Context, name string, target *int) post {
 	p := post{name: name, begun: time.Now()}
 	giveUp := p.begun.Add(retryFor)
@@ -141,7 +140,7 @@ func (l *load) post(ctx context.Context, name string, target *int) post {
 			*target++
 		}
 		if p.attempts > 1 && p.outcome == refused {
-			p.outcome = unknown // this attempt was refused; the first may still have had its effect
+			p.outcome = unknown // this attempt was refused, but the first may have succeeded
 		}
 		if p.outcome != unknown || !l.cfg.keys || time.Now().After(giveUp) {
 			return p
@@ -156,7 +155,7 @@ func (l *load) post(ctx context.Context, name string, target *int) post {
 	}
 }
 
-// attempt sends p once and notes what came of it.
+// attempt sends p once and records the outcome.
 func (l *load) attempt(ctx context.Context, p *post, target string) {
 	ctx, cancel := context.WithTimeout(ctx, postTimeout)
 	defer cancel()
@@ -181,8 +180,8 @@ func (l *load) attempt(ctx context.Context, p *post, target string) {
 		return
 	}
 	defer response.Body.Close()
-	// A connection is used again only when its response was read to the end. The
-	// status has come: what becomes of the body changes nothing.
+	// A connection is reused only if its response was read to the end. The status is
+	// known by now, so an error here changes nothing.
 	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, responseSize))
 	p.status = response.StatusCode
 	p.retryAfter = response.Header.Get("Retry-After") != ""
@@ -202,8 +201,8 @@ func newPost(ctx context.Context, target, name string) (*http.Request, error) {
 	return request, nil
 }
 
-// outcomeOf is what a status says of the platform. A 500 leaves it open: the
-// service may have failed after it had stored the platform.
+// outcomeOf is what a status says about the platform. A 500 is ambiguous: the service
+// may have failed after storing the platform.
 func outcomeOf(status int) outcome {
 	switch {
 	case status == http.StatusCreated:

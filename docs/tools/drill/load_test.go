@@ -38,7 +38,7 @@ func postOnce(t *testing.T, cfg loadConfig) post {
 	return posts[0]
 }
 
-func TestLoadTakesTheOutcomeFromTheResponse(t *testing.T) {
+func TestLoadDerivesTheOutcomeFromTheResponse(t *testing.T) {
 	tests := map[int]outcome{
 		201: accepted, 400: refused, 409: refused, 422: refused, 429: refused, 503: refused,
 		500: unknown, 502: unknown, 504: unknown, 200: unknown,
@@ -51,7 +51,7 @@ func TestLoadTakesTheOutcomeFromTheResponse(t *testing.T) {
 	}
 }
 
-func TestLoadDoesNotKnowWhatBecomesOfAPostWithoutResponse(t *testing.T) {
+func TestAPostWithoutResponseHasAnUnknownOutcome(t *testing.T) {
 	url := respond(t, func(_ int, _ string, w http.ResponseWriter) { hangUp(w) })
 	p := postOnce(t, loadConfig{targets: []string{url}})
 	if p.outcome != unknown || p.status != 0 || p.attempts != 1 || p.cutOff != 1 {
@@ -67,9 +67,9 @@ func TestLoadRetriesTheUnknownWithTheSameKey(t *testing.T) {
 		case 1:
 			w.WriteHeader(http.StatusBadGateway)
 		case 2:
-			w.WriteHeader(http.StatusConflict) // the first is still under way
+			w.WriteHeader(http.StatusConflict) // the first is still in progress
 		case 3:
-			w.WriteHeader(http.StatusServiceUnavailable) // says nothing of the first
+			w.WriteHeader(http.StatusServiceUnavailable) // says nothing about the first
 		default:
 			w.WriteHeader(http.StatusCreated)
 		}

@@ -1,5 +1,5 @@
 // Command drill breaks a stage's running system in a named way, under load, and
-// judges what became of every platform. It is behind go tool lab drill.
+// checks what happened to every platform. go tool lab drill runs it.
 package main
 
 import (
@@ -22,7 +22,7 @@ import (
 	"microcomm/docs/tools/internal/repo"
 )
 
-// errFailed ends the program with status 1 without another word.
+// errFailed ends the program with status 1; the report has said why.
 var errFailed = errors.New("a drill failed")
 
 func main() {
@@ -134,7 +134,7 @@ func (d *driller) runAll(ctx context.Context, s repo.Stage, chosen []drill, asJS
 	return nil
 }
 
-// choose returns the drill of that name, or without one all of the stage.
+// choose returns the drill of that name, or without a name all drills of the stage.
 func choose(s repo.Stage, name []string, keys bool) ([]drill, error) {
 	all := forStage(drills(), s.Name)
 	if len(all) == 0 {
@@ -157,8 +157,8 @@ func choose(s repo.Stage, name []string, keys bool) ([]drill, error) {
 		cli.OrNearest(name[0], names, "its drills are "+strings.Join(names, ", "))))
 }
 
-// withKeys adds, after each drill that leaves clients without a response, the same
-// with clients that retry.
+// withKeys adds, after each drill that leaves clients without a response, a variant
+// whose clients retry.
 func withKeys(chosen []drill) []drill {
 	var both []drill
 	for _, d := range chosen {
@@ -174,14 +174,14 @@ func withKeys(chosen []drill) []drill {
 // driller runs drills.
 type driller struct {
 	root     string
-	dir      string // what all drills leave is under it
+	dir      string // holds the files of every drill
 	options  options
 	progress io.Writer
-	kept     bool // something failed: its logs stay
+	kept     bool // something failed, so the files stay
 	runs     int
 }
 
-// tidy removes what was left, unless it is worth a look.
+// tidy removes the files of the drills, unless one of them failed.
 func (d *driller) tidy() {
 	if d.kept {
 		fmt.Fprintln(d.progress, "the services' logs and databases are kept in", d.dir)
@@ -190,7 +190,7 @@ func (d *driller) tidy() {
 	process.RemoveAll(d.dir)
 }
 
-// drill runs one drill to its report.
+// drill runs one drill and returns its report.
 func (d *driller) drill(ctx context.Context, s built, what drill) report {
 	start := time.Now()
 	opts := d.options
@@ -214,7 +214,7 @@ func (d *driller) drill(ctx context.Context, s built, what drill) report {
 	return rep
 }
 
-// run performs script on a new system of stage s, of which nothing is left running.
+// run performs script on a new system of stage s, and then ends that system.
 func (d *driller) run(ctx context.Context, s built, name string, opts options, script func(*run)) (*run, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	d.runs++
@@ -225,7 +225,7 @@ func (d *driller) run(ctx context.Context, s built, name string, opts options, s
 		client: newClient(), delays: retryDelays(opts.short), ports: map[int]bool{},
 	}
 	defer r.close()
-	defer cancel() // first, so that nothing is waited for
+	defer cancel() // before close, which then waits for nothing
 	if err := os.Mkdir(r.dir, 0o700); err != nil {
 		return r, err
 	}
@@ -239,7 +239,7 @@ func (d *driller) run(ctx context.Context, s built, name string, opts options, s
 	return r, err
 }
 
-// showLogs prints the last complaints of each service.
+// showLogs prints the last warnings and errors of each service.
 func (r *run) showLogs() {
 	for _, s := range r.all() {
 		text, err := os.ReadFile(r.log(s))

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// metrics are the values of /metrics by name, those of one name added up.
+// metrics holds the values of /metrics by name, added up over the labels.
 type metrics map[string]float64
 
 // scrape reads /metrics, Prometheus text.
@@ -34,14 +34,14 @@ func (c *client) scrape(ctx context.Context, s *service) (metrics, error) {
 	return found, err
 }
 
-// resources are what a process takes at one time.
+// resources are what a process uses at one time.
 type resources struct {
 	memory     int64 // resident, bytes
 	goroutines int
 }
 
-// sampler notes what a service takes: as soon as it responds, every half second,
-// and at the end.
+// sampler records what a service uses: as soon as it responds, every half second, and
+// at the end.
 type sampler struct {
 	end  context.CancelFunc
 	loop sync.WaitGroup
@@ -52,7 +52,7 @@ type sampler struct {
 	samples int
 }
 
-// sample starts to sample s. The sampler has to be stopped.
+// sample starts sampling s. The caller must call stop.
 func sample(ctx context.Context, c *client, s *service) *sampler {
 	ctx, end := context.WithCancel(ctx)
 	m := &sampler{end: end}
@@ -79,7 +79,7 @@ func (m *sampler) once(ctx context.Context, c *client, s *service) bool {
 	defer cancel()
 	found, err := c.scrape(ctx, s)
 	if err != nil {
-		return false // away for the moment; a sampler without any sample is found out by its samples
+		return false // down for the moment; a sampler that never succeeds has no samples
 	}
 	now := resources{memory: int64(found["process_resident_memory_bytes"]), goroutines: int(found["go_goroutines"])}
 	m.mu.Lock()

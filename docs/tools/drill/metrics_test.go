@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A drill may be over before the sampler looks for the second time.
+// A drill may end before the sampler's second turn.
 func TestSamplerTakesALastSample(t *testing.T) {
 	asked := make(chan struct{}, 1000)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

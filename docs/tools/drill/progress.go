@@ -9,8 +9,7 @@ import (
 	"microcomm/docs/tools/internal/layout"
 )
 
-// progress shows how a drill goes on: what it does, and every five seconds what
-// has become of the load.
+// progress shows the steps of a drill, and every five seconds the outcomes of its load.
 type progress struct {
 	out   io.Writer
 	begun time.Time
@@ -21,7 +20,7 @@ type progress struct {
 	load *load
 }
 
-// startProgress starts to show. It has to be stopped.
+// startProgress starts showing progress. The caller must call stop.
 func startProgress(out io.Writer) *progress {
 	p := &progress{out: out, begun: time.Now(), ended: make(chan struct{})}
 	p.loop.Go(func() {
@@ -39,14 +38,14 @@ func startProgress(out io.Writer) *progress {
 	return p
 }
 
-// follow shows what becomes of l from now on.
+// follow shows the outcomes of l from now on.
 func (p *progress) follow(l *load) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.load = l
 }
 
-// Write shows what others have to say. It implements io.Writer.
+// Write shows the output of other parts. It implements io.Writer.
 func (p *progress) Write(text []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -12,13 +12,13 @@ import (
 	"microcomm/docs/tools/internal/layout"
 )
 
-// report is what a drill comes to, as --json writes it.
+// report is the result of a drill, as --json writes it.
 type report struct {
 	Stage   string   `json:"stage"`
 	Drill   string   `json:"drill"`
 	Does    string   `json:"does"`
 	Passed  bool     `json:"passed"`
-	Error   string   `json:"error,omitempty"` // why it could not be run to its end
+	Error   string   `json:"error,omitempty"` // why it stopped early
 	Skipped string   `json:"skipped,omitempty"`
 	Seconds float64  `json:"seconds"`
 	Keys    bool     `json:"keys"`
@@ -66,7 +66,7 @@ type events struct {
 	Missing  int `json:"missing"`  // accepted, and not received
 }
 
-// names are the platforms that something is wrong with, the first few of each.
+// names lists the platforms with a problem, the first few of each kind.
 type names struct {
 	Missing    []string `json:"missing,omitempty"`
 	Untold     []string `json:"untold,omitempty"`
@@ -75,7 +75,7 @@ type names struct {
 	Mismatched []string `json:"mismatched,omitempty"`
 }
 
-// result makes the report of a run that has come to its end, or as far as err.
+// result makes the report of a run that has ended, early if err is not nil.
 func (r *run) result(d drill, err error, took time.Duration) report {
 	v := r.verdict
 	rep := report{
@@ -93,7 +93,7 @@ func (r *run) result(d drill, err error, took time.Duration) report {
 	}
 	for i, ph := range r.phases {
 		if slices.ContainsFunc(r.phases[:i], func(earlier phase) bool { return earlier.name == ph.name }) {
-			continue // its figures are in the line of the first of that name
+			continue // the line of the first phase of that name has its figures
 		}
 		if posts := r.in(ph.name); len(posts) > 0 {
 			rep.Phases = append(rep.Phases, r.figure(ph.name, posts))
@@ -112,11 +112,11 @@ func (r *run) result(d drill, err error, took time.Duration) report {
 	return rep
 }
 
-// figure is the line of a part of the posts.
+// figure is the line for some of the posts.
 func (r *run) figure(name string, posts []post) figure {
 	h := r.history
 	h.posts = posts
-	v := judge(h) // of the names, only those of these posts are taken
+	v := judge(h) // it judges all names; only those of these posts count
 	among := map[string]bool{}
 	for _, p := range posts {
 		among[p.name] = true
@@ -137,7 +137,7 @@ func (r *run) figure(name string, posts []post) figure {
 	}
 }
 
-// neverSent is the line of what is in a service though no POST had that name.
+// neverSent is the line for names that a service has and no POST had.
 func (r *run) neverSent() figure {
 	sent := map[string]bool{}
 	for _, p := range r.history.posts {
@@ -189,11 +189,11 @@ func (rep report) print(w io.Writer) {
 		fmt.Fprintln(w)
 	}
 	if rep.Events != nil {
-		fmt.Fprintf(w, "The second subscriber heard of %d platforms, of %d twice; %d accepted ones it did not hear of.\n",
+		fmt.Fprintf(w, "The second subscriber received %d platforms, %d of them twice; %d accepted ones never reached it.\n",
 			rep.Events.Seen, rep.Events.Repeated, rep.Events.Missing)
 	}
 	if rep.Total.Untold > 0 {
-		fmt.Fprintf(w, "%d platforms are in PlatformService and not in CommandsService, whatever their client was told.\n", rep.Total.Untold)
+		fmt.Fprintf(w, "%d platforms are in PlatformService and not in CommandsService, whatever response their client got.\n", rep.Total.Untold)
 	}
 	for _, f := range rep.Facts {
 		fmt.Fprintf(w, "%s: %s\n", f.Name, f.Value)
@@ -224,8 +224,8 @@ func (rep report) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s %s: %s in %.0f s\n", rep.Stage, rep.Drill, result, rep.Seconds)
 }
 
-// printTable prints one line for each row, and above it a name that would make
-// the table wider than a terminal.
+// printTable prints one line for each row. A name that would make the table wider than
+// a terminal is printed above its row.
 func printTable(w io.Writer, heads string, rows []figure, cells func(figure) string) {
 	const longest = 20
 	var b strings.Builder

@@ -17,7 +17,7 @@ import (
 	"microcomm/docs/tools/internal/legend"
 )
 
-// narrow fails for a line that a terminal of 80 columns would break.
+// narrow fails for a line wider than a terminal of 80 columns.
 func narrow(t *testing.T, what, output string) {
 	t.Helper()
 	for line := range strings.Lines(output) {
@@ -33,7 +33,7 @@ func TestReportFitsATerminal(t *testing.T) {
 	rep := report{
 		Stage: "06-rabbitmq", Drill: "subscriber-down", Does: strings.Repeat("CommandsService is killed, and started again. ", 5), Keys: true, Short: true,
 		Phases: []figure{{Name: before}, many}, Total: many, Events: &events{123456, 123456, 123456}, Names: names4(names),
-		Facts:  []fact{{"A figure of its own", strings.Repeat("a word ", 30)}},
+		Facts:  []fact{{"Figure of one drill", strings.Repeat("a word ", 30)}},
 		Checks: []check{{Expected: strings.Repeat("a word ", 20), Got: strings.Repeat("a word ", 20)}},
 		Error:  strings.Repeat("a word ", 30),
 	}
@@ -66,7 +66,7 @@ func TestDrillsOfAStageAreListedAndFitATerminal(t *testing.T) {
 	}
 }
 
-// The sheet for predictions, for a workshop, names drills that there are.
+// The sheet on which a workshop predicts the results of drills names existing ones.
 func TestThePredictionsAreOfDrillsThatExist(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "handout.md"))
 	if err != nil {
@@ -87,7 +87,7 @@ func TestThePredictionsAreOfDrillsThatExist(t *testing.T) {
 	}
 }
 
-// The row "all" is the sum of the others: whatever is sent, and whatever is found.
+// The row "all" is the sum of the others, both of what was sent and of what was found.
 func TestTheRowsOfTheTableAddUp(t *testing.T) {
 	begun := time.Now()
 	r := &run{system: &system{}, phases: []phase{{before, begun.Add(time.Second)}, {fault, begun.Add(2 * time.Second)}, {after, begun.Add(3 * time.Second)}, {fault, begun.Add(4 * time.Second)}}}
@@ -141,7 +141,7 @@ func TestLegendExplainsTheTable(t *testing.T) {
 	}
 }
 
-// What a lesson shows of a drill is on one line there, and so has to be here.
+// A lesson shows each check of a drill on one line, so it has to fit one.
 func TestLessonsQuoteChecksThatFit(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join("..", "..", "..", "*", "README.md"))
 	if err != nil || len(files) < 8 {

@@ -9,20 +9,20 @@ import (
 	"time"
 )
 
-// run is one drill under way: the system, the load on it, and what is seen.
+// run is one drill in progress: the system, the load on it, and the observations.
 type run struct {
 	*system
-	ctx      context.Context // of the script, as a test has one
+	ctx      context.Context // the script's, as a test has one
 	options  options
 	progress *progress
 
-	load     *load   // the one that is running
-	loads    []*load // all that were started
+	load     *load   // the newest one
+	loads    []*load // every one that was started
 	extra    []post  // made by the drill itself
 	arrivals *arrivals
 	listener *listener
 	phases   []phase
-	ignore   map[string]bool // names that are no part of the load
+	ignore   map[string]bool // names outside the load
 	probes   int
 
 	history history
@@ -31,11 +31,11 @@ type run struct {
 	checks  []check
 }
 
-// options are what the command line chose for every drill.
+// options are the choices of the command line for every drill.
 type options struct {
 	short  bool
 	keys   bool
-	broker string // the URL of one that may be shared; empty: each drill starts its own
+	broker string // the URL of a shared broker; empty: each drill starts its own
 }
 
 // phase is a stretch of a run. It lasts until the next one begins.
@@ -50,24 +50,24 @@ type fact struct {
 	Value string `json:"value"`
 }
 
-// check is one thing that a drill expects, and whether it was so.
+// check is one expectation of a drill, and whether it holds.
 type check struct {
 	Expected string `json:"expected"`
 	Got      string `json:"got"`
 	OK       bool   `json:"ok"`
 }
 
-// expect notes a check.
+// expect records a check.
 func (r *run) expect(expected string, ok bool, got string, args ...any) {
 	r.checks = append(r.checks, check{Expected: expected, Got: fmt.Sprintf(got, args...), OK: ok})
 }
 
-// tell notes a fact.
+// tell records a fact.
 func (r *run) tell(name, value string, args ...any) {
 	r.facts = append(r.facts, fact{Name: name, Value: fmt.Sprintf(value, args...)})
 }
 
-// shortScale is how much of its time and counts a drill keeps with --short.
+// shortScale is the part of its times and counts that a drill keeps with --short.
 const shortScale = 0.2
 
 // times scales a duration, and count a number, for --short.
@@ -85,7 +85,7 @@ func (r *run) count(n int) int {
 	return n
 }
 
-// retryDelays are those of final's CommandsService: its defaults, or short ones.
+// retryDelays is a setting of final's CommandsService: its default, or short delays.
 func retryDelays(short bool) string {
 	if short {
 		return "100ms,200ms,400ms"
@@ -93,8 +93,8 @@ func retryDelays(short bool) string {
 	return "1s,10s,1m0s"
 }
 
-// recovery is how soon after a fault everything has to work again. A short drill
-// is run beside others: it finds out that it does, and not how soon.
+// recovery is how soon after a fault everything has to work again. Short drills run
+// side by side, so they only check that it does, not how soon.
 func (r *run) recovery() time.Duration {
 	if r.options.short {
 		return startTimeout
@@ -102,8 +102,8 @@ func (r *run) recovery() time.Duration {
 	return 10 * time.Second
 }
 
-// expectTime is expect of something that depends on how fast the machine is: a
-// short drill, which is run beside others, only tells it.
+// expectTime is expect for something that depends on the speed of the machine. Short
+// drills run side by side, so they only report it.
 func (r *run) expectTime(expected string, ok bool, got string, args ...any) {
 	if r.options.short {
 		r.tell("Expected "+expected, got, args...)
@@ -112,14 +112,14 @@ func (r *run) expectTime(expected string, ok bool, got string, args ...any) {
 	r.expect(expected, ok, got, args...)
 }
 
-// with is the history with those posts alone.
+// with returns the history with only those posts.
 func (r *run) with(posts []post) history {
 	h := r.history
 	h.posts = posts
 	return h
 }
 
-// close ends everything that was begun.
+// close ends everything that was started.
 func (r *run) close() {
 	for _, l := range r.loads {
 		l.stop()
@@ -133,8 +133,8 @@ func (r *run) close() {
 	r.system.close(r.progress)
 }
 
-// in selects the posts that were begun in the phases of those names. The first
-// phase has those before it, too: the load begins a moment earlier.
+// in returns the posts that began in the phases of those names. The first phase
+// includes earlier ones: the load starts a moment before it.
 func (r *run) in(names ...string) []post {
 	var posts []post
 	for i, ph := range r.phases {
@@ -154,7 +154,7 @@ func (r *run) in(names ...string) []post {
 // latencyIn is how long the accepted POSTs of a phase took.
 func (r *run) latencyIn(phase string) quantiles { return judge(r.with(r.in(phase))).latency }
 
-// rounded is a duration as people read it.
+// rounded rounds a duration for people to read.
 func rounded(d time.Duration) time.Duration {
 	if d > 10*time.Second {
 		return d.Round(time.Second)

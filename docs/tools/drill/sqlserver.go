@@ -13,7 +13,7 @@ import (
 	_ "github.com/microsoft/go-mssqldb" // the driver "sqlserver"
 )
 
-// sqlServerDatabase is a database of its own on a real SQL Server.
+// sqlServerDatabase is a new database on a real SQL Server.
 type sqlServerDatabase struct {
 	given *url.URL // with the database
 	name  string
@@ -37,7 +37,7 @@ func createSQLServerDatabase(ctx context.Context, given string) (*sqlServerDatab
 	s.setDatabase(s.name)
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	// As a service creates it.
+	// A service creates it like this.
 	if _, err := s.admin.ExecContext(ctx, "CREATE DATABASE ["+s.name+"]; ALTER DATABASE ["+s.name+"] SET READ_COMMITTED_SNAPSHOT ON"); err != nil {
 		s.admin.Close()
 		return nil, fmt.Errorf("create a database: %w", err)
@@ -65,8 +65,8 @@ func (s *sqlServerDatabase) close() error {
 	return nil
 }
 
-// deadlock takes the tables in the order that is not PlatformService's, again and
-// again, with a priority that makes the other one the victim.
+// deadlock locks the tables in the opposite order to PlatformService, again and again,
+// with a priority that makes PlatformService the victim.
 func (s *sqlServerDatabase) deadlock(ctx context.Context) (stop func() error, err error) {
 	db, err := sql.Open("sqlserver", s.given.String())
 	if err != nil {

@@ -112,21 +112,20 @@ func (r *run) startLoad(cfg loadConfig) {
 	r.progress.follow(r.load)
 }
 
-// phase begins a stretch of the run that has figures of its own.
+// phase begins a stretch of the run with its own figures.
 func (r *run) phase(name string) {
 	r.phases = append(r.phases, phase{name, time.Now()})
 	r.progress.say("%s", name)
 }
 
-// lasts keeps the present state for d, or with --short for a fifth of it. It fails
-// when a service ends meanwhile that the drill has not ended.
+// lasts keeps the present state for d, or with --short for a fifth of it. It fails if a
+// service ends unexpectedly.
 func (r *run) lasts(d time.Duration) { r.pause(r.times(d)) }
 
-// pause is lasts for the same time with --short.
+// pause is lasts, but as long with --short.
 func (r *run) pause(d time.Duration) { must(r.wait(r.ctx, d)) }
 
-// wait returns after d, or with an error as soon as a service has ended that the
-// drill has not ended.
+// wait returns after d, or with an error as soon as a service ends unexpectedly.
 func (r *run) wait(ctx context.Context, d time.Duration) error {
 	over := time.NewTimer(d)
 	defer over.Stop()
@@ -213,7 +212,7 @@ func (r *run) probe(ctx context.Context, name string) error {
 	}
 }
 
-// up is a replica that is not down.
+// up returns a replica that is not down.
 func (r *run) up(services []*service) *service {
 	for _, s := range services {
 		if !s.down.Load() {
@@ -234,7 +233,7 @@ func (r *run) finish() {
 }
 
 // settle waits until CommandsService has everything that PlatformService has, or
-// nothing has arrived for the time of patience.
+// nothing has arrived for as long as patience.
 func (r *run) settle() {
 	begun := time.Now()
 	for {
@@ -256,9 +255,8 @@ func (r *run) settle() {
 	}
 }
 
-// patience is how long nothing may arrive before what has not arrived counts as
-// lost: long where the stage retries something, with its pauses, and short where it
-// does not.
+// patience is how long to wait for another arrival before the rest counts as lost: long
+// where the stage retries with pauses, and short where it does not.
 func (r *run) patience() time.Duration {
 	switch {
 	case r.stage.Name == "final":
@@ -269,7 +267,7 @@ func (r *run) patience() time.Duration {
 	return 3 * time.Second
 }
 
-// judge reads both services and judges all that has happened so far.
+// judge reads both services and judges everything that has happened so far.
 func (r *run) judge() {
 	h := history{posts: slices.Clone(r.extra), ignore: r.ignore}
 	h.arrived, h.gaps = r.arrivals.seen()
@@ -304,7 +302,7 @@ func tookOr(took time.Duration, err error) string {
 	return rounded(took).String()
 }
 
-// within waits until ready returns nil, at most for d, and returns how long that took.
+// within waits until ready returns nil, for d at most, and returns how long that took.
 func (r *run) within(d time.Duration, ready func(context.Context) error) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, d)
 	defer cancel()

@@ -35,7 +35,7 @@ const (
 	stopGrace    = 30 * time.Second // what a pod has
 )
 
-// built is a stage whose services are compiled.
+// built is a stage with its services compiled.
 type built struct {
 	repo.Stage
 	bin string // the folder of its programs
@@ -67,7 +67,7 @@ type system struct {
 
 	broker    *rabbitmq.Node // nil: the stage has none, or shares one
 	brokerURL string         // empty: the stage has none
-	suffix    string         // of the names on a broker that others use too
+	suffix    string         // of the names on a shared broker
 	delays    string         // of COMMANDS_RETRY_DELAYS
 
 	platforms, commands []*service // the replicas of each service
@@ -76,8 +76,8 @@ type system struct {
 	ports               map[int]bool // given to services
 }
 
-// startBroker starts the broker that the stage needs, if it needs one, unless it
-// may share the one at that URL.
+// startBroker starts a broker if the stage needs one, unless shared is the URL of a
+// broker to use.
 func (sys *system) startBroker(ctx context.Context, shared string, progress io.Writer) error {
 	if !sys.stage.NeedsBroker() {
 		return nil
@@ -94,7 +94,7 @@ func (sys *system) startBroker(ctx context.Context, shared string, progress io.W
 	return nil
 }
 
-// exchange is the name of the exchange that events go to.
+// exchange is the name of the exchange for events.
 func (sys *system) exchange() string {
 	if sys.stage.Name == "final" {
 		return "microcomm.platforms" + sys.suffix
@@ -115,7 +115,7 @@ type service struct {
 	env     []string // settings that differ from the defaults
 	wrap    []string // a command that runs the program
 	process *process.Process
-	down    atomic.Bool // by us
+	down    atomic.Bool // the drill has ended or suspended it
 }
 
 // address is the host:port of the service's HTTP.
@@ -209,7 +209,7 @@ func (sys *system) launch(s *service) error {
 	return err
 }
 
-// environment is all that a service sees: nothing set for another purpose gets in.
+// environment is the whole environment of a service. It inherits no setting.
 func (sys *system) environment(s *service) []string {
 	var env []string
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TMP", "TEMP", "SYSTEMROOT", "GODEBUG"} {
@@ -223,8 +223,8 @@ func (sys *system) environment(s *service) []string {
 	}
 	listen := s.address()
 	if s.program == "platformservice" {
-		// In chapters 02 to 05 the call is how CommandsService hears of a platform.
-		// Later there is the event, and the call would hide what becomes of it.
+		// In stages 02 to 05 CommandsService receives a platform by the call. Later
+		// stages have the event, and the call would hide its loss.
 		commandsURL := ""
 		if sys.brokerURL == "" {
 			commandsURL = sys.commands[0].url + commandsPath
@@ -249,14 +249,14 @@ func (sys *system) environment(s *service) []string {
 func (sys *system) platformsFile() string { return filepath.Join(sys.dir, "platforms.db") }
 func (sys *system) commandsFile() string  { return filepath.Join(sys.dir, "commands.db") }
 
-// log is the file with what a service printed.
+// log is the file with a service's output.
 func (sys *system) log(s *service) string { return filepath.Join(sys.dir, s.name+".log") }
 
-// ready waits until the service says that it is.
+// ready waits until the service reports that it is ready.
 func (sys *system) ready(ctx context.Context, s *service) error {
 	path := "/readyz"
 	switch {
-	case sys.stage.Has("k8s"): // and probes, which the manifests use
+	case sys.stage.Has("k8s"): // since then there are probes
 	case s.program == "platformservice":
 		path = platformsPath
 	default:
@@ -281,14 +281,14 @@ func (sys *system) ready(ctx context.Context, s *service) error {
 	}
 }
 
-// kill ends a service as kill -9 does.
+// kill ends a service like kill -9.
 func (s *service) kill() {
 	s.down.Store(true)
 	s.process.Kill()
 }
 
-// suspend stops a service as Ctrl-Z does: it answers nothing, and keeps its
-// connections and its transactions.
+// suspend stops a service like Ctrl-Z: it answers nothing, and keeps its connections
+// and its transactions.
 func (s *service) suspend() error {
 	s.down.Store(true)
 	return s.process.Suspend()
@@ -300,8 +300,8 @@ func (s *service) resume() error {
 	return s.process.Resume()
 }
 
-// terminate asks a service to end with SIGTERM. It returns an error when it has
-// not done so, with exit status 0, within a pod's grace time.
+// terminate asks a service to end with SIGTERM. It returns an error unless the service
+// ends with exit status 0 within a pod's grace time.
 func (s *service) terminate() error {
 	s.down.Store(true)
 	start := time.Now()
@@ -315,7 +315,7 @@ func (s *service) terminate() error {
 	return nil
 }
 
-// alive fails when a service has ended that nobody here has ended.
+// alive returns an error if a service has ended that the drill did not end.
 func (sys *system) alive() error {
 	for _, s := range sys.all() {
 		if s.process == nil || s.down.Load() {
@@ -323,14 +323,14 @@ func (sys *system) alive() error {
 		}
 		select {
 		case <-s.process.Done():
-			return fmt.Errorf("%s ended by itself: %s", s.name, s.process.Ending())
+			return fmt.Errorf("%s ended unexpectedly: %s", s.name, s.process.Ending())
 		default:
 		}
 	}
 	return nil
 }
 
-// close ends all of it. The logs stay.
+// close ends every process of the system. The logs stay.
 func (sys *system) close(progress io.Writer) {
 	for _, s := range sys.all() {
 		if s.process != nil {
@@ -349,12 +349,12 @@ func (sys *system) close(progress io.Writer) {
 		sys.broker.Stop()
 	} else if sys.brokerURL != "" {
 		if err := sys.leaveBroker(); err != nil {
-			fmt.Fprintln(progress, "what the drill declared is left on the broker:", err)
+			fmt.Fprintln(progress, "the queues and the exchange of the drill stay on the broker:", err)
 		}
 	}
 }
 
-// leaveBroker deletes what final declared on a broker that others use too.
+// leaveBroker deletes what final declared on a shared broker.
 func (sys *system) leaveBroker() error {
 	return onChannel(context.Background(), sys.brokerURL, func(channel *amqp.Channel) error {
 		var errs []error

@@ -1,4 +1,4 @@
-// Package badnet is a piece of network that can be made slow, silent or broken.
+// Package badnet is a piece of network that can be slowed, stalled or cut.
 package badnet
 
 import (
@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Proxy is a piece of network that can be made bad: it forwards TCP connections
-// to one address, late, not at all, or cut.
+// Proxy is a piece of network. It forwards TCP connections to one address, and can
+// delay, stall or cut them.
 type Proxy struct {
 	target   string
 	listener net.Listener
@@ -24,10 +24,10 @@ type Proxy struct {
 	changed chan struct{} // closed when state changes
 }
 
-// State is how the proxy treats what passes.
+// State is how the proxy treats its connections.
 type State struct {
-	Delay   time.Duration // every byte comes so much later, in both directions
-	Stalled bool          // nothing comes, and nothing says so
+	Delay   time.Duration // of every byte, in both directions
+	Stalled bool          // nothing arrives, and no error says so
 	Cut     bool          // connections end, and new ones are closed at once
 }
 
@@ -46,7 +46,7 @@ func New(target string) (*Proxy, error) {
 // Address is where the proxy listens.
 func (p *Proxy) Address() string { return p.listener.Addr().String() }
 
-// Set changes the network, for connections that exist too.
+// Set changes the network, for existing connections too.
 func (p *Proxy) Set(n State) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,14 +55,14 @@ func (p *Proxy) Set(n State) {
 	p.changed = make(chan struct{})
 }
 
-// now is how the network is, and a channel that is closed when that changes.
+// now returns the state of the network, and a channel that is closed when it changes.
 func (p *Proxy) now() (State, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.state, p.changed
 }
 
-// Close ends every connection; what is on its way is dropped.
+// Close ends every connection and drops what is on its way.
 func (p *Proxy) Close() {
 	p.end()
 	p.listener.Close()
@@ -76,7 +76,7 @@ func (p *Proxy) accept() {
 			return
 		}
 		if err != nil {
-			continue // a connection that ended before it was taken
+			continue // a connection that ended before it was accepted
 		}
 		p.running.Go(func() { p.forward(client) })
 	}
@@ -122,14 +122,14 @@ func (p *Proxy) forward(client net.Conn) {
 	<-ended
 }
 
-// chunk is some bytes and when they came.
+// chunk is some bytes and when they arrived.
 type chunk struct {
 	data []byte
 	came time.Time
 }
 
-// pump copies from one side to the other until the first says nothing more, and
-// then says so to the second.
+// pump copies from one side to the other until the first closes, and then closes the
+// second for writing.
 func (p *Proxy) pump(ctx context.Context, from, to net.Conn) {
 	ctx, end := context.WithCancel(ctx)
 	chunks := make(chan chunk, 256)
@@ -167,7 +167,7 @@ func (p *Proxy) pump(ctx context.Context, from, to net.Conn) {
 	}
 }
 
-// hold waits until what came at that time may pass.
+// hold waits until bytes that arrived at came may pass.
 func (p *Proxy) hold(ctx context.Context, came time.Time) error {
 	for {
 		n, changed := p.now()

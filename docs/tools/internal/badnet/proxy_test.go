@@ -76,7 +76,7 @@ func TestProxyForwards(t *testing.T) {
 	}
 }
 
-func TestProxyPassesTheEndOn(t *testing.T) {
+func TestProxyForwardsTheEndOfAStream(t *testing.T) {
 	_, conn := proxied(t)
 	if _, err := io.WriteString(conn, "last words"); err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestProxyDelaysBothWays(t *testing.T) {
 	}
 }
 
-func TestProxyStalledHoldsEverythingUntilItIsHealed(t *testing.T) {
+func TestAStalledProxyHoldsEverythingUntilItIsHealed(t *testing.T) {
 	p, conn := proxied(t)
 	p.Set(State{Stalled: true})
 	if err := conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
@@ -119,7 +119,7 @@ func TestProxyStalledHoldsEverythingUntilItIsHealed(t *testing.T) {
 	}
 }
 
-func TestProxyCutEndsConnectionsOldAndNew(t *testing.T) {
+func TestACutProxyEndsOldAndNewConnections(t *testing.T) {
 	p, conn := proxied(t)
 	if _, err := say(conn, "hello"); err != nil {
 		t.Fatal(err)
