@@ -1,9 +1,12 @@
 package console
 
 import (
+	"log/slog"
 	"net/url"
 	"strings"
+	"time"
 
+	"microcomm/final/internal/bus"
 	"microcomm/final/internal/settings"
 	"microcomm/final/internal/tlsconfig"
 	"microcomm/final/internal/web"
@@ -21,16 +24,28 @@ type Config struct {
 	Exchange    string // that the console has its own queue on
 	Queue       string // CommandsService's, whose depth is shown
 
+	PlatformsAdminURL string // where probes and metrics are, when not at PlatformsURL
+	CommandsAdminURL  string // the same
+
+	RetryDelays []time.Duration // CommandsService's: each has a queue
+
 	ControlURL    string // of the tool that breaks parts on request; empty: none does
-	ControlSecret string // what it and the console recognize each other by
+	ControlSecret secret // what it and the console recognize each other by
 
 	MaxConnections int // HTTP connections that are open at once; more wait
 
 	Guard web.GuardConfig // who may send which requests, and how many
 
 	HTTPTLS     tlsconfig.Files // HTTPS, when there is a certificate
+	ServicesTLS tlsconfig.Files // for https URLs of the services
 	RabbitMQTLS tlsconfig.Files // for an amqps URL
 }
+
+// secret is text that no log shows.
+type secret string
+
+// LogValue implements slog.LogValuer.
+func (secret) LogValue() slog.Value { return slog.StringValue("xxxxx") }
 
 // ConfigFromEnv reads the settings with lookup, os.LookupEnv except in tests. The
 // defaults are for development on one's own machine. The error names every
@@ -44,13 +59,18 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		PlatformsURL: env.Text("PLATFORMS_URL", "http://localhost:5000"),
 		CommandsURL:  env.Text("COMMANDS_URL", "http://localhost:6000"),
 
-		Queue: env.CommandsQueue(),
+		PlatformsAdminURL: env.Text("PLATFORMS_ADMIN_URL", ""),
+		CommandsAdminURL:  env.Text("COMMANDS_ADMIN_URL", ""),
+
+		Queue:       env.CommandsQueue(),
+		RetryDelays: env.Delays("COMMANDS_RETRY_DELAYS", bus.RetryDelays()),
 
 		ControlURL:    env.HTTPURL("CONSOLE_CONTROL_URL", "http://localhost:7001"),
-		ControlSecret: env.Text("CONSOLE_CONTROL_SECRET", ""),
+		ControlSecret: secret(env.Text("CONSOLE_CONTROL_SECRET", "")),
 
-		Guard:   env.Guard(),
-		HTTPTLS: env.ServerTLS("CONSOLE_TLS"),
+		Guard:       env.Guard(),
+		HTTPTLS:     env.ServerTLS("CONSOLE_TLS"),
+		ServicesTLS: env.ClientTLS("CONSOLE_SERVICES_TLS"),
 	}
 	exchange := "microcomm.platforms"
 	if cfg.Stage != "final" {
@@ -59,8 +79,12 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 	cfg.Exchange = env.BrokerName("RABBITMQ_EXCHANGE", exchange)
 	cfg.RabbitMQURL, cfg.RabbitMQTLS = env.Broker()
 	_, cfg.MaxConnections = env.HTTPLimits()
-	for name, value := range map[string]string{"PLATFORMS_URL": cfg.PlatformsURL, "COMMANDS_URL": cfg.CommandsURL} {
+	for name, value := range map[string]string{"PLATFORMS_URL": cfg.PlatformsURL, "COMMANDS_URL": cfg.CommandsURL,
+		"PLATFORMS_ADMIN_URL": cfg.PlatformsAdminURL, "COMMANDS_ADMIN_URL": cfg.CommandsAdminURL} {
 		for _, one := range replicas(value) {
+			if value == "" && strings.Contains(name, "ADMIN") {
+				break
+			}
 			if u, err := url.Parse(one); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" || u.User != nil {
 				env.Wrong(name, "not URLs such as http://localhost:5000, separated by commas")
 			}

@@ -33,6 +33,13 @@ type journey struct {
 	feed  *feed
 	known map[string]known // by message id
 	order []string         // of known, the oldest first
+
+	seen    map[string]map[int32]bool // by hop: the platforms whose accepted and stored hops were seen
+	waiting []waiting                 // platforms of the lists whose hops were not
+	fetched int                       // platforms that the backfill has stored so far; -1: not known yet
+	credit  int                       // of these, those that were not seen in the list yet
+	since   time.Time                 // when there was another
+	spans   bool                      // the stage has spans
 }
 
 // known is what is known of a message.
@@ -42,7 +49,10 @@ type known struct {
 	committed time.Time
 }
 
-func newJourney(f *feed) *journey { return &journey{feed: f, known: map[string]known{}} }
+func newJourney(f *feed, spans bool) *journey {
+	return &journey{feed: f, known: map[string]known{}, spans: spans, fetched: -1,
+		seen: map[string]map[int32]bool{"accepted": {}, "stored": {}}}
+}
 
 // span adds the hops that a span shows.
 func (j *journey) span(s span) {
@@ -77,6 +87,12 @@ func (j *journey) hop(s span, name string, start time.Time) hopContent {
 
 // add adds a hop that took from start to end.
 func (j *journey) add(h hopContent, start, end time.Time) {
+	if ids := j.seen[h.Hop]; ids != nil && h.ID != 0 {
+		ids[h.ID] = true
+		if len(ids) > maxKnown {
+			clear(ids)
+		}
+	}
 	if !start.IsZero() {
 		h.MS = float64(max(0, end.Sub(start)).Microseconds()) / 1000
 	}
@@ -153,4 +169,69 @@ func (j *journey) remember(message string, k known) {
 		delete(j.known, j.order[0])
 		j.order = j.order[1:]
 	}
+}
+
+// spanPatience is how long a span may take to arrive after what it tells is in a list.
+const spanPatience = 2 * time.Second
+
+// waiting is a platform that is new in a list.
+type waiting struct {
+	hop string
+	item
+	at time.Time
+}
+
+// listed takes what is new in a list. Where the spans don't tell, the list does: a
+// stage without them, a span that was lost, or a platform that came by the backfill.
+func (j *journey) listed(part string, added []item) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	hop := "accepted"
+	if part == "commandsservice" {
+		hop = "stored"
+	}
+	if j.spans && len(j.waiting)+len(added) > listLimit {
+		return // most are those whose spans were left out
+	}
+	for _, i := range added {
+		j.waiting = append(j.waiting, waiting{hop, i, time.Now()})
+	}
+}
+
+// unseen adds the hops of platforms in the lists whose spans did not arrive.
+func (j *journey) unseen(now time.Time) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	rest := j.waiting[:0]
+	for _, w := range j.waiting {
+		switch {
+		case j.spans && j.seen[w.hop][w.ID]:
+		case j.spans && now.Sub(w.at) < spanPatience:
+			rest = append(rest, w)
+		default:
+			h := hopContent{Hop: w.hop, ID: w.ID, Name: w.Name, From: "list"}
+			if w.hop == "stored" && j.credit > 0 && now.Sub(j.since) < 3*spanPatience {
+				j.credit--
+				h.Hop = "backfilled"
+			}
+			j.add(h, time.Time{}, w.at)
+		}
+	}
+	j.waiting = rest
+}
+
+// backfilled takes how many platforms the backfill has stored in all.
+func (j *journey) backfilled(total int) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case j.fetched < 0:
+		j.fetched = total // before the console was there
+	case total < j.fetched:
+		j.fetched = 0 // CommandsService was started again
+	}
+	if total > j.fetched {
+		j.credit, j.since = total-j.fetched, time.Now()
+	}
+	j.fetched = total
 }

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"microcomm/final/internal/backoff"
+	"microcomm/final/internal/bus"
 	"microcomm/final/internal/requestid"
 	"microcomm/final/internal/telemetry"
 	"microcomm/final/internal/web"
@@ -27,19 +30,32 @@ import (
 type Parts struct {
 	HTTPListener net.Listener // instead of Config.HTTPAddr
 	Spans        *Spans       // of the services in this process, beside those that arrive by OTLP
+
+	// A bus in memory, instead of RabbitMQ at Config.RabbitMQURL.
+	Events <-chan bus.Message
+	Queues func() []QueueState
 }
 
 // service is what Run has built of the console, before anything is started.
 type service struct {
 	cfg      Config
-	parts    Parts
+	watched  Parts
 	log      *slog.Logger
 	registry *prometheus.Registry
 	guard    *web.Guard
 	health   *web.Health
 	files    map[string]file
+	first    runContent
 	feed     *feed
 	journey  *journey
+	parts    *parts
+	bodies   web.Bodies
+	client   *http.Client
+
+	platforms, commands []target     // their replicas
+	toServices          http.Handler // forwards to them
+	toControl           http.Handler // forwards to lab; nil: there is none
+
 	streams  atomic.Int32
 	stopping chan struct{} // closed when the streams are to end
 }
@@ -62,6 +78,8 @@ func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
 	defer close(s.stopping)
 	log.Info("listening for HTTP", "addr", listener.Addr())
 
+	s.first.Faults = s.faults(ctx)
+	s.feed.begin(s.first)
 	watching, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -89,22 +107,54 @@ func build(cfg Config, parts Parts, log *slog.Logger) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &service{cfg: cfg, parts: parts, log: log, files: files, registry: telemetry.NewRegistry(),
-		guard: guard, health: web.NewHealth(log, guard.Checks()...), feed: newFeed(time.Now), stopping: make(chan struct{})}
-	s.journey = newJourney(s.feed)
-	s.feed.begin(s.describe())
-	return s, nil
+	s := &service{cfg: cfg, watched: parts, log: log, files: files, registry: telemetry.NewRegistry(),
+		guard: guard, health: web.NewHealth(log, guard.Checks()...), feed: newFeed(time.Now), stopping: make(chan struct{}),
+		platforms: targets("platformservice", "platforms-db", cfg.PlatformsURL, cfg.PlatformsAdminURL),
+		commands:  targets("commandsservice", "commands-db", cfg.CommandsURL, cfg.CommandsAdminURL)}
+	s.first = s.describe()
+	s.journey, s.parts = newJourney(s.feed, cfg.Stage == "final"), newParts(s.feed, s.first.Parts)
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil // no proxy between services, whatever the environment says
+	if transport.TLSClientConfig, err = cfg.ServicesTLS.Client(); err != nil {
+		return nil, err
+	}
+	s.client = &http.Client{Transport: transport}
+	if s.toServices, err = newForward(s.platforms[0], s.commands[0], transport); err != nil {
+		return nil, err
+	}
+	if cfg.ControlURL != "" {
+		s.toControl, err = newControl(cfg)
+	}
+	return s, err
 }
 
 // watch starts what watches, each in the background until ctx ends.
 func (s *service) watch(ctx context.Context, running *sync.WaitGroup) {
+	for _, id := range []string{"client", "gateway", "console"} {
+		s.parts.report(id, partContent{State: up})
+	}
 	running.Go(func() {
 		for backoff.PauseFor(ctx, time.Second) == nil {
 			s.feed.tick()
 		}
 	})
-	if s.parts.Spans != nil {
-		running.Go(func() { s.parts.Spans.run(ctx, s.journey.span, s.feed.leave) })
+	for _, t := range slices.Concat(s.platforms, s.commands) {
+		running.Go(func() { s.probe(ctx, t) })
+	}
+	running.Go(func() { s.watchLists(ctx) })
+	if s.cfg.Stage == "final" {
+		running.Go(func() { s.measure(ctx, s.platforms, s.outboxGauge()) })
+		running.Go(func() { s.measure(ctx, s.commands, s.eventGauges()) })
+	}
+	if s.watched.Spans != nil {
+		running.Go(func() { s.watched.Spans.run(ctx, s.journey.span, s.feed.leave) })
+	}
+	switch {
+	case s.watched.Queues != nil:
+		running.Go(func() { s.takeEvents(ctx, s.watched.Events) })
+		running.Go(func() { s.watchMemory(ctx) })
+	case s.cfg.Stage != "02":
+		running.Go(func() { s.watchBroker(ctx) })
 	}
 }
 
@@ -113,8 +163,16 @@ func (s *service) handler() http.Handler {
 	routes := web.NewRouter(s.guard, s.fail)
 	routes.Handle("", web.ByMethod{http.MethodGet: web.Public(s.fileHandler)}) // the router drops the slash
 	routes.Handle("/console/{file}", web.ByMethod{http.MethodGet: web.Public(s.fileHandler)})
-	routes.Handle("/feed", web.ByMethod{http.MethodGet: web.Needs("platforms:read", s.feedHandler)})
-	var handler http.Handler = routes
+	routes.Handle("/feed", web.ByMethod{http.MethodGet: web.Needs("platforms:read", s.feedHandler), http.MethodPost: web.Public(s.post)})
+	routes.Handle("/v1/traces", web.ByMethod{http.MethodPost: web.Public(s.traces)})
+	routes.Handle("/control/{what}", web.ByMethod{http.MethodGet: web.Public(s.control), http.MethodPost: web.Public(s.control)})
+	var handler http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/api/") {
+			s.toServices.ServeHTTP(w, r)
+			return
+		}
+		routes.ServeHTTP(w, r)
+	})
 	handler = s.health.Handler(handler)
 	handler = web.WithMetrics(telemetry.Metrics(s.registry), s.guard, handler)
 	handler = telemetry.NewHTTP(s.registry, noop.NewTracerProvider().Tracer("")).Handler(handler)

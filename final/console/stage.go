@@ -2,18 +2,57 @@ package console
 
 // describe returns what is watched, and what of it can be seen.
 func (s *service) describe() runContent {
-	return runContent{
-		Stage: s.cfg.Stage,
-		Title: "final, in one process",
-		Parts: []part{
-			{ID: "client", Title: "Client"}, {ID: "gateway", Title: "Gateway"},
-			{ID: "platformservice", Title: "PlatformService"}, {ID: "platforms-db", Title: "its database"},
-			{ID: "outbox", Title: "Outbox"}, {ID: "relay", Title: "Relay"},
-			{ID: "broker", Title: "Bus in memory"}, {ID: "exchange", Title: "Exchange"},
-			{ID: "commandsservice", Title: "CommandsService"}, {ID: "commands-db", Title: "its database"},
-			{ID: "dead-letters", Title: "Dead letters"}, {ID: "console", Title: "Console"},
-		},
-		Sees:      []string{"spans"},
-		CannotSee: []cannotSee{},
+	content := runContent{Stage: s.cfg.Stage, Title: "Chapter " + s.cfg.Stage, CannotSee: []cannotSee{}}
+	add := func(id, title string) { content.Parts = append(content.Parts, part{ID: id, Title: title}) }
+	addReplicated := func(id, title string, of []target) {
+		content.Parts = append(content.Parts, part{ID: id, Title: title, Replicas: len(of)})
 	}
+	final := s.cfg.Stage == "final"
+	events := s.cfg.Stage != "02"
+	oneProcess := s.watched.Queues != nil
+
+	add("client", "Client")
+	if oneProcess {
+		add("gateway", "Gateway")
+	}
+	addReplicated("platformservice", "PlatformService", s.platforms)
+	add("platforms-db", "Its database")
+	if final {
+		add("outbox", "Outbox")
+		add("relay", "Relay")
+	}
+	switch {
+	case oneProcess:
+		add("broker", "Bus in memory")
+	case events:
+		add("broker", "RabbitMQ")
+	}
+	if events {
+		add("exchange", "Exchange "+s.cfg.Exchange)
+	}
+	addReplicated("commandsservice", "CommandsService", s.commands)
+	add("commands-db", "Its database")
+	if final {
+		add("dead-letters", "Dead letters")
+	}
+	add("console", "Console")
+
+	content.Sees = []string{"probes", "lists"}
+	cannot := func(what, why string) { content.CannotSee = append(content.CannotSee, cannotSee{what, why}) }
+	switch s.cfg.Stage {
+	case "final":
+		content.Title = "final"
+		if oneProcess {
+			content.Title = "final, in one process"
+		}
+		content.Sees = []string{"spans", "events", "probes", "metrics", "queues", "lists"}
+	case "02":
+		cannot("the HTTP call from PlatformService to CommandsService", "chapter 02 has no traces: the console compares the two lists")
+		cannot("a part that is not ready", "chapter 02 has no probes: the console asks for a list")
+	default:
+		content.Sees = []string{"events", "probes", "lists"}
+		cannot("what waits in CommandsService's queue", "the broker chose its name, and it belongs to one connection")
+		cannot("when CommandsService takes an event", "chapter "+s.cfg.Stage+" has no traces: the console compares the two lists")
+	}
+	return content
 }

@@ -159,8 +159,27 @@ func (p *parts) open(ctx context.Context, cfg *config, log *slog.Logger) (err er
 	}
 	cfg.commands.GRPCTarget = p.platforms.GRPCListener.Addr().String()
 	memory := &bus.Memory{Tracer: p.commands.Tracers.Tracer("microcomm/final/internal/bus")}
+	if cfg.watched {
+		p.watch(cfg, memory)
+	}
 	p.platforms.Publisher, p.commands.Subscriber = memory, memory.Subscriber(cfg.commands.Queue)
 	return nil
+}
+
+// watch gives the console what it watches.
+func (p *parts) watch(cfg *config, memory *bus.Memory) {
+	cfg.console.PlatformsURL = "http://" + p.platforms.HTTPListener.Addr().String()
+	cfg.console.CommandsURL = "http://" + p.commands.HTTPListener.Addr().String()
+	events := make(chan bus.Message, 1024)
+	memory.Tap, p.console.Events = events, events
+	p.console.Queues = func() []console.QueueState {
+		state := memory.State(cfg.commands.Queue)
+		return []console.QueueState{
+			{Name: cfg.commands.Queue, Role: "work", Depth: state.Ready, Consumers: state.Consumers},
+			{Name: cfg.commands.Queue + ".retry", Role: "retry", Depth: state.Delayed},
+			{Name: bus.DeadQueue(cfg.commands.Queue), Role: "dead", Depth: state.Dead},
+		}
+	}
 }
 
 func (p *parts) tracers(ctx context.Context, exporter telemetry.Exporter, service string, log *slog.Logger) (trace.TracerProvider, error) {

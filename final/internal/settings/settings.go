@@ -17,7 +17,7 @@ import (
 
 // secrets returns the names of the variables whose value may hold a password.
 func secrets() []string {
-	return []string{"DATABASE_URL", "COMMANDS_DATABASE_URL", "RABBITMQ_URL", "COMMANDS_SERVICE_URL"}
+	return []string{"DATABASE_URL", "COMMANDS_DATABASE_URL", "RABBITMQ_URL", "COMMANDS_SERVICE_URL", "CONSOLE_CONTROL_SECRET"}
 }
 
 // WithFiles returns a lookup that finds the value of a secret NAME in the file

@@ -1,0 +1,192 @@
+package console
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"microcomm/final/internal/backoff"
+)
+
+const (
+	listLimit   = 1000    // platforms in one page
+	listPages   = 5       // pages that are read at a time: the next second reads on
+	listTracked = 10_000  // platforms that are remembered: the latest
+	maxList     = 8 << 20 // bytes of a list without pages that are read
+)
+
+func listPath(part string) string {
+	if part == "commandsservice" {
+		return "/api/c/platforms"
+	}
+	return "/api/platforms"
+}
+
+// list is what a service says it has.
+type list struct {
+	service *service
+	target  target
+	subject string
+
+	names  map[int32]string
+	total  int
+	last   int32 // up to which the list has been read
+	lowest int32 // below it, nothing is remembered
+	whole  bool  // the list has been read to its end once
+	again  bool  // it is to be read from the beginning: the service was down
+}
+
+func (s *service) newList(t target, subject string) *list {
+	return &list{service: s, target: t, subject: subject, names: map[int32]string{}}
+}
+
+// watchLists reads both lists, once a second. Of CommandsService it also asks for
+// what it may have stored since behind the last id: its events may arrive in any order.
+func (s *service) watchLists(ctx context.Context) {
+	platforms, commands := s.newList(s.platforms[0], "list/platforms"), s.newList(s.commands[0], "list/commands")
+	for {
+		s.readList(ctx, platforms, platforms.last)
+		from := commands.last
+		for id := range platforms.names {
+			if _, stored := commands.names[id]; !stored {
+				from = min(from, id-1)
+			}
+		}
+		s.readList(ctx, commands, from)
+		s.journey.unseen(time.Now())
+		if backoff.PauseFor(ctx, time.Second) != nil {
+			return
+		}
+	}
+}
+
+// readList reads what a list has after an id, and says how it has changed.
+func (s *service) readList(ctx context.Context, l *list, after int32) {
+	if s.parts.is(l.target.part, down, starting) {
+		l.again = true
+	}
+	var err error
+	switch {
+	case s.cfg.Stage != "final":
+		err = l.readWhole(ctx)
+	case l.again:
+		if err = l.readPages(ctx, 0, true); err == nil {
+			l.again = false
+		}
+	default:
+		err = l.readPages(ctx, after, false)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.log.DebugContext(ctx, "list not read", "list", l.subject, "error", err)
+	}
+}
+
+// readWhole reads a list that has no pages.
+func (l *list) readWhole(ctx context.Context) error {
+	items, err := l.read(ctx, "", maxList)
+	if err != nil {
+		return err
+	}
+	l.replace(items)
+	return nil
+}
+
+// readPages reads some pages after an id. From the beginning, restart says, what
+// isn't there any more is removed.
+func (l *list) readPages(ctx context.Context, after int32, restart bool) error {
+	var all []item
+	for range listPages {
+		items, err := l.read(ctx, fmt.Sprintf("?limit=%d&after=%d", listLimit, after), maxList)
+		if err != nil {
+			return err
+		}
+		if all = append(all, items...); len(items) < listLimit {
+			if restart {
+				l.replace(all)
+			} else {
+				l.add(all, nil)
+			}
+			l.whole = true
+			return nil
+		}
+		after = items[len(items)-1].ID
+	}
+	l.add(all, nil) // and the next second reads on
+	return nil
+}
+
+func (l *list) read(ctx context.Context, query string, limit int64) ([]item, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	status, body, err := l.service.get(ctx, l.target.url+listPath(l.target.part)+query, limit)
+	if err != nil {
+		return nil, err
+	}
+	if status != http.StatusOK {
+		return nil, fmt.Errorf("status %d", status)
+	}
+	var items []item
+	if err := json.Unmarshal(body, &items); err != nil {
+		return nil, fmt.Errorf("decode the list: %w", err)
+	}
+	return items, nil
+}
+
+// replace makes items the whole list.
+func (l *list) replace(items []item) {
+	ids := map[int32]bool{}
+	for _, i := range items {
+		ids[i.ID] = true
+	}
+	var removed []int32
+	for _, id := range slices.Sorted(maps.Keys(l.names)) {
+		if !ids[id] {
+			removed = append(removed, id)
+			delete(l.names, id)
+		}
+	}
+	l.total = len(l.names)
+	l.last = 0
+	l.add(items, removed)
+	l.whole = true
+}
+
+// add adds what is new among items, and says so with what was removed.
+func (l *list) add(items []item, removed []int32) {
+	var added []item
+	for _, i := range items {
+		l.last = max(l.last, i.ID)
+		if _, known := l.names[i.ID]; known || i.ID < l.lowest {
+			continue
+		}
+		i.Name = short(i.Name)
+		l.names[i.ID] = i.Name
+		added = append(added, i)
+	}
+	l.total += len(added)
+	l.forget()
+	for first := true; first && len(removed) > 0 || len(added) > 0; first = false {
+		n := min(len(added), listLimit)
+		l.service.feed.add(time.Now(), "list", l.subject, listContent{Added: append([]item{}, added[:n]...), Removed: removed, Total: l.total})
+		if l.whole {
+			l.service.journey.listed(l.target.part, added[:n])
+		}
+		added, removed = added[n:], nil
+	}
+}
+
+// forget forgets the lowest ids: a million of them would not fit into the memory.
+func (l *list) forget() {
+	if len(l.names) <= listTracked {
+		return
+	}
+	ids := slices.Sorted(maps.Keys(l.names))
+	for _, id := range ids[:len(ids)-listTracked/2] {
+		delete(l.names, id)
+	}
+	l.lowest = ids[len(ids)-listTracked/2]
+}
