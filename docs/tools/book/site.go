@@ -72,7 +72,7 @@ type book struct {
 	assets     map[string][]byte  // by URL, besides those embedded
 	lessons    map[string]*parsed // by source: parsed once
 	highlights highlights
-	remarks    []remarkCount
+	diffs      []*diffPage
 }
 
 // load lists the pages there are, without what they say.
@@ -279,8 +279,8 @@ func inParallel[T any](ctx context.Context, items []T, f func(T) error) error {
 
 // report says what an author may want to know.
 func (b *book) report(w io.Writer) {
-	for _, r := range b.remarks {
-		fmt.Fprintf(w, "%-14s %s\n", r.stage, r)
+	for _, line := range b.reportRemarks() {
+		fmt.Fprintln(w, line)
 	}
 }
 

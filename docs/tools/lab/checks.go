@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"microcomm/docs/tools/internal/changes"
 	"microcomm/docs/tools/internal/process"
 	"microcomm/docs/tools/internal/repo"
 )
@@ -24,7 +25,7 @@ func (e skippedCheck) Error() string { return string(e) }
 
 // checkFormat names the Go files that gofmt would change.
 func checkFormat(ctx context.Context, root string, s repo.Stage) error {
-	paths, err := listFiles(ctx, root, s)
+	paths, err := changes.List(ctx, root, s)
 	if err != nil {
 		return err
 	}
@@ -90,7 +91,7 @@ func checkTwins(s repo.Stage) error {
 		if err != nil {
 			return err
 		}
-		if platforms != nil && commands != nil && twinContent(name, *platforms) != twinContent(name, *commands) {
+		if platforms != nil && commands != nil && changes.TwinContent(name, *platforms) != changes.TwinContent(name, *commands) {
 			errs = append(errs, fmt.Errorf("commandsservice/%[1]s must equal platformservice/%[1]s but for the package; see: git diff --no-index %[2]s/platformservice/%[1]s %[2]s/commandsservice/%[1]s",
 				name, s.Name))
 		}

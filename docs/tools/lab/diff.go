@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"strings"
 
+	"microcomm/docs/tools/internal/changes"
 	"microcomm/docs/tools/internal/process"
 	"microcomm/docs/tools/internal/repo"
 )
@@ -50,21 +51,22 @@ func diff(ctx context.Context, l *lab, options diffOptions, args []string) error
 	if err != nil {
 		return err
 	}
-	c, err := compare(ctx, l, before, after)
+	compared, err := changes.Compare(ctx, l.root, before, after, isTerminal(l.out) && os.Getenv("NO_COLOR") == "")
 	if err != nil {
 		return err
 	}
+	c := comparison{Comparison: compared}
 	if piece != "" {
 		if err := c.choose(piece, options.tests); err != nil {
 			return err
 		}
 	}
-	c.note()
+	c.NoteTwins()
 	var text bytes.Buffer
 	c.writeStat(&text, options.tests)
 	switch {
 	case options.stat:
-	case piece == "" && len(c.pieces) > 0:
+	case piece == "" && len(c.Pieces) > 0:
 		c.writePieces(&text)
 	default:
 		c.writePatches(&text, options.tests)

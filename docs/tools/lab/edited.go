@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"microcomm/docs/tools/internal/changes"
 	"microcomm/docs/tools/internal/repo"
 )
 
@@ -43,7 +44,7 @@ func checkEditedDelta(ctx context.Context, root string, before, s repo.Stage) er
 		return errors.Join(failure, err)
 	}
 	if len(oldEdits) > 0 {
-		now, err := comparedFiles(ctx, root, s)
+		now, err := changes.Files(ctx, root, s)
 		if err != nil {
 			return err
 		}
@@ -81,7 +82,7 @@ func unedited(ctx context.Context, root string, s repo.Stage) (map[string]string
 	if err != nil {
 		return nil, nil, err
 	}
-	files, err := comparedFiles(ctx, root, s)
+	files, err := changes.Files(ctx, root, s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -92,7 +93,7 @@ func unedited(ctx context.Context, root string, s repo.Stage) (map[string]string
 	for path, edit := range edits {
 		delete(files, path)
 		if edit.base != nil {
-			files[path] = strings.ReplaceAll(*edit.base, s.Module(), anyModule)
+			files[path] = strings.ReplaceAll(*edit.base, s.Module(), changes.AnyModule)
 		}
 	}
 	return files, slices.Sorted(maps.Keys(edits)), nil

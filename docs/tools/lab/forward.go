@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"microcomm/docs/tools/internal/changes"
 	"microcomm/docs/tools/internal/repo"
 )
 
@@ -97,39 +98,39 @@ func changesSince(ctx context.Context, root string, s repo.Stage, revision strin
 	if err != nil {
 		return nil, err
 	}
-	changes := map[string]change{}
+	found := map[string]change{}
 	for _, path := range strings.Split(strings.TrimRight(listed, "\x00"), "\x00") {
 		path = strings.TrimPrefix(path, s.Name+"/")
-		if path == "" || !compared(path) {
+		if path == "" || !changes.Compared(path) {
 			continue
 		}
 		content, err := repo.Git(ctx, root, "show", revision+":"+s.Name+"/"+path)
 		if err != nil {
 			return nil, err
 		}
-		changes[path] = change{base: &content}
+		found[path] = change{base: &content}
 	}
-	paths, err := listFiles(ctx, root, s)
+	paths, err := changes.List(ctx, root, s)
 	if err != nil {
 		return nil, err
 	}
 	for _, path := range paths {
-		if !compared(path) {
+		if !changes.Compared(path) {
 			continue
 		}
 		content, err := readFile(s, path)
 		if err != nil {
 			return nil, err
 		}
-		c := changes[path]
+		c := found[path]
 		if c.base != nil && *c.base == *content {
-			delete(changes, path)
+			delete(found, path)
 			continue
 		}
 		c.new = content
-		changes[path] = c
+		found[path] = c
 	}
-	return changes, nil
+	return found, nil
 }
 
 // readFile returns a stage's file, nil when it does not exist.
@@ -154,14 +155,14 @@ func movedTo(ctx context.Context, l *lab, before, after repo.Stage, path string)
 	if after.Has(path) || !before.Has(path) {
 		return path, nil
 	}
-	c, err := compare(ctx, l, before, after)
+	c, err := changes.Compare(ctx, l.root, before, after, false)
 	if err != nil {
 		return "", err
 	}
 	moved, least := path, math.MaxInt
-	for _, f := range c.files {
-		if f.from == path && f.added+f.removed < least {
-			moved, least = f.path, f.added+f.removed
+	for _, f := range c.Files {
+		if f.From == path && f.Added+f.Removed < least {
+			moved, least = f.Path, f.Added+f.Removed
 		}
 	}
 	return moved, nil

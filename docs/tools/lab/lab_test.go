@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"microcomm/docs/tools/internal/changes"
 	"microcomm/docs/tools/internal/layout"
 	"microcomm/docs/tools/internal/process"
 	"microcomm/docs/tools/internal/rabbitmq"
@@ -490,19 +490,19 @@ func TestThePiecesOfFinalAreShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := compare(t.Context(), &lab{root: root, stages: stages, out: io.Discard}, stages[len(stages)-2], stages[len(stages)-1])
+	c, err := changes.Compare(t.Context(), root, stages[len(stages)-2], stages[len(stages)-1], false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.note()
-	if len(c.pieces) < 20 {
-		t.Errorf("final has %d pieces", len(c.pieces))
+	c.NoteTwins()
+	if len(c.Pieces) < 20 {
+		t.Errorf("final has %d pieces", len(c.Pieces))
 	}
-	for _, piece := range c.pieces {
+	for _, piece := range c.Pieces {
 		lines := 0
-		for _, f := range c.of(piece) {
-			if f.shown(false) {
-				lines += f.added + f.removed
+		for _, f := range c.Piece(piece) {
+			if f.Shown(false) {
+				lines += f.Added + f.Removed
 			}
 		}
 		if lines > 300 {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"microcomm/docs/tools/internal/changes"
 	"microcomm/docs/tools/internal/process"
 	"microcomm/docs/tools/internal/rabbitmq"
 )
@@ -122,7 +123,7 @@ var imageLine = regexp.MustCompile(`(?m)^(?:FROM|\s*(?:- )?image:)\s+["']?([^\s"
 func (l *lab) othersImages(ctx context.Context) ([]string, error) {
 	var images []string
 	for _, s := range l.stages {
-		paths, err := listFiles(ctx, l.root, s)
+		paths, err := changes.List(ctx, l.root, s)
 		if err != nil {
 			return nil, err
 		}

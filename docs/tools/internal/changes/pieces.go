@@ -1,4 +1,4 @@
-package main
+package changes
 
 import (
 	"cmp"
@@ -6,77 +6,75 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
-// of returns the files of a piece, in the order of its table. A row that names
-// declarations shows those. All else in the file is shown with the first row that
+// Piece returns the files of a piece, in the order of its table. A row that names
+// Declarations shows those. All else in the file is shown with the first row that
 // names none.
-func (c *comparison) of(piece string) []changedFile {
-	var files []changedFile
-	for _, f := range c.files {
-		whole := max(0, slices.IndexFunc(f.rows, func(row tableRow) bool { return len(row.names) == 0 }))
+func (c *Comparison) Piece(piece string) []File {
+	var files []File
+	for _, f := range c.Files {
+		whole := max(0, slices.IndexFunc(f.Rows, func(row Row) bool { return len(row.Names) == 0 }))
 		var named []string
-		for _, row := range f.rows {
-			named = append(named, row.names...)
+		for _, row := range f.Rows {
+			named = append(named, row.Names...)
 		}
-		for at, row := range f.rows {
-			if row.piece != piece {
+		for at, row := range f.Rows {
+			if row.Piece != piece {
 				continue
 			}
 			shown := f
-			shown.place, shown.folded = row.place, row.folded
+			shown.Place, shown.Folded = row.Place, row.Folded
 			switch {
-			case at == whole && len(row.names) == 0 && len(named) > 0 && f.note == "":
+			case at == whole && len(row.Names) == 0 && len(named) > 0 && f.Note == "":
 				c.cut(&shown, func(names declared) bool { return !slices.ContainsFunc(named, names.has) })
-			case at == whole && len(row.names) == 0:
-			case len(row.names) == 0:
-				shown.note, shown.added, shown.removed = "shown with "+f.rows[whole].piece, 0, 0
+			case at == whole && len(row.Names) == 0:
+			case len(row.Names) == 0:
+				shown.Note, shown.Added, shown.Removed = "shown with "+f.Rows[whole].Piece, 0, 0
 			default:
-				c.cut(&shown, func(names declared) bool { return slices.ContainsFunc(row.names, names.has) })
-				shown.only = row.names
+				c.cut(&shown, func(names declared) bool { return slices.ContainsFunc(row.Names, names.has) })
+				shown.Only = row.Names
 			}
 			files = append(files, shown)
 		}
 	}
-	slices.SortStableFunc(files, func(a, b changedFile) int { return cmp.Compare(a.place, b.place) })
+	slices.SortStableFunc(files, func(a, b File) int { return cmp.Compare(a.Place, b.Place) })
 	return files
 }
 
-// testsOf returns the tests that belong to chosen files and are not among them:
+// TestsOf returns the tests that belong to chosen files and are not among them:
 // x_test.go to the x.go beside it, or else to an x.go elsewhere. The tests in e2e
 // belong to no file. When the chosen files are those of a piece, it must be the first
 // one that lists x.go.
-func (c *comparison) testsOf(chosen []changedFile, piece string) []changedFile {
-	var found []changedFile
-	for _, f := range c.files {
-		if f.kind != tests || strings.HasPrefix(f.path, "e2e/") || slices.ContainsFunc(chosen, func(other changedFile) bool { return other.path == f.path }) {
+func (c *Comparison) TestsOf(chosen []File, piece string) []File {
+	var found []File
+	for _, f := range c.Files {
+		if f.Kind != Tests || strings.HasPrefix(f.Path, "e2e/") || slices.ContainsFunc(chosen, func(other File) bool { return other.Path == f.Path }) {
 			continue
 		}
-		tested := strings.TrimSuffix(f.path, "_test.go") + ".go"
-		at := slices.IndexFunc(c.files, func(code changedFile) bool { return code.path == tested })
+		tested := strings.TrimSuffix(f.Path, "_test.go") + ".go"
+		at := slices.IndexFunc(c.Files, func(code File) bool { return code.Path == tested })
 		if at < 0 {
-			at = slices.IndexFunc(c.files, func(code changedFile) bool { return path.Base(code.path) == path.Base(tested) })
+			at = slices.IndexFunc(c.Files, func(code File) bool { return path.Base(code.Path) == path.Base(tested) })
 		}
-		if at < 0 || piece != "" && (len(c.files[at].rows) == 0 || c.files[at].rows[0].piece != piece) {
+		if at < 0 || piece != "" && (len(c.Files[at].Rows) == 0 || c.Files[at].Rows[0].Piece != piece) {
 			continue
 		}
-		if slices.ContainsFunc(chosen, func(code changedFile) bool { return code.path == c.files[at].path }) {
+		if slices.ContainsFunc(chosen, func(code File) bool { return code.Path == c.Files[at].Path }) {
 			found = append(found, f)
 		}
 	}
 	return found
 }
 
-// cut leaves only those lines of a file's patch that are in declarations to keep.
+// cut leaves only those lines of a file's patch that are in Declarations to keep.
 // The lines before the first declaration have none: keep gets nil.
-func (c *comparison) cut(f *changedFile, keep func(names declared) bool) {
-	was, is := declarationsOf(c.was[cmp.Or(f.from, f.path)]), declarationsOf(c.is[f.path])
+func (c *Comparison) cut(f *File, keep func(names declared) bool) {
+	was, is := DeclarationsOf(c.Was[cmp.Or(f.From, f.Path)]), DeclarationsOf(c.Is[f.Path])
 	hunk := regexp.MustCompile(`^@@ -(\d+)(?:,\d+)? \+(\d+)`)
 	colours := regexp.MustCompile(`\x1b\[[0-9;]*m`)
 	var patch strings.Builder
@@ -88,9 +86,9 @@ func (c *comparison) cut(f *changedFile, keep func(names declared) bool) {
 		}
 		run, changed = nil, false
 	}
-	f.added, f.removed = 0, 0
+	f.Added, f.Removed, f.Cut = 0, 0, true
 	oldLine, newLine, inHunk := 0, 0, false
-	for line := range strings.Lines(f.patch) {
+	for line := range strings.Lines(f.Patch) {
 		plain := colours.ReplaceAllString(line, "")
 		if at := hunk.FindStringSubmatch(plain); at != nil {
 			flush()
@@ -123,15 +121,15 @@ func (c *comparison) cut(f *changedFile, keep func(names declared) bool) {
 			oldLine, newLine = oldLine+1, newLine+1
 		}
 		if kept := keep(names); kept && plain[0] == '-' {
-			f.removed++
+			f.Removed++
 			changed = true
 		} else if kept && plain[0] == '+' {
-			f.added++
+			f.Added++
 			changed = true
 		}
 	}
 	flush()
-	f.patch = patch.String()
+	f.Patch = patch.String()
 }
 
 // declared are the names of one declaration. A method has two: insert and
@@ -140,20 +138,20 @@ type declared []string
 
 func (d declared) has(name string) bool { return slices.Contains(d, name) }
 
-// declarations are those of a Go file, in its order.
-type declarations []struct {
+// Declarations are those of a Go file, in its order.
+type Declarations []struct {
 	line  int // where its comment begins
 	names declared
 }
 
-// declarationsOf returns the declarations of a Go file, and none of another file.
-func declarationsOf(content string) declarations {
+// DeclarationsOf returns the Declarations of a Go file, and none of another file.
+func DeclarationsOf(content string) Declarations {
 	files := token.NewFileSet()
 	file, err := parser.ParseFile(files, "", content, parser.ParseComments|parser.SkipObjectResolution)
 	if err != nil {
 		return nil
 	}
-	found := make(declarations, len(file.Decls))
+	found := make(Declarations, len(file.Decls))
 	for i, d := range file.Decls {
 		at := d.Pos()
 		doc := func(comment *ast.CommentGroup) {
@@ -192,8 +190,8 @@ func declarationsOf(content string) declarations {
 	return found
 }
 
-// has reports whether one of them has that name.
-func (d declarations) has(name string) bool {
+// Has reports whether one of them has that name.
+func (d Declarations) Has(name string) bool {
 	for _, one := range d {
 		if one.names.has(name) {
 			return true
@@ -204,7 +202,7 @@ func (d declarations) has(name string) bool {
 
 // at returns the names of the declaration that a line belongs to: the last one that
 // begins before it.
-func (d declarations) at(line int) (names declared) {
+func (d Declarations) at(line int) (names declared) {
 	for _, one := range d {
 		if one.line > line {
 			break
@@ -212,20 +210,4 @@ func (d declarations) at(line int) (names declared) {
 		names = one.names
 	}
 	return names
-}
-
-// writePieces lists the pieces with their lines.
-func (c *comparison) writePieces(w io.Writer) {
-	fmt.Fprintln(w, "\nPieces")
-	width := 0
-	for _, piece := range c.pieces {
-		width = max(width, utf8.RuneCountInString(piece))
-	}
-	for _, piece := range c.pieces {
-		one := comparison{files: c.of(piece)}
-		count := one.count(func(f changedFile) bool { return f.shown(false) })
-		fmt.Fprintf(w, "  %-*s  %s\n", width, piece, count)
-	}
-	name, _, _ := strings.Cut(c.after.Name, "-")
-	fmt.Fprintf(w, "\nShow one: go tool lab diff %s %s\n", name, c.pieces[0])
 }
