@@ -4,7 +4,6 @@ package console
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -182,12 +181,8 @@ func (s *service) handler() http.Handler {
 
 // fail writes the response for err.
 func (s *service) fail(w http.ResponseWriter, r *http.Request, err error) {
-	var p *web.Problem
-	switch {
-	case errors.As(err, &p): // it is one already
-	case errors.Is(err, web.ErrDisconnected):
-		web.Abort(r, web.StatusClientDisconnected)
-	default:
+	p := web.ProblemOf(w, r, s.log, err)
+	if p == nil {
 		s.log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
 		p = web.NewProblem(http.StatusInternalServerError, "internal error; the console's log has the cause")
 	}

@@ -131,29 +131,16 @@ func (a *restAPI) protoFile(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-// fail writes the response for err. This is the one table from errors to status
-// codes. Any other error is internal: it is logged, and the client gets a 500
-// that does not show it.
+// fail writes the response for err. With web.ProblemOf, this is the one table from
+// errors to status codes. Any other error is internal: it is logged, and the client
+// gets a 500 that does not show it.
 func (a *restAPI) fail(w http.ResponseWriter, r *http.Request, err error) {
 	log := a.log.With("method", r.Method, "path", r.URL.Path, "error", err)
-	var p *web.Problem
-	var fields web.FieldErrors
+	p := web.ProblemOf(w, r, log, err)
 	switch {
-	case errors.As(err, &p): // it is one already
-	case errors.As(err, &fields):
-		p = web.Invalid(fields)
-	case errors.Is(err, web.ErrKeyReused):
-		p = web.NewProblem(http.StatusUnprocessableEntity, web.ErrKeyReused.Error())
+	case p != nil:
 	case errors.Is(err, errNotFound):
 		p = web.NotFound(r, "platform", "id")
-	case errors.Is(err, web.ErrOverloaded):
-		p = web.Unavailable(w, "too many requests at once; retry later")
-	case errors.Is(err, web.ErrDisconnected):
-		log.DebugContext(r.Context(), "client disconnected")
-		web.Abort(r, web.StatusClientDisconnected)
-	case errors.Is(err, web.ErrCutOff):
-		log.WarnContext(r.Context(), "list not completed")
-		web.Abort(r, http.StatusInternalServerError)
 	case errors.Is(err, sqlserver.ErrNotConfirmed): // a 503 would say that nothing was stored
 		log.ErrorContext(r.Context(), "outcome unknown")
 		p = web.NewProblem(http.StatusInternalServerError,

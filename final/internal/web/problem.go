@@ -1,6 +1,8 @@
 package web
 
 import (
+	"errors"
+	"log/slog"
 	"net/http"
 
 	"microcomm/final/internal/requestid"
@@ -30,6 +32,30 @@ func Invalid(errs FieldErrors) *Problem {
 	p := NewProblem(http.StatusBadRequest, "invalid input: "+errs.Error())
 	p.Errors = errs
 	return p
+}
+
+// ProblemOf returns the problem for an error of this package, and nil for any other
+// error. It ends the request when no response can be completed.
+func ProblemOf(w http.ResponseWriter, r *http.Request, log *slog.Logger, err error) *Problem {
+	var p *Problem
+	var fields FieldErrors
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.As(err, &fields):
+		return Invalid(fields)
+	case errors.Is(err, ErrKeyReused):
+		return NewProblem(http.StatusUnprocessableEntity, ErrKeyReused.Error())
+	case errors.Is(err, ErrOverloaded):
+		return Unavailable(w, "too many requests at once; retry later")
+	case errors.Is(err, ErrDisconnected):
+		log.DebugContext(r.Context(), "client disconnected")
+		Abort(r, StatusClientDisconnected)
+	case errors.Is(err, ErrCutOff):
+		log.WarnContext(r.Context(), "list not completed")
+		Abort(r, http.StatusInternalServerError)
+	}
+	return nil
 }
 
 // WriteProblem writes p as the response to the request with the id that is in
