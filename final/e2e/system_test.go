@@ -1,6 +1,7 @@
 // Package e2e tests the services from outside, as a client sees them. It builds
-// and starts them; or, with PLATFORMS_URL and COMMANDS_URL set, it uses
-// those that run there and leaves out the tests that stop and start them.
+// and starts them; or, with PLATFORMS_URL and COMMANDS_URL set, it uses those that
+// run there (with the token in E2E_TOKEN, when they need one) and leaves out the tests
+// that stop and start them.
 package e2e
 
 import (
@@ -64,10 +65,11 @@ type system struct {
 
 // service is one service: a process that the test started, or one that runs elsewhere.
 type service struct {
-	name string
-	url  string
-	env  []string // of the process
-	logs *logBuffer
+	name  string
+	url   string
+	token string   // sent with each request; empty: none is
+	env   []string // of the process
+	logs  *logBuffer
 
 	process *exec.Cmd     // nil while it does not run
 	ended   chan struct{} // closed when the process has ended
@@ -80,8 +82,8 @@ func running(t *testing.T, env ...string) *system {
 	t.Helper()
 	if os.Getenv("PLATFORMS_URL") != "" {
 		return &system{
-			platforms: &service{name: "platformservice", url: os.Getenv("PLATFORMS_URL")},
-			commands:  &service{name: "commandsservice", url: os.Getenv("COMMANDS_URL")},
+			platforms: &service{name: "platformservice", url: os.Getenv("PLATFORMS_URL"), token: os.Getenv("E2E_TOKEN")},
+			commands:  &service{name: "commandsservice", url: os.Getenv("COMMANDS_URL"), token: os.Getenv("E2E_TOKEN")},
 		}
 	}
 	s := local(t, env...)
@@ -234,6 +236,9 @@ func (s *service) send(method, path, body string) (int, []byte, error) {
 	}
 	request.Host = os.Getenv("E2E_HOST") // when empty, that of the URL
 	request.Header.Set("Content-Type", "application/json")
+	if s.token != "" {
+		request.Header.Set("Authorization", "Bearer "+s.token)
+	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return 0, nil, err
