@@ -275,12 +275,12 @@ func TestRunBackfills(t *testing.T) {
 		cfg.GRPCTarget = proxy.Addr
 		service := startService(t, cfg)
 		service.waitReady(t)
-		testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("backfill failed")) > 0 })
-		testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, "[]")
+		testkit.Eventually(t, "an attempt", func() bool { return len(service.Log.Lines("backfill failed")) > 0 })
+		testkit.RequireJSON(t, testkit.Send(t, "GET", service.URL+"/api/c/platforms", ""), http.StatusOK, "[]")
 
 		proxy.Restore()
-		testkit.Eventually(t, "a run that succeeds", func() bool { return len(service.log.Lines("backfill done")) > 0 })
-		testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
+		testkit.Eventually(t, "a run that succeeds", func() bool { return len(service.Log.Lines("backfill done")) > 0 })
+		testkit.RequireJSON(t, testkit.Send(t, "GET", service.URL+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 	})
 
 	t.Run("what was published while the broker was down", func(t *testing.T) {
@@ -298,16 +298,16 @@ func TestRunBackfills(t *testing.T) {
 		})
 		service := startService(t, cfg)
 		service.waitReady(t)
-		testkit.Eventually(t, "a connection", func() bool { return len(service.log.Lines("subscriber connected")) == 1 })
+		testkit.Eventually(t, "a connection", func() bool { return len(service.Log.Lines("subscriber connected")) == 1 })
 		// The runs of the start, one or two, end before anything is missed.
-		testkit.Eventually(t, "a run that succeeds", func() bool { return len(service.log.Lines("backfill done")) > 0 })
+		testkit.Eventually(t, "a run that succeeds", func() bool { return len(service.Log.Lines("backfill done")) > 0 })
 
 		proxy.Cut()
-		testkit.Eventually(t, "the loss", func() bool { return len(service.log.Lines("subscriber not connected")) > 0 })
+		testkit.Eventually(t, "the loss", func() bool { return len(service.Log.Lines("subscriber not connected")) > 0 })
 		missed.Store(true)
 		proxy.Restore()
-		testkit.Eventually(t, "the platform", func() bool { return len(service.log.Lines("received=1 new=1")) == 1 })
-		testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"missed"}]`)
+		testkit.Eventually(t, "the platform", func() bool { return len(service.Log.Lines("received=1 new=1")) == 1 })
+		testkit.RequireJSON(t, testkit.Send(t, "GET", service.URL+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"missed"}]`)
 	})
 
 	t.Run("leaves to the retries what an event reported that could not be stored", func(t *testing.T) {
@@ -317,8 +317,8 @@ func TestRunBackfills(t *testing.T) {
 		cfg.GRPCTarget = startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"}, platform{ExternalID: 5, Name: "y"}))
 		service := startService(t, cfg)
 		service.waitReady(t)
-		testkit.Eventually(t, "a connection", func() bool { return len(service.log.Lines("subscriber connected")) == 1 })
-		testkit.Eventually(t, "a run that succeeds", func() bool { return len(service.log.Lines("backfill done")) > 0 })
+		testkit.Eventually(t, "a connection", func() bool { return len(service.Log.Lines("subscriber connected")) == 1 })
+		testkit.Eventually(t, "a run that succeeds", func() bool { return len(service.Log.Lines("backfill done")) > 0 })
 
 		// For now, the database refuses this row.
 		db, err := sql.Open("sqlite3", strings.TrimPrefix(cfg.DatabaseURL, "sqlite:"))
@@ -327,11 +327,11 @@ func TestRunBackfills(t *testing.T) {
 		_, err = db.Exec(`DELETE FROM platforms; CREATE TRIGGER refuse BEFORE INSERT ON platforms BEGIN SELECT RAISE(ABORT, 'refused'); END`)
 		require.NoError(t, err)
 		require.True(t, broker.Publish(t, recordedEvent))
-		testkit.Eventually(t, "the failure", func() bool { return len(service.log.Lines("events not handled, delivered again later")) > 0 })
+		testkit.Eventually(t, "the failure", func() bool { return len(service.Log.Lines("events not handled, delivered again later")) > 0 })
 		_, err = db.Exec(`DROP TRIGGER refuse`)
 		require.NoError(t, err)
 		testkit.Eventually(t, "the platforms", func() bool {
-			return testkit.Send(t, "GET", service.url+"/api/c/platforms/4/commands", "").Status == http.StatusOK
+			return testkit.Send(t, "GET", service.URL+"/api/c/platforms/4/commands", "").Status == http.StatusOK
 		})
 	})
 }

@@ -31,9 +31,9 @@ func TestHealthOfService(t *testing.T) {
 	cfg := testConfig(t)
 	service := startService(t, cfg)
 	service.waitReady(t)
-	testkit.Eventually(t, "readiness", func() bool { return testkit.Send(t, "GET", service.url+"/readyz", "").Status == http.StatusOK })
-	assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/livez", "").Status)
-	metrics := testkit.Send(t, "GET", service.url+"/metrics", "")
+	testkit.Eventually(t, "readiness", func() bool { return testkit.Send(t, "GET", service.URL+"/readyz", "").Status == http.StatusOK })
+	assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.URL+"/livez", "").Status)
+	metrics := testkit.Send(t, "GET", service.URL+"/metrics", "")
 	assert.Equal(t, http.StatusOK, metrics.Status)
 	for _, name := range []string{"http_server_request_duration_seconds_count", "http_server_requests_in_flight", "go_sql_", "go_goroutines"} {
 		assert.Contains(t, metrics.Body, name)

@@ -119,14 +119,14 @@ func TestRunWaitsForTheDatabase(t *testing.T) {
 		var arrive func()
 		cfg.DatabaseURL, arrive = testkit.LateDatabase(t)
 		service := startService(t, cfg)
-		testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("database not ready")) > 0 })
-		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/livez", "").Status)
-		assert.Equal(t, http.StatusServiceUnavailable, testkit.Send(t, "GET", service.url+"/readyz", "").Status)
-		testkit.RequireProblem(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusServiceUnavailable)
+		testkit.Eventually(t, "an attempt", func() bool { return len(service.Log.Lines("database not ready")) > 0 })
+		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.URL+"/livez", "").Status)
+		assert.Equal(t, http.StatusServiceUnavailable, testkit.Send(t, "GET", service.URL+"/readyz", "").Status)
+		testkit.RequireProblem(t, testkit.Send(t, "GET", service.URL+"/api/c/platforms", ""), http.StatusServiceUnavailable)
 
 		arrive()
 		service.waitReady(t)
-		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/readyz", "").Status)
+		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.URL+"/readyz", "").Status)
 	})
 
 	t.Run("until COMMANDS_DATABASE_WAIT has passed, which is an error", func(t *testing.T) {
@@ -143,8 +143,8 @@ func TestRunWaitsForTheDatabase(t *testing.T) {
 		cfg := testConfig(t)
 		cfg.DatabaseURL, _ = testkit.LateDatabase(t)
 		service := startService(t, cfg)
-		testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("database not ready")) > 0 })
-		service.stop()
-		require.NoError(t, testkit.Receive(t, "the end of Run", service.stopped))
+		testkit.Eventually(t, "an attempt", func() bool { return len(service.Log.Lines("database not ready")) > 0 })
+		service.Stop()
+		require.NoError(t, testkit.Receive(t, "the end of Run", service.Stopped))
 	})
 }

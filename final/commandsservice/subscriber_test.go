@@ -671,14 +671,14 @@ func TestRunReceivesEvents(t *testing.T) {
 	service.waitReady(t)
 
 	// There is no broker yet, and the service runs.
-	testkit.Eventually(t, "an attempt", func() bool { return len(service.log.Lines("subscriber not connected")) > 0 })
-	testkit.Eventually(t, "readiness", func() bool { return testkit.Send(t, "GET", service.url+"/readyz", "").Status == http.StatusOK })
+	testkit.Eventually(t, "an attempt", func() bool { return len(service.Log.Lines("subscriber not connected")) > 0 })
+	testkit.Eventually(t, "readiness", func() bool { return testkit.Send(t, "GET", service.URL+"/readyz", "").Status == http.StatusOK })
 
 	proxy.Restore()
-	testkit.Eventually(t, "a connection", func() bool { return len(service.log.Lines("subscriber connected")) == 1 })
+	testkit.Eventually(t, "a connection", func() bool { return len(service.Log.Lines("subscriber connected")) == 1 })
 	require.True(t, broker.Publish(t, "no JSON"))
 	require.True(t, broker.Publish(t, recordedEvent))
-	testkit.Eventually(t, "the platform", func() bool { return len(service.log.Lines("platform received by event")) == 1 })
-	testkit.RequireJSON(t, testkit.Send(t, "GET", service.url+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
+	testkit.Eventually(t, "the platform", func() bool { return len(service.Log.Lines("platform received by event")) == 1 })
+	testkit.RequireJSON(t, testkit.Send(t, "GET", service.URL+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 	assert.Equal(t, "no JSON", string(broker.deadLetter(t).Body))
 }

@@ -304,9 +304,9 @@ func TestRunPublishes(t *testing.T) {
 	cfg.RabbitMQURL, cfg.Exchange = broker.URL, broker.Exchange
 	service := startService(t, cfg)
 	service.waitReady(t)
-	waitConnected(t, service.log, 1)
-	postPlatform(t, service.url, "x")
+	waitConnected(t, service.Log, 1)
+	postPlatform(t, service.URL, "x")
 	assert.Equal(t, `{"Id":1,"Name":"x","Event":"Platform_Published"}`, string(testkit.Receive(t, "the event", events).Body))
-	service.stop()
-	require.NoError(t, testkit.Receive(t, "the end of Run", service.stopped))
+	service.Stop()
+	require.NoError(t, testkit.Receive(t, "the end of Run", service.Stopped))
 }

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -38,49 +39,20 @@ func testConfig(t *testing.T) Config {
 }
 
 // testService is a service that a test runs.
-type testService struct {
-	addr    string // of its HTTP server
-	url     string // the same as a URL
-	log     *testkit.LogCapture
-	stop    context.CancelFunc
-	stopped chan error // gets what Run returned
-}
+type testService struct{ *testkit.Service }
 
-// startService runs a service until the test ends, or stop is called, and
-// returns when it listens.
-func startService(t *testing.T, cfg Config) *testService {
+// startService runs a service until the test ends, or Stop is called, and returns
+// when it listens.
+func startService(t *testing.T, cfg Config) testService {
 	t.Helper()
-	log, logged := testkit.CaptureLog()
-	ctx, cancel := context.WithCancel(context.Background())
-	s := &testService{log: logged, stop: cancel, stopped: make(chan error, 1)}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		s.stopped <- Run(ctx, cfg, Parts{}, log)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		testkit.Receive(t, "the end of Run", ended)
-	})
-	s.addr = s.loggedAddr(t, "listening for HTTP")
-	s.url = "http://" + s.addr
-	return s
-}
-
-// loggedAddr returns the address in the line of the log that has message.
-func (s *testService) loggedAddr(t *testing.T, message string) string {
-	t.Helper()
-	testkit.Eventually(t, message, func() bool { return len(s.log.Lines(message)) == 1 })
-	_, addr, found := strings.Cut(s.log.Lines(message)[0], "addr=")
-	require.True(t, found)
-	return addr
+	return testService{testkit.StartService(t, func(ctx context.Context, log *slog.Logger) error { return Run(ctx, cfg, Parts{}, log) })}
 }
 
 // waitReady returns when the service serves.
-func (s *testService) waitReady(t *testing.T) {
+func (s testService) waitReady(t *testing.T) {
 	t.Helper()
 	testkit.Eventually(t, "a service that is ready", func() bool {
-		return testkit.Send(t, "GET", s.url+"/api/platforms", "").Status == http.StatusOK
+		return testkit.Send(t, "GET", s.URL+"/api/platforms", "").Status == http.StatusOK
 	})
 }
 
@@ -91,10 +63,10 @@ func TestRun(t *testing.T) {
 		testkit.NoGoroutineLeft(t)
 		service := startService(t, testConfig(t))
 		service.waitReady(t)
-		assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", service.url+"/api/platforms", body).Status)
-		service.stop()
-		assert.NoError(t, testkit.Receive(t, "the end of Run", service.stopped))
-		_, err := net.Dial("tcp", service.addr)
+		assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", service.URL+"/api/platforms", body).Status)
+		service.Stop()
+		assert.NoError(t, testkit.Receive(t, "the end of Run", service.Stopped))
+		_, err := net.Dial("tcp", service.Addr)
 		assert.Error(t, err)
 	})
 
@@ -103,14 +75,14 @@ func TestRun(t *testing.T) {
 		cfg.Seed = true
 		service := startService(t, cfg)
 		service.waitReady(t)
-		assert.Contains(t, testkit.Send(t, "GET", service.url+"/api/platforms", "").Body, "Kubernetes")
+		assert.Contains(t, testkit.Send(t, "GET", service.URL+"/api/platforms", "").Body, "Kubernetes")
 	})
 
 	t.Run("completes the request in flight before it stops", func(t *testing.T) {
 		cfg := testConfig(t)
 		service := startService(t, cfg)
 		service.waitReady(t)
-		conn, err := net.Dial("tcp", service.addr)
+		conn, err := net.Dial("tcp", service.Addr)
 		require.NoError(t, err)
 		defer conn.Close()
 		_, err = fmt.Fprintf(conn, "POST /api/platforms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+
@@ -121,8 +93,8 @@ func TestRun(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, line, "100 Continue", "the service waits for the body")
 
-		service.stop()
-		testkit.WaitRefused(t, service.addr)
+		service.Stop()
+		testkit.WaitRefused(t, service.Addr)
 		_, err = io.WriteString(conn, body)
 		require.NoError(t, err)
 		_, err = reader.ReadString('\n') // the empty line after 100 Continue
@@ -131,12 +103,12 @@ func TestRun(t *testing.T) {
 		require.NoError(t, err)
 		defer response.Body.Close()
 		assert.Equal(t, http.StatusCreated, response.StatusCode)
-		assert.NoError(t, testkit.Receive(t, "the end of Run", service.stopped))
+		assert.NoError(t, testkit.Receive(t, "the end of Run", service.Stopped))
 
 		// And it is in the database: a service that starts on it has it.
 		again := startService(t, cfg)
 		again.waitReady(t)
-		assert.Contains(t, testkit.Send(t, "GET", again.url+"/api/platforms/1", "").Body, `"name":"x"`)
+		assert.Contains(t, testkit.Send(t, "GET", again.URL+"/api/platforms/1", "").Body, `"name":"x"`)
 	})
 
 	t.Run("with all the requests that it may have, it refuses more, and is alive and ready", func(t *testing.T) {
@@ -151,22 +123,22 @@ func TestRun(t *testing.T) {
 		require.NoError(t, err)
 		first := make(chan testkit.Response, 1)
 		go func() {
-			r := testkit.Send(t, "POST", service.url+"/api/platforms", body)
+			r := testkit.Send(t, "POST", service.URL+"/api/platforms", body)
 			for r.Status == http.StatusServiceUnavailable { // one of the requests below had the slot
-				r = testkit.Send(t, "POST", service.url+"/api/platforms", body)
+				r = testkit.Send(t, "POST", service.URL+"/api/platforms", body)
 			}
 			first <- r
 		}()
 
 		var refused testkit.Response
 		testkit.Eventually(t, "a request in flight", func() bool {
-			refused = testkit.Send(t, "GET", service.url+"/api/platforms", "")
+			refused = testkit.Send(t, "GET", service.URL+"/api/platforms", "")
 			return refused.Status != http.StatusOK
 		})
 		testkit.RequireProblem(t, refused, http.StatusServiceUnavailable)
 		assert.Equal(t, "1", refused.Header.Get("Retry-After"))
-		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/livez", "").Status)
-		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/readyz", "").Status)
+		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.URL+"/livez", "").Status)
+		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.URL+"/readyz", "").Status)
 		require.NoError(t, lock.Rollback())
 		assert.Equal(t, http.StatusCreated, testkit.Receive(t, "the first response", first).Status)
 		service.waitReady(t)
@@ -178,7 +150,7 @@ func TestRun(t *testing.T) {
 		service := startService(t, cfg)
 		service.waitReady(t)
 		for range 5 * cfg.MaxConnections { // each stays open, as far as its client is concerned
-			conn := testkit.Dial(t, service.url)
+			conn := testkit.Dial(t, service.URL)
 			conn.Send(t, "GET /api/platforms HTTP/1.1\r\nHost: x\r\n\r\n")
 			assert.Equal(t, http.StatusOK, conn.Response(t).Status)
 		}
@@ -191,7 +163,7 @@ func TestRun(t *testing.T) {
 			8 << 10:  http.StatusOK,
 			64 << 10: http.StatusRequestHeaderFieldsTooLarge,
 		} {
-			r := testkit.Send(t, "GET", service.url+"/api/platforms", "", "X-Large", strings.Repeat("x", size))
+			r := testkit.Send(t, "GET", service.URL+"/api/platforms", "", "X-Large", strings.Repeat("x", size))
 			assert.Equal(t, status, r.Status)
 		}
 	})
@@ -201,19 +173,19 @@ func TestRun(t *testing.T) {
 		cfg.DrainTime = 2 * time.Second
 		service := startService(t, cfg)
 		service.waitReady(t)
-		service.stop()
+		service.Stop()
 		testkit.Eventually(t, "a probe that reports it", func() bool {
-			ready := testkit.Send(t, "GET", service.url+"/readyz", "")
+			ready := testkit.Send(t, "GET", service.URL+"/readyz", "")
 			return ready.Status == http.StatusServiceUnavailable && strings.Contains(ready.Body, `"status":"stopping"`)
 		})
-		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.url+"/api/platforms", "").Status)
-		assert.NoError(t, testkit.Receive(t, "the end of Run", service.stopped))
+		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.URL+"/api/platforms", "").Status)
+		assert.NoError(t, testkit.Receive(t, "the end of Run", service.Stopped))
 	})
 
 	t.Run("without a broker it is ready, and reports the broker as down", func(t *testing.T) {
 		service := startService(t, testConfig(t))
 		service.waitReady(t)
-		assert.Contains(t, testkit.Send(t, "GET", service.url+"/readyz", "").Body, `"broker":{"status":"failing"`)
+		assert.Contains(t, testkit.Send(t, "GET", service.URL+"/readyz", "").Body, `"broker":{"status":"failing"`)
 	})
 
 	t.Run("stopped while it starts, it ends without an error", func(t *testing.T) {
