@@ -173,7 +173,7 @@ func (c *console) attend(ctx context.Context) (leave func()) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	c.control.ctx = ctx
-	c.control.running.Go(func() { c.control.feed.post(ctx) })
+	c.control.running.Go(func() { c.control.post(ctx) })
 	server := &http.Server{Handler: c.control, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
 	c.control.running.Go(func() { _ = server.Serve(c.listener) }) // it ends by Close
 	c.control.report()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"microcomm/docs/tools/internal/badnet"
+	"microcomm/docs/tools/internal/feed"
 	"microcomm/docs/tools/internal/process"
 )
 
@@ -21,7 +22,8 @@ import (
 // which knows the secret, on loopback.
 type control struct {
 	console *console
-	feed    *feed
+	feed    *feed.Feed
+	lines   chan feed.Line // to post
 	offers  []offer
 
 	ctx     context.Context // ends with the services
@@ -81,7 +83,7 @@ const (
 )
 
 func newControl(c *console, address string) *control {
-	k := &control{console: c, feed: newFeed(address, c.secret)}
+	k := &control{console: c, feed: feed.New(address, c.secret), lines: make(chan feed.Line, 1000)}
 	add := func(action, part, title string) { k.offers = append(k.offers, offer{action, part, title}) }
 	for _, s := range c.fleet.services {
 		p := &part{id: s.binary, service: s, state: starting}
@@ -294,11 +296,11 @@ func (k *control) report() {
 // set changes the state of a part, and says so. The caller holds the lock.
 func (k *control) set(p *part, state string) {
 	p.state = state
-	content := map[string]string{"state": state}
+	detail := ""
 	if k.slowed(p) && state == up {
-		content["detail"] = "slow by 2 s"
+		detail = "slow by 2 s"
 	}
-	k.feed.say("part", "part/"+p.id, content)
+	k.tell(feed.Part(p.id, state, detail))
 }
 
 func (k *control) slowed(p *part) bool { return k.slow && p.id == "commandsservice" }
@@ -314,9 +316,28 @@ func (k *control) setSlow(slow bool) {
 
 // say says what has become of a fault.
 func (k *control) say(f fault, state, detail string) {
-	k.feed.say("fault", "part/"+f.Part, struct {
-		fault
-		State  string `json:"state"`
-		Detail string `json:"detail,omitempty"`
-	}{f, state, detail})
+	k.tell(feed.Fault{Action: f.Action, State: state, Predicted: f.Predicted, Detail: detail}.Of(f.Part))
+}
+
+// tell adds a line for the console, unless a thousand are waiting.
+func (k *control) tell(l feed.Line) {
+	select {
+	case k.lines <- l:
+	default:
+	}
+}
+
+// post posts the lines, in order, until ctx ends.
+func (k *control) post(ctx context.Context) {
+	defer k.feed.Close()
+	for {
+		select {
+		case l := <-k.lines:
+			if err := k.feed.Post(ctx, l); err != nil && ctx.Err() == nil {
+				fmt.Fprintln(k.console.fleet.lab.err, "lab:", err)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }
