@@ -152,7 +152,7 @@ func brokerCrash(r *run) {
 	r.begin(usual())
 	r.lasts(5 * time.Second)
 	r.phase(fault)
-	r.broker.Kill()
+	r.killBroker()
 	r.lasts(3 * time.Second)
 	r.phase(recovering)
 	r.restartBroker()

@@ -28,7 +28,7 @@ func brokerCrashes(r *run) {
 		network.Set(badnet.State{Delay: delay}) // so that events are on their way when the broker dies
 		r.pause(2 * delay)
 		r.phase("broker down")
-		r.broker.Kill()
+		r.killBroker()
 		network.Set(badnet.State{})
 		r.lasts(3 * time.Second)
 		r.restartBroker()

@@ -73,6 +73,9 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	d := &driller{root: root, dir: dir, options: options{short: flags.Short, keys: flags.Keys}, progress: stderr}
 	defer d.tidy()
+	if flags.Record != "" && (flags.Compare || len(names) != 2) {
+		return cli.UsageError("--record goes with a STAGE and a NAME")
+	}
 	if flags.Compare {
 		return d.compare(ctx, stdout, flags.Out, flags.JSON)
 	}
@@ -102,6 +105,12 @@ func (d *driller) runAll(ctx context.Context, s repo.Stage, chosen []drill, asJS
 	compiled, err := build(ctx, s, d.dir, d.progress)
 	if err != nil {
 		return err
+	}
+	if flags.Record != "" {
+		if d.recorder, err = newRecorder(ctx, root, dir, chosen[0].does, stderr); err != nil {
+			return err
+		}
+		d.record = flags.Record
 	}
 	var reports []report
 	failed := false
@@ -177,7 +186,9 @@ type driller struct {
 	dir      string // holds the files of every drill
 	options  options
 	progress io.Writer
-	kept     bool // something failed, so the files stay
+	record   string    // the file; empty: no drill is recorded
+	recorder *recorder // nil: the same
+	kept     bool      // something failed, so the files stay
 	runs     int
 }
 
@@ -203,6 +214,7 @@ func (d *driller) drill(ctx context.Context, s built, what drill) report {
 		if what.expect != nil {
 			what.expect(r)
 		}
+		must(r.recorder.save(r, d.record))
 	})
 	rep := r.result(what, err, time.Since(start))
 	if errors.Is(err, errSkipped) {
@@ -222,7 +234,7 @@ func (d *driller) run(ctx context.Context, s built, name string, opts options, s
 	defer r.progress.stop()
 	r.system = &system{
 		stage: s, dir: filepath.Join(d.dir, fmt.Sprintf("%s-%s-%d", s.Name, name, d.runs)),
-		client: newClient(), delays: retryDelays(opts.short), ports: map[int]bool{},
+		client: newClient(), delays: retryDelays(opts.short), ports: map[int]bool{}, recorder: d.recorder,
 	}
 	defer r.close()
 	defer cancel() // before close, which then waits for nothing

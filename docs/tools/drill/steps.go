@@ -63,6 +63,7 @@ func (r *run) pair() (platforms, commands *service) {
 
 // prepare starts the system and waits until a platform gets through it.
 func (r *run) prepare() {
+	must(r.recorder.start(r))
 	must(r.start(r.ctx))
 	r.flows()
 	for _, p := range get(r.client.list(r.ctx, r.platforms, platformsPath)) {
@@ -104,6 +105,9 @@ func (r *run) startLoad(cfg loadConfig) {
 		}
 		cfg.keys = cfg.keys || r.options.keys
 	}
+	if r.recorder != nil {
+		cfg.rate = recordedRate
+	}
 	if cfg.prefix == "" {
 		cfg.prefix = fmt.Sprintf("drill-%d", len(r.loads)+1)
 	}
@@ -116,6 +120,7 @@ func (r *run) startLoad(cfg loadConfig) {
 func (r *run) phase(name string) {
 	r.phases = append(r.phases, phase{name, time.Now()})
 	r.progress.say("%s", name)
+	r.recorder.phase(name)
 }
 
 // lasts keeps the present state for d, or with --short for a fifth of it. It fails if a
@@ -151,8 +156,18 @@ func (r *run) restart(s *service) {
 	must(r.ready(r.ctx, s))
 }
 
+// killBroker ends the broker as a crash does.
+func (r *run) killBroker() {
+	r.broker.Kill()
+	r.recorder.fault("kill", "broker", "down")
+}
+
 // restartBroker starts the broker that was killed.
-func (r *run) restartBroker() { must(r.broker.Restart(r.ctx)) }
+func (r *run) restartBroker() {
+	r.recorder.part("broker", "starting")
+	must(r.broker.Restart(r.ctx))
+	r.recorder.part("broker", "up")
+}
 
 // flows waits until new platforms reach CommandsService again.
 func (r *run) flows() { must(r.flowing(r.ctx)) }

@@ -73,6 +73,7 @@ type system struct {
 	platforms, commands []*service // the replicas of each service
 	proxies             []*badnet.Proxy
 	databases           []*sqlServerDatabase
+	recorder            *recorder    // nil: the drill is not recorded
 	ports               map[int]bool // given to services
 }
 
@@ -116,6 +117,8 @@ type service struct {
 	wrap    []string // a command that runs the program
 	process *process.Process
 	down    atomic.Bool // the drill has ended or suspended it
+
+	recorder *recorder
 }
 
 // address is the host:port of the service's HTTP.
@@ -125,7 +128,7 @@ func (s *service) address() string { return strings.TrimPrefix(s.url, "http://")
 // the next four are steps of a script.
 func (sys *system) addPlatforms(env ...string) *service {
 	s := &service{name: fmt.Sprintf("platformservice-%d", len(sys.platforms)+1), program: "platformservice", env: env,
-		url: "http://" + sys.freeAddress(), grpc: sys.freeAddress()}
+		url: "http://" + sys.freeAddress(), grpc: sys.freeAddress(), recorder: sys.recorder}
 	sys.platforms = append(sys.platforms, s)
 	return s
 }
@@ -133,7 +136,7 @@ func (sys *system) addPlatforms(env ...string) *service {
 // addCommands adds a replica of CommandsService, which is started later.
 func (sys *system) addCommands(env ...string) *service {
 	s := &service{name: fmt.Sprintf("commandsservice-%d", len(sys.commands)+1), program: "commandsservice", env: env,
-		url: "http://" + sys.freeAddress()}
+		url: "http://" + sys.freeAddress(), recorder: sys.recorder}
 	sys.commands = append(sys.commands, s)
 	return s
 }
@@ -206,6 +209,9 @@ func (sys *system) launch(s *service) error {
 		Stderr: log,
 	})
 	s.down.Store(err != nil)
+	if err == nil {
+		s.recorder.part(s.program, "starting")
+	}
 	return err
 }
 
@@ -269,6 +275,7 @@ func (sys *system) ready(ctx context.Context, s *service) error {
 	for {
 		last := sys.client.responds(ctx, s.url+path)
 		if last == nil {
+			s.recorder.part(s.program, "up")
 			return nil
 		}
 		select {
@@ -285,18 +292,22 @@ func (sys *system) ready(ctx context.Context, s *service) error {
 func (s *service) kill() {
 	s.down.Store(true)
 	s.process.Kill()
+	s.recorder.fault("kill", s.program, "down")
 }
 
 // suspend stops a service like Ctrl-Z: it answers nothing, and keeps its connections
 // and its transactions.
 func (s *service) suspend() error {
 	s.down.Store(true)
-	return s.process.Suspend()
+	err := s.process.Suspend()
+	s.recorder.fault("pause", s.program, "paused")
+	return err
 }
 
 // resume lets a service that is suspended continue.
 func (s *service) resume() error {
 	defer s.down.Store(false)
+	defer s.recorder.part(s.program, "up")
 	return s.process.Resume()
 }
 
@@ -306,6 +317,7 @@ func (s *service) terminate() error {
 	s.down.Store(true)
 	start := time.Now()
 	s.process.Stop(stopGrace)
+	s.recorder.part(s.program, "down")
 	if took := time.Since(start); took >= stopGrace {
 		return fmt.Errorf("%s did not end within %s of SIGTERM", s.name, stopGrace)
 	}
@@ -332,6 +344,7 @@ func (sys *system) alive() error {
 
 // close ends every process of the system. The logs stay.
 func (sys *system) close(progress io.Writer) {
+	sys.recorder.stop()
 	for _, s := range sys.all() {
 		if s.process != nil {
 			s.kill()

@@ -19,7 +19,7 @@ func (e UsageError) Error() string { return string(e) }
 // Drill is the flags of go tool lab drill.
 type Drill struct {
 	List, All, JSON, Short, Keys, Compare bool
-	Out                                   string
+	Out, Record                           string
 }
 
 // Declare declares the flags in f, which sets d.
@@ -30,6 +30,7 @@ func (d *Drill) Declare(f *flag.FlagSet) {
 	f.BoolVar(&d.Short, "short", false, "a fifth of the time and fewer counts, and no judgement of how long things take")
 	f.BoolVar(&d.Keys, "keys", false, "retry POSTs without a response, with an Idempotency-Key (final)")
 	f.BoolVar(&d.Compare, "compare", false, "do the same faults to stages 02, 06, 07 and final: a table and a chart")
+	f.StringVar(&d.Record, "record", "", "write what the console sees of it into `FILE`, for its page to play; at 2 POSTs a second")
 	f.StringVar(&d.Out, "out", "", "with --compare: write compare.md and compare.svg into `DIR`")
 }
 
