@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -13,17 +15,23 @@ import (
 	"sync"
 	"time"
 
+	"microcomm/docs/tools/internal/feed"
 	"microcomm/docs/tools/internal/process"
 )
 
 func tourVerb() verb {
-	return verb{
+	var record string
+	v := verb{
 		name:    "tour",
 		summary: "starts the whole system, and follows one platform through it",
 		about: `Starts final in one process, creates a platform, and shows each hop as it happens, with the
 chapter that explains it. The system goes on until Ctrl-C, for you to try.`,
-		run: func(ctx context.Context, l *lab, _ []string) error { return unlessStopped(ctx, l, tour(ctx, l)) },
+		run: func(ctx context.Context, l *lab, _ []string) error {
+			return unlessStopped(ctx, l, tour(ctx, l, record))
+		},
 	}
+	v.flags.StringVar(&record, "record", "", "write what the console sees of it into `FILE`, for its page to play")
+	return v
 }
 
 // hopTimeout bounds the wait for each hop.
@@ -34,9 +42,10 @@ const hopTimeout = 20 * time.Second
 var tourSettings = []string{
 	"LOG_FORMAT=text", "LOG_LEVEL=info",
 	"DATABASE_URL=sqlite::memory:", "COMMANDS_DATABASE_URL=sqlite::memory:", "SEED_DATA=true",
+	"CONSOLE=on",
 }
 
-func tour(ctx context.Context, l *lab) error {
+func tour(ctx context.Context, l *lab, record string) error {
 	at, err := l.findStage("final")
 	if err != nil {
 		return err
@@ -55,21 +64,32 @@ func tour(ctx context.Context, l *lab) error {
 		return err
 	}
 	log := &tourLog{grown: make(chan struct{}, 1)}
+	secret := rand.Text()
 	started := time.Now()
 	p, err := process.Start(process.Command{
 		Args: []string{filepath.Join(dir, system.binary)}, Dir: s.Dir, Stdout: log, Stderr: log,
-		Env: append(os.Environ(), tourSettings...),
+		Env: append(append(os.Environ(), tourSettings...), "CONSOLE_CONTROL_SECRET="+secret),
 	})
 	if err != nil {
 		return err
 	}
 	defer p.Stop(2 * time.Second)
 	guide := &guide{out: l.out, log: log, address: system.http.address(), ended: p.Done(), timeout: hopTimeout, began: started}
-	if err := guide.walk(ctx); err != nil {
+	console := feed.New(guide.address, secret)
+	defer console.Close()
+	var noteErr error
+	if record != "" {
+		guide.note = func(hop string) { noteErr = cmp.Or(noteErr, console.Post(ctx, feed.Note(hop))) }
+	}
+	err = guide.walk(ctx)
+	if err == nil && record != "" {
+		err = cmp.Or(noteErr, save(ctx, console, record))
+	}
+	if err != nil {
 		return fmt.Errorf("%w; the system said:\n%s", err, log.String())
 	}
 	fmt.Fprintf(l.out, `
-Now you. It is at http://%[1]s, until Ctrl-C:
+Now you. It's at http://%[1]s, until Ctrl-C. In a browser you'll watch each hop; in another terminal:
   curl http://%[1]s/api/platforms
   curl http://%[1]s/api/c/platforms
 
@@ -92,6 +112,7 @@ type guide struct {
 	timeout time.Duration   // for each hop
 	began   time.Time
 	hops    int
+	note    func(hop string) // may be nil
 }
 
 // walk creates a platform and follows it.
@@ -150,6 +171,32 @@ func (g *guide) hop(chapter string, lines ...string) {
 	fmt.Fprintf(g.out, "\n%d. %s\n", g.hops, colour(g.out, "36", fmt.Sprintf("chapter %s, after %s", chapter, time.Since(g.began).Round(time.Millisecond))))
 	for _, line := range lines {
 		fmt.Fprintf(g.out, "   %s\n", line)
+	}
+	if g.note != nil {
+		g.note(strings.TrimRight(lines[0], ":,"))
+	}
+}
+
+// save writes what the console has seen into file, once it has seen how the
+// platform's way ends.
+func save(ctx context.Context, console *feed.Feed, file string) error {
+	ctx, cancel := context.WithTimeout(ctx, hopTimeout)
+	defer cancel()
+	poll := time.NewTicker(100 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		text, err := console.Download(ctx)
+		if err != nil {
+			return err
+		}
+		if bytes.Contains(text, []byte(`"hop":"acknowledged"`)) {
+			return os.WriteFile(file, text, 0o644)
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the console to see the acknowledgement: %w", ctx.Err())
+		}
 	}
 }
 
