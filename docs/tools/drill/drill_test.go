@@ -77,6 +77,7 @@ func TestAWrongCommandLineIsExplained(t *testing.T) {
 		"02 --shrot":      "unknown flag --shrot; did you mean --short?",
 		"06 --out x":      "--out is for --compare",
 		"--compare 06":    "--compare goes without a STAGE",
+		"06 --record x":   "--record goes with a STAGE and a NAME",
 	}
 	for line, want := range tests {
 		var out strings.Builder

@@ -62,6 +62,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return cli.UsageError("--out is for --compare")
 	case len(names) > 2:
 		return cli.UsageError("unexpected argument " + names[2])
+	case flags.Record != "" && len(names) != 2:
+		return cli.UsageError("--record goes with a STAGE and a NAME")
 	}
 	root, err := repo.Root()
 	if err != nil {
@@ -71,11 +73,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
-	d := &driller{root: root, dir: dir, options: options{short: flags.Short, keys: flags.Keys}, progress: stderr}
+	d := &driller{root: root, dir: dir, options: options{short: flags.Short, keys: flags.Keys}, progress: stderr, record: flags.Record}
 	defer d.tidy()
-	if flags.Record != "" && (flags.Compare || len(names) != 2) {
-		return cli.UsageError("--record goes with a STAGE and a NAME")
-	}
 	if flags.Compare {
 		return d.compare(ctx, stdout, flags.Out, flags.JSON)
 	}
@@ -106,11 +105,10 @@ func (d *driller) runAll(ctx context.Context, s repo.Stage, chosen []drill, asJS
 	if err != nil {
 		return err
 	}
-	if flags.Record != "" {
-		if d.recorder, err = newRecorder(ctx, root, dir, chosen[0].does, stderr); err != nil {
+	if d.record != "" {
+		if d.recorder, err = newRecorder(ctx, d, chosen[0].does); err != nil {
 			return err
 		}
-		d.record = flags.Record
 	}
 	var reports []report
 	failed := false

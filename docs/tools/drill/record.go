@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,13 +33,13 @@ type recorder struct {
 	err     error       // the first
 }
 
-// newRecorder builds the console into dir.
-func newRecorder(ctx context.Context, root, dir, does string, progress io.Writer) (*recorder, error) {
-	rec := &recorder{program: filepath.Join(dir, "console"), secret: rand.Text(), does: does}
-	fmt.Fprintln(progress, "building the console")
+// newRecorder builds the console.
+func newRecorder(ctx context.Context, d *driller, does string) (*recorder, error) {
+	rec := &recorder{program: filepath.Join(d.dir, "console"), secret: rand.Text(), does: does}
+	fmt.Fprintln(d.progress, "building the console")
 	err := process.Run(ctx, process.Command{
 		Args: []string{"go", "build", "-buildvcs=false", "-o", rec.program, "./cmd/console"},
-		Dir:  filepath.Join(root, "final"), Env: append(os.Environ(), "GOWORK=off"), Stdout: progress, Stderr: progress,
+		Dir:  filepath.Join(d.root, "final"), Env: append(os.Environ(), "GOWORK=off"), Stdout: d.progress, Stderr: d.progress,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build the console: %w", err)
