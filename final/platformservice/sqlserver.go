@@ -8,11 +8,9 @@ import (
 	"time"
 
 	mssql "github.com/microsoft/go-mssqldb"
-	"github.com/pressly/goose/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
-	"microcomm/final/internal/migrate"
 	"microcomm/final/internal/outbox"
 	"microcomm/final/internal/sqlserver"
 	"microcomm/final/internal/web"
@@ -31,24 +29,11 @@ func openSQLServer(url string) (*sqlServerStore, error) {
 	return &sqlServerStore{db: db}, nil
 }
 
+// migrate knows the service's own table Platforms by its column: CommandsService has a
+// table of that name too, in its own database.
 func (s *sqlServerStore) migrate(ctx context.Context) error {
-	if err := s.db.Create(ctx); err != nil {
-		return err
-	}
-	if err := s.checkOwner(ctx); err != nil {
-		return err
-	}
-	if err := migrate.Up(ctx, s.db.DB, goose.DialectMSSQL, migrations, "migrations/sqlserver", goose.WithSessionLocker(sqlserver.MigrationLock{})); err != nil {
-		return err
-	}
-	return s.checkOwner(ctx) // another service may have been the first to migrate it
-}
-
-// checkOwner returns errForeignDatabase when there is a table Platforms that is not
-// PlatformService's. CommandsService has one of that name too, in its own database.
-func (s *sqlServerStore) checkOwner(ctx context.Context) error {
-	foreign, err := s.db.Foreign(ctx, "Publisher")
-	if err == nil && foreign {
+	err := s.db.Migrate(ctx, migrations, "Publisher")
+	if errors.Is(err, sqlserver.ErrForeign) {
 		return errForeignDatabase
 	}
 	return err

@@ -274,7 +274,7 @@ func calls() map[string]func(context.Context, *DB) error {
 				return err
 			}
 			defer conn.Close()
-			return MigrationLock{}.SessionLock(ctx, conn)
+			return migrationLock{}.SessionLock(ctx, conn)
 		},
 	}
 }
@@ -461,7 +461,7 @@ func TestSQLServerTimeouts(t *testing.T) {
 		require.NoError(t, err)
 		defer conn.Close()
 		result := make(chan error, 1)
-		go func() { result <- MigrationLock{}.SessionUnlock(t.Context(), conn) }() // goose passes no deadline
+		go func() { result <- migrationLock{}.SessionUnlock(t.Context(), conn) }() // goose passes no deadline
 		assert.ErrorIs(t, testkit.Receive(t, "SessionUnlock", result), context.DeadlineExceeded)
 	})
 }

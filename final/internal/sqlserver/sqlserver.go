@@ -8,12 +8,16 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
 
 	mssql "github.com/microsoft/go-mssqldb"
 	"github.com/microsoft/go-mssqldb/msdsn"
+	"github.com/pressly/goose/v3"
+
+	"microcomm/final/internal/migrate"
 )
 
 // maxConnections is how many connections are opened, and kept while idle. By
@@ -127,23 +131,45 @@ func (db *DB) Create(ctx context.Context) error {
 	return nil
 }
 
-// Foreign reports whether the database has a table Platforms without that column: it
-// is another service's.
-func (db *DB) Foreign(ctx context.Context, column string) (foreign bool, err error) {
-	err = db.QueryRowContext(ctx, `SELECT CAST(IIF(OBJECT_ID(N'dbo.Platforms') IS NOT NULL
-		AND COL_LENGTH(N'dbo.Platforms', @column) IS NULL, 1, 0) AS bit)`, sql.Named("column", column)).Scan(&foreign)
-	if err != nil {
-		return false, fmt.Errorf("look for another service's tables: %w", err)
+// ErrForeign is returned by Migrate for the database of another service.
+var ErrForeign = errors.New("the database belongs to another service")
+
+// Migrate creates the database if it is missing, and applies what is new in the
+// folder migrations/sqlserver. A table Platforms without that column is another
+// service's: then Migrate returns ErrForeign.
+func (db *DB) Migrate(ctx context.Context, migrations fs.FS, column string) error {
+	if err := db.Create(ctx); err != nil {
+		return err
 	}
-	return foreign, nil
+	if err := db.checkOwner(ctx, column); err != nil {
+		return err
+	}
+	if err := migrate.Up(ctx, db.DB, goose.DialectMSSQL, migrations, "migrations/sqlserver", goose.WithSessionLocker(migrationLock{})); err != nil {
+		return err
+	}
+	return db.checkOwner(ctx, column) // another service may have been the first to migrate it
 }
 
-// MigrationLock lets one process at a time migrate: it is goose's SessionLocker.
+// checkOwner returns ErrForeign when there is a table Platforms without column.
+func (db *DB) checkOwner(ctx context.Context, column string) error {
+	var foreign bool
+	err := db.QueryRowContext(ctx, `SELECT CAST(IIF(OBJECT_ID(N'dbo.Platforms') IS NOT NULL
+		AND COL_LENGTH(N'dbo.Platforms', @column) IS NULL, 1, 0) AS bit)`, sql.Named("column", column)).Scan(&foreign)
+	if err != nil {
+		return fmt.Errorf("look for another service's tables: %w", err)
+	}
+	if foreign {
+		return ErrForeign
+	}
+	return nil
+}
+
+// migrationLock lets one process at a time migrate: it is goose's SessionLocker.
 // The lock belongs to the session: SQL Server releases it when the process dies.
-type MigrationLock struct{}
+type migrationLock struct{}
 
 // SessionLock waits 10 s for the lock.
-func (MigrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
+func (migrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 	_, err := conn.ExecContext(ctx, `
 		DECLARE @result int;
 		EXEC @result = sp_getapplock @Resource = N'microcomm migrations', @LockMode = 'Exclusive',
@@ -156,7 +182,7 @@ func (MigrationLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 }
 
 // SessionUnlock gets a context without a deadline from goose.
-func (MigrationLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
+func (migrationLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, unlockTimeout)
 	defer cancel()
 	_, err := conn.ExecContext(ctx, `
