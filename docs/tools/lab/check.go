@@ -41,6 +41,7 @@ listens, when not at the address that the Ingress or Gateway has:
 	}
 	v.flags.StringVar(&options.platforms, "platforms-url", "", "the `URL` of PlatformService")
 	v.flags.StringVar(&options.commands, "commands-url", "", "the `URL` of CommandsService")
+	v.flags.StringVar(&options.token, "token", "", "the `TOKEN` to send with each request, for services with access control")
 	v.flags.StringVar(&options.host, "host", "", "the `NAME` for the Host header, for an Ingress that is reached by its address")
 	v.flags.BoolVar(&options.cluster, "cluster", false, "test what is deployed to the current Kubernetes cluster")
 	v.flags.StringVar(&options.namespace, "namespace", "", "the `NAME` of the namespace; default: that of the context")
@@ -51,6 +52,7 @@ listens, when not at the address that the Ingress or Gateway has:
 // checkOptions are the flags of check.
 type checkOptions struct {
 	platforms, commands, host string
+	token                     string
 	cluster                   bool
 	namespace                 string
 	verbose                   bool
@@ -76,14 +78,14 @@ func check(ctx context.Context, l *lab, options checkOptions, names []string) er
 		if err != nil {
 			return err
 		}
-		return e2eOnCluster(ctx, l, k, l.stages[at])
+		return e2eOnCluster(ctx, l, k, l.stages[at], options.token)
 	}
-	return runE2E(ctx, l, l.stages[at], options.platforms, options.commands, options.host)
+	return runE2E(ctx, l, l.stages[at], options.platforms, options.commands, options.host, options.token)
 }
 
 // e2eOnCluster runs the stage's e2e tests against the services in the cluster, by
 // the Ingress or the Gateway, or by port-forwards when neither can be reached.
-func e2eOnCluster(ctx context.Context, l *lab, k cluster, s repo.Stage) error {
+func e2eOnCluster(ctx context.Context, l *lab, k cluster, s repo.Stage, token string) error {
 	there, err := k.deployed(ctx)
 	if err != nil {
 		return err
@@ -102,7 +104,7 @@ func e2eOnCluster(ctx context.Context, l *lab, k cluster, s repo.Stage) error {
 		err := in.opens(ctx, 30*time.Second)
 		if err == nil {
 			fmt.Fprintf(l.out, "by the %s, at %s\n", in.kind, in.url)
-			return runE2E(ctx, l, s, in.url, in.url, in.host)
+			return runE2E(ctx, l, s, in.url, in.url, in.host, token)
 		}
 		if os.Getenv("INGRESS_URL") != "" || !errors.Is(err, errUnreachable) {
 			return err
@@ -121,7 +123,7 @@ func e2eOnCluster(ctx context.Context, l *lab, k cluster, s repo.Stage) error {
 		return err
 	}
 	defer stop()
-	return runE2E(ctx, l, s, platforms, commands, "")
+	return runE2E(ctx, l, s, platforms, commands, "", token)
 }
 
 // quorumQueues returns an error when a quorum queue has fewer members than
@@ -190,10 +192,13 @@ func dryRun(ctx context.Context, k cluster, s repo.Stage) error {
 }
 
 // runE2E runs the stage's e2e tests against services that are already running.
-func runE2E(ctx context.Context, l *lab, s repo.Stage, platforms, commands, host string) error {
+func runE2E(ctx context.Context, l *lab, s repo.Stage, platforms, commands, host, token string) error {
+	if token == "" {
+		token = os.Getenv("E2E_TOKEN")
+	}
 	err := process.Run(ctx, process.Command{
 		Args: []string{"go", "test", "-count=1", "-v", "./e2e/..."}, Dir: s.Dir,
-		Env:    append(os.Environ(), "GOWORK=off", "PLATFORMS_URL="+platforms, "COMMANDS_URL="+commands, "E2E_HOST="+host),
+		Env:    append(os.Environ(), "GOWORK=off", "PLATFORMS_URL="+platforms, "COMMANDS_URL="+commands, "E2E_HOST="+host, "E2E_TOKEN="+token),
 		Stdout: l.out, Stderr: l.err,
 	})
 	if err != nil {

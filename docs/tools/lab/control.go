@@ -219,7 +219,7 @@ func (k *control) start(p *part) {
 	defer cancel()
 	err := f.start(ctx, p.service)
 	if err == nil {
-		err = waitForServices(ctx, f.lab, []*service{p.service}, &f.printing)
+		err = f.waitForServices(ctx, []*service{p.service})
 	}
 	if err == nil {
 		err = note(f.dir, f.services) // for lab pause: it has another process

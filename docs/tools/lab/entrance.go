@@ -71,7 +71,7 @@ func (e entrance) opens(ctx context.Context, patience time.Duration) error {
 	for {
 		status, err := e.ask(ctx)
 		switch {
-		case err == nil && status == http.StatusOK:
+		case err == nil && (status == http.StatusOK || status == http.StatusUnauthorized): // it wants a token
 			return nil
 		case err != nil && ctx.Err() == nil:
 			return fmt.Errorf("%w: %w", errUnreachable, err)

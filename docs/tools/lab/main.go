@@ -28,6 +28,7 @@ func verbs() []verb {
 		runVerb(),
 		pauseVerb(),
 		resumeVerb(),
+		tokenVerb(),
 		brokerVerb(),
 		testVerb(),
 		diffVerb(),

@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -31,6 +30,9 @@ the services and prints their addresses and two example requests. The services t
 their settings from the environment, as when they are started by hand. Ctrl-C stops
 them; a second one ends lab without waiting.
 
+With --auth, every request to final needs a token. lab brings the issuer, which keeps its keys
+in memory and listens at ISSUER_ADDR (localhost:7010), and go tool lab token asks it for one.
+
 final is one process with a bus in memory. With --broker its services are processes of their
 own over RabbitMQ, as in production.
 
@@ -41,12 +43,13 @@ in 06 and 07 it doesn't call CommandsService, which then learns of platforms by 
 		run: func(ctx context.Context, l *lab, args []string) error { return run(ctx, l, args[0], options) },
 	}
 	v.flags.BoolVar(&options.apart, "broker", false, "run the services of final apart, over RabbitMQ, and the console")
+	v.flags.BoolVar(&options.auth, "auth", false, "start an issuer of tokens beside final, which then needs one for each request")
 	v.flags.BoolVar(&options.console, "console", false, "start the console beside 02, 06 or 07; final always has it")
 	return v
 }
 
 // runOptions are the flags of run.
-type runOptions struct{ apart, console bool }
+type runOptions struct{ apart, console, auth bool }
 
 // endpoint is an address a program listens on, and the setting that changes it.
 type endpoint struct {
@@ -117,6 +120,13 @@ func run(ctx context.Context, l *lab, name string, options runOptions) error {
 		return usageError(fmt.Sprintf("%s has no --broker: its services are processes of their own anyway", s.Name))
 	}
 	f := &fleet{lab: l, stage: s, services: servicesOf(s, options.apart), env: os.Environ()}
+	if options.auth {
+		stop, err := f.guard()
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	c, err := consoleFor(f, options)
 	if err != nil {
 		return err
@@ -246,22 +256,22 @@ func build(ctx context.Context, l *lab, s repo.Stage, services []*service, dir s
 }
 
 // waitForServices waits until every path of every service returns 200.
-func waitForServices(ctx context.Context, l *lab, services []*service, lock *sync.Mutex) error {
+func (f *fleet) waitForServices(ctx context.Context, services []*service) error {
 	poll := time.NewTicker(100 * time.Millisecond)
 	defer poll.Stop()
 	said := time.Now()
 	for _, service := range services {
 		for _, path := range service.paths {
 			for {
-				err := get(ctx, service.http.address(), path)
+				err := f.get(ctx, service.http.address(), path)
 				if err == nil {
 					break
 				}
 				if time.Since(said) > 10*time.Second {
 					said = time.Now()
-					lock.Lock()
-					fmt.Fprintf(l.err, "waiting for %s: %v\n", service.title, err)
-					lock.Unlock()
+					f.printing.Lock()
+					fmt.Fprintf(f.lab.err, "waiting for %s: %v\n", service.title, err)
+					f.printing.Unlock()
 				}
 				select {
 				case <-ctx.Done():
@@ -275,18 +285,26 @@ func waitForServices(ctx context.Context, l *lab, services []*service, lock *syn
 }
 
 // get requests path, and fails unless the status is 200.
-func get(ctx context.Context, address, path string) error {
+func (f *fleet) get(ctx context.Context, address, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	status, _, err := request(ctx, address, "GET", path, "")
+	var headers []string
+	if f.authorize != nil {
+		header, err := f.authorize()
+		if err != nil {
+			return err
+		}
+		headers = append(headers, header)
+	}
+	status, _, err := request(ctx, address, "GET", path, "", headers...)
 	if err == nil && !strings.HasPrefix(status, "200") {
 		err = errors.New(status)
 	}
 	return err
 }
 
-// greet prints what runs where, and example requests.
-func greet(l *lab, s repo.Stage, services []*service) {
+// greet prints what runs where, and example requests. guarded ones need a token.
+func greet(l *lab, s repo.Stage, services []*service, guarded bool) {
 	fmt.Fprintf(l.out, "\n%s is up:\n", s.Name)
 	platforms, last := "", ""
 	for _, service := range slices.Backward(services) {
@@ -317,6 +335,12 @@ func greet(l *lab, s repo.Stage, services []*service) {
 	if services[0].binary == "microcomm" {
 		fmt.Fprintf(l.out, "\nOpen http://%s in a browser to watch it work.\n", services[0].http.address())
 	}
-	fmt.Fprintf(l.out, "\nTry, in another terminal:\n  curl -i %s -H \"Content-Type: application/json\" -d %s\n  curl %s\n", platforms, body, last)
+	fmt.Fprint(l.out, "\nTry, in another terminal:\n")
+	token := ""
+	if guarded {
+		fmt.Fprint(l.out, "  TOKEN=$(go tool lab token --scope platforms:read,platforms:write)\n")
+		token = `-H "Authorization: Bearer $TOKEN" `
+	}
+	fmt.Fprintf(l.out, "  curl -i %s %s-H \"Content-Type: application/json\" -d %s\n  curl %s%s\n", platforms, token, body, token, last)
 	fmt.Fprintf(l.out, "\nCtrl-C stops it.\n\n")
 }

@@ -22,6 +22,8 @@ type fleet struct {
 	services []*service // in the order of their start
 	env      []string   // of each
 	broker   *rabbitmq.Broker
+	// authorize returns the header of a request with a token; nil: it needs none.
+	authorize func() (string, error)
 
 	printing sync.Mutex    // of a line
 	died     chan *service // one that lab has not ended
@@ -79,7 +81,7 @@ func (f *fleet) serve(ctx context.Context, c *console) error {
 	waiting, cancel := context.WithCancel(ctx)
 	defer c.attend(waiting)()
 	defer cancel()
-	f.watchers.Go(func() { ready <- waitForServices(waiting, f.lab, f.services, &f.printing) })
+	f.watchers.Go(func() { ready <- f.waitForServices(waiting, f.services) })
 	for {
 		select {
 		case err := <-ready:
@@ -88,7 +90,7 @@ func (f *fleet) serve(ctx context.Context, c *console) error {
 			}
 			c.ready()
 			f.printing.Lock()
-			greet(f.lab, f.stage, f.services)
+			greet(f.lab, f.stage, f.services, f.authorize != nil)
 			f.printing.Unlock()
 		case service := <-f.died:
 			if ctx.Err() != nil {

@@ -156,7 +156,7 @@ func (t *tester) test(ctx context.Context, s repo.Stage) error {
 			return err
 		}
 		t.check(&count, "manifests on the cluster", dryRun(ctx, k, s))
-		t.check(&count, "e2e on the cluster", e2eOnCluster(ctx, t.lab, k, s))
+		t.check(&count, "e2e on the cluster", e2eOnCluster(ctx, t.lab, k, s, ""))
 	}
 	t.rows = append(t.rows, row{s.Name, count, time.Since(start).Seconds()})
 	return ctx.Err()
