@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"microcomm/final/apidoc"
 	"microcomm/final/internal/sqlserver"
 	"microcomm/final/internal/web"
 )
@@ -23,6 +24,7 @@ type restAPI struct {
 	bodies      web.Bodies
 	pendingKeys web.PendingKeys
 	large       atomic.Int32 // lists that are being written in parts
+	described   map[string]apidoc.File
 }
 
 // handler returns the routes.
@@ -36,6 +38,7 @@ func (a *restAPI) handler() http.Handler {
 		http.MethodPost: web.Needs("commands:write", a.createCommand)})
 	routes.Handle("/api/c/platforms/{platformId}/commands/{commandId}", web.ByMethod{
 		http.MethodGet: web.Needs("commands:read", a.getCommand)})
+	routes.HandleFiles(a.described)
 	return routes
 }
 

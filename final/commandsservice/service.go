@@ -12,6 +12,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"microcomm/final"
+	"microcomm/final/apidoc"
 	"microcomm/final/internal/bus"
 	"microcomm/final/internal/requestid"
 	"microcomm/final/internal/sqlite"
@@ -40,6 +42,7 @@ type service struct {
 	events     *eventProcessor
 	subscriber bus.Subscriber
 	health     *web.Health
+	described  map[string]apidoc.File
 }
 
 // Run runs the service until ctx ends, and then returns nil. It returns an error
@@ -98,11 +101,15 @@ func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
 // build makes the parts of the service and connects them. It starts nothing; the
 // caller must close the store.
 func build(cfg Config, parts Parts, log *slog.Logger) (*service, error) {
+	described, err := apidoc.Files("microcomm", apidoc.API{Document: final.CommandsAPI, Address: "http://localhost:6000"})
+	if err != nil {
+		return nil, err
+	}
 	store, err := openStore(cfg.DatabaseURL)
 	if err != nil {
 		return nil, err
 	}
-	s := &service{cfg: cfg, log: log, store: store, registry: telemetry.NewRegistry(), subscriber: parts.Subscriber}
+	s := &service{cfg: cfg, log: log, store: store, registry: telemetry.NewRegistry(), subscriber: parts.Subscriber, described: described}
 	s.registry.MustRegister(store.collectors()...)
 
 	tracers := parts.Tracers
@@ -131,7 +138,7 @@ func build(cfg Config, parts Parts, log *slog.Logger) (*service, error) {
 
 // handler returns the routes, and around them, from the inside out, a layer a line.
 func (s *service) handler() http.Handler {
-	api := &restAPI{store: s.store, guard: s.guard, slots: web.NewSlots(s.cfg.RequestLimit), log: s.log}
+	api := &restAPI{store: s.store, guard: s.guard, slots: web.NewSlots(s.cfg.RequestLimit), described: s.described, log: s.log}
 	handler := api.handler()
 	if s.cfg.AdminAddr == "" {
 		handler = s.health.Handler(handler)

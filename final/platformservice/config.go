@@ -33,6 +33,8 @@ type Config struct {
 	RequestLimit      int           // REST requests that use the database at once; more get a 503
 	MaxConnections    int           // HTTP connections that are open at once; more wait
 
+	Docs string // what /docs describes: own, this API, or all, those that a gateway routes
+
 	Guard     web.GuardConfig // who may send which requests, and how many
 	AdminAddr string          // where the probes and the metrics are, host:port; empty: at HTTPAddr
 
@@ -66,6 +68,8 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 
 		SQLiteSynchronous: env.OneOf("SQLITE_SYNCHRONOUS", "FULL", "NORMAL"),
 		DrainTime:         env.DrainTime(),
+
+		Docs: env.OneOf("PLATFORMS_DOCS", "own", "all"),
 
 		Guard:     env.Guard(),
 		AdminAddr: env.AdminAddr("PLATFORMS_ADMIN_ADDR"),

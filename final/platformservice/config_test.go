@@ -39,6 +39,7 @@ func TestConfigFromEnv(t *testing.T) {
 			MaxConnections:         512,
 			SQLiteSynchronous:      "FULL",
 			Exchange:               "microcomm.platforms",
+			Docs:                   "own",
 		}, cfg)
 	})
 
@@ -58,6 +59,7 @@ func TestConfigFromEnv(t *testing.T) {
 			"DRAIN_TIME":               "3s",
 			"SQLITE_SYNCHRONOUS":       "NORMAL",
 			"RABBITMQ_BIND_TRIGGER":    "true",
+			"PLATFORMS_DOCS":           "all",
 		})
 		require.NoError(t, err)
 		assert.Equal(t, Config{
@@ -73,6 +75,7 @@ func TestConfigFromEnv(t *testing.T) {
 			DrainTime:              3 * time.Second,
 			RequestLimit:           20,
 			MaxConnections:         30,
+			Docs:                   "all",
 			SQLiteSynchronous:      "NORMAL",
 			BindTrigger:            true,
 		}, cfg)

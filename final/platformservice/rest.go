@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"microcomm/final/apidoc"
 	"microcomm/final/internal/sqlserver"
 	"microcomm/final/internal/web"
 	"microcomm/final/proto"
@@ -24,6 +25,7 @@ type restAPI struct {
 	bodies      web.Bodies
 	pendingKeys web.PendingKeys
 	large       atomic.Int32 // lists that are being written in parts
+	described   map[string]apidoc.File
 }
 
 // handler returns the routes.
@@ -34,6 +36,7 @@ func (a *restAPI) handler() http.Handler {
 		http.MethodPost: web.Needs("platforms:write", a.create)})
 	routes.Handle("/api/platforms/{id}", web.ByMethod{http.MethodGet: web.Needs("platforms:read", a.get)})
 	routes.Handle("/protos/platforms.proto", web.ByMethod{http.MethodGet: web.Needs("platforms:read", a.protoFile)})
+	routes.HandleFiles(a.described)
 	return routes
 }
 

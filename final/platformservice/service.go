@@ -12,6 +12,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"microcomm/final"
+	"microcomm/final/apidoc"
 	"microcomm/final/internal/bus"
 	"microcomm/final/internal/outbox"
 	"microcomm/final/internal/requestid"
@@ -43,6 +45,7 @@ type service struct {
 	relay     *outbox.Relay
 	commands  *commandsClient // nil: CommandsService is not notified
 	health    *web.Health
+	described map[string]apidoc.File
 }
 
 // Run runs the service until ctx ends, and then returns nil. It returns an error
@@ -106,11 +109,19 @@ func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
 // build makes the parts of the service and connects them. It starts nothing that
 // has to be waited for but the publisher's connection; the caller must call close.
 func build(cfg Config, parts Parts, log *slog.Logger) (*service, error) {
+	apis := []apidoc.API{{Document: final.PlatformsAPI, Address: "http://localhost:5000"}}
+	if cfg.Docs == "all" {
+		apis = final.GatewayAPIs()
+	}
+	described, err := apidoc.Files("microcomm", apis...)
+	if err != nil {
+		return nil, err
+	}
 	store, err := openStore(cfg.DatabaseURL, cfg.SQLiteSynchronous)
 	if err != nil {
 		return nil, err
 	}
-	s := &service{cfg: cfg, log: log, store: store, registry: telemetry.NewRegistry(), publisher: parts.Publisher}
+	s := &service{cfg: cfg, log: log, store: store, registry: telemetry.NewRegistry(), publisher: parts.Publisher, described: described}
 	s.registry.MustRegister(store.collectors()...)
 	s.registry.MustRegister(outbox.NewCollector(store))
 
@@ -155,7 +166,7 @@ func (s *service) close() {
 
 // handler returns the routes, and around them, from the inside out, a layer a line.
 func (s *service) handler() http.Handler {
-	api := &restAPI{store: s.store, guard: s.guard, wake: s.relay.Wake, commands: s.commands, slots: web.NewSlots(s.cfg.RequestLimit), log: s.log}
+	api := &restAPI{store: s.store, guard: s.guard, wake: s.relay.Wake, commands: s.commands, slots: web.NewSlots(s.cfg.RequestLimit), described: s.described, log: s.log}
 	handler := api.handler()
 	if s.cfg.AdminAddr == "" {
 		handler = s.health.Handler(handler)

@@ -167,7 +167,7 @@ func (d *document) check(sent request, got response) error {
 	result := &openapi3filter.ResponseValidationInput{RequestValidationInput: input, Status: got.status, Header: got.header, Options: options}
 	result.SetBodyBytes(got.body)
 	if err := openapi3filter.ValidateResponse(context.Background(), result); err != nil {
-		return fmt.Errorf("%s %s: %d %s: %w", sent.method, sent.path, got.status, got.body, err)
+		return fmt.Errorf("%s %s: %d %.300s: %w", sent.method, sent.path, got.status, got.body, err)
 	}
 	documented := map[string]bool{}
 	for name := range route.Operation.Responses.Status(got.status).Value.Headers {
@@ -184,7 +184,7 @@ func (d *document) check(sent request, got response) error {
 // usual are headers that need no mention.
 var usual = map[string]bool{
 	"Content-Type": true, "Content-Length": true, "Date": true, "Connection": true, "Accept-Encoding": true, "Vary": true,
-	"Etag": true, "Cache-Control": true, "Content-Security-Policy": true, "X-Content-Type-Options": true, "Referrer-Policy": true,
+	"Etag": true, "Accept-Ranges": true, "Cache-Control": true, "Content-Security-Policy": true, "X-Content-Type-Options": true, "Referrer-Policy": true,
 }
 
 // allows returns an error when the document forbids a request.

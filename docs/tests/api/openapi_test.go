@@ -115,6 +115,10 @@ func hold(t *testing.T, d *document, stage, name, programs string) []error {
 	h.otherMethods(t)
 	h.routes(t, stage)
 	slow()
+	if h.spec.Components.SecuritySchemes != nil {
+		h.guarded(t, programs, env)
+		h.limited(t, programs, env)
+	}
 	h.breakDatabase(t)
 	h.each(t, http.StatusInternalServerError)
 	h.each(t, http.StatusServiceUnavailable)
@@ -384,9 +388,6 @@ func (h *holding) heads(t *testing.T) {
 func (h *holding) otherMethods(t *testing.T) {
 	t.Helper()
 	for path, item := range h.spec.Paths.Map() {
-		if path == "/metrics" {
-			continue // Prometheus' own handler, which serves every method
-		}
 		methods := slices.Collect(maps.Keys(item.Operations()))
 		if item.Get != nil {
 			methods = append(methods, http.MethodHead)

@@ -33,7 +33,7 @@ func newGateway(platformsAddr, commandsAddr, consoleAddr string, trusted []netip
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w = lasting{w}
 		switch {
-		case hasPathPrefix(r.URL.Path, "/api/platforms"):
+		case hasPathPrefix(r.URL.Path, "/api/platforms"), hasPathPrefix(r.URL.Path, "/docs"), hasPathPrefix(r.URL.Path, "/openapi.json"):
 			forward(w, r, &bodies, platforms)
 		case hasPathPrefix(r.URL.Path, "/api/c/platforms"):
 			forward(w, r, &bodies, commands)
