@@ -15,10 +15,10 @@ import (
 func brokerVerb() verb {
 	return verb{
 		name:    "broker",
-		summary: "starts a RabbitMQ by itself, to stop and start apart from the services",
-		about: `It listens where RABBITMQ_URL says, localhost:5672 unless that is set, until Ctrl-C. What it
-holds goes with it. Services that are started by hand find it there; lab run and lab test use
-it when RABBITMQ_URL is set:
+		summary: "starts a RabbitMQ alone, to stop and start separately from the services",
+		about: `It listens where RABBITMQ_URL says, localhost:5672 unless that is set, until Ctrl-C. Its
+queues and messages are lost then. Services that you start by hand find it there; lab run and
+lab test use it when RABBITMQ_URL is set:
   RABBITMQ_URL=amqp://localhost:5672/ go tool lab run 06
 
 Its management page shows the exchanges and queues, as user guest with the password guest: at
@@ -27,7 +27,7 @@ http://localhost:15672 unless RABBITMQ_MANAGEMENT_ADDR says another address of l
 	}
 }
 
-// broker runs a broker until ctx ends.
+// broker runs a broker until ctx is done.
 func broker(ctx context.Context, l *lab) error {
 	port, err := brokerPort(os.Getenv("RABBITMQ_URL"))
 	if err != nil {
@@ -58,11 +58,11 @@ func broker(ctx context.Context, l *lab) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-b.Node.Process().Done():
-		return fmt.Errorf("the broker ended by itself: %s", b.Node.Process().Ending())
+		return fmt.Errorf("the broker ended unexpectedly: %s", b.Node.Process().Ending())
 	}
 }
 
-// brokerPort returns the port of this machine that given, RABBITMQ_URL, names.
+// brokerPort returns the port of this machine in given, the value of RABBITMQ_URL.
 func brokerPort(given string) (int, error) {
 	if given == "" {
 		return 5672, nil
@@ -91,7 +91,7 @@ func localPort(address string) (int, error) {
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%s is no port", port)
+		return 0, fmt.Errorf("%s is not a port", port)
 	}
 	return int(n), nil
 }

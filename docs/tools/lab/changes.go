@@ -19,9 +19,9 @@ type comparison struct {
 	chosen bool // the files are those of one piece, in the order of its table
 }
 
-// choose keeps only the files of a piece: of one in the table, by its heading or a
-// part of it, or those whose path contains that text or matches that pattern. A
-// dot stands for all of them. With tests, the tests of those files come last.
+// choose keeps only the files of a piece: one of the table, named by its heading or a
+// part of it, or the files whose path contains that text or matches that pattern. A dot
+// stands for all files. With tests, the tests of those files follow at the end.
 func (c *comparison) choose(wanted string, withTests bool) error {
 	if wanted == "." {
 		return nil

@@ -25,10 +25,10 @@ func checkVerb() verb {
 		args:    "STAGE [EXERCISE]",
 		summary: "judges your solution of an exercise, or tests a stage that is already running",
 		about: `With an EXERCISE: its tests, on the stage as you have changed it. It says which items
-of the exercise's acceptance hold, and what the tests say of the others. The tests are no
-files of the stage: they are laid over it while they run. When all items hold, the
-chapter's own tests of what you have changed, but for e2e, must pass as well. With --cluster the tests of
-the exercise's cluster_test.go run instead, on the current kubectl context.
+of the exercise's acceptance hold, and what the tests report for the others. The tests are
+not files of the stage: they are laid over it while they run. When all items hold, the
+stage's own tests of what you have changed, except e2e, must pass as well. With --cluster
+the tests of the exercise's cluster_test.go run instead, on the current kubectl context.
 
 With a STAGE alone: its exercises, and how far you are. With URLs or --cluster: its e2e
 tests, against the services at the URLs or those in the cluster: by its Ingress or its
@@ -45,7 +45,7 @@ listens, when not at the address that the Ingress or Gateway has:
 	v.flags.StringVar(&options.host, "host", "", "the `NAME` for the Host header, for an Ingress that is reached by its address")
 	v.flags.BoolVar(&options.cluster, "cluster", false, "test what is deployed to the current Kubernetes cluster")
 	v.flags.StringVar(&options.namespace, "namespace", "", "the `NAME` of the namespace; default: that of the context")
-	v.flags.BoolVar(&options.verbose, "v", false, "show all that an exercise's tests print")
+	v.flags.BoolVar(&options.verbose, "v", false, "show everything that an exercise's tests print")
 	return v
 }
 
@@ -64,7 +64,7 @@ func check(ctx context.Context, l *lab, options checkOptions, names []string) er
 		return err
 	}
 	if options.cluster && options.platforms != "" {
-		return usageError("check takes --platforms-url or --cluster, not both")
+		return usageError("check accepts --platforms-url or --cluster, not both")
 	}
 	switch {
 	case len(names) > 1 && options.platforms != "":
@@ -126,8 +126,8 @@ func e2eOnCluster(ctx context.Context, l *lab, k cluster, s repo.Stage, token st
 	return runE2E(ctx, l, s, platforms, commands, "", token)
 }
 
-// quorumQueues returns an error when a quorum queue has fewer members than
-// RabbitMQ has nodes: what it holds could be lost with a node's disk.
+// quorumQueues returns an error if a quorum queue has fewer members than RabbitMQ has
+// nodes: its messages could be lost with a node's disk.
 func quorumQueues(ctx context.Context, l *lab, k cluster) error {
 	nodes, err := k.run(ctx, "", "get", "statefulset", "rabbitmq", "--ignore-not-found", "-o", "jsonpath={.spec.replicas}")
 	if err != nil || nodes == "" {
@@ -166,8 +166,8 @@ func quorumQueues(ctx context.Context, l *lab, k cluster) error {
 	return errors.Join(errs...)
 }
 
-// dryRun lets the cluster of the current context check all variants of the
-// stage's manifests, without keeping anything.
+// dryRun lets the cluster of the current context check all variants of the stage's
+// manifests, and changes nothing.
 func dryRun(ctx context.Context, k cluster, s repo.Stage) error {
 	for _, pattern := range []string{"k8s/Kustomization", "k8s-sqlite/kustomization.yaml", "k8s/overlays/*/kustomization.yaml"} {
 		found, err := filepath.Glob(filepath.Join(s.Dir, filepath.FromSlash(pattern)))
@@ -229,7 +229,7 @@ func portForward(ctx context.Context, k cluster, service string) (url string, st
 		for range found { // until the reader has ended
 		}
 	}
-	go func() { // ends with the process, whose output it reads to the end
+	go func() { // returns when the process ends, after reading its output
 		defer close(found)
 		address := regexp.MustCompile(`Forwarding from (127\.0\.0\.1:\d+)`)
 		lines := bufio.NewScanner(reader)

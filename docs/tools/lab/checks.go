@@ -48,8 +48,8 @@ func checkFormat(ctx context.Context, root string, s repo.Stage) error {
 	return errors.Join(errs...)
 }
 
-// checkTidy compares go.mod and go.sum with what go mod tidy makes of them. It
-// looks at more modules than a build does; network allows it to fetch them.
+// checkTidy compares go.mod and go.sum with the result of go mod tidy. It needs more
+// modules than a build does; network allows it to fetch them.
 func checkTidy(ctx context.Context, s repo.Stage, network bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
@@ -71,15 +71,15 @@ func checkTidy(ctx context.Context, s repo.Stage, network bool) error {
 	return err
 }
 
-// twinFiles are the files that both services of a stage have alike.
+// twinFiles are the files that must be the same in both services of a stage.
 func twinFiles() []string {
 	return []string{
 		"problem.go", "json.go", "unicode.go", "validation.go", "router.go", "http_server.go", "health.go", "backoff.go", "broker.go",
 	}
 }
 
-// checkTwins names the files that both services of a stage have and that differ,
-// though they should be the same but for the package.
+// checkTwins names the files of a stage that should be the same in both services, except
+// for the package, and differ.
 func checkTwins(s repo.Stage) error {
 	var errs []error
 	for _, name := range twinFiles() {
@@ -92,7 +92,7 @@ func checkTwins(s repo.Stage) error {
 			return err
 		}
 		if platforms != nil && commands != nil && changes.TwinContent(name, *platforms) != changes.TwinContent(name, *commands) {
-			errs = append(errs, fmt.Errorf("commandsservice/%[1]s must equal platformservice/%[1]s but for the package; see: git diff --no-index %[2]s/platformservice/%[1]s %[2]s/commandsservice/%[1]s",
+			errs = append(errs, fmt.Errorf("commandsservice/%[1]s must equal platformservice/%[1]s except for the package; see: git diff --no-index %[2]s/platformservice/%[1]s %[2]s/commandsservice/%[1]s",
 				name, s.Name))
 		}
 	}

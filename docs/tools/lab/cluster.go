@@ -15,7 +15,7 @@ import (
 	"microcomm/docs/tools/internal/process"
 )
 
-// cluster is what kubectl's current context names.
+// cluster is the cluster of kubectl's current context.
 type cluster struct {
 	context   string
 	server    string
@@ -54,8 +54,8 @@ func currentCluster(ctx context.Context, namespace string) (cluster, error) {
 	return k, nil
 }
 
-// run runs kubectl in the cluster's namespace, with stdin, and returns what it
-// prints. The error holds what it says is wrong.
+// run runs kubectl in the cluster's namespace, with stdin, and returns its output. The
+// error includes kubectl's own message.
 func (k cluster) run(ctx context.Context, stdin string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
@@ -66,14 +66,14 @@ func (k cluster) run(ctx context.Context, stdin string, args ...string) (string,
 		}
 		end := len(args)
 		if at := slices.Index(args, "--"); at >= 0 {
-			end = at // what follows is for the program that exec runs
+			end = at // the rest is for the program that exec runs
 		}
 		args = slices.Insert(slices.Clone(args), end, where...)
 	}
 	return process.Output(ctx, process.Command{Args: append([]string{"kubectl"}, args...), Stdin: strings.NewReader(stdin)})
 }
 
-// deployed returns the name of the stage that runs in the namespace, or nothing.
+// deployed returns the name of the stage that runs in the namespace, or "".
 func (k cluster) deployed(ctx context.Context) (string, error) {
 	images, err := k.run(ctx, "", "get", "deployments", "-l", partOf, "-o", "jsonpath={.items[*].spec.template.spec.containers[*].image}")
 	if err != nil {
@@ -85,8 +85,8 @@ func (k cluster) deployed(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// objects returns the names of what is part of microcomm in the namespace, of
-// those kinds, such as service/rabbitmq-loadbalancer.
+// objects returns the names of the objects of those kinds that are part of microcomm in
+// the namespace, such as service/rabbitmq-loadbalancer.
 func (k cluster) objects(ctx context.Context, kinds string) ([]string, error) {
 	out, err := k.run(ctx, "", "get", kinds, "-l", partOf, "--ignore-not-found", "-o", "name")
 	if err != nil {
@@ -101,13 +101,13 @@ func (k cluster) objects(ctx context.Context, kinds string) ([]string, error) {
 	return names, nil
 }
 
-// delete deletes objects, with all that was made from them, and waits until
-// they are gone.
+// delete deletes objects, with everything created from them, and waits until they are
+// gone.
 func (k cluster) delete(ctx context.Context, l *lab, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
-	// In the foreground: what a Deployment made goes before the Deployment.
+	// In the foreground: the pods of a Deployment are deleted before the Deployment.
 	deleted, err := k.run(ctx, "", append([]string{"delete", "--ignore-not-found", "--cascade=foreground", "--timeout=3m"}, names...)...)
 	fmt.Fprint(l.err, deleted)
 	return err
@@ -119,7 +119,7 @@ func output(ctx context.Context, name string, args ...string) (string, error) {
 	return process.Output(ctx, process.Command{Args: append([]string{name}, args...)})
 }
 
-// object is what deploy reads of a Kubernetes object.
+// object holds the parts of a Kubernetes object that deploy reads.
 type object struct {
 	Kind     string
 	Metadata struct{ Name string }
@@ -153,8 +153,8 @@ func decodeObjects(stream string) ([]object, error) {
 	}
 }
 
-// partOf selects what belongs to this repository's stages. Secrets made by
-// hand have no such label, and stay.
+// partOf selects the objects of this repository's stages. Secrets created by hand have
+// no such label, and stay.
 const partOf = "app.kubernetes.io/part-of=microcomm"
 
 // partOfKinds is every kind that the manifests have.

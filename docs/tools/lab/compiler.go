@@ -13,8 +13,8 @@ import (
 	"microcomm/docs/tools/internal/process"
 )
 
-// needCompiler fails, with what to do, when the C compiler that SQLite needs is
-// missing, or Go is told not to use it.
+// needCompiler returns an error that says what to do if the C compiler that SQLite needs
+// is missing, or the settings keep Go from using it.
 func needCompiler(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -23,7 +23,7 @@ func needCompiler(ctx context.Context) error {
 		return err
 	}
 	settings := strings.Split(out+strings.Repeat("\n", 6), "\n")
-	// Go turns cgo off by itself when there is no compiler: that comes first.
+	// Without a compiler Go turns cgo off, so this case is the first.
 	command := append(strings.Fields(settings[0]), "gcc")[0]
 	if _, err := exec.LookPath(command); err != nil {
 		return fmt.Errorf("no C compiler: SQLite needs %s; %s", command, howToGet("a C compiler"))
@@ -39,10 +39,10 @@ func needCompiler(ctx context.Context) error {
 	return errors.New("go env has CGO_ENABLED=0, which turns cgo off, and SQLite is C: go env -u CGO_ENABLED")
 }
 
-// toCompile says which libraries of the packages Go has not compiled yet, and so
-// why a build will take minutes: "" when none is missing. One that is not on this
-// machine is not compiled either. Flags, such as -race, which has a build of its
-// own, may come before the packages.
+// toCompile names the libraries of the packages that Go has not compiled yet, the reason
+// why a build will take minutes. It returns "" when none is missing. A library that is
+// not on this machine is not compiled either. Flags may precede the packages: -race, for
+// example, has a separate build.
 func toCompile(ctx context.Context, dir string, packages ...string) string {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -50,7 +50,7 @@ func toCompile(ctx context.Context, dir string, packages ...string) string {
 	env := append(os.Environ(), "GOWORK=off", "GOPROXY=off")
 	out, err := process.Output(ctx, process.Command{Args: args, Dir: dir, Env: env})
 	if err != nil {
-		return "" // the build says what is wrong
+		return "" // the build reports the error
 	}
 	missing := strings.Fields(out)
 	has := func(prefix string) bool {
@@ -65,7 +65,7 @@ func toCompile(ctx context.Context, dir string, packages ...string) string {
 	return ""
 }
 
-// announce says once, before a build, why it will take long, if it will.
+// announce says, before a build that will take long, why it will.
 func (l *lab) announce(ctx context.Context, dir string, race bool, packages ...string) {
 	flags, why := []string{}, ""
 	if race {

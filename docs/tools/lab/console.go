@@ -17,16 +17,16 @@ import (
 	"microcomm/docs/tools/internal/badnet"
 )
 
-// console is the console of final, beside a stage whose services are processes. A
-// nil one is none.
+// console is the console of final, beside a stage whose services are processes. It may
+// be nil.
 type console struct {
 	fleet   *fleet
 	number  string // of the stage
 	service *service
 	secret  string // which the console and lab share
 
-	dlq, poison string        // programs; empty: the stage has no use for it
-	network     *badnet.Proxy // before CommandsService; nil: it can't be put there
+	dlq, poison string        // programs; empty: the stage does not need it
+	network     *badnet.Proxy // in front of CommandsService; nil: not possible there
 	control     *control
 	listener    net.Listener // of control
 }
@@ -123,13 +123,12 @@ func (c *console) exchange() string {
 	return cmp.Or(os.Getenv("RABBITMQ_EXCHANGE"), fallback)
 }
 
-// slowable puts a proxy between CommandsService and what it learns of platforms
-// from: the broker or, in 02, PlatformService. From 06 on the call of 02 would hide
-// what becomes of an event.
+// slowable puts a proxy between CommandsService and its source of platforms: the broker
+// or, in 02, PlatformService. From 06 on, the call of 02 would hide the loss of an event.
 func (c *console) slowable(platforms, commands *service) (err error) {
 	if c.fleet.broker == nil {
 		if os.Getenv("COMMANDS_SERVICE_URL") != "" {
-			return nil // it may be elsewhere
+			return nil // it may run elsewhere
 		}
 		if c.network, err = badnet.New(commands.http.address()); err == nil {
 			platforms.env = append(platforms.env, "COMMANDS_SERVICE_URL=http://"+c.network.Address()+"/api/c/platforms")
@@ -140,7 +139,7 @@ func (c *console) slowable(platforms, commands *service) (err error) {
 	platforms.env = withDefault(platforms.env, "COMMANDS_SERVICE_URL", "")
 	u, err := url.Parse(c.fleet.broker.URL)
 	if err != nil || u.Scheme != "amqp" {
-		return nil // another name would not fit its certificate
+		return nil // its certificate has another name
 	}
 	target := u.Host
 	if u.Port() == "" {
@@ -153,8 +152,8 @@ func (c *console) slowable(platforms, commands *service) (err error) {
 	return err
 }
 
-// delay is how late what CommandsService learns of arrives when it is slow, for
-// each direction: 2 s for an event, and for a call and its response together.
+// delay is how late a slow CommandsService receives, each way: 2 s for an event, and for
+// a call and its response together.
 func (c *console) delay() time.Duration {
 	if c.fleet.broker == nil {
 		return time.Second
@@ -162,7 +161,7 @@ func (c *console) delay() time.Duration {
 	return 2 * time.Second
 }
 
-// attend tells the console what the services do, and does what it asks for, until
+// attend reports to the console what the services do, and carries out its requests, until
 // the caller calls leave.
 func (c *console) attend(ctx context.Context) (leave func()) {
 	if c == nil {
@@ -188,7 +187,7 @@ func (c *console) ready() {
 	}
 }
 
-// close ends what join has begun.
+// close ends everything that join has started.
 func (c *console) close() {
 	if c == nil {
 		return

@@ -28,7 +28,7 @@ func checkDelta(ctx context.Context, root string, before, s repo.Stage) error {
 	return compareDelta(before, s, old, new)
 }
 
-// compareDelta is checkDelta for files that were read already.
+// compareDelta is checkDelta for files that are already read.
 func compareDelta(before, s repo.Stage, old, new map[string]string) error {
 	page := changes.TablePage(s)
 	lesson, err := os.ReadFile(filepath.Join(s.Dir, page))
@@ -73,8 +73,8 @@ func compareDelta(before, s repo.Stage, old, new map[string]string) error {
 // allTests in a table stands for every test file that no other row lists.
 const allTests = "*_test.go"
 
-// foldTests replaces the test files of a delta that the table does not list by
-// one entry, when the table has it.
+// foldTests replaces the test files of a delta that the table does not list by the one
+// entry allTests, if the table has it.
 func foldTests(real, listed map[string]string) {
 	if listed[allTests] == "" {
 		return
@@ -87,8 +87,8 @@ func foldTests(real, listed map[string]string) {
 	}
 }
 
-// delta returns what the later of two stages, new, does to each file that
-// differs: adds, changes or removes.
+// delta returns, for each file that differs, what the later of two stages, new, does to
+// it: adds, changes or removes.
 func delta(old, new map[string]string) map[string]string {
 	found := map[string]string{}
 	for path, content := range new {

@@ -20,22 +20,22 @@ func deployVerb() verb {
 	v := verb{
 		name:    "deploy",
 		args:    "STAGE",
-		summary: "puts a stage on the Kubernetes cluster of the current context",
+		summary: "deploys a stage to the Kubernetes cluster of the current context",
 		about: `Builds the stage's images, gets them into the cluster, creates the secrets that are
 missing with generated values, applies the manifests in order and waits until all
-pods are ready. A pod that does not get there is explained.
+pods are ready. If a pod cannot become ready, it explains why.
 
-What another stage, or another variant of this one, has left in the namespace and
-this one does not have is named and deleted first. Volumes and secrets stay.
+Objects that another stage, or another variant of this one, has left in the namespace and
+that this one does not have are listed and deleted first. Volumes and secrets stay.
 
 kind, minikube, k3d, Docker Desktop, Rancher Desktop and OrbStack are recognised by
-the context's name. For another cluster --load names the command that takes an
-image there; {image} stands for the image's name.
+the context's name. For another cluster --load names the command that loads an
+image into it; {image} stands for the image's name.
 
---gateway deploys the HTTPRoute in the place of the Ingress, for a cluster with the
+--gateway deploys the HTTPRoute instead of the Ingress, for a cluster with the
 Gateway API.
 
-SQL Server's image is for amd64 only, and wants 2 GB: --sqlite leaves it out, and
+SQL Server's image is for amd64 only, and needs 2 GB: --sqlite leaves it out, and
 PlatformService keeps its data in a SQLite file on a volume.`,
 		run: func(ctx context.Context, l *lab, names []string) error { return deploy(ctx, l, o, names[0]) },
 	}
@@ -43,7 +43,7 @@ PlatformService keeps its data in a SQLite file on a volume.`,
 	v.flags.BoolVar(&o.sqlite, "sqlite", false, "leave SQL Server out")
 	v.flags.StringVar(&o.overlay, "overlay", "", "the `NAME` of one of final/k8s/overlays")
 	v.flags.BoolVar(&o.gateway, "gateway", false, "the HTTPRoute and its Gateway, and no Ingress")
-	v.flags.StringVar(&o.load, "load", "", "the `COMMAND` that takes {image} into the cluster")
+	v.flags.StringVar(&o.load, "load", "", "the `COMMAND` that loads {image} into the cluster")
 	v.flags.BoolVar(&o.keep, "keep", false, "refuse to delete what another stage has left there")
 	v.flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "the `TIME` that the pods may take to be ready, such as 10m")
 	return v
@@ -65,7 +65,7 @@ type deployOptions struct {
 // common declares the flags that deploy and undeploy share.
 func (o *deployOptions) common(v *verb) {
 	v.flags.StringVar(&o.namespace, "namespace", "", "the `NAME` of the namespace, when not the context's")
-	v.flags.BoolVar(&o.yes, "yes", false, "do not ask before it begins")
+	v.flags.BoolVar(&o.yes, "yes", false, "do not ask for confirmation")
 }
 
 // choose sets the stage.
@@ -156,7 +156,7 @@ func deploy(ctx context.Context, l *lab, o deployOptions, name string) error {
 	if manifests, err = buildImages(ctx, l, o.stage, manifests, load); err != nil {
 		return err
 	}
-	// A Job runs once and cannot be changed: it has to go to run again.
+	// A Job runs once and cannot be changed. To run again, it is deleted first.
 	jobs := slices.DeleteFunc(there, func(name string) bool { return !isJob(name) || slices.Contains(old, name) })
 	if err := k.delete(ctx, l, slices.Concat(old, jobs)); err != nil {
 		return err
@@ -179,7 +179,7 @@ func deploy(ctx context.Context, l *lab, o deployOptions, name string) error {
 	return nil
 }
 
-// printScaling says when objects are to scale by load, and the cluster does not
+// printScaling says so if objects should scale with the load and the cluster does not
 // measure it.
 func printScaling(ctx context.Context, l *lab, k cluster, objects []object) {
 	scales := slices.ContainsFunc(objects, func(o object) bool { return o.Kind == "HorizontalPodAutoscaler" })
@@ -200,10 +200,10 @@ func confirm(l *lab, yes bool, question string) error {
 	case "y", "yes":
 		return nil
 	}
-	return errors.New("nothing was done (--yes goes on without asking)")
+	return errors.New("nothing was done (--yes continues without asking)")
 }
 
-// portTaken explains the error of an apply that wants a node port of somebody else's.
+// portTaken explains the error of an apply whose node port another service has.
 func portTaken(ctx context.Context, k cluster, err error) error {
 	found := regexp.MustCompile(`The Service "([^"]+)" is invalid: .*nodePort: Invalid value: (\d+): provided port is already allocated`).
 		FindStringSubmatch(err.Error())
@@ -223,7 +223,7 @@ func portTaken(ctx context.Context, k cluster, err error) error {
 		found[2], found[1], owner)
 }
 
-// printURLs says how to reach what was deployed.
+// printURLs prints how to reach the deployed services.
 func printURLs(ctx context.Context, l *lab, k cluster) error {
 	port, err := k.run(ctx, "", "get", "service", "platformnpservice-srv", "--ignore-not-found",
 		"-o", "jsonpath={.spec.ports[0].nodePort}")

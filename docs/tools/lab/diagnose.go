@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// pod is what is read of a pod.
+// pod holds the parts of a pod that are read.
 type pod struct {
 	Metadata struct {
 		Name              string
@@ -45,7 +45,7 @@ type problem struct {
 	fatal bool // waiting does not help
 }
 
-// diagnose returns the pod's problem, or false when it only takes its time.
+// diagnose returns the pod's problem, or false if it only needs more time.
 func diagnose(p pod) (problem, bool) {
 	for _, c := range p.Status.Conditions {
 		if c.Type == "PodScheduled" && c.Status == "False" {
@@ -92,8 +92,8 @@ func unschedulable(message string) problem {
 	case strings.Contains(message, "PersistentVolumeClaim"), strings.Contains(message, "persistentvolumeclaim"):
 		advice = "kubectl get storageclass has to show a default one"
 	}
-	// Not fatal: a node, or a volume, may be on its way.
-	return problem{fmt.Sprintf("no node can take it (%s): %s", strings.TrimSuffix(message, "."), advice), false}
+	// Not fatal: a node, or a volume, may still be added.
+	return problem{fmt.Sprintf("no node can run it (%s): %s", strings.TrimSuffix(message, "."), advice), false}
 }
 
 func configError(message string) problem {
@@ -104,7 +104,7 @@ func configError(message string) problem {
 	case strings.Contains(message, "runAsNonRoot"):
 		advice = "the image has to name a user by number, or the manifest runAsUser"
 	}
-	return problem{fmt.Sprintf("its container cannot be made (%s): %s", message, advice), true}
+	return problem{fmt.Sprintf("its container cannot be created (%s): %s", message, advice), true}
 }
 
 func explainAll(ctx context.Context, l *lab, k cluster, workloads []string) {
@@ -116,8 +116,8 @@ func explainAll(ctx context.Context, l *lab, k cluster, workloads []string) {
 	explain(ctx, l, k, pods)
 }
 
-// explain says of each pod why it is not ready: in one line, then with the
-// pod's last events and what it last printed.
+// explain says why each pod is not ready: first in one line, then with the pod's last
+// events and its last output.
 func explain(ctx context.Context, l *lab, k cluster, pods []pod) {
 	for _, p := range pods {
 		text := "it takes its time"
@@ -144,7 +144,7 @@ func explain(ctx context.Context, l *lab, k cluster, pods []pod) {
 	}
 }
 
-// warnings returns the pod's events that are warnings, a line for each.
+// warnings returns the pod's warnings, one line each.
 func warnings(ctx context.Context, k cluster, p pod) string {
 	out, err := k.run(ctx, "", "get", "events", "-o", "json", "--field-selector", "involvedObject.name="+p.Metadata.Name+",type=Warning")
 	if err != nil {

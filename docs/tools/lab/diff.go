@@ -18,11 +18,11 @@ func diffVerb() verb {
 	v := verb{
 		name:    "diff",
 		args:    "STAGE [STAGE2] [PIECE…]",
-		summary: "shows what a stage changes in the one before",
-		about: `First a list of the files, then the difference from the stage before (or from STAGE
+		summary: "shows what a stage changes in the one before it",
+		about: `Shows a list of the files, then the difference from the stage before (or from STAGE
 to STAGE2) in reading order: changed Go, new Go in the order of the stage's README,
 SQL and .proto, manifests and other files, go.mod. A file that equals one already shown
-takes one line. The stages' own module paths count as equal. README.md, PIECES.md,
+gets one line. The stages' own module paths count as equal. README.md, PIECES.md,
 pieces/, go.sum, exercises/ and indirect requirements are left out; generated code is
 only listed.
 
@@ -92,7 +92,7 @@ func (l *lab) stagesToDiff(args []string) (before, after repo.Stage, piece strin
 	return l.stages[first-1], l.stages[first], strings.Join(args, " "), nil
 }
 
-// page shows the text in the pager that git would use, when there is a terminal.
+// page shows the text in git's pager if the output is a terminal.
 func page(ctx context.Context, l *lab, text []byte) error {
 	pager := ""
 	if isTerminal(l.out) {
@@ -110,12 +110,12 @@ func page(ctx context.Context, l *lab, text []byte) error {
 			env = append(env, setting)
 		}
 	}
-	// Ctrl-C is the pager's, however often; git ends by it only when the pager has ended
+	// Ctrl-C belongs to the pager; git ends only after the pager
 	interrupts := make(chan os.Signal, 1)
 	signal.Notify(interrupts, os.Interrupt)
 	defer signal.Stop(interrupts)
-	// through git's shell, as git does it, and so on Windows too;
-	// no time limit: it ends when the reader has read
+	// through git's shell, as git does, so that it works on Windows too;
+	// no time limit: the reader ends it
 	err := process.Run(context.WithoutCancel(ctx), process.Command{
 		Args: []string{"git", "-c", "alias.page=!" + pager, "page"}, Dir: l.root, Env: env,
 		Stdin: bytes.NewReader(text), Stdout: l.out, Stderr: l.err, Foreground: true,

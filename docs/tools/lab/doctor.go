@@ -30,15 +30,15 @@ status is 1 only when something needed is missing.`,
 			return doctor(ctx, l, usualPorts())
 		},
 	}
-	v.flags.StringVar(&offline, "offline", "", "say whether this machine can do without a network, with what lab offline collected in `DIR`")
+	v.flags.StringVar(&offline, "offline", "", "say whether this machine can work without a network, with what lab offline collected in `DIR`")
 	return v
 }
 
-// usualPort is a port that something of this repository listens on.
+// usualPort is a port that a program of this repository listens on.
 type usualPort struct {
 	number  string
 	use     string
-	setting string // moves it; empty: lab takes another one by itself
+	setting string // moves it; empty: lab chooses another one if it is in use
 }
 
 func usualPorts() []usualPort {
@@ -147,8 +147,8 @@ func doctor(ctx context.Context, l *lab, ports []usualPort) error {
 	return nil
 }
 
-// needClone fails, with what to do, when git does not know the checkout: lab asks
-// git which files are the learner's.
+// needClone returns an error that says what to do if the checkout is not a git clone:
+// lab asks git which files are the learner's.
 func needClone(ctx context.Context, root string) error {
 	_, err := repo.Git(ctx, root, "rev-parse", "--verify", "HEAD")
 	switch {
@@ -157,13 +157,13 @@ func needClone(ctx context.Context, root string) error {
 	case strings.Contains(err.Error(), "dubious ownership"):
 		return fmt.Errorf("%[1]s belongs to another user, so git refuses it, and go build, too: git config --global --add safe.directory %[1]s", root)
 	case strings.Contains(err.Error(), "not a git repository"):
-		return fmt.Errorf("%s is no clone, and lab asks git which files are yours: git clone the repository", root)
+		return fmt.Errorf("%s is not a git clone, and lab asks git which files are yours: git clone the repository", root)
 	}
 	return err
 }
 
-// installedBroker says how to stop the RabbitMQ that a package has installed as a
-// service, if one may have: it may be what takes the usual port.
+// installedBroker says how to stop a RabbitMQ that a package has installed as a service:
+// it may be the one on the usual port. It returns "" where there is no such package.
 func installedBroker() string {
 	server := rabbitmq.Find()
 	switch {
@@ -175,7 +175,7 @@ func installedBroker() string {
 	return ""
 }
 
-// firstLine is the first line that a program prints.
+// firstLine returns the first line that a program prints.
 func firstLine(ctx context.Context, program string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -211,7 +211,7 @@ func takenBy(ctx context.Context, port string) string {
 	return " by " + line
 }
 
-// howToGet says how to install something on this system.
+// howToGet says how to install a tool on this system.
 func howToGet(what string) string {
 	ways := map[string]map[string]string{
 		"Go": {

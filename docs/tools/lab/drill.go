@@ -14,8 +14,8 @@ func drillVerb() verb {
 		name:    "drill",
 		args:    "[STAGE] [NAME]",
 		summary: "breaks a stage under load, and counts what was lost",
-		about: `Builds and starts the stage's services, with a broker of their own where they need
-one, and sends POSTs. Then it causes the named fault, repairs it, waits until everything
+		about: `Builds and starts the stage's services, with a private broker where they need one, and
+sends POSTs. Then it causes the named fault, repairs it, waits until everything
 has settled, and compares what was accepted with what both services have. The exit
 status is 1 when that is not what the drill expects; in some stages it expects a
 loss. It needs no particular free port, and leaves nothing behind except, after

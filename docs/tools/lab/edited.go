@@ -13,23 +13,23 @@ import (
 	"microcomm/docs/tools/internal/repo"
 )
 
-// editsError is a failed check of the workbook's own, such as "what changes",
-// that fails because the stage was edited.
+// editsError is a failed check of the workbook, such as "what changes", that fails only
+// because the stage was edited.
 type editsError struct {
 	failure error
 	paths   []string
 }
 
 func (e editsError) Error() string {
-	return fmt.Sprintf("%v\nThis check compares the stages with each other. It fails because of these edits, and says nothing of how they work: %s",
+	return fmt.Sprintf("%v\nThis check compares the stages with each other. It fails because of these edits, and says nothing about how they work: %s",
 		e.failure, strings.Join(e.paths, ", "))
 }
 
 func (e editsError) Unwrap() error { return e.failure }
 
-// checkEditedDelta is checkDelta for a stage that was named, in a checkout where
-// a learner works: edits in the stage before count as undone, and a failure by
-// edits in the stage itself says so.
+// checkEditedDelta is checkDelta for a named stage, in a checkout where a learner works.
+// Edits in the stage before count as undone, and a failure caused by edits in the stage
+// itself says so.
 func checkEditedDelta(ctx context.Context, root string, before, s repo.Stage) error {
 	failure := checkDelta(ctx, root, before, s)
 	if failure == nil {
@@ -58,7 +58,7 @@ func checkEditedDelta(ctx context.Context, root string, before, s repo.Stage) er
 	return failure
 }
 
-// checkEditedTwins is checkTwins that says when edits are why it fails.
+// checkEditedTwins is checkTwins; a failure caused by edits says so.
 func checkEditedTwins(ctx context.Context, root string, s repo.Stage) error {
 	failure := checkTwins(s)
 	if failure == nil {
@@ -75,8 +75,8 @@ func checkEditedTwins(ctx context.Context, root string, s repo.Stage) error {
 	return failure
 }
 
-// unedited returns the stage's compared files as they were before anyone edited
-// them, and the paths of those that differ from that.
+// unedited returns the stage's compared files as they were before any edit, and the
+// paths of those that were edited.
 func unedited(ctx context.Context, root string, s repo.Stage) (map[string]string, []string, error) {
 	base, err := baseRevision(ctx, root)
 	if err != nil {

@@ -54,15 +54,14 @@ const (
 	metricsAPI  = "/apis/metrics.k8s.io/v1beta1"
 )
 
-// serves reports whether the cluster has a part of the API.
+// serves reports whether the cluster has that part of the API.
 func (k cluster) serves(ctx context.Context, api string) bool {
 	_, err := k.run(ctx, "", "get", "--raw", api)
 	return err == nil
 }
 
-// opens waits until requests get through to PlatformService: a controller needs
-// some seconds for a new route. The error is errUnreachable when no server
-// listens at the address.
+// opens waits until requests reach PlatformService: a controller needs some seconds for
+// a new route. The error is errUnreachable if nothing listens at the address.
 func (e entrance) opens(ctx context.Context, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -89,7 +88,7 @@ func (e entrance) opens(ctx context.Context, patience time.Duration) error {
 
 var errUnreachable = errors.New("no response")
 
-// ask asks for one platform of the list, and returns the status.
+// ask requests one platform of the list, and returns the status.
 func (e entrance) ask(ctx context.Context) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -106,7 +105,7 @@ func (e entrance) ask(ctx context.Context) (int, error) {
 	return response.StatusCode, nil
 }
 
-// byGateway puts the stage's HTTPRoute in the place of the Ingress.
+// byGateway replaces the Ingress in the manifests by the stage's HTTPRoute.
 func byGateway(s repo.Stage, manifests string) (string, error) {
 	route, err := os.ReadFile(filepath.Join(s.Dir, "k8s", "gateway", "httproute.yml"))
 	if os.IsNotExist(err) {

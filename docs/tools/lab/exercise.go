@@ -39,8 +39,8 @@ func (l *lab) findExercise(stage, name string) (*exercise.Exercise, error) {
 		cli.OrNearest(name, names, "its exercises are "+strings.Join(names, ", "))))
 }
 
-// exerciseEnv is the environment for the tests of exercises: with a broker, found
-// or started, when one of them needs it. The caller calls stop at the end.
+// exerciseEnv returns the environment for the tests of exercises, with a broker if one of
+// them needs it. The caller must call stop.
 func (l *lab) exerciseEnv(ctx context.Context, exercises []*exercise.Exercise) (env []string, stop func(), err error) {
 	if !slices.ContainsFunc(exercises, (*exercise.Exercise).NeedsBroker) {
 		return os.Environ(), func() {}, nil
@@ -88,7 +88,7 @@ func checkExercise(ctx context.Context, l *lab, options checkOptions, stage, nam
 	return nil
 }
 
-// announceExercise says why the tests of an exercise will take long to compile.
+// announceExercise is announce for the tests of an exercise.
 func (l *lab) announceExercise(ctx context.Context, e *exercise.Exercise) {
 	dir, packages := e.Judge()
 	l.announce(ctx, dir, true, packages...)
@@ -150,7 +150,7 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 		}
 	}
 	if more {
-		fmt.Fprintln(l.out, "\n-v shows all that the tests print.")
+		fmt.Fprintln(l.out, "\n-v shows everything that the tests print.")
 	}
 	passed, ownPassed := r.Passed(), true
 	if passed && !o.Cluster {
@@ -185,8 +185,7 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 	})
 }
 
-// solutionApplied reports whether the chapter is just what lab solution --apply
-// has made of it.
+// solutionApplied reports whether the stage is unchanged since lab solution --apply.
 func (l *lab) solutionApplied(ctx context.Context, e *exercise.Exercise) (bool, error) {
 	all, err := l.readProgress()
 	if err != nil || !all[e.String()].Applied {
@@ -199,8 +198,8 @@ func (l *lab) solutionApplied(ctx context.Context, e *exercise.Exercise) (bool, 
 	return isSolution(ctx, l, l.stages[at], e)
 }
 
-// judgeOwn runs the stage's own tests of what the learner has changed, if
-// anything, and prints how they ended.
+// judgeOwn runs the stage's own tests of the learner's changes, if there are any, and
+// prints the results.
 func judgeOwn(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options) (passed bool, err error) {
 	at, err := l.findStage(e.Stage)
 	if err != nil {
@@ -236,7 +235,7 @@ func judgeOwn(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Opti
 	return own.Passed(), nil
 }
 
-// itemsOf returns the items of the acceptance that the tests which ran hold.
+// itemsOf returns the items of the acceptance that the tests cover.
 func itemsOf(e *exercise.Exercise, r *exercise.Result) []exercise.Item {
 	var items []exercise.Item
 	named := map[string]bool{}

@@ -62,7 +62,7 @@ func TestCheckSaysWhichItemsHold(t *testing.T) {
 		{"0", true, []string{
 			"FAIL Two positive numbers are added: TestPositive\n         Sum(1, 2) is 0, want 3 (exercise_add_test.go:9)\n",
 			"FAIL Negative ones are, too: TestNegative\n         both: Sum(-1, -2) is 0, want -3 (exercise_add_test.go:16)\n",
-			"-v shows all that the tests print.\n",
+			"-v shows everything that the tests print.\n",
 			"0 of 2 hold.", "lab hint 01-one add\n",
 		}},
 		{"max(a+b, 0)", true, []string{"ok   Two positive", "FAIL Negative", "1 of 2 hold."}},
@@ -261,7 +261,7 @@ func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
 	said(l)
 	put(t, l, map[string]string{
 		"01-one/new/deep.go":            "package deep\n",
-		"01-one/exercises/add/hints.md": "edited\n", // as the manifests that are to be mended
+		"01-one/exercises/add/hints.md": "edited\n", // like the manifests that have to be fixed
 		"01-one/data.db":                "ignored\n",
 		"01-one/exercises/x/notes":      "of the learner\n",
 		"02-two/README.md":              "# Two, edited\n",
@@ -500,7 +500,7 @@ func TestEditsOfAStageDoNotFailTheNext(t *testing.T) {
 	if err := checkEditedDelta(t.Context(), l.root, l.stages[0], l.stages[1]); err != nil {
 		t.Errorf("error: %v", err)
 	}
-	// a table that is wrong by itself stays so
+	// a table that was wrong before stays wrong
 	put(t, l, map[string]string{"02-two/README.md": content(t, l, "02-two/README.md") + "| adds | `nowhere.go` | a reason |\n"})
 	err := checkEditedDelta(t.Context(), l.root, l.stages[0], l.stages[1])
 	if err == nil || errors.As(err, new(editsError)) || !strings.Contains(err.Error(), "nowhere.go") || strings.Contains(err.Error(), "new.go") {
@@ -522,8 +522,8 @@ func TestEditsOfAStageAreNamedAsTheReason(t *testing.T) {
 	text := said(l)
 	for _, want := range []string{
 		"does not list that the stage changes platformservice/json.go",
-		"It fails because of these edits, and says nothing of how they work: platformservice/json.go\n",
-		"Failed only because a stage was edited: what changes, twins. The tests of how it works pass.\n",
+		"It fails because of these edits, and says nothing about how they work: platformservice/json.go\n",
+		"Failed only because a stage was edited: what changes, twins. The tests of its behaviour pass.\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("it does not say %q:\n%s", want, text)
@@ -538,7 +538,7 @@ func TestEditsOfAStageAreNamedAsTheReason(t *testing.T) {
 	if text := said(l); strings.Contains(text, "Failed only because") || !strings.Contains(text, "Failed because a stage was edited: what changes, twins. The other failures, 1, say that something does not work.") {
 		t.Errorf("with another failure it says:\n%s", text)
 	}
-	// committed, and so nobody's edit: a plain failure
+	// committed, so not an edit: a plain failure
 	if _, err := repo.Git(t.Context(), l.root, "commit", "--quiet", "--all", "--message", "second"); err != nil {
 		t.Fatal(err)
 	}

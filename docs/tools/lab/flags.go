@@ -14,7 +14,7 @@ import (
 // verb is one command of the tool: `lab NAME FLAGS ARGS`.
 type verb struct {
 	name    string
-	args    string // what it takes beside flags: [OPTIONAL], REPEATED…
+	args    string // the arguments beside the flags: [OPTIONAL], REPEATED…
 	summary string // a line, in the list of verbs
 	about   string // the rest of its help
 	flags   flag.FlagSet
@@ -35,8 +35,8 @@ func findVerb(name string) (*verb, error) {
 	return nil, usageError("unknown command " + name + "; " + cli.OrNearest(name, names, "go tool lab help lists them"))
 }
 
-// parse sets the verb's flags, which may stand before and after the other
-// arguments, and returns those.
+// parse sets the verb's flags, which may stand before and after the other arguments, and
+// returns the other arguments.
 func (v *verb) parse(args []string) ([]string, error) {
 	v.flags.Init(v.name, flag.ContinueOnError)
 	rest, err := cli.Parse(&v.flags, args)
@@ -46,11 +46,14 @@ func (v *verb) parse(args []string) ([]string, error) {
 	wanted := strings.Fields(v.args)
 	for i, arg := range wanted {
 		if i >= len(rest) && !strings.HasPrefix(arg, "[") {
-			article := "a"
-			if strings.ContainsAny(arg[:1], "AEIOU") {
-				article = "an"
+			needs := "a " + arg
+			switch {
+			case strings.Contains(arg, "|"):
+				needs = "one of " + strings.ReplaceAll(arg, "|", ", ")
+			case strings.ContainsAny(arg[:1], "AEIOU"):
+				needs = "an " + arg
 			}
-			return nil, usageError(fmt.Sprintf("%s needs %s %s: %s", v.name, article, arg, v.usage()))
+			return nil, usageError(fmt.Sprintf("%s needs %s: %s", v.name, needs, v.usage()))
 		}
 	}
 	if len(rest) > len(wanted) && !strings.Contains(v.args, "…") {
@@ -90,7 +93,7 @@ func (v *verb) help(w io.Writer) {
 	}
 }
 
-// entry is a line of a list, whose text begins in the same column as that of the others.
+// entry is a line of a list: a name, and a text in the column that all texts begin in.
 func entry(name string, width int, text string) string {
 	line := fmt.Sprintf("  %-*s  %s", width, name, text)
 	return layout.Wrap(line, strings.Repeat(" ", width+4))

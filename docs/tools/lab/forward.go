@@ -23,8 +23,8 @@ func forwardVerb() verb {
 		name:    "forward",
 		args:    "STAGE",
 		summary: "carries a fix in a stage into every stage after it",
-		about: `What STAGE's files changed since the last commit, or since REV, is merged file by file
-into each later stage, by git merge-file; what belongs to a later stage stays. Added and
+		about: `The changes in STAGE's files since the last commit, or since REV, are merged file by file
+into each later stage, by git merge-file. The later stage's own differences stay. Added and
 deleted files are carried too, and moved files are followed. README.md, go.sum and
 exercises/ belong to one stage and are not carried: go mod tidy makes go.sum. It stops at
 the first stage with a conflict. Commit before you change the same lines again, or they
@@ -62,7 +62,7 @@ func forward(ctx context.Context, l *lab, options forwardOptions, name string) e
 		fmt.Fprintf(l.out, "%s has not changed since %s: nothing to carry\n", from.Name, revision)
 		return nil
 	}
-	place := map[string]string{} // where a file of from is now, when it was moved
+	place := map[string]string{} // where a file of from is now, if it was moved
 	for i, to := range l.stages[at+1:] {
 		conflicts := 0
 		fmt.Fprintln(l.out, to.Name)
@@ -89,7 +89,7 @@ func forward(ctx context.Context, l *lab, options forwardOptions, name string) e
 	return nil
 }
 
-// change is what a stage did to one file: nil where it does not exist.
+// change is one file before and after: nil where it does not exist.
 type change struct{ base, new *string }
 
 // changesSince returns the stage's compared files that differ from the revision.
@@ -146,11 +146,10 @@ func readFile(s repo.Stage, path string) (*string, error) {
 	return &text, nil
 }
 
-// errConflict is that of a file that has to be merged by hand.
+// errConflict is returned for a file that has to be merged by hand.
 var errConflict = errors.New("conflict")
 
-// movedTo is where the file at path in a stage is in the next one: elsewhere
-// when that has moved it.
+// movedTo returns the path of a stage's file in the next stage, which may have moved it.
 func movedTo(ctx context.Context, l *lab, before, after repo.Stage, path string) (string, error) {
 	if after.Has(path) || !before.Has(path) {
 		return path, nil
@@ -168,8 +167,8 @@ func movedTo(ctx context.Context, l *lab, before, after repo.Stage, path string)
 	return moved, nil
 }
 
-// carry applies a change of the file at path in from to the one at place in to,
-// and says what it did.
+// carry applies a change of the file at path in from to the file at place in to, and
+// returns what it did, in words.
 func carry(ctx context.Context, from, to repo.Stage, path, place string, c change, dryRun bool) (string, error) {
 	ours, err := readFile(to, place)
 	if err != nil {
@@ -252,7 +251,7 @@ func mergeFile(ctx context.Context, ours, base, theirs, ourName, theirName strin
 		}
 	}
 	_, err = repo.Git(ctx, dir, "merge-file", "-L", ourName, "-L", "base", "-L", theirName, "ours", "base", "theirs")
-	// its status is the number of conflicts; from 128 on it is a failure
+	// its status is the number of conflicts; 128 and above is a failure
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() > 0 && exit.ExitCode() < 128 {
 		clean, err = false, nil

@@ -15,7 +15,7 @@ func hintVerb() verb {
 		about: `The hints go from a nudge to nearly the code. lab progress counts those that were shown
 before you passed; after that, all are shown. With a STAGE alone: its exercises.`,
 	}
-	v.flags.BoolVar(&all, "all", false, "show all of them, also those shown before")
+	v.flags.BoolVar(&all, "all", false, "show all hints, including those shown before")
 	v.run = func(ctx context.Context, l *lab, args []string) error {
 		if len(args) == 1 {
 			at, err := l.findStage(args[0])

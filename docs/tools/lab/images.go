@@ -15,8 +15,8 @@ import (
 	"microcomm/docs/tools/internal/repo"
 )
 
-// loader returns the command that takes images into the cluster: {image} in it
-// stands for each image's name. Empty: the cluster has Docker's images anyway.
+// loader returns the command that loads images into the cluster, with {image} for an
+// image's name. It is empty if the cluster shares Docker's images.
 func (k cluster) loader(wanted string) ([]string, error) {
 	if wanted != "" {
 		command := strings.Fields(wanted)
@@ -37,12 +37,12 @@ func (k cluster) loader(wanted string) ([]string, error) {
 	case slices.Contains([]string{"docker-desktop", "rancher-desktop", "orbstack"}, k.context):
 		return nil, nil
 	}
-	return nil, fmt.Errorf("how does an image get into the cluster of context %s? Say it with --load 'COMMAND {image}'", k.context)
+	return nil, fmt.Errorf("the way to load an image into the cluster of context %s is unknown; name the command with --load 'COMMAND {image}'", k.context)
 }
 
-// buildImages builds the stage's images that manifests name and takes them into
-// the cluster. It returns the manifests with each image under a second tag, that
-// of its content: pods are replaced if, and only if, an image has changed.
+// buildImages builds the stage's images that the manifests name and loads them into the
+// cluster. It returns the manifests with each image under a second tag, derived from its
+// content, so that pods are replaced if and only if an image has changed.
 func buildImages(ctx context.Context, l *lab, s repo.Stage, manifests string, load []string) (string, error) {
 	if _, err := exec.LookPath("docker"); err != nil {
 		return "", errors.New("docker is not installed: go tool lab doctor says how to get it")
@@ -58,7 +58,7 @@ func buildImages(ctx context.Context, l *lab, s repo.Stage, manifests string, lo
 		if err := loud(ctx, l, s.Dir, "docker", "build", "--tag", image, "--target", target, "--build-arg", "VERSION="+version, "."); err != nil {
 			return "", fmt.Errorf("build %s: %w", image, err)
 		}
-		// Not its id: that holds the time of the build.
+		// The image's id would not do: it depends on the time of the build.
 		content, err := output(ctx, "docker", "inspect", "--format", "{{json .RootFS.Layers}} {{json .Config}}", image)
 		if err != nil {
 			return "", err
@@ -77,7 +77,7 @@ func buildImages(ctx context.Context, l *lab, s repo.Stage, manifests string, lo
 			}
 			fmt.Fprintln(l.err, "loading", each)
 			if err := loud(ctx, l, s.Dir, command[0], command[1:]...); err != nil {
-				return "", fmt.Errorf("take %s into the cluster: %w", each, err)
+				return "", fmt.Errorf("load %s into the cluster: %w", each, err)
 			}
 		}
 		manifests = strings.ReplaceAll(manifests, "image: "+image+"\n", "image: "+tagged+"\n")
@@ -96,10 +96,10 @@ func ownImages(s repo.Stage, manifests string) []string {
 	return images
 }
 
-// stageVersion is the last commit that changed the stage, for the binaries' first
-// log line. It does not change with the rest of the repository.
+// stageVersion returns the last commit that changed the stage, for the first log line of
+// the binaries. Changes elsewhere in the repository do not affect it.
 func stageVersion(ctx context.Context, root string, s repo.Stage) (string, error) {
-	files := []string{"--", s.Name, ":(exclude)" + s.Name + "/exercises"} // exercises are no part of an image
+	files := []string{"--", s.Name, ":(exclude)" + s.Name + "/exercises"} // an image contains no exercises
 	commit, err := repo.Git(ctx, root, append([]string{"log", "-1", "--format=%h"}, files...)...)
 	if err != nil {
 		return "", err
@@ -115,8 +115,8 @@ func stageVersion(ctx context.Context, root string, s repo.Stage) (string, error
 	return version, nil
 }
 
-// loud runs a command that takes a while. On a terminal what it prints is seen;
-// elsewhere only its end, and only when it fails.
+// loud runs a command that takes a while. On a terminal its output is shown; elsewhere
+// only the end of it, and only if the command fails.
 func loud(ctx context.Context, l *lab, dir, name string, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
 	defer cancel()

@@ -194,7 +194,7 @@ func TestForwardFollowsAMovedFile(t *testing.T) {
 		"01-one/k8s/b.yml":        "b\n",
 	})
 	fixed := strings.Replace(text, "two", "2", 1)
-	put(t, l, map[string]string{"01-one/k8s/a.yml": fixed, "01-one/k8s/b.yml": "b, mended\n"})
+	put(t, l, map[string]string{"01-one/k8s/a.yml": fixed, "01-one/k8s/b.yml": "b, fixed\n"})
 	if err := l.do(t.Context(), "forward", "01"); err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +233,7 @@ func TestForwardStopsAtAConflictAndGoesOn(t *testing.T) {
 	said := l.out.(*bytes.Buffer).String()
 	_, command, found := strings.Cut(said, "go tool lab forward ")
 	if !found {
-		t.Fatalf("it does not say how to go on: %s", said)
+		t.Fatalf("it does not say how to continue: %s", said)
 	}
 	put(t, l, map[string]string{"02-two/a.go": "package a\nvar a = 29\n"})
 	if err := l.do(t.Context(), append([]string{"forward"}, strings.Fields(command)...)...); err != nil {
@@ -311,7 +311,7 @@ func requireNarrow(t *testing.T, what, output string) {
 	}
 }
 
-// lessonStages are two stages with one of everything that diff treats in a way of its own.
+// lessonStages are two stages with one of everything that diff treats specially.
 func lessonStages(t *testing.T) *lab {
 	t.Helper()
 	const problem = "\n\n// problem is what goes wrong.\nfunc problem() string {\n\treturn \"a problem\"\n}\n"
@@ -413,7 +413,7 @@ func TestDiffOfOnePiece(t *testing.T) {
 	}
 }
 
-// Pieces in a page of their own may share a file, declaration by declaration, and
+// Pieces in a separate page may share a file, declaration by declaration, and
 // fold files that a first reading does without.
 func TestDiffOfAPieceShowsItsDeclarations(t *testing.T) {
 	l := workspace(t, map[string]string{
@@ -731,7 +731,7 @@ func TestDoctorSaysThatGitRefusesTheCheckout(t *testing.T) {
 	}
 	t.Setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "")
 	os.RemoveAll(filepath.Join(l.root, ".git"))
-	if err := needClone(t.Context(), l.root); err == nil || !strings.Contains(err.Error(), "is no clone") {
+	if err := needClone(t.Context(), l.root); err == nil || !strings.Contains(err.Error(), "is not a git clone") {
 		t.Errorf("of an unpacked archive it says: %v", err)
 	}
 }
@@ -743,7 +743,7 @@ func TestASlowBuildIsAnnouncedOnlyWhenThereIsOne(t *testing.T) {
 		"01-one/go.mod":         "module microcomm/01-one\n\ngo 1.26\n\nrequire github.com/mattn/go-sqlite3 v0.0.0\n\nreplace github.com/mattn/go-sqlite3 => ./sqlite3\n",
 		"01-one/a/a.go":         "package a\n\nimport _ \"github.com/mattn/go-sqlite3\"\n",
 		"01-one/sqlite3/go.mod": "module github.com/mattn/go-sqlite3\n\ngo 1.26\n",
-		"01-one/sqlite3/x.go":   "package sqlite3 // a name of its own for each run: " + t.TempDir() + "\n",
+		"01-one/sqlite3/x.go":   "package sqlite3 // a new name for each run: " + t.TempDir() + "\n",
 	})
 	dir := l.stages[0].Dir
 	announced := func(race bool) string {
@@ -824,7 +824,7 @@ func TestUsageMistakes(t *testing.T) {
 		"drill elsewhere":  {[]string{"drill", "42", "x"}, "unknown stage 42; the stages are 01-rest, "},
 		"mistyped drill":   {[]string{"drill", "06", "--shrot"}, "unknown flag --shrot; did you mean --short?"},
 		"mistyped part":    {[]string{"verify", "dosc"}, "there is no dosc to verify; did you mean docs?"},
-		"no such part":     {[]string{"verify", "06"}, "there is no 06 to verify; verify takes docs, http or exercises"},
+		"no such part":     {[]string{"verify", "06"}, "there is no 06 to verify; verify accepts docs, http or exercises"},
 		"help of a verb":   {[]string{"help", "tset"}, "unknown command tset; did you mean test?"},
 		"unknown stage":    {[]string{"test", "42"}, "unknown stage 42; the stages are 01-rest, "},
 		"unknown flag":     {[]string{"test", "--fast"}, "unknown flag --fast; see: go tool lab help test"},

@@ -1,9 +1,7 @@
-// Command lab is the workbook's own tool: it checks the machine, runs a stage,
-// tests it, and shows what a stage adds to the one before. Anywhere in the
-// checkout: go tool lab help.
+// Command lab is the workbook's tool: it checks the machine, runs a stage, tests it, and
+// shows what it adds to the stage before. Anywhere in the checkout: go tool lab help.
 //
-// It uses the standard library alone, so that a bare machine compiles it in
-// seconds.
+// It uses only the standard library, so that a new machine compiles it in seconds.
 package main
 
 import (
@@ -20,7 +18,7 @@ import (
 	"microcomm/docs/tools/internal/repo"
 )
 
-// verbs lists what the tool does, in the order of the help.
+// verbs returns the commands, in the order of the help.
 func verbs() []verb {
 	return []verb{
 		doctorVerb(),
@@ -50,7 +48,7 @@ func verbs() []verb {
 	}
 }
 
-// lab is what every verb works with.
+// lab holds what every verb needs.
 type lab struct {
 	root   string       // the checkout's top folder
 	stages []repo.Stage // in order, final last
@@ -84,12 +82,12 @@ func mainStatus(args []string, out, err *os.File) int {
 		case <-ctx.Done():
 		}
 		stop()
-		// A terminal's Ctrl-C reaches us twice: go tool passes on its own. A later
-		// one ends lab at once.
+		// A terminal's Ctrl-C reaches us twice: go tool forwards its own. A later one
+		// ends lab at once.
 		<-time.After(time.Second)
 		signal.Stop(signals)
 	}()
-	// When the reader of our output goes away, as head does, we stop as after Ctrl-C.
+	// When the reader of our output has ended, as head does, we stop as after Ctrl-C.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	stdout, stderr := watchPipe(out, stop), watchPipe(err, stop)
 	if os.Getenv("RABBITMQ_URL") == "" {
@@ -105,7 +103,7 @@ func status(ctx context.Context, err error, stderr io.Writer) int {
 	case err == nil:
 		return 0
 	case errors.Is(err, syscall.EPIPE):
-		return 1 // nobody reads
+		return 1 // the reader has ended
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		fmt.Fprintln(stderr, "lab: interrupted")
 		return 130
@@ -120,7 +118,7 @@ func status(ctx context.Context, err error, stderr io.Writer) int {
 	return 1
 }
 
-// dispatch shows help, or finds the checkout and does what args ask for in it.
+// dispatch shows help, or finds the checkout and runs the verb in args.
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" {
 		args = []string{"help"}

@@ -22,10 +22,10 @@ func offlineVerb() verb {
 	return verb{
 		name:    "offline",
 		args:    "DIR",
-		summary: "collects in DIR what a room without a network needs",
-		about: `DIR gets the Go modules of every stage, as a module proxy in the file system, and where Docker
-responds the container images of others. Go itself, a C compiler and git are not in it: they have
-to be on each laptop. DIR/env.sh says where the modules are; see also: go tool lab help doctor`,
+		summary: "collects what a room without a network needs in a folder",
+		about: `DIR receives the Go modules of every stage, as a module proxy in the file system, and, where
+Docker responds, the container images that the stages use. It does not include Go, a C compiler
+and git: each laptop must have them. DIR/env.sh says where the modules are; see also: go tool lab help doctor`,
 		run: func(ctx context.Context, l *lab, args []string) error { return offline(ctx, l, args[0]) },
 	}
 }
@@ -36,13 +36,13 @@ const (
 	offlineEnv     = "env.sh"
 )
 
-// offlineScript sets what Go needs to take modules from the folder of the
-// script. There is no checksum database to ask: go.sum has all checksums.
+// offlineScript sets what Go needs to read modules from the folder of the script. Go
+// needs no checksum database: go.sum has all checksums.
 const offlineScript = `# Use it in a POSIX shell: . DIR/env.sh
 export GOPROXY='%s' GOSUMDB=off GOTOOLCHAIN=local
 `
 
-// modulesURL is what GOPROXY has to be for the modules that dir holds.
+// modulesURL is the value of GOPROXY for the modules in dir.
 func modulesURL(dir string) string {
 	path := filepath.ToSlash(filepath.Join(dir, offlineModules))
 	if !strings.HasPrefix(path, "/") { // C:/…
@@ -69,7 +69,7 @@ func offline(ctx context.Context, l *lab, dir string) error {
 		}
 	}
 	modules := filepath.Join(dir, offlineModules)
-	process.RemoveAll(modules) // of an earlier time
+	process.RemoveAll(modules) // from an earlier run
 	if err := os.Rename(filepath.Join(cache, "cache", "download"), modules); err != nil {
 		return err
 	}
@@ -96,8 +96,8 @@ func (l *lab) moduleDirs() []string {
 	return append(dirs, filepath.Join(l.root, "docs"), l.root)
 }
 
-// downloadModules fetches all that a module needs, by itself or, for the
-// checkout's top, in the workspace.
+// downloadModules fetches everything that a module needs, alone or, for the checkout's
+// top, in the workspace.
 func downloadModules(ctx context.Context, l *lab, dir string, env []string) error {
 	work := "off"
 	if dir == l.root {
@@ -146,7 +146,7 @@ func (l *lab) othersImages(ctx context.Context) ([]string, error) {
 	return slices.Compact(images), nil
 }
 
-// saveImages writes the images of others to file. Those that cannot be had are named.
+// saveImages writes those images to file. It names those that it cannot pull.
 func saveImages(ctx context.Context, l *lab, file string) error {
 	images, err := l.othersImages(ctx)
 	if err != nil {
@@ -178,8 +178,8 @@ func dockerCommand(ctx context.Context, limit time.Duration, args ...string) err
 	return err
 }
 
-// doctorOffline says whether this machine can do without a network, with what
-// lab offline collected in dir. The modules go from there into the module cache.
+// doctorOffline says whether this machine can work without a network, with what lab
+// offline collected in dir. It copies the modules into the module cache.
 func doctorOffline(ctx context.Context, l *lab, dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {

@@ -22,7 +22,7 @@ func pauseVerb() verb {
 		summary: "freezes a service of lab run, until lab resume",
 		about: `SERVICE is platformservice or commandsservice, as in the output of lab run; in final, which
 runs as one process, microcomm. The service keeps its memory and its connections, and
-responds to nothing. The command returns when that is so. On Windows it needs WSL.`,
+responds to nothing. The command returns as soon as it is paused. On Windows it needs WSL.`,
 		run: pause,
 	}
 }
@@ -46,7 +46,7 @@ func resumeVerb() verb {
 	}
 }
 
-// pauseTimeout bounds the time until a paused service stands still.
+// pauseTimeout bounds the time until a paused service stops responding.
 const pauseTimeout = 10 * time.Second
 
 func pause(ctx context.Context, l *lab, args []string) error {
@@ -73,7 +73,7 @@ func pause(ctx context.Context, l *lab, args []string) error {
 	return nil
 }
 
-// responds reports whether a service responds at all, within a moment.
+// responds reports whether a service responds at all, soon.
 func responds(ctx context.Context, s running) bool {
 	ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 	defer cancel()
@@ -89,18 +89,18 @@ type running struct {
 	path    string // returns 200 while the service is up
 }
 
-// runDir is the pattern of the folders that lab run makes for a checkout.
+// runDir is the pattern of the folders that lab run creates for a checkout.
 func runDir(root string) string {
 	hash := fnv.New32a()
 	hash.Write([]byte(root))
 	return fmt.Sprintf("microcomm-run-%08x-*", hash.Sum32())
 }
 
-// servicesFile is where lab run notes its services, in its own folder: it goes
-// with that.
+// servicesFile is where lab run lists its services, in its own folder: both are removed
+// together.
 const servicesFile = "services"
 
-// note writes down which services run, for lab pause and lab resume.
+// note records the running services, for lab pause and lab resume.
 func note(dir string, services []*service) error {
 	var text strings.Builder
 	for _, s := range services {
@@ -140,7 +140,7 @@ func findRunning(root, name string) (running, error) {
 		return running{}, errors.New("no lab run of this checkout is up: start one in another terminal, go tool lab run 06")
 	}
 	slices.Sort(names)
-	return running{}, usageError(fmt.Sprintf("unknown service %s; these run: %s", name, strings.Join(slices.Compact(names), ", ")))
+	return running{}, usageError(fmt.Sprintf("unknown service %s; the running ones are %s", name, strings.Join(slices.Compact(names), ", ")))
 }
 
 func readRunning(file string) []running {

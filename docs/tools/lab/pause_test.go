@@ -52,7 +52,7 @@ func TestPauseAndResume(t *testing.T) {
 	if err := <-response; err != nil {
 		t.Errorf("after resume: %v", err)
 	}
-	if err := l.do(t.Context(), "pause", "gateway"); err == nil || !strings.Contains(err.Error(), "unknown service gateway; these run: platformservice") {
+	if err := l.do(t.Context(), "pause", "gateway"); err == nil || !strings.Contains(err.Error(), "unknown service gateway; the running ones are platformservice") {
 		t.Errorf("an unknown service: %v", err)
 	}
 

@@ -12,8 +12,8 @@ import (
 	"microcomm/docs/tools/internal/process"
 )
 
-// runTool builds and runs docs/tools/NAME, a program of its own so that this one
-// stays quick to compile.
+// runTool builds and runs docs/tools/NAME, a separate program so that this one compiles
+// quickly.
 func runTool(ctx context.Context, l *lab, name string, args []string) error {
 	if err := needCompiler(ctx); err != nil {
 		return err
@@ -39,7 +39,7 @@ func runProgram(ctx context.Context, l *lab, module, path string, args []string)
 	if err != nil {
 		return err
 	}
-	defer p.Stop(30 * time.Second) // it has processes to end, or says what it has done
+	defer p.Stop(30 * time.Second) // it may have processes to end, and a last word
 	err = p.Wait(ctx)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 2 {

@@ -21,7 +21,7 @@ func progressVerb() verb {
 		name:    "progress",
 		args:    "[STAGE]",
 		summary: "lists the exercises, and how far you are",
-		about: `It is kept in .lab/progress.json at the checkout's top, which git ignores. With --json it
+		about: `lab keeps your progress in .lab/progress.json at the checkout's top, which git ignores. With --json it
 prints a list of every exercise: stage, name, title, level, state (not begun, tried,
 solution applied or passed), checks, hints, solution_seen, solution_applied, tried_at,
 passed_at.`,
@@ -41,7 +41,7 @@ passed_at.`,
 	return v
 }
 
-// progress is what the learner has done with an exercise.
+// progress is how far the learner has got with an exercise.
 type progress struct {
 	Checks       int        `json:"checks"` // how often it was checked
 	Hints        int        `json:"hints"`  // how many have been shown
@@ -76,7 +76,7 @@ func (l *lab) readProgress() (map[string]progress, error) {
 		return nil, err
 	}
 	if err := json.Unmarshal(content, &found); err != nil {
-		return nil, fmt.Errorf("read %s: %w (delete it to begin anew)", l.progressFile(), err)
+		return nil, fmt.Errorf("read %s: %w (delete it to start again)", l.progressFile(), err)
 	}
 	return found, nil
 }
@@ -157,7 +157,7 @@ func (l *lab) showProgress(stages []repo.Stage, asJSON bool) error {
 	return nil
 }
 
-// lastTried is the exercise of a stage that was last checked or hinted at, "" for none.
+// lastTried returns the exercise of a stage that was last checked or hinted at, or "".
 func (l *lab) lastTried(s repo.Stage) (string, error) {
 	all, err := l.readProgress()
 	if err != nil {
@@ -173,7 +173,7 @@ func (l *lab) lastTried(s repo.Stage) (string, error) {
 	return last, nil
 }
 
-// now is the time as progress keeps it.
+// now is the time in the form that progress keeps.
 func now() *time.Time {
 	t := time.Now().UTC()
 	return &t

@@ -14,17 +14,16 @@ func isVolume(name string) bool { return strings.HasPrefix(name, "persistentvolu
 
 func isJob(name string) bool { return strings.HasPrefix(name, "job/") }
 
-// leftOver returns those of the names that none of the objects has. Were they to
-// stay, a Service could have the pods of two stages behind it. Volumes are not
-// among them: they do nothing by themselves, and hold data.
+// leftOver returns the names that none of the objects has. If they stayed, a Service
+// could select the pods of two stages. It leaves out volumes, which only hold data.
 func leftOver(there []string, objects []object) []string {
 	return slices.DeleteFunc(slices.Clone(there), func(name string) bool {
 		return isVolume(name) || slices.ContainsFunc(objects, func(o object) bool { return o.name() == name })
 	})
 }
 
-// shrunk returns an error when a StatefulSet would run fewer pods than it has had:
-// RabbitMQ's nodes know each other, and one that was in a cluster waits for the rest.
+// shrunk returns an error if a StatefulSet would run fewer pods than before: a RabbitMQ
+// node that was in a cluster waits for the other nodes.
 func shrunk(there []string, objects []object) error {
 	for _, o := range objects {
 		if o.Kind != "StatefulSet" {
@@ -41,7 +40,7 @@ func shrunk(there []string, objects []object) error {
 				continue
 			}
 			if number, err := strconv.Atoi(found[1]); err == nil && number >= spec.Replicas {
-				return fmt.Errorf("%s has run with more pods here (%s is there), and cannot go on with %d: "+
+				return fmt.Errorf("%s has run with more pods here (%s exists), and cannot continue with %d: "+
 					"go tool lab undeploy takes it off with its data", o.name(), name, spec.Replicas)
 			}
 		}
@@ -49,7 +48,7 @@ func shrunk(there []string, objects []object) error {
 	return nil
 }
 
-// confirmReplace says what is deployed and what of it has to go, before it asks.
+// confirmReplace says what is deployed and which objects will be deleted, and asks.
 func confirmReplace(ctx context.Context, l *lab, k cluster, o deployOptions, old []string) error {
 	there, err := k.deployed(ctx)
 	if err != nil {
@@ -59,7 +58,7 @@ func confirmReplace(ctx context.Context, l *lab, k cluster, o deployOptions, old
 		there = o.stage.Name
 	}
 	if o.keep && (there != o.stage.Name || len(old) > 0) {
-		return fmt.Errorf("%s is deployed to %s, and --keep keeps it: go tool lab undeploy %s takes it off", there, k, there)
+		return fmt.Errorf("%s is deployed to %s, and --keep keeps it: go tool lab undeploy %s removes it", there, k, there)
 	}
 	if there != o.stage.Name {
 		fmt.Fprintf(l.err, "%s is deployed to %s.\n", there, k)

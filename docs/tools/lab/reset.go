@@ -19,14 +19,14 @@ func resetVerb() verb {
 		name:    "reset",
 		args:    "STAGE",
 		summary: "restores a stage, after saving your work on a branch",
-		about: `The stage's files become those of the commit where your branch left the main branch of
-origin, also when you have committed since; without an origin, those of HEAD. New files
-are removed; ignored ones, and new ones in exercises/, stay. First the stage as it is
+		about: `Restores the stage's files to the commit where your branch left the main branch of
+origin, even if you have committed since; without an origin, to HEAD. New files are
+removed; ignored files, and new ones in exercises/, stay. First the stage as it is
 now, with new files, goes into a commit on a branch lab/NN-EXERCISE-DATE, after the
 exercise that you checked last; neither your own branch nor git's index is touched. It prints how to get the work back. If the stage
 has not changed, it does nothing.`,
 	}
-	v.flags.StringVar(&to, "to", "", "make it that of the commit `REV` instead")
+	v.flags.StringVar(&to, "to", "", "restore it to the commit `REV` instead")
 	v.run = func(ctx context.Context, l *lab, args []string) error {
 		at, err := l.findStage(args[0])
 		if err != nil {
@@ -37,8 +37,8 @@ has not changed, it does nothing.`,
 	return v
 }
 
-// baseRevision is the commit with the chapters as the learner got them: where
-// HEAD left origin's main branch, or HEAD when there is no origin.
+// baseRevision returns the commit with the stages as the learner received them: the one
+// where HEAD left origin's main branch, or HEAD if there is no origin.
 func baseRevision(ctx context.Context, root string) (string, error) {
 	for _, upstream := range []string{"origin/HEAD", "origin/main", "origin/master"} {
 		if base, err := repo.Git(ctx, root, "merge-base", "HEAD", upstream); err == nil {
@@ -49,9 +49,9 @@ func baseRevision(ctx context.Context, root string) (string, error) {
 	return strings.TrimSpace(head), err
 }
 
-// reset saves the stage as it is on a branch, and makes it that of a revision,
-// with the solution of an exercise if one is named. Git's index and HEAD stay as
-// they are: all is done with an index of our own.
+// reset saves the stage on a branch, and then restores it to a revision, with the
+// solution of an exercise if one is named. Git's index and HEAD stay unchanged: reset
+// uses a separate index.
 func reset(ctx context.Context, l *lab, s repo.Stage, to string, solved *exercise.Exercise) error {
 	dir, err := os.MkdirTemp("", "microcomm-reset-")
 	if err != nil {
@@ -82,7 +82,7 @@ func reset(ctx context.Context, l *lab, s repo.Stage, to string, solved *exercis
 	if err != nil {
 		return fmt.Errorf("save your work, before anything was changed: %w", err)
 	}
-	// From the one to the other: it refuses to overwrite what is not in saved.
+	// This refuses to overwrite anything that is not in saved.
 	if _, err := index.git(ctx, "read-tree", "-m", "-u", saved, wanted); err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func reset(ctx context.Context, l *lab, s repo.Stage, to string, solved *exercis
 	return nil
 }
 
-// isSolution reports whether the stage is just as lab solution --apply leaves it.
+// isSolution reports whether the stage is exactly what lab solution --apply made it.
 func isSolution(ctx context.Context, l *lab, s repo.Stage, e *exercise.Exercise) (bool, error) {
 	dir, err := os.MkdirTemp("", "microcomm-reset-")
 	if err != nil {
@@ -116,13 +116,13 @@ func isSolution(ctx context.Context, l *lab, s repo.Stage, e *exercise.Exercise)
 	return saved == wanted && err == nil, err
 }
 
-// resetTrees returns git's names of two trees: HEAD with the stage as it is now,
-// and the same with the stage of a revision, solved if an exercise is named. The
-// index, whose file is in dir, holds the first.
+// resetTrees returns the hashes of two trees: HEAD with the stage in its present state,
+// and HEAD with the stage of a revision, solved if an exercise is named. The index, whose
+// file is in dir, holds the first.
 func resetTrees(ctx context.Context, l *lab, s repo.Stage, dir, to string, solved *exercise.Exercise) (index gitIndex, saved, wanted string, err error) {
 	exercises := s.Name + "/exercises"
 	code := []string{"--", s.Name, ":(exclude)" + exercises}
-	// saved: HEAD, with the stage as it is now
+	// saved: HEAD, with the stage in its present state
 	index = gitIndex{root: l.root, file: filepath.Join(dir, "saved")}
 	saved, err = index.tree(ctx,
 		[]string{"read-tree", "HEAD"},
@@ -187,15 +187,14 @@ type gitIndex struct{ root, file, stdin string }
 func (g gitIndex) git(ctx context.Context, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	// A commit needs an author, and not everybody has told git a name.
+	// A commit needs an author, and git may have no name configured.
 	env := append(os.Environ(), "GIT_INDEX_FILE="+g.file,
 		"GIT_AUTHOR_NAME=lab", "GIT_AUTHOR_EMAIL=lab@localhost", "GIT_COMMITTER_NAME=lab", "GIT_COMMITTER_EMAIL=lab@localhost")
 	out, err := process.Output(ctx, process.Command{Args: append([]string{"git"}, args...), Dir: g.root, Env: env, Stdin: strings.NewReader(g.stdin)})
 	return strings.TrimSpace(out), err
 }
 
-// tree runs git several times, and returns the name of the tree that the index
-// then has.
+// tree runs git several times, and returns the hash of the tree in the index.
 func (g gitIndex) tree(ctx context.Context, steps ...[]string) (string, error) {
 	for _, args := range steps {
 		if _, err := g.git(ctx, args...); err != nil {

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// tally counts tests. A test with subtests counts only through them, unless it
-// failed or was skipped by itself.
+// tally counts tests. A test with subtests counts only through them, unless it failed or
+// was skipped for its own reason.
 type tally struct {
 	packages                int
 	passed, failed, skipped int
@@ -78,7 +78,7 @@ func newTestResults(out io.Writer, module string, verbose bool) *testResults {
 	}
 }
 
-// read takes the stream to its end. Lines that are no events are passed on.
+// read reads the stream to its end. It prints lines that are not events.
 func (r *testResults) read(stream io.Reader) error {
 	lines := bufio.NewReader(stream)
 	for {
@@ -162,8 +162,8 @@ func parents(tests map[string]*testState, name string) []*testState {
 	return found
 }
 
-// failed shows what a failing test printed, unless it failed only because a
-// subtest did.
+// failed shows the output of a failing test, unless it failed only because a subtest
+// did.
 func (r *testResults) failed(pkg, name string, test *testState) {
 	own := 0
 	for _, line := range test.output {
@@ -178,7 +178,7 @@ func (r *testResults) failed(pkg, name string, test *testState) {
 	r.print(test.output)
 }
 
-// ended shows a test with the last that it logged, where each is shown.
+// ended shows a test with its last log line, if every test is shown.
 func (r *testResults) ended(event testEvent, test *testState, state string) {
 	if r.each && !test.parent {
 		name := event.Test[strings.LastIndex(event.Test, "/")+1:]
@@ -224,7 +224,7 @@ func (r *testResults) takePackage(event testEvent) {
 		}
 	}
 	if event.Action == "fail" && count.failed == 0 {
-		// no test is to blame: it does not compile, vet found something, TestMain failed
+		// not the fault of a test: a compile error, a finding of vet, or TestMain failed
 		count.failed = 1
 		what, output := "the package", r.output[event.Package]
 		if event.FailedBuild != "" {
@@ -255,7 +255,7 @@ func (r *testResults) short(pkg string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(pkg, r.module), "/")
 }
 
-// lastLogged is the last that the test logged: of a skipped one, the reason.
+// lastLogged returns the last line that a test logged: the reason, if it was skipped.
 func lastLogged(output []string) string {
 	said := regexp.MustCompile(`^\s+\S+\.go:\d+: (.*)`)
 	for _, line := range slices.Backward(strings.Split(strings.Join(output, ""), "\n")) {

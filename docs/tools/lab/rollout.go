@@ -22,7 +22,7 @@ func workloadsOf(objects []object) []string {
 	return names
 }
 
-// workload is what the rollout reads of a Deployment, StatefulSet or Job.
+// workload holds the parts of a Deployment, StatefulSet or Job that rollout reads.
 type workload struct {
 	Kind     string
 	Metadata struct {
@@ -41,7 +41,7 @@ type workload struct {
 	}
 }
 
-// failed says why a Job has ended without success, and nothing of all others.
+// failed says why a Job has failed. For everything else it returns "".
 func (w workload) failed() string {
 	for _, c := range w.Status.Conditions {
 		if w.Kind == "Job" && c.Type == "Failed" && c.Status == "True" {
@@ -51,7 +51,7 @@ func (w workload) failed() string {
 	return ""
 }
 
-// progress says how many of the wanted pods are there, and if that is all.
+// progress says how many of the wanted pods are ready, and whether all are.
 func (w workload) progress() (string, bool) {
 	if w.Kind == "Job" {
 		if w.Status.Succeeded > 0 {
@@ -67,7 +67,7 @@ func (w workload) progress() (string, bool) {
 		wanted = *w.Spec.Replicas
 	}
 	seen := w.Status.ObservedGeneration >= w.Metadata.Generation
-	old := w.Status.Replicas - w.Status.UpdatedReplicas // they may be the ones that are available
+	old := w.Status.Replicas - w.Status.UpdatedReplicas // the available ones may be old
 	ready := max(0, w.Status.AvailableReplicas-old)
 	if !seen {
 		ready = 0
@@ -81,14 +81,14 @@ type rollout struct {
 	lab      *lab
 	cluster  cluster
 	interval time.Duration
-	patience time.Duration        // how long a problem may last: some heal while all begins at once
-	began    time.Time            // when it began to watch
-	shown    map[string]string    // what was last printed of each workload and pod
+	patience time.Duration        // how long a problem may last: some disappear while everything starts at once
+	began    time.Time            // when the watch began
+	shown    map[string]string    // what was last printed about each workload and pod
 	since    map[string]time.Time // when each problem was first seen
 }
 
-// waitReady waits until all workloads are ready. It gives up after timeout, or
-// when a problem does not go away by itself.
+// waitReady waits until all workloads are ready. It returns an error after timeout, or
+// when a problem does not disappear.
 func waitReady(ctx context.Context, l *lab, k cluster, names []string, timeout time.Duration) error {
 	r := rollout{lab: l, cluster: k, interval: time.Second, patience: 20 * time.Second}
 	return r.wait(ctx, names, timeout)
@@ -101,7 +101,7 @@ func (r *rollout) wait(ctx context.Context, names []string, timeout time.Duratio
 	tick := time.NewTicker(r.interval)
 	defer tick.Stop()
 	var waiting []string
-	var failing time.Time // since when kubectl has failed
+	var failing time.Time // since when kubectl has been failing
 	for {
 		still, err := r.look(waitCtx, names)
 		switch {
@@ -130,7 +130,7 @@ func (r *rollout) wait(ctx context.Context, names []string, timeout time.Duratio
 	}
 }
 
-// show prints how far a workload or pod is, when that has changed.
+// show prints the state of a workload or pod if it has changed.
 func (r *rollout) show(name, text string) {
 	if r.shown[name] != text {
 		r.shown[name] = text
@@ -175,8 +175,8 @@ func (r *rollout) look(ctx context.Context, names []string) ([]string, error) {
 	return waiting, nil
 }
 
-// stuck returns the pods that have a fatal problem, as soon as one of them has
-// had it for too long. Of a problem that may go away it prints a line.
+// stuck returns the pods with a fatal problem, as soon as one of them has had it for too
+// long. For a problem that may disappear it prints a line.
 func (r *rollout) stuck(pods []pod) []pod {
 	since := map[string]time.Time{}
 	var fatal []pod
@@ -226,7 +226,7 @@ func decodeList[T any](out string) ([]T, error) {
 	return []T{only}, nil
 }
 
-// podsOf returns the pods of the workloads that are not on their way out.
+// podsOf returns the pods of the workloads, without those being deleted.
 func podsOf(ctx context.Context, k cluster, workloads []string) ([]pod, error) {
 	out, err := k.run(ctx, "", "get", "pods", "-l", partOf, "-o", "json")
 	if err != nil {

@@ -135,7 +135,7 @@ func TestRolloutWaitsForANode(t *testing.T) {
 *) [ $n -lt 20 ] && echo '` + waitingWorkloads + `' || echo '` + readyWorkloads + `' ;;
 esac`
 	out, err := watched(t, script, time.Millisecond, time.Minute)
-	if err != nil || strings.Count(out, "a-1: no node can take it") != 1 {
+	if err != nil || strings.Count(out, "a-1: no node can run it") != 1 {
 		t.Errorf("got %v, %q; want success, and one line about the node", err, out)
 	}
 }

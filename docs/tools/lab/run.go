@@ -33,13 +33,13 @@ them; a second one ends lab without waiting.
 With --auth, every request to final needs a token. lab brings the issuer, which keeps its keys
 in memory and listens at ISSUER_ADDR (localhost:7010), and go tool lab token asks it for one.
 
-final is one process with a bus in memory. With --broker its services are processes of their
-own over RabbitMQ, as in production.
+final is one process with a bus in memory. With --broker its services run as separate processes over
+RabbitMQ, as in production.
 
 The console shows each platform's way through the stage, and can break it: see --console.
-With it, each service keeps its data in a file of its own until lab run ends, so that it finds
-them again after a kill. In 02 PlatformService waits for CommandsService for 5 s instead of 2 s;
-in 06 and 07 it doesn't call CommandsService, which then learns of platforms by events alone.`,
+With it, each service keeps its data in a file until lab run ends, so that it finds them again
+after a kill. In 02 PlatformService waits for CommandsService for 5 s instead of 2 s; in 06 and
+07 it does not call CommandsService, which then learns of platforms only by events.`,
 		run: func(ctx context.Context, l *lab, args []string) error { return run(ctx, l, args[0], options) },
 	}
 	v.flags.BoolVar(&options.apart, "broker", false, "run the services of final apart, over RabbitMQ, and the console")
@@ -77,15 +77,15 @@ type service struct {
 	http   endpoint
 	grpc   *endpoint
 	paths  []string // each returns 200 when the service is up
-	env    []string // settings of its own
+	env    []string // its own settings
 
 	process *process.Process
-	node    *rabbitmq.Node // when it is the broker
+	node    *rabbitmq.Node // the broker's; nil for a service
 	ending  *atomic.Bool   // whether lab ends the process
 }
 
-// servicesOf lists what `lab run` starts, in order. Apart, they are processes of
-// their own even if the stage has a program that is all of them.
+// servicesOf lists the services that lab run starts, in order. With apart they are
+// separate processes even if the stage has one program for all of them.
 func servicesOf(s repo.Stage, apart bool) []*service {
 	platforms := &service{
 		title: "PlatformService", binary: "platformservice", colour: "36",
@@ -117,7 +117,7 @@ func run(ctx context.Context, l *lab, name string, options runOptions) error {
 	}
 	s := l.stages[at]
 	if options.apart && !s.InOneProcess() {
-		return usageError(fmt.Sprintf("%s has no --broker: its services are processes of their own anyway", s.Name))
+		return usageError(fmt.Sprintf("%s has no --broker: its services are separate processes anyway", s.Name))
 	}
 	f := &fleet{lab: l, stage: s, services: servicesOf(s, options.apart), env: os.Environ()}
 	if options.auth {
@@ -187,7 +187,7 @@ func free(ctx context.Context, s *service) error {
 	for _, e := range endpoints {
 		err := portFree(ctx, e.address())
 		if errors.Is(err, errTaken) {
-			return fmt.Errorf("%w; set %s to another address, for example %s; is an earlier lab run or go run still there?", err, e.setting, someFreeAddress())
+			return fmt.Errorf("%w; set %s to another address, for example %s; is an earlier lab run or go run still running?", err, e.setting, someFreeAddress())
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w; an example is %s", e.setting, err, someFreeAddress())
@@ -199,10 +199,10 @@ func free(ctx context.Context, s *service) error {
 // errTaken is wrapped by the error for an address that another program has.
 var errTaken = errors.New("is taken")
 
-// portFree fails when address is in use, or cannot be used.
+// portFree returns an error if address is in use, or cannot be used.
 func portFree(ctx context.Context, address string) error {
-	// A wildcard listener of another family lets us listen beside it, and takes
-	// some of the requests: ask first.
+	// A wildcard listener of another family lets us listen beside it, and receives some of
+	// the requests: try to connect first.
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	if conn, err := new(net.Dialer).DialContext(ctx, "tcp", address); err == nil {
@@ -284,7 +284,7 @@ func (f *fleet) waitForServices(ctx context.Context, services []*service) error 
 	return nil
 }
 
-// get requests path, and fails unless the status is 200.
+// get requests path, and returns an error unless the status is 200.
 func (f *fleet) get(ctx context.Context, address, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -303,7 +303,7 @@ func (f *fleet) get(ctx context.Context, address, path string) error {
 	return err
 }
 
-// greet prints what runs where, and example requests. guarded ones need a token.
+// greet prints the services' addresses, and example requests. guarded ones need a token.
 func greet(l *lab, s repo.Stage, services []*service, guarded bool) {
 	fmt.Fprintf(l.out, "\n%s is up:\n", s.Name)
 	platforms, last := "", ""

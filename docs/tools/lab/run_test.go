@@ -14,7 +14,7 @@ import (
 )
 
 // miniStage is a stage whose one service listens on PLATFORMS_HTTP_ADDR, and
-// ends by itself when asked for /die.
+// ends when asked for /die.
 func miniStage(t *testing.T) *lab {
 	t.Helper()
 	l := workspace(t, map[string]string{
@@ -108,7 +108,7 @@ func TestRunEndsWithAServiceThatDies(t *testing.T) {
 	if err := <-ended; err != errReported {
 		t.Errorf("error: %v", err)
 	}
-	if said := l.err.(*syncBuffer).String(); !strings.Contains(said, "PlatformService ended by itself: exit status 7") {
+	if said := l.err.(*syncBuffer).String(); !strings.Contains(said, "PlatformService ended unexpectedly: exit status 7") {
 		t.Errorf("it says %q", said)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"slices"
 )
 
-// secretKeys returns the keys of each Secret that the objects read values of.
+// secretKeys returns the keys of each Secret that the objects use.
 func secretKeys(objects []object) (map[string][]string, error) {
 	keys := map[string][]string{}
 	var walk func(any)
@@ -46,8 +46,8 @@ func secretKeys(objects []object) (map[string][]string, error) {
 	return keys, nil
 }
 
-// createSecrets makes the secrets that objects need and the namespace lacks.
-// The values go through a pipe: a command line could be seen by others.
+// createSecrets creates the secrets that objects need and the namespace lacks. It sends
+// the values through a pipe, since other users can see a command line.
 func createSecrets(ctx context.Context, l *lab, k cluster, objects []object) error {
 	keys, err := secretKeys(objects)
 	if err != nil {
@@ -65,7 +65,7 @@ func createSecrets(ctx context.Context, l *lab, k cluster, objects []object) err
 			}
 			for _, key := range keys[name] {
 				if there.Data[key] == "" {
-					return fmt.Errorf("secret %s has no key %s: kubectl delete secret %s, and deploy again to have it made",
+					return fmt.Errorf("secret %s has no key %s: kubectl delete secret %s, and deploy again to create it",
 						name, key, name)
 				}
 			}
@@ -91,8 +91,8 @@ func createSecrets(ctx context.Context, l *lab, k cluster, objects []object) err
 	return nil
 }
 
-// newPassword has 128 random bits, the four kinds of characters that SQL Server
-// asks for, and none that means something in a URL.
+// newPassword returns a password with 128 random bits and the four kinds of characters
+// that SQL Server requires, but none with a meaning in a URL.
 func newPassword() string {
 	random := make([]byte, 16)
 	rand.Read(random) // never fails

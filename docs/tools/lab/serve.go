@@ -18,7 +18,7 @@ import (
 type fleet struct {
 	lab      *lab
 	stage    repo.Stage
-	dir      string     // with the programs
+	dir      string     // holds the programs
 	services []*service // in the order of their start
 	env      []string   // of each
 	broker   *rabbitmq.Broker
@@ -26,12 +26,12 @@ type fleet struct {
 	authorize func() (string, error)
 
 	printing sync.Mutex    // of a line
-	died     chan *service // one that lab has not ended
-	leaving  chan struct{} // closed when the rest is ended, too
+	died     chan *service // a service that ended without lab
+	leaving  chan struct{} // closed when the others have ended, too
 	watchers sync.WaitGroup
 }
 
-// use has the services use a broker.
+// use gives the services a broker.
 func (f *fleet) use(b *rabbitmq.Broker) {
 	fmt.Fprintln(f.lab.out, "broker:", b.What)
 	f.broker = b
@@ -41,9 +41,8 @@ func (f *fleet) use(b *rabbitmq.Broker) {
 	}
 }
 
-// introduce tells the services where to find each other. A service that its
-// setting has moved is found by the other one. In final PlatformService does not
-// call CommandsService, unless a setting says so.
+// introduce gives each service the address of the other one, which a setting may have
+// moved. In final PlatformService does not call CommandsService, unless a setting says so.
 func (f *fleet) introduce() {
 	for _, service := range f.services {
 		switch {
@@ -97,7 +96,7 @@ func (f *fleet) serve(ctx context.Context, c *console) error {
 				return ctx.Err()
 			}
 			cancel()
-			fmt.Fprintf(f.lab.err, "\nlab: %s ended by itself: %s; stopping the rest\n", service.title, service.process.Ending())
+			fmt.Fprintf(f.lab.err, "\nlab: %s ended unexpectedly: %s; stopping the rest\n", service.title, service.process.Ending())
 			return errReported
 		case <-ctx.Done():
 			fmt.Fprintln(f.lab.out, "\nstopping")
@@ -106,7 +105,7 @@ func (f *fleet) serve(ctx context.Context, c *console) error {
 	}
 }
 
-// start starts a service, unless it runs. The broker starts again after kill.
+// start starts a service that is not running, including the broker after kill.
 func (f *fleet) start(ctx context.Context, s *service) error {
 	switch {
 	case s.node != nil && s.ending != nil:
@@ -148,7 +147,7 @@ func (f *fleet) watch(s *service, p *process.Process, ending *atomic.Bool) {
 	})
 }
 
-// kill ends a service as kill -9 does.
+// kill ends a service like kill -9.
 func (f *fleet) kill(s *service) {
 	s.ending.Store(true)
 	if s.node != nil {
@@ -159,7 +158,7 @@ func (f *fleet) kill(s *service) {
 }
 
 // stop stops the services, the last one started first, all within five seconds.
-// The broker is its owner's.
+// The broker is left to its owner.
 func (f *fleet) stop() {
 	close(f.leaving)
 	f.watchers.Wait()

@@ -11,11 +11,11 @@ func solutionVerb() verb {
 		name:    "solution",
 		args:    "STAGE EXERCISE",
 		summary: "shows a solution of an exercise, or applies it",
-		about: `It is shown as a diff of the stage as it was. With --apply the stage is first reset,
+		about: `Shows it as a diff of the original stage. With --apply the stage is first reset,
 as by lab reset, which saves your work on a branch, and then changed by the solution. The
 check of a solution that was applied does not make the exercise passed.`,
 	}
-	v.flags.BoolVar(&apply, "apply", false, "save your work, and put the solution in its place")
+	v.flags.BoolVar(&apply, "apply", false, "save your work, and replace it by the solution")
 	v.run = func(ctx context.Context, l *lab, args []string) error {
 		return solution(ctx, l, args[0], args[1], apply)
 	}

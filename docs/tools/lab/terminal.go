@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// lineWriter writes whole lines to out, each after a prefix. Writers that share
-// a lock do not break into each other's lines.
+// lineWriter writes whole lines to out, each after a prefix. Writers that share a lock
+// do not mix their lines.
 type lineWriter struct {
 	prefix string
 	out    io.Writer
@@ -33,8 +33,8 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 	}
 }
 
-// watchPipe returns a writer to file that calls broken when nobody reads any
-// more. A terminal needs none: when it goes, there is a SIGHUP.
+// watchPipe returns a writer to file that calls broken when the reader has ended. A
+// terminal needs none: when it closes, there is a SIGHUP.
 func watchPipe(file *os.File, broken func()) io.Writer {
 	if isTerminal(file) {
 		return file

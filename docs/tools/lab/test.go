@@ -28,7 +28,7 @@ func testVerb() verb {
 		about: `For each stage: go vet and go test -race of its module alone, then the checks: gofmt,
 go mod tidy, and "What changes" in its README.md compared with the real difference
 from the stage before. Files that both services have, such as problem.go, must be the
-same but for the package. final is drilled too, in a short form (see lab drill): its
+same except for the package. final is drilled too, in a short form (see lab drill): its
 processes are killed, cut off and overloaded, and nothing accepted may be lost.
 Without a stage: all of them, this tool, and that all modules
 require one version of each dependency.
@@ -162,8 +162,8 @@ func (t *tester) test(ctx context.Context, s repo.Stage) error {
 	return ctx.Err()
 }
 
-// checkTwins and checkDelta hold all chapters as they are when no stage is named,
-// for CI and maintainers. Where one is named, a learner may have edited chapters.
+// Without a named stage, for CI and maintainers, the checks judge the stages in their
+// present state. With one, a learner may have edited stages.
 func (t *tester) checkTwins(ctx context.Context, s repo.Stage) error {
 	if t.all {
 		return checkTwins(s)
@@ -209,18 +209,18 @@ func (t *tester) drill(ctx context.Context, env []string, results *testResults) 
 	return t.goTest(ctx, docs, env, results, pattern, "-tags=drills", "./tools/drill")
 }
 
-// goTest runs vet and the tests of one module that match pattern, all if it is
-// empty. An error means that they could not be run; what they found is in results.
+// goTest runs vet and the tests of one module that match pattern, all tests if it is
+// empty. An error means that they could not run; their results are in results.
 func (t *tester) goTest(ctx context.Context, s repo.Stage, env []string, results *testResults, pattern string, what ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
 	defer cancel()
-	// -vet=all is go vet, sharing what is compiled for the tests. -count=1: go
-	// does not see that the programs which e2e builds have changed.
+	// -vet=all is go vet, and shares the compiled packages with the tests. -count=1: go
+	// does not notice changes in the programs that e2e builds.
 	args := []string{"go", "test", "-race", "-vet=all", "-count=1", "-p=4", "-json"}
 	if pattern != "" {
 		args = append(args, "-run", pattern)
 	}
-	// What an interrupted compiler or test leaves in its temporary folder goes with it.
+	// The files of an interrupted compiler or test are removed with this folder.
 	dir, err := os.MkdirTemp("", "microcomm-test-")
 	if err != nil {
 		return err
@@ -247,12 +247,12 @@ func (t *tester) goTest(ctx context.Context, s repo.Stage, env []string, results
 	}
 	if ran != nil && results.total.failed == failed {
 		fmt.Fprintf(t.lab.out, "  FAIL %v\n", ran)
-		results.total.failed++ // what it said has been passed on
+		results.total.failed++ // its output has been printed
 	}
 	return nil
 }
 
-// check counts a check's outcome as that of a test.
+// check counts the outcome of a check as a test.
 func (t *tester) check(count *tally, name string, err error) {
 	var skipped skippedCheck
 	switch {
@@ -307,7 +307,7 @@ func (t *tester) summary() error {
 	case edited != "" && total.failed > len(t.edits):
 		fmt.Fprintf(t.lab.out, "Failed because a stage was edited: %s. The other failures, %d, say that something does not work.\n", edited, total.failed-len(t.edits))
 	case edited != "":
-		fmt.Fprintf(t.lab.out, "Failed only because a stage was edited: %s. The tests of how it works pass.\n", edited)
+		fmt.Fprintf(t.lab.out, "Failed only because a stage was edited: %s. The tests of its behaviour pass.\n", edited)
 	}
 	fmt.Fprintf(t.lab.out, "%d passed, %d failed, %d skipped\n", total.passed, total.failed, total.skipped)
 	if total.ran() == 0 {
@@ -319,7 +319,7 @@ func (t *tester) summary() error {
 	return nil
 }
 
-// notVerified prints what the skipped tests would have verified.
+// notVerified prints why tests were skipped, and how many.
 func (t *tester) notVerified(total tally) {
 	sqlServer := 0
 	reasons := maps.Clone(total.reasons)

@@ -25,7 +25,7 @@ func tourVerb() verb {
 		name:    "tour",
 		summary: "starts the whole system, and follows one platform through it",
 		about: `Starts final in one process, creates a platform, and shows each hop as it happens, with the
-chapter that explains it. The system goes on until Ctrl-C, for you to try.`,
+chapter that explains it. The system keeps running until Ctrl-C, for you to try.`,
 		run: func(ctx context.Context, l *lab, _ []string) error {
 			return unlessStopped(ctx, l, tour(ctx, l, record))
 		},
@@ -37,8 +37,8 @@ chapter that explains it. The system goes on until Ctrl-C, for you to try.`,
 // hopTimeout bounds the wait for each hop.
 const hopTimeout = 20 * time.Second
 
-// tourSettings overrule the environment's: a log that await can read, and the
-// example platforms alone, so that the one of the tour has the id 4.
+// tourSettings override the environment: a log that await can read, and only the
+// example platforms, so that the platform of the tour has the id 4.
 var tourSettings = []string{
 	"LOG_FORMAT=text", "LOG_LEVEL=info",
 	"DATABASE_URL=sqlite::memory:", "COMMANDS_DATABASE_URL=sqlite::memory:", "SEED_DATA=true",
@@ -93,13 +93,13 @@ Now you. It's at http://%[1]s, until Ctrl-C. In a browser you'll watch each hop;
   curl http://%[1]s/api/platforms
   curl http://%[1]s/api/c/platforms
 
-Where to go on: 01-rest/README.md builds the first of these services.
+Where to continue: 01-rest/README.md builds the first of these services.
 `, guide.address)
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-p.Done():
-		return fmt.Errorf("the system ended by itself: %s", p.Ending())
+		return fmt.Errorf("the system ended unexpectedly: %s", p.Ending())
 	}
 }
 
@@ -121,7 +121,7 @@ func (g *guide) walk(ctx context.Context) error {
 		return err
 	}
 	g.hop("07", "Two services and a bus have started, in one process. CommandsService has asked PlatformService, by gRPC,",
-		"for the platforms that were there before it: a backfill.")
+		"for the platforms that already existed: a backfill.")
 
 	const body = `{"name":"Docker","publisher":"Docker","cost":"Free"}`
 	const key = "Idempotency-Key: the-tour"
@@ -132,7 +132,7 @@ func (g *guide) walk(ctx context.Context) error {
 	}
 	g.hop("04", "A client POSTs a platform to the gateway, which finds its service by the path: POST /api/platforms", "  "+body)
 	g.hop("01", "PlatformService has checked it, stored it and given it an id. The response: "+status, "  "+created)
-	g.hop("final", "In the same transaction it has stored the event that reports the platform. So none is lost, whatever dies now.")
+	g.hop("final", "In the same transaction it has stored the event that reports the platform, so the event survives any crash from now on.")
 
 	line, err := g.await(ctx, "received by event", "name=Docker", "last=4")
 	if err != nil {
@@ -143,7 +143,7 @@ func (g *guide) walk(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.hop("02", "It keeps a copy of each platform's name, to hang command lines on. GET /api/c/platforms", "  "+known)
+	g.hop("02", "It keeps a copy of each platform's name, to attach command lines to. GET /api/c/platforms", "  "+known)
 
 	id := between(created, `"id":`, ",")
 	const command = `{"howTo":"Build an image","commandLine":"docker build ."}`
@@ -215,7 +215,7 @@ func (g *guide) await(ctx context.Context, text string, either ...string) (strin
 		select {
 		case <-g.log.grown:
 		case <-g.ended:
-			return "", errors.New("the system ended by itself")
+			return "", errors.New("the system ended unexpectedly")
 		case <-ctx.Done():
 			return "", fmt.Errorf("wait for %s: %w", text, ctx.Err())
 		}
@@ -233,7 +233,7 @@ func (g *guide) request(ctx context.Context, method, path, body string, headers 
 	return status, response, err
 }
 
-// between returns what stands between two parts of text.
+// between returns the text between two parts of text.
 func between(text, before, after string) string {
 	_, text, _ = strings.Cut(text, before)
 	text, _, _ = strings.Cut(text, after)

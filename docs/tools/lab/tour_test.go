@@ -100,7 +100,7 @@ func main() {
 	t.Setenv("GATEWAY_ADDR", someFreeAddress())
 	t.Setenv("DATABASE_URL", "sqlite:mine.db")
 	err := l.do(t.Context(), "tour")
-	if err == nil || !strings.Contains(err.Error(), "the system ended by itself; the system said:\nthe database is sqlite::memory:\n") {
+	if err == nil || !strings.Contains(err.Error(), "the system ended unexpectedly; the system said:\nthe database is sqlite::memory:\n") {
 		t.Errorf("error: %v", err)
 	}
 }

@@ -11,9 +11,9 @@ func undeployVerb() verb {
 	v := verb{
 		name:    "undeploy",
 		args:    "STAGE",
-		summary: "takes a stage off the cluster again, with its data",
-		about: `Deletes what is labelled as part of microcomm in the namespace, volumes included,
-and the secrets that "lab deploy" made. Waits until all of it is gone.`,
+		summary: "removes a stage from the cluster, with its data",
+		about: `Deletes everything labelled as part of microcomm in the namespace, volumes included,
+and the secrets that "lab deploy" created. Waits until all of it is gone.`,
 		run: func(ctx context.Context, l *lab, names []string) error { return undeploy(ctx, l, o, names[0]) },
 	}
 	o.common(&v)

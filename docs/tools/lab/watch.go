@@ -65,8 +65,8 @@ func watch(ctx context.Context, l *lab, args []string) error {
 	})
 }
 
-// whenSaved calls once now, and again whenever a file in dir has changed, until
-// ctx ends.
+// whenSaved calls once now, and again whenever a file in dir has changed, until ctx is
+// done.
 func whenSaved(ctx context.Context, l *lab, dir string, once func() error) error {
 	poll := time.NewTicker(300 * time.Millisecond)
 	defer poll.Stop()
@@ -100,17 +100,17 @@ func whenSaved(ctx context.Context, l *lab, dir string, once func() error) error
 	}
 }
 
-// fileState tells a file from what it was.
+// fileState tells a changed file from an unchanged one.
 type fileState struct {
 	modified time.Time
 	size     int64
 }
 
-// snapshot returns the state of each file in dir, but for databases and hidden files.
+// snapshot returns the state of each file in dir, except databases and hidden files.
 func snapshot(dir string) (map[string]fileState, error) {
 	files := map[string]fileState{}
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) { // removed as we look
+		if errors.Is(err, fs.ErrNotExist) { // removed in the meantime
 			return nil
 		}
 		if err != nil {

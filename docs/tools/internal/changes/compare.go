@@ -50,7 +50,7 @@ type Comparison struct {
 type File struct {
 	Path           string
 	Kind           Kind
-	Rows           []Row    // of the table "What changes": one for each piece that changes it
+	Rows           []Row    // its rows in the table "What changes": one for each piece that changes it
 	Place          int      // its first row there, or that of the chosen piece
 	Folded         bool     // listed with the chosen piece, and not shown
 	Only           []string // the declarations of it that the chosen piece shows, or empty
@@ -112,7 +112,7 @@ func Compare(ctx context.Context, root string, before, after repo.Stage, coloure
 	return c, nil
 }
 
-// writeTree puts files into a tree of the repository, by way of the folder work.
+// writeTree puts files into a tree of the repository, using the folder work.
 func writeTree(ctx context.Context, repository, work string, files map[string]string) (string, error) {
 	for name, content := range files {
 		file := filepath.Join(work, filepath.FromSlash(name))
@@ -137,7 +137,7 @@ func withoutIndirect(gomod string) string {
 	return strings.ReplaceAll(lines, "\nrequire (\n)\n", "")
 }
 
-// parseDifferences reads what git diff prints of the same files, once with
+// parseDifferences reads the output of git diff for the same files, once with
 // --numstat -z and once as patches.
 func parseDifferences(numbers, patches string) ([]File, error) {
 	var files []File

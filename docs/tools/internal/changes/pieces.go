@@ -78,7 +78,7 @@ func (c *Comparison) cut(f *File, keep func(names declared) bool) {
 	hunk := regexp.MustCompile(`^@@ -(\d+)(?:,\d+)? \+(\d+)`)
 	colours := regexp.MustCompile(`\x1b\[[0-9;]*m`)
 	var patch strings.Builder
-	var run []string // the lines to keep that follow each other
+	var run []string // adjacent lines to keep
 	changed := false // whether one of them is new or removed
 	flush := func() {
 		if changed {
@@ -110,7 +110,7 @@ func (c *Comparison) cut(f *File, keep func(names declared) bool) {
 			}
 			run = append(run, line)
 		} else if plain[0] != '-' || !keep(is.at(newLine)) {
-			flush() // else what git shows as removed between lines to keep is left out
+			flush() // otherwise lines that git shows as removed between them are left out
 		}
 		switch plain[0] {
 		case '-':

@@ -38,7 +38,7 @@ func ReadTable(s repo.Stage) []Row {
 	}
 	table, err := ParseTable(string(lesson))
 	if err != nil {
-		return nil // lab test reports what is wrong with it
+		return nil // lab test reports its errors
 	}
 	return table
 }

@@ -120,7 +120,7 @@ func (e *Exercise) goTest(ctx context.Context, o Options, dir string, args, test
 	if o.Env == nil {
 		o.Env = os.Environ()
 	}
-	// What an interrupted compiler or test leaves in its temporary folder goes with it.
+	// The files of an interrupted compiler or test are removed with this folder.
 	env := slices.Concat(o.Env, []string{
 		"GOWORK=off", "EXERCISE_STAGE=" + filepath.Join(e.root, e.Stage), "TMPDIR=" + dir, "TMP=" + dir, "TEMP=" + dir,
 	})
