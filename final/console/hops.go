@@ -73,14 +73,11 @@ func (j *journey) span(s span) {
 }
 
 // hop returns a hop of span's with what is known of its platform.
-func (j *journey) hop(s span, name string, start time.Time) hopContent {
+func (j *journey) hop(s span, name string) hopContent {
 	h := hopContent{Hop: name, Trace: s.trace, Message: s.text[attrMessage], Replica: s.replica, From: "span",
 		ID: int32(s.number[attrPlatformID]), Name: short(s.text[attrPlatformName])}
 	if k, ok := j.known[h.Message]; ok && h.ID == 0 {
 		h.ID, h.Name = k.id, k.name
-	}
-	if !start.IsZero() {
-		h.Start = formatTime(start)
 	}
 	return h
 }
@@ -93,8 +90,12 @@ func (j *journey) add(h hopContent, start, end time.Time) {
 			clear(ids)
 		}
 	}
+	if start.After(end) { // clocks differ
+		start = end
+	}
 	if !start.IsZero() {
-		h.MS = float64(max(0, end.Sub(start)).Microseconds()) / 1000
+		h.Start = formatTime(start)
+		h.MS = float64(end.Sub(start).Microseconds()) / 1000
 	}
 	j.feed.add(end, "hop", h.subject(), h)
 }
@@ -102,12 +103,12 @@ func (j *journey) add(h hopContent, start, end time.Time) {
 func (j *journey) posted(s span) {
 	status := s.number["http.response.status_code"]
 	if status != 201 {
-		h := j.hop(s, "refused", s.start)
+		h := j.hop(s, "refused")
 		h.Reason = fmt.Sprint(status)
 		j.add(h, s.start, s.end)
 		return
 	}
-	h := j.hop(s, "accepted", s.start)
+	h := j.hop(s, "accepted")
 	if s.text[attrReplayed] == "true" {
 		h.Reason = "the key was used before: the first response again"
 	}
@@ -125,24 +126,24 @@ func (j *journey) published(s span) {
 	if committed.IsZero() {
 		committed = s.events[eventStored]
 	}
-	j.add(j.hop(s, "outbox", committed), committed, s.start)
+	j.add(j.hop(s, "outbox"), committed, s.start)
 	sent := s.start
 	if again, ok := s.events[eventAttempt]; ok { // the bus was away
 		sent = again
 	}
-	j.add(j.hop(s, "relay", s.start), s.start, sent)
-	j.add(j.hop(s, "confirmed", sent), sent, s.end)
+	j.add(j.hop(s, "relay"), s.start, sent)
+	j.add(j.hop(s, "confirmed"), sent, s.end)
 }
 
 func (j *journey) processed(s span) {
-	j.add(j.hop(s, "delivered", time.Time{}), time.Time{}, s.start)
+	j.add(j.hop(s, "delivered"), time.Time{}, s.start)
 	if !s.failed && s.number[attrPlatformID] != 0 {
-		j.add(j.hop(s, "stored", s.start), s.start, s.end)
+		j.add(j.hop(s, "stored"), s.start, s.end)
 	}
 }
 
 func (j *journey) settled(s span) {
-	h := j.hop(s, s.text[attrOutcome], s.start)
+	h := j.hop(s, s.text[attrOutcome])
 	h.Attempt, h.Reason = int(s.number[attrAttempt]), s.reason
 	switch h.Hop {
 	case "acknowledged", "retried", "dead_lettered":
@@ -151,7 +152,7 @@ func (j *journey) settled(s span) {
 }
 
 func (j *journey) notified(s span) {
-	h := j.hop(s, "notified", s.start)
+	h := j.hop(s, "notified")
 	h.Reason = s.reason
 	j.add(h, s.start, s.end)
 }
