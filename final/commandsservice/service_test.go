@@ -2,8 +2,8 @@ package commandsservice
 
 import (
 	"bufio"
+	"cmp"
 	"context"
-	"database/sql"
 	"io"
 	"log/slog"
 	"net"
@@ -104,81 +104,12 @@ func TestRun(t *testing.T) {
 		testkit.RequireJSON(t, testkit.Send(t, "GET", again.URL+"/api/c/platforms", ""), http.StatusOK, "["+body+"]")
 	})
 
-	t.Run("with all the requests that it may have, it refuses more, and is alive and ready", func(t *testing.T) {
+	testkit.TestServing(t, testkit.ServedRows{List: "/api/c/platforms", Create: "/api/c/platforms", Body: `{"id":4,"name":"x"}`, Created: http.StatusOK}, func(t *testing.T, limits testkit.Limits) (*testkit.Service, string) {
 		cfg := testConfig(t)
-		cfg.RequestLimit = 1
-		service := startService(t, cfg)
-		service.waitReady(t)
-		db, err := sql.Open("sqlite3", "file:"+strings.TrimPrefix(cfg.DatabaseURL, "sqlite:")+"?_txlock=immediate&_busy_timeout=5000")
-		require.NoError(t, err)
-		defer db.Close()
-		lock, err := db.BeginTx(t.Context(), nil) // writers wait for it
-		require.NoError(t, err)
-		first := make(chan testkit.Response, 1)
-		go func() {
-			r := testkit.Send(t, "POST", service.URL+"/api/c/platforms", `{"id":4,"name":"x"}`)
-			for r.Status == http.StatusServiceUnavailable { // one of the requests below had the slot
-				r = testkit.Send(t, "POST", service.URL+"/api/c/platforms", `{"id":4,"name":"x"}`)
-			}
-			first <- r
-		}()
-
-		var refused testkit.Response
-		testkit.Eventually(t, "a request in flight", func() bool {
-			refused = testkit.Send(t, "GET", service.URL+"/api/c/platforms", "")
-			return refused.Status != http.StatusOK
-		})
-		testkit.RequireProblem(t, refused, http.StatusServiceUnavailable)
-		assert.Equal(t, "1", refused.Header.Get("Retry-After"))
-		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.URL+"/livez", "").Status)
-		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.URL+"/readyz", "").Status)
-		require.NoError(t, lock.Rollback())
-		assert.Equal(t, http.StatusOK, testkit.Receive(t, "the first response", first).Status)
-		service.waitReady(t)
-	})
-
-	t.Run("with all the connections that it may have, it serves the next", func(t *testing.T) {
-		cfg := testConfig(t)
-		cfg.MaxConnections = 4
-		service := startService(t, cfg)
-		service.waitReady(t)
-		for range 5 * cfg.MaxConnections { // each stays open, as far as its client is concerned
-			conn := testkit.Dial(t, service.URL)
-			conn.Send(t, "GET /api/c/platforms HTTP/1.1\r\nHost: x\r\n\r\n")
-			assert.Equal(t, http.StatusOK, conn.Response(t).Status)
-		}
-	})
-
-	t.Run("refuses headers that are too large", func(t *testing.T) {
-		service := startService(t, testConfig(t))
-		service.waitReady(t)
-		for size, status := range map[int]int{
-			8 << 10:  http.StatusOK,
-			64 << 10: http.StatusRequestHeaderFieldsTooLarge,
-		} {
-			r := testkit.Send(t, "GET", service.URL+"/api/c/platforms", "", "X-Large", strings.Repeat("x", size))
-			assert.Equal(t, status, r.Status)
-		}
-	})
-
-	t.Run("while it drains, it says that it stops and handles requests", func(t *testing.T) {
-		cfg := testConfig(t)
-		cfg.DrainTime = 2 * time.Second
-		service := startService(t, cfg)
-		service.waitReady(t)
-		service.Stop()
-		testkit.Eventually(t, "a probe that reports it", func() bool {
-			ready := testkit.Send(t, "GET", service.URL+"/readyz", "")
-			return ready.Status == http.StatusServiceUnavailable && strings.Contains(ready.Body, `"status":"stopping"`)
-		})
-		assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", service.URL+"/api/c/platforms", "").Status)
-		assert.NoError(t, testkit.Receive(t, "the end of Run", service.Stopped))
-	})
-
-	t.Run("without a broker it is ready, and reports the broker as down", func(t *testing.T) {
-		service := startService(t, testConfig(t))
-		service.waitReady(t)
-		assert.Contains(t, testkit.Send(t, "GET", service.URL+"/readyz", "").Body, `"broker":{"status":"failing"`)
+		cfg.RequestLimit = cmp.Or(limits.Requests, cfg.RequestLimit)
+		cfg.MaxConnections = cmp.Or(limits.Connections, cfg.MaxConnections)
+		cfg.DrainTime = limits.Drain
+		return startService(t, cfg).Service, strings.TrimPrefix(cfg.DatabaseURL, "sqlite:")
 	})
 
 	t.Run("stopped while it starts, it ends without an error", func(t *testing.T) {
