@@ -60,7 +60,7 @@ type row struct {
 	Cost      string `json:"cost"`
 }
 
-// httpFloor is PlatformService's REST API as net/http and database/sql have it.
+// httpFloor is PlatformService's REST API with only net/http and database/sql.
 func httpFloor(ctx context.Context, file, synchronous string) error {
 	db, err := openFloor(file, synchronous)
 	if err != nil {
@@ -188,15 +188,15 @@ func listenAndServe(ctx context.Context, handler http.Handler) error {
 	return nil
 }
 
-// The prefetch and the batch are those of the service: what has arrived goes
-// into one transaction while the next batch is on its way.
+// The prefetch and the batch are those of the service: the events that have arrived share
+// one transaction while the next batch is on its way.
 const (
 	prefetch = 512
 	batch    = prefetch / 2
 )
 
-// consumeFloor consumes the queue with read-ahead: what has arrived goes into
-// one transaction, and then one ack.
+// consumeFloor consumes the queue with read-ahead: the events that have arrived share one
+// transaction, and one ack.
 func consumeFloor(ctx context.Context, file string) error {
 	db, err := openCommands(file)
 	if err != nil {

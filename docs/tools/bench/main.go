@@ -1,7 +1,6 @@
-// Command bench compares final with its floor: for each path through the
-// system, a program that does only that step with the bare libraries. Both run
-// in the same session, in turns, and what counts is the ratio. It is behind
-// go tool lab bench.
+// Command bench compares final with its floor: for each path through the system, a program
+// that does only that step with the bare libraries. Both run in the same session, in
+// turns, and what counts is the ratio. go tool lab bench runs it.
 package main
 
 import (
@@ -24,7 +23,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if len(os.Args) > 1 && os.Args[1] == "floor" { // started by itself
+	if len(os.Args) > 1 && os.Args[1] == "floor" { // bench has started itself as a floor
 		if err := serveFloor(ctx, os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, "floor:", err)
 			os.Exit(1)

@@ -45,7 +45,7 @@ func paths() []path {
 	}
 }
 
-// noBroker is where no broker is: the relay idles.
+// noBroker is an address without a broker, so that the relay idles.
 const noBroker = "RABBITMQ_URL=amqp://127.0.0.1:1/"
 
 // inTurns calls both sides, one after the other, once for each round.
@@ -64,7 +64,7 @@ func (b *bench) inTurns(ours, floor func() (float64, error)) (a, f []float64, er
 	return a, f, nil
 }
 
-// compare makes a result of rates, of which more is better.
+// compare makes a result of rates; higher is better.
 func compare(name, unit string, ours, floor []float64, aim float64) result {
 	median, low, high := ratios(ours, floor)
 	return result{path: name, ratio: median, low: low, high: high, aim: fmt.Sprintf("≥ %.2f", aim), met: median >= aim,
@@ -184,8 +184,8 @@ func measureGetAll(ctx context.Context, b *bench) ([]result, error) {
 		{path: "GET all: memory growth", ours: fmt.Sprintf("%.0f MiB", growth), floor: "–", aim: "< 32 MiB", met: growth < 32}}, nil
 }
 
-// measureLists measures requests for lists that fit into memory, by the processor
-// time that they take: the clients, on the same machine, take more than half of it.
+// measureLists measures requests for lists that fit into memory, by the processor time of
+// the service: the clients, on the same machine, use more than half of the total.
 func measureLists(ctx context.Context, b *bench) ([]result, error) {
 	var results []result
 	for rows, aim := range map[int]float64{1000: 0.75, 3: 0.7} {
@@ -213,7 +213,7 @@ func measureLists(ctx context.Context, b *bench) ([]result, error) {
 }
 
 // queue returns the environment of a CommandsService with a database, an
-// exchange and a queue of its own.
+// exchange and a queue that no other has.
 func (b *bench) queue(name string) (file string, env []string) {
 	id := fmt.Sprintf("bench-%d-%s-%d", os.Getpid(), name, time.Now().UnixNano())
 	file = filepath.Join(b.dir, id+".db")
@@ -222,7 +222,7 @@ func (b *bench) queue(name string) (file string, env []string) {
 }
 
 // measureReadable measures from the 201 of a POST until CommandsService has the
-// platform, against the same of a bare publish, consume and insert.
+// platform, and compares it with a bare publish, consume and insert.
 func measureReadable(ctx context.Context, b *bench) ([]result, error) {
 	file, env := b.queue("readable")
 	platforms, err := b.start(ctx, "platformservice", "/api/platforms",
@@ -313,8 +313,8 @@ func measureReadable(ctx context.Context, b *bench) ([]result, error) {
 	return results, nil
 }
 
-// untilStored returns how long it took from began until a consumer said that it
-// has committed the platform, which must be true.
+// untilStored returns how long it took from began until a consumer reported the commit of
+// the platform, and checks that the platform is stored.
 func untilStored(ctx context.Context, consumer *program, file string, began time.Time, id int32) (time.Duration, error) {
 	if err := consumer.log.wait(ctx, fmt.Sprintf(" id=%d ", id)); err != nil {
 		return 0, err
@@ -370,9 +370,9 @@ func (b *bench) startConsumeFloor(ctx context.Context, file string, env []string
 	}, nil
 }
 
-// startConsumer starts the bare consumer in a process of its own.
+// startConsumer starts the bare consumer as a separate process.
 func (b *bench) startConsumer(ctx context.Context, file, queue string, env []string) (*program, error) {
-	db, err := openCommands(file) // so that the file is there when it is read
+	db, err := openCommands(file) // so that the file exists when it is read
 	if err != nil {
 		return nil, err
 	}
@@ -483,7 +483,7 @@ func rateOfRows(ctx context.Context, file string, rows int) (float64, error) {
 	defer tick.Stop()
 	for time.Now().Before(deadline) {
 		var n int
-		// No count of all: that would take the processor from what is measured.
+		// Not a count of all rows: that would use the processor that is measured.
 		err := db.QueryRowContext(ctx, `SELECT COALESCE(MAX(id), 0) FROM platforms`).Scan(&n)
 		if err == nil && n > 0 && first == 0 {
 			began, first = time.Now(), n
@@ -557,8 +557,8 @@ func measureBackfill(ctx context.Context, b *bench) ([]result, error) {
 	return results, nil
 }
 
-// measureSync shows what a POST takes in chapter 02, which calls CommandsService,
-// and in final, which does not, while that is healthy, slow and down.
+// measureSync measures a POST in stage 02, which calls CommandsService, and in final,
+// which does not, while CommandsService is healthy, slow and down.
 func measureSync(ctx context.Context, b *bench) ([]result, error) {
 	var results []result
 	for _, state := range []string{"healthy", "slow (200 ms)", "down"} {
@@ -576,12 +576,12 @@ func measureSync(ctx context.Context, b *bench) ([]result, error) {
 			commands.Close()
 		}
 		for _, name := range []string{"02-http-sync/platformservice", "platformservice"} {
-			url, chapter := url, "02"
+			url, stage := url, "02"
 			if name == "platformservice" {
-				url, chapter = "", "final"
+				url, stage = "", "final"
 			}
 			p, err := b.start(ctx, name, "/api/platforms", []string{noBroker, "COMMANDS_SERVICE_URL=" + url,
-				"DATABASE_URL=sqlite:" + filepath.Join(b.dir, fmt.Sprintf("sync-%s-%d.db", chapter, len(results)))})
+				"DATABASE_URL=sqlite:" + filepath.Join(b.dir, fmt.Sprintf("sync-%s-%d.db", stage, len(results)))})
 			if err != nil {
 				commands.Close()
 				return nil, err
@@ -592,7 +592,7 @@ func measureSync(ctx context.Context, b *bench) ([]result, error) {
 				commands.Close()
 				return nil, err
 			}
-			results = append(results, result{path: fmt.Sprintf("POST in %s, CommandsService %s", chapter, state), floor: "–", aim: "–",
+			results = append(results, result{path: fmt.Sprintf("POST in %s, CommandsService %s", stage, state), floor: "–", aim: "–",
 				ours: fmt.Sprintf("p50 %.1f ms, p99 %.1f ms", l.percentile(0.5).Seconds()*1000, l.percentile(0.99).Seconds()*1000)})
 		}
 		commands.Close()

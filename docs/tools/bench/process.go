@@ -89,9 +89,9 @@ func (b *bench) launchFloor(env []string, args ...string) (*program, error) {
 	return b.launch(env, append([]string{self, "floor"}, args...)...)
 }
 
-// start runs a program of final, or with a name such as 02-http-sync/platformservice
-// that of a chapter, and waits until GET path returns 200. The name "floor" stands
-// for this program.
+// start runs a program of final, or, for a name such as 02-http-sync/platformservice, of
+// another stage, and waits until GET path returns 200. The name "floor" stands for this
+// program.
 func (b *bench) start(ctx context.Context, name, path string, env []string, args ...string) (*program, error) {
 	addr := freeAddr()
 	env = append([]string{
@@ -159,8 +159,8 @@ func (t *transcript) String() string {
 	return t.text.String()
 }
 
-// wait returns when the program has printed part. It does not poll, which would
-// take the processor from what is measured. It forgets what was printed before.
+// wait returns when the program has printed part. It does not poll, since that would use
+// the processor that is measured. It forgets what was printed before.
 func (t *transcript) wait(ctx context.Context, part string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

@@ -61,7 +61,7 @@ func (r *run) pair() (platforms, commands *service) {
 	return r.platforms[0], r.commands[0]
 }
 
-// prepare starts the system and waits until a platform gets through it.
+// prepare starts the system and waits until platforms reach CommandsService.
 func (r *run) prepare() {
 	must(r.recorder.start(r))
 	must(r.start(r.ctx))

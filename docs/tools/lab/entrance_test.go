@@ -69,7 +69,7 @@ func TestEntranceOpens(t *testing.T) {
 	}
 }
 
-func TestHTTPRouteInPlaceOfTheIngress(t *testing.T) {
+func TestTheHTTPRouteReplacesTheIngress(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "k8s", "gateway"), 0o755); err != nil {
 		t.Fatal(err)

@@ -134,7 +134,7 @@ func TestUsageOfExercises(t *testing.T) {
 	}
 }
 
-func TestHintsComeOneByOne(t *testing.T) {
+func TestHintsAreShownOneByOne(t *testing.T) {
 	l := exerciseStage(t)
 	for _, want := range []string{"Hint 1 of 2\n\nLook at the result.\n\n", "Hint 2 of 2\n\nThere is an operator for it.\n\n", "You have seen all 2 hints"} {
 		if err := l.do(t.Context(), "hint", "01", "add"); err != nil {
@@ -206,7 +206,7 @@ func savedBranch(t *testing.T, text string) string {
 	return branch
 }
 
-func TestASolutionThatBreaksTheChaptersOwnTestsIsNotPassed(t *testing.T) {
+func TestASolutionThatBreaksTheStagesOwnTestsIsNotPassed(t *testing.T) {
 	l := exerciseStage(t)
 	files := map[string]string{
 		"01-one/caller/caller.go":      "// Package caller adds.\npackage caller\n\nimport \"microcomm/01-one/platformservice\"\n\n// Three is one and two.\nfunc Three() int { return platformservice.Sum(1, 2) }\n",
@@ -247,7 +247,7 @@ func TestASolutionThatBreaksTheChaptersOwnTestsIsNotPassed(t *testing.T) {
 	}
 }
 
-func TestResetSavesTheWorkAndGivesItBack(t *testing.T) {
+func TestResetSavesTheWorkOnABranch(t *testing.T) {
 	l := exerciseStage(t)
 	original, hints, readme := content(t, l, sumFile), content(t, l, "01-one/exercises/add/hints.md"), content(t, l, "01-one/README.md")
 	solveWith(t, l, "1 // staged")
@@ -348,7 +348,7 @@ func TestResetAfterCommits(t *testing.T) {
 	}
 }
 
-func TestSolutionIsAppliedToTheChapterAsItWas(t *testing.T) {
+func TestSolutionIsAppliedToTheOriginalStage(t *testing.T) {
 	l := exerciseStage(t)
 	if err := l.do(t.Context(), "solution", "01", "add"); err != nil {
 		t.Fatal(err)

@@ -214,7 +214,7 @@ func TestForwardFollowsAMovedFile(t *testing.T) {
 	}
 }
 
-func TestForwardStopsAtAConflictAndGoesOn(t *testing.T) {
+func TestForwardStopsAtAConflictAndContinues(t *testing.T) {
 	l := workspace(t, map[string]string{
 		"01-one/a.go":   "package a\nvar a = 1\n",
 		"02-two/a.go":   "package a\nvar a = 2\n",
@@ -273,7 +273,7 @@ func TestDiffFoldsModulePaths(t *testing.T) {
 	}
 }
 
-func TestHelpShowsWhatAVerbTakes(t *testing.T) {
+func TestHelpShowsTheFlagsAndArgumentsOfAVerb(t *testing.T) {
 	for _, args := range [][]string{{"help", "test"}, {"test", "-h"}, {"test", "06", "--help"}} {
 		var out bytes.Buffer
 		if err := dispatch(t.Context(), args, &out, &bytes.Buffer{}); err != nil {
@@ -577,7 +577,7 @@ func TestATestThatNeverEndedHasFailed(t *testing.T) {
 	}
 }
 
-func TestEachTestIsShownWithTheLastThatItLogged(t *testing.T) {
+func TestEachTestIsShownWithItsLastLogLine(t *testing.T) {
 	stream := `{"Action":"run","Package":"p","Test":"TestAll"}
 {"Action":"run","Package":"p","Test":"TestAll/one"}
 {"Action":"output","Package":"p","Test":"TestAll/one","Output":"    a_test.go:7: 0 missing\n"}

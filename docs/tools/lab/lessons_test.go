@@ -158,7 +158,7 @@ func TestTheWorkshopGivesAnExerciseItsTime(t *testing.T) {
 	}
 }
 
-func TestTheCardNamesWhatIsThere(t *testing.T) {
+func TestTheCardNamesExistingThings(t *testing.T) {
 	root, err := repo.Root()
 	if err != nil {
 		t.Fatal(err)

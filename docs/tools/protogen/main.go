@@ -83,8 +83,8 @@ func stagesWithContract(root string) ([]string, error) {
 	return stages, nil
 }
 
-// generate gives the generated files, by name, of the contract in dir. The
-// plugins run as the tools that the module in docsDir pins.
+// generate returns the generated files, by name, of the contract in dir. The plugins are
+// the tools that the module in docsDir pins.
 func generate(ctx context.Context, docsDir, dir string) (map[string][]byte, error) {
 	compiler := protocompile.Compiler{
 		Resolver:       &protocompile.SourceResolver{ImportPaths: []string{dir}},
@@ -123,7 +123,7 @@ func runPlugin(ctx context.Context, docsDir, plugin string, input []byte) (*plug
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "tool", plugin)
 	cmd.Dir = docsDir
-	cmd.Env = append(os.Environ(), "GOWORK=off") // the versions docs/go.mod names, no others
+	cmd.Env = append(os.Environ(), "GOWORK=off") // only the versions in docs/go.mod
 	cmd.Stdin = bytes.NewReader(input)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -141,7 +141,7 @@ func runPlugin(ctx context.Context, docsDir, plugin string, input []byte) (*plug
 	return response, nil
 }
 
-// stale lists the files in dir that are not what generate gives.
+// stale lists the files in dir that differ from the output of generate.
 func stale(ctx context.Context, docsDir, dir string) ([]string, error) {
 	files, err := generate(ctx, docsDir, dir)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"microcomm/docs/tools/internal/repo"
 )
 
-// TestGeneratedCodeIsFresh fails when a contract was edited without make proto.
+// It fails when a contract was edited without make proto.
 func TestGeneratedCodeIsFresh(t *testing.T) {
 	root, err := repo.Root()
 	if err != nil {

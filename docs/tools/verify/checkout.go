@@ -12,8 +12,8 @@ import (
 	"microcomm/docs/tools/internal/repo"
 )
 
-// checkout is the repository's files: those of git, and new ones that it would
-// not ignore.
+// checkout is the repository's files: tracked ones, and new ones that git does not
+// ignore.
 type checkout struct {
 	root  string
 	files []string        // from the root, with slashes

@@ -33,8 +33,8 @@ func (v *verifier) docs(ctx context.Context, files []string) error {
 	})
 }
 
-// workers is how many stages may run at a time: one when they would share a
-// broker, which lab run otherwise brings, or a cluster.
+// workers is how many stages may run at a time: only one if they would share a broker,
+// which lab run otherwise starts, or a cluster.
 func (v *verifier) workers() int {
 	if os.Getenv("RABBITMQ_URL") != "" || v.cluster {
 		return 1
@@ -42,7 +42,7 @@ func (v *verifier) workers() int {
 	return 2
 }
 
-// inParallel does f for all items, a few at a time, and returns the first error.
+// inParallel calls f for all items, a few at a time, and returns the first error.
 func inParallel[T any](ctx context.Context, workers int, items []T, f func(ctx context.Context, item T) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -68,7 +68,7 @@ func inParallel[T any](ctx context.Context, workers int, items []T, f func(ctx c
 	return context.Cause(ctx)
 }
 
-// document verifies one file. An error means that this could not be done.
+// document verifies one file. An error means that it could not do so.
 func (v *verifier) document(ctx context.Context, c *checkout, file string) error {
 	d, err := c.document(file)
 	if err != nil {
@@ -103,8 +103,8 @@ func (v *verifier) document(ctx context.Context, c *checkout, file string) error
 // at is where a block is, for people and editors.
 func (b *block) at(d *document) string { return fmt.Sprintf("%s:%d", d.path, b.line) }
 
-// play runs a document's blocks in a clean copy, and then writes the output that
-// was not as shown into the document, when that is asked for.
+// play runs a document's blocks in a clean copy. With --update it then writes output that
+// differs into the document.
 func (v *verifier) play(ctx context.Context, c *checkout, d *document, blocks []*block, found *results) error {
 	dir, err := os.MkdirTemp(v.temp, "")
 	if err != nil {
@@ -155,8 +155,8 @@ func (v *verifier) play(ctx context.Context, c *checkout, d *document, blocks []
 	return p.writeUpdates()
 }
 
-// isLesson reports whether a document is that of a stage whose services call
-// each other without being told: in final the call is off.
+// isLesson reports whether a document belongs to a stage whose services call each other
+// by default: in final the call is off.
 func isLesson(path string) bool { return path[0] >= '0' && path[0] <= '9' }
 
 // player runs the blocks of one document.
@@ -216,7 +216,7 @@ func (p *player) block(ctx context.Context, b *block) error {
 	}
 }
 
-// commands are a block's, moved to other ports. A cluster's ports are not ours to move.
+// commands returns a block's commands, moved to other ports except for a cluster's.
 func (p *player) commands(b *block) (string, error) {
 	if b.Cluster {
 		return b.text, nil
@@ -224,8 +224,8 @@ func (p *player) commands(b *block) (string, error) {
 	return p.ports.commands(b.text)
 }
 
-// mismatch is the error about other output than shown. With --update there is
-// none: the document is rewritten.
+// mismatch returns the error for output that differs from the document. With --update it
+// rewrites the document instead.
 func (p *player) mismatch(b *block, printed string) error {
 	if p.update {
 		if p.updates == nil {
@@ -289,7 +289,7 @@ func (p *player) stopBackgrounds(keep int) {
 	p.backgrounds = p.backgrounds[:max(0, keep)]
 }
 
-// writeUpdates puts the new output into the document, from its end to its start.
+// writeUpdates writes the new output into the document, from its end to its start.
 func (p *player) writeUpdates() error {
 	source := string(p.document.source)
 	for _, b := range slices.Backward(p.document.blocks) {

@@ -57,8 +57,8 @@ sleep 60 & echo $! >>"$PIDS"
 	}
 }
 
-// waitUntilGone fails the test when the process stays. It was killed: its parent
-// may not yet have taken note of that.
+// waitUntilGone fails the test if the process stays. It was killed, but its parent may not
+// have noticed yet.
 func waitUntilGone(t *testing.T, pid string) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)

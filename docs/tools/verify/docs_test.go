@@ -49,7 +49,7 @@ func verifyDocument(t *testing.T, text string, files map[string]string) (*verifi
 	return v, out.String()
 }
 
-func TestDocumentThatHolds(t *testing.T) {
+func TestACorrectDocumentPasses(t *testing.T) {
 	v, out := verifyDocument(t, `
 # The title
 
@@ -133,9 +133,8 @@ false
 	}
 }
 
-// TestDocumentThatDoesNotHold has one fault in each document, and what the
-// report must say of it.
-func TestDocumentThatDoesNotHold(t *testing.T) {
+// Each document has one fault, and the report must name it.
+func TestADocumentWithAFaultFails(t *testing.T) {
 	files := map[string]string{
 		"code.go":    "package code\n\nfunc one() {}\n\nfunc two() {}\n",
 		"other.md":   "# One\n\n# One\n",
@@ -171,7 +170,7 @@ func TestDocumentThatDoesNotHold(t *testing.T) {
 		"end of the shell":              {"'''sh run\nexit 0\n'''\n\n'''sh run\ntrue\n'''\n", "the block ended the shell"},
 		"too long":                      {"impatient\n\n'''sh run\necho begun; sleep 60\n'''\n", "not ended after 1s: the rest of the document was not run; it printed\n       begun"},
 		"never ready":                   {"impatient\n\n'''sh background ready=\"up\"\necho down; sleep 60\n'''\n", "never ready (\"up\"): after 1s"},
-		"ends before it is ready":       {"'''sh background ready=\"up\"\necho down; exit 4\n'''\n", "it ended by itself: exit status 4"},
+		"ends before it is ready":       {"'''sh background ready=\"up\"\necho down; exit 4\n'''\n", "it ended early: exit status 4"},
 		"other background output":       {"impatient\n\n'''sh background ready=\"up\"\necho up; sleep 60\n'''\n\n'''text output\nUP\n'''\n", "- UP"},
 		"log line that never comes":     {"impatient\n\n'''sh background ready=\"up\"\necho up; sleep 60\n'''\n\n'''text output background\nlogged\n'''\n", "- logged"},
 		"never as shown":                {"impatient\n\n'''sh run eventually\ndate +%N\n'''\n\n'''text output\nx\n'''\n", "- x"},
@@ -197,7 +196,7 @@ func TestWhatFollowsAStoppedBlockIsNotRun(t *testing.T) {
 	}
 }
 
-func TestABackgroundHasWhatWasExported(t *testing.T) {
+func TestABackgroundSeesExportedVariables(t *testing.T) {
 	v, out := verifyDocument(t, `
 '''sh run
 export BROKER=localhost:5672

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// http starts each stage that has a file in docs/requests, and sends the requests.
-// Without files it also holds them against the stages' routes.
+// http starts each stage that has a file in docs/requests, and sends the requests. Without
+// files it also compares the requests with the stages' routes.
 func (v *verifier) http(ctx context.Context, files []string) error {
 	c, err := newCheckout(ctx, v.root)
 	if err != nil {
@@ -54,7 +54,7 @@ func (v *verifier) send(ctx context.Context, f *requestFile) error {
 	found := results{name: f.path}
 	defer func() { v.report.add(found) }()
 	moved := ports{pool: &v.ports}
-	settings, err := moved.settings(false) // lab run tells each service where the other is
+	settings, err := moved.settings(false) // lab run gives each service the address of the other
 	if err != nil {
 		return err
 	}
@@ -82,8 +82,8 @@ func (v *verifier) send(ctx context.Context, f *requestFile) error {
 	return nil
 }
 
-// sendTo sends the request, and again when it is one that waits for something,
-// until the response is as expected.
+// sendTo sends the request. One marked eventually is repeated until the response is as
+// expected.
 func (r *request) sendTo(ctx context.Context, target string, limit time.Duration) error {
 	deadline := time.Now().Add(limit)
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -123,7 +123,7 @@ func (r *request) sendOnce(ctx context.Context, target string) error {
 	return nil
 }
 
-// judge fails when a response is not as expected.
+// judge returns an error if a response is not as expected.
 func (r *request) judge(response *http.Response, body string) error {
 	var wrong []error
 	if response.StatusCode != r.status {
@@ -154,8 +154,7 @@ func (r *request) judge(response *http.Response, body string) error {
 	return errors.Join(wrong...)
 }
 
-// checkRoutes fails for every route that no request uses, and for every stage
-// without a file.
+// checkRoutes reports every route that no request uses, and every stage without a file.
 func (v *verifier) checkRoutes(files []*requestFile) error {
 	stages, err := filepath.Glob(filepath.Join(v.root, "*", "platformservice"))
 	if err != nil {

@@ -119,7 +119,7 @@ GET {{commands}}/livez
 	}
 }
 
-// TestEveryStageHasRoutes: the patterns that the routes are read by still find them.
+// The patterns that find the routes in the source still match.
 func TestEveryStageHasRoutes(t *testing.T) {
 	root, err := repo.Root()
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 // lineAnchor is #L10 or #L10-L20 at a source file.
 var lineAnchor = regexp.MustCompile(`^L(\d+)(?:-L(\d+))?$`)
 
-// checkLinks fails for every relative link of d that leads nowhere. Links to
-// other sites are not followed.
+// checkLinks reports every relative link of d without a target. It does not follow links
+// to other sites.
 func (c *checkout) checkLinks(d *document) error {
 	var wrong []error
 	for _, l := range d.links {

@@ -1,7 +1,6 @@
-// Command verify holds the documentation against the code: it runs the commands
-// of every Markdown file and compares what they print, looks up every snippet,
-// link and anchor, and sends the requests of docs/requests. It is behind
-// go tool lab verify.
+// Command verify checks the documentation against the code: it runs the commands of
+// every Markdown file and compares their output, looks up every snippet, link and anchor,
+// and sends the requests of docs/requests. go tool lab verify runs it.
 //
 // # Annotations
 //
@@ -20,10 +19,9 @@
 //	go sketch                     not in any file
 //	json example                  not the output of anything
 //
-// All run blocks of a document go to one bash, which begins at the top of a clean
-// copy of the checkout; a background begins there too, with what the run blocks
-// before it have exported. Documents use other ports, and another /tmp, than what
-// they show: see [ports].
+// One bash runs all run blocks of a document, beginning at the top of a clean copy of the
+// checkout. A background begins there too, with the variables that the run blocks before
+// it have exported. The ports and /tmp are not those that the document shows: see [ports].
 //
 // # Normalised before comparing
 //
@@ -46,10 +44,10 @@ import (
 	"microcomm/docs/tools/internal/repo"
 )
 
-// errFailed ends the program with status 1 without another word.
+// errFailed ends the program with status 1; the report has said why.
 var errFailed = errors.New("something does not hold")
 
-// verifier is what every part works with.
+// verifier holds what every part needs.
 type verifier struct {
 	root    string // the checkout's top folder
 	temp    string // removed at the end
@@ -60,9 +58,8 @@ type verifier struct {
 	report  *report
 }
 
-// parts are what `verify` does, by name; each takes the files to verify, none
-// meaning all. An error means that it could not be done: what does not hold is
-// in the report.
+// parts returns the parts of verify, by name. Each receives the files to verify, or none
+// for all. An error means that it could not run; its findings are in the report.
 func (v *verifier) parts() []part {
 	return []part{
 		{"docs", v.docs},

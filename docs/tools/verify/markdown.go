@@ -37,7 +37,7 @@ type block struct {
 	output *block // the expected output
 }
 
-// link is where a link or an image leads.
+// link is the target of a link or an image.
 type link struct {
 	line   int
 	target string
@@ -142,7 +142,7 @@ func (d *document) addBlock(n *ast.FencedCodeBlock, line int) {
 	d.blocks = append(d.blocks, b)
 }
 
-// addAnchor adds a heading's anchor; one that is there already gets a number.
+// addAnchor adds a heading's anchor, with a number if it exists already.
 func (d *document) addAnchor(name string) {
 	unique := name
 	for n := 1; d.anchors[unique]; n++ {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// normalise takes out of a line what varies from run to run:
+// normalise removes from a line what varies from run to run:
 //
 //   - dates with times, as HTTP, RFC 3339 and Go's log print them
 //   - how long something took: 1.23s, 45ms, (cached), 0.001234

@@ -34,8 +34,8 @@ func matches(shown, got string, partial bool) bool {
 	return glob(normalised(want), normalised(slices.DeleteFunc(lines(got), isWaiting)))
 }
 
-// isWaiting reports whether a line says only that something takes long. On a fast
-// machine it is not printed.
+// isWaiting reports whether a line only reports a long wait. A fast machine does not print
+// it.
 func isWaiting(line string) bool {
 	return waiting.MatchString(line)
 }
@@ -75,8 +75,8 @@ func glob(want, got []string) bool {
 	return !slices.ContainsFunc(want[w:], func(line string) bool { return line != ellipsis })
 }
 
-// difference shows both texts line by line, with what was shown and is not there
-// marked -, and what is there and was not shown marked +.
+// difference shows both texts line by line. Lines only in the document are marked -, lines
+// only in the output +.
 func difference(shown, got string) string {
 	want, have := lines(shown), lines(got)
 	var out strings.Builder
@@ -136,9 +136,8 @@ func align(a, b []string) [][2]int {
 	return pairs
 }
 
-// updated returns got as a document should show it: a line that is there goes on
-// as it was shown, and an ellipsis stands where it stood, for the lines between
-// its neighbours.
+// updated returns got in the form for the document: a line that matches one shown keeps its
+// form, and each ellipsis keeps its place and stands for the lines between its neighbours.
 func updated(shown, got string, partial bool) string {
 	want, have := lines(shown), lines(got)
 	if partial {

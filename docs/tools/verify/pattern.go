@@ -46,7 +46,7 @@ func decodeJSON(text string) (any, error) {
 	return value, nil
 }
 
-// conforms fails when got is not as the pattern wants it; at is where in the body.
+// conforms returns an error if got does not match the pattern; at is the place in the body.
 func conforms(want, got any, at string) error {
 	if want == ellipsis {
 		return nil

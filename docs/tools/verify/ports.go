@@ -10,9 +10,9 @@ import (
 	"sync"
 )
 
-// portPool gives each caller ports that nobody else of this process gets. They
-// are below those that systems take for outgoing connections, so that none of
-// these takes one before its service listens.
+// portPool gives each caller ports that no other caller in this process gets. They lie
+// below those that systems use for outgoing connections, so that no connection occupies
+// one before its service listens.
 type portPool struct {
 	mutex sync.Mutex
 	given map[string]bool
@@ -39,8 +39,8 @@ func (p *portPool) take() (string, error) {
 	return "", fmt.Errorf("no port is free on localhost")
 }
 
-// ports moves what a document says to where it is not in anybody's way: ports of
-// localhost to free ones, /tmp and the checkout to folders of our own.
+// ports moves a document out of the way of other programs: the ports of localhost to free
+// ones, /tmp and the checkout to private folders.
 type ports struct {
 	pool  *portPool
 	moved map[string]string // by the port that the document shows
@@ -94,12 +94,12 @@ func (p *ports) move(port string) (string, error) {
 }
 
 var (
-	// localPort is a port of this machine, or one that a service is told to listen on.
+	// localPort is a port of this machine, or one in a setting for a service to listen on.
 	localPort = regexp.MustCompile(`(\blocalhost|\b127\.0\.0\.1|\[::1\]|_ADDR=):(\d{4,5})\b`)
 	tempDir   = regexp.MustCompile(`(^|[\s"'=:(<>])/tmp\b`)
 )
 
-// elsewhere are ports of things that the documents do not start.
+// elsewhere are the ports of programs that the documents do not start.
 var elsewhere = []string{"1433"}
 
 // commands returns the commands of a document as we run them.
@@ -119,7 +119,7 @@ func (p *ports) commands(text string) (string, error) {
 	return tempDir.ReplaceAllString(text, "${1}"+p.temp), failed
 }
 
-// output returns what the commands printed as the document shows it.
+// output returns the output of the commands as the document would show it.
 func (p *ports) output(text string) string {
 	for port, free := range p.moved {
 		text = regexp.MustCompile(`:`+free+`\b`).ReplaceAllString(text, ":"+port)

@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// report prints what was found as it comes, and counts.
+// report prints the findings as they arrive, and counts them.
 type report struct {
 	mutex   sync.Mutex
 	out     io.Writer
@@ -41,7 +41,7 @@ func (r *results) check(at string, err error) {
 
 func (r *results) skip(why string) { r.skipped = append(r.skipped, why) }
 
-// note prints a line that is no finding.
+// note prints a line that is not a finding.
 func (r *report) note(line string) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()

@@ -20,9 +20,9 @@ import (
 //	# expect text some words of the body
 //	# eventually
 //
-// In a body, … at the end of an object or an array stands for what else there
-// may be, and the text "…" for any value; as a header's value it stands for any.
-// eventually repeats the request for a while until all is as expected.
+// In a body, … at the end of an object or an array stands for any further content, and the
+// text "…" for any value, as it does for a header's value. eventually repeats the request
+// for a while until the response is as expected.
 //
 // The first comment that has "go tool lab run STAGE" says how the stage is started.
 type requestFile struct {

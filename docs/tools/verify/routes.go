@@ -76,7 +76,7 @@ func methodsOf(service string, path, methods ast.Expr) []route {
 	return routes
 }
 
-// usedBy fails when none of the requests is for the route.
+// usedBy returns an error if none of the requests is for the route.
 func (r route) usedBy(requests []*request) error {
 	for _, sent := range requests {
 		if sent.method == r.method && (sent.host == r.service || sent.host == "gateway") && r.matches(sent.url) {

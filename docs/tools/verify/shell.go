@@ -17,11 +17,11 @@ import (
 	"microcomm/docs/tools/internal/process"
 )
 
-// limits bound what a document may take.
+// limits bound the time that a document may take.
 type limits struct {
 	block time.Duration // a run block
 	ready time.Duration // a background, until it is ready
-	wait  time.Duration // until output that comes by itself is there
+	wait  time.Duration // until output of a background has arrived
 	stop  time.Duration // a background, from the interrupt to its end
 }
 
@@ -37,8 +37,8 @@ type shell struct {
 	count    int
 }
 
-// driver runs the files whose names it reads, and prints the status of each, that
-// of the first command that failed, and its line: in a terminal one would have seen it.
+// driver runs the files whose names it reads. For each it prints the status of the first
+// command that failed, which a reader would see in a terminal, and its line.
 const driver = `
 while IFS= read -r __block; do
   __failed=0 __line=0
@@ -122,7 +122,7 @@ func (s *shell) run(ctx context.Context, limit time.Duration, text, input string
 	}
 }
 
-// close ends the shell with all it has started.
+// close ends the shell and everything that it has started.
 func (s *shell) close() {
 	s.commands.Close()
 	s.process.Interrupt(5 * time.Second)
@@ -159,14 +159,14 @@ func (b *background) wait(ctx context.Context, limit time.Duration, good func(ou
 			if good(b.output.String()) {
 				return nil
 			}
-			return fmt.Errorf("it ended by itself: %s", b.process.Ending())
+			return fmt.Errorf("it ended early: %s", b.process.Ending())
 		case <-ctx.Done():
 			return fmt.Errorf("after %s: %w", limit, ctx.Err())
 		}
 	}
 }
 
-// transcript keeps what is written to it, and says when there is more.
+// transcript keeps what is written to it, and signals each write.
 type transcript struct {
 	mutex sync.Mutex
 	text  bytes.Buffer
@@ -190,7 +190,8 @@ func (t *transcript) String() string {
 	return t.text.String()
 }
 
-// shellEnvironment is ours, without what would change what documents show.
+// shellEnvironment is this process's environment, without variables that would change
+// the output of documents.
 func shellEnvironment(settings ...string) []string {
 	dropped := []string{
 		"BASH_ENV", "ENV", "DATABASE_URL", "COMMANDS_DATABASE_URL", "SEED_DATA", "SQLSERVER_URL",
@@ -207,7 +208,7 @@ func shellEnvironment(settings ...string) []string {
 	return append(env, settings...)
 }
 
-// exitError says how a block ended, when that is not as annotated.
+// exitError returns an error if a block did not end as annotated.
 func exitError(b *block, status, line int, output string) error {
 	if status == b.Exit {
 		return nil

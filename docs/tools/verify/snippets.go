@@ -9,8 +9,8 @@ import (
 	"microcomm/docs/tools/internal/markdown"
 )
 
-// checkSnippet fails unless the block's lines are in the file that it names, in
-// that order. Whitespace is folded; an elision stands for any lines.
+// checkSnippet returns an error unless the file that the block names has its lines in that
+// order. Whitespace is folded; an elision stands for any lines.
 func checkSnippet(root string, b *block) error {
 	content, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(b.File)))
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package cli is what the tools' command lines share: the flags of the programs
-// behind lab's commands, each declared once for the program and for lab's help,
-// and what was probably meant by a mistyped word.
+// Package cli is what the tools' command lines share: the flags of the programs behind
+// lab's commands, each declared once for the program and for lab's help, and suggestions
+// for mistyped words.
 package cli
 
 import (
@@ -27,9 +27,9 @@ func (d *Drill) Declare(f *flag.FlagSet) {
 	f.BoolVar(&d.List, "list", false, "show the drills of the stage, as without a NAME")
 	f.BoolVar(&d.All, "all", false, "run all drills of the stage")
 	f.BoolVar(&d.JSON, "json", false, "print the report as JSON")
-	f.BoolVar(&d.Short, "short", false, "a fifth of the time and fewer counts, and no judgement of how long things take")
+	f.BoolVar(&d.Short, "short", false, "use a fifth of the time and lower counts, and do not judge how long things take")
 	f.BoolVar(&d.Keys, "keys", false, "retry POSTs without a response, with an Idempotency-Key (final)")
-	f.BoolVar(&d.Compare, "compare", false, "do the same faults to stages 02, 06, 07 and final: a table and a chart")
+	f.BoolVar(&d.Compare, "compare", false, "cause the same faults in stages 02, 06, 07 and final, for a table and a chart")
 	f.StringVar(&d.Record, "record", "", "write what the console sees of it into `FILE`, for its page to play; at 2 POSTs a second")
 	f.StringVar(&d.Out, "out", "", "with --compare: write compare.md and compare.svg into `DIR`")
 }
@@ -45,7 +45,7 @@ type Bench struct {
 func (b *Bench) Declare(f *flag.FlagSet) {
 	f.StringVar(&b.Only, "only", "", "measure only the paths whose name contains `TEXT`")
 	f.StringVar(&b.Out, "out", "", "write performance-table.md and performance.svg into `DIR`")
-	f.BoolVar(&b.Quick, "quick", false, "short rounds and few rows: to try it, not to quote")
+	f.BoolVar(&b.Quick, "quick", false, "use short rounds and few rows: for a try, not for figures to quote")
 	f.IntVar(&b.Rounds, "rounds", 5, "measure each side `N` times (5)")
 }
 
@@ -88,7 +88,7 @@ func Parse(f *flag.FlagSet, args []string) ([]string, error) {
 	}
 }
 
-// explain turns an error of the flag package into one with advice.
+// explain adds advice to an error of the flag package.
 func explain(f *flag.FlagSet, err error) error {
 	if errors.Is(err, flag.ErrHelp) {
 		return err

@@ -20,7 +20,7 @@ func TestOrNearestSuggestsWhatWasProbablyMeant(t *testing.T) {
 	}
 }
 
-// What lab parses and passes on is what the program behind it gets.
+// The program behind lab receives the flags and arguments that lab was given.
 func TestGivenFlagsArePassedOn(t *testing.T) {
 	var outer, inner Drill
 	lab, program := flag.NewFlagSet("drill", flag.ContinueOnError), flag.NewFlagSet("drill", flag.ContinueOnError)

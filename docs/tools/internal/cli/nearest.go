@@ -2,8 +2,8 @@ package cli
 
 import "strings"
 
-// OrNearest suggests the known name nearest to a wrong one, or returns otherwise
-// when none is near.
+// OrNearest suggests the known name nearest to a wrong one, or returns otherwise if none
+// is near.
 func OrNearest(wrong string, known []string, otherwise string) string {
 	letters := len(strings.Trim(wrong, "-"))
 	limit := 2

@@ -1,5 +1,5 @@
-// Package exercise reads the exercises of the chapters, and judges what solves
-// them. The files of an exercise, in STAGE/exercises/NAME:
+// Package exercise reads the exercises of the stages, and judges solutions. The files of
+// an exercise, in STAGE/exercises/NAME:
 //
 //   - README.md: "# NAME: TITLE", "**Level:** easy, about 20 minutes", and sections, among
 //     them "## Acceptance": a list whose items name the tests that hold them.
@@ -7,13 +7,13 @@
 //     runs it. Its package clause says which folder of the stage it is laid over:
 //     platformservice, commandsservice, e2e…; package manifests is docs/tests/manifests,
 //     for what is judged on manifests (EXERCISE_STAGE is the path of the stage).
-//     It compiles with the stage as it is, and each test fails there by itself. go mod tidy
+//     It compiles with the original stage, and each of its tests fails there. go mod tidy
 //     sees its imports: they must be among those of the stage.
 //   - cluster_test.go, if there is one, is another file of the same package and kind. Its tests
 //     run instead with lab check --cluster, on the kubectl context KUBE_CONTEXT and the
 //     namespace KUBE_NAMESPACE, to which the learner has deployed the stage.
 //   - hints.md: "## Hint 1", "## Hint 2"…
-//   - solution.patch: git diff, from the checkout's top, on the stage as it is.
+//   - solution.patch: git diff, from the checkout's top, on the original stage.
 //   - mutants/TestXxx.what-went-wrong.patch: a mistake, on top of the solution, which
 //     TestXxx must reject.
 package exercise
@@ -31,9 +31,9 @@ import (
 	"strings"
 )
 
-// Exercise is one exercise of a chapter: the folder STAGE/exercises/NAME.
+// Exercise is one exercise of a stage: the folder STAGE/exercises/NAME.
 type Exercise struct {
-	Stage string // the chapter's folder: 06-rabbitmq
+	Stage string // the stage's folder: 06-rabbitmq
 	Name  string
 	Title string
 	Level string // easy, medium or hard, and how long it takes
@@ -61,7 +61,7 @@ func (e *Exercise) Solution() string { return filepath.Join(e.Dir(), "solution.p
 
 func (e *Exercise) String() string { return e.Stage + " " + e.Name }
 
-// List returns the exercises of a chapter, in the order of their names.
+// List returns the exercises of a stage, in the order of their names.
 func List(root, stage string) ([]*Exercise, error) {
 	found, err := filepath.Glob(filepath.Join(root, stage, "exercises", "*", "README.md"))
 	if err != nil {
@@ -196,7 +196,7 @@ func (e *Exercise) NeedsBroker() bool {
 // manifests is the folder, in docs, of the tests of all manifests.
 const manifests = "tests/manifests"
 
-// ofManifests reports whether it is judged by docs/tests/manifests, not by the chapter.
+// ofManifests reports whether it is judged by docs/tests/manifests, not by the stage.
 func (e *Exercise) ofManifests() bool { return e.pkg == manifests }
 
 // Judge returns the folder of the module that judges it, and the package there.

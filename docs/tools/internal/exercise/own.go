@@ -11,7 +11,7 @@ import (
 	"microcomm/docs/tools/internal/process"
 )
 
-// Own is how the chapter's own tests ended.
+// Own is the result of the stage's own tests.
 type Own struct {
 	Packages []string // with tests, which ran: platformservice…
 	Problems []string // what does not compile, a panic
@@ -21,7 +21,7 @@ type Own struct {
 // Passed reports whether every test passed.
 func (o *Own) Passed() bool { return len(o.Problems) == 0 && len(o.Failed) == 0 }
 
-// RunOwn runs the chapter's own tests that the changed files can break, as Verify
+// RunOwn runs the stage's own tests that the changed files can break, as Verify
 // does, but not those of e2e, which take long. The paths of the files begin with
 // the stage.
 func (e *Exercise) RunOwn(ctx context.Context, o Options, changed []string) (*Own, error) {
@@ -56,18 +56,18 @@ func (e *Exercise) RunOwn(ctx context.Context, o Options, changed []string) (*Ow
 	return own, nil
 }
 
-// runPackages runs the tests of packages of the chapter alone.
+// runPackages runs only the tests of those packages of the stage.
 func (e *Exercise) runPackages(ctx context.Context, o Options, packages []string) (*Result, error) {
 	dir, err := os.MkdirTemp("", "microcomm-exercise-")
 	if err != nil {
 		return nil, err
 	}
 	defer process.RemoveAll(dir)
-	chapter := &Exercise{Stage: e.Stage, Name: e.Name, root: e.root, pkg: strings.TrimPrefix(packages[0], "./")}
-	return chapter.goTest(ctx, o, dir, append([]string{"-vet=all", "-p=4"}, packages...), nil)
+	own := &Exercise{Stage: e.Stage, Name: e.Name, root: e.root, pkg: strings.TrimPrefix(packages[0], "./")}
+	return own.goTest(ctx, o, dir, append([]string{"-vet=all", "-p=4"}, packages...), nil)
 }
 
-// affected returns the packages of the chapter that contain one of the changed
+// affected returns the packages of the stage that contain one of the changed
 // files, or depend on one that does, and e2e, which builds the services.
 func (e *Exercise) affected(ctx context.Context, env, changed []string) ([]string, error) {
 	listed, err := process.Output(ctx, process.Command{

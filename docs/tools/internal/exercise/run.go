@@ -24,7 +24,7 @@ type Options struct {
 	Still   func(elapsed time.Duration) // called every ten seconds
 
 	only     string   // one test, of all
-	noVet    bool     // without what go test vets by itself
+	noVet    bool     // without the vet of go test
 	packages []string // of the module: their own tests are run too, and vetted
 }
 
@@ -32,7 +32,7 @@ type Options struct {
 type Result struct {
 	Tests    []Test   // the exercise's, in the order of its file
 	Problems []string // why there is no result of a test: what does not compile, a panic
-	own      []string // the chapter's own tests that failed, with what they print
+	own      []string // the stage's own tests that failed, with what they print
 }
 
 // Test is how one test ended.
@@ -143,11 +143,11 @@ type event struct {
 	Action, Package, Test, Output, FailedBuild string
 }
 
-// read makes a Result of what go test -json prints.
+// read makes a Result of the output of go test -json.
 func (e *Exercise) read(stream string, tests []string) *Result {
 	judge := "microcomm/" + e.module() + "/" + e.pkg
 	type id struct{ pkg, test string } // without a test: the package; without both: the compiler
-	output := map[id][]byte{}          // what it printed, of which there may be very much
+	output := map[id][]byte{}          // its output, which may be very long
 	states := map[id]State{}           // how it ended
 	blamed := map[string]bool{}        // packages that failed by a test, or did not compile
 	broken := false                    // some package did not compile
@@ -214,7 +214,7 @@ func (e *Exercise) read(stream string, tests []string) *Result {
 	return result
 }
 
-// crash returns what ended the test's program, if anything did.
+// crash returns the reason why the test's program crashed, or "".
 func (e *Exercise) crash(output string) []string {
 	found := regexp.MustCompile(`(?m)^(?:panic|fatal error): .*$`).FindStringIndex(output)
 	if found == nil {
@@ -321,7 +321,7 @@ func failures(output string) []string {
 	return found
 }
 
-// gotAndWant makes one line of what testify says of a failure.
+// gotAndWant makes one line of testify's message about a failure.
 func gotAndWant(details []string) string {
 	if diff := slices.Index(details, "Diff:"); diff >= 0 {
 		details = details[:diff]
@@ -346,8 +346,8 @@ func short(lines []string) string {
 	return string(text)
 }
 
-// Message is what a test says of its failure: what it logged, without the
-// services' logs and the frame that the testing package and testify put around it.
+// Message is a test's own message about its failure: what it logged, without the services'
+// logs and without the frame that the testing package and testify put around it.
 func Message(output string) string {
 	var lines, details []string
 	// testify prints sections; its Messages are what the test says, and come first

@@ -19,11 +19,11 @@ import (
 	"microcomm/docs/tools/internal/repo"
 )
 
-// Verify proves of each exercise, in a copy of the checkout with the files as
-// they are now: on the stage as it is, its tests compile and each fails by
-// itself; with the solution they pass, with the race detector and vet, and so do
-// the tests of the packages that the solution can affect; each mutant is rejected
-// by the test that its name says. What fails is printed, and is an error.
+// Verify verifies each exercise in a copy of the checkout with its present files: on the
+// original stage, its tests compile and each of them fails; with the solution they pass,
+// with the race detector and vet, and so do the tests of the packages that the solution
+// can affect; each mutant is rejected by the test in its name. Failures are printed, and
+// make the result an error.
 //
 // Tests wait more than they compute. So exercises with a broker are verified
 // beside those without: two at a time, which share nothing.
@@ -101,10 +101,10 @@ func (r *run) end(v *verification, took time.Duration) {
 	fmt.Fprintf(r.out, "%s %s (%d of %d, %.0fs)\n", v.exercise, result, r.done, r.total, took.Seconds())
 }
 
-// checkoutCopy is a copy of the checkout, under a git of its own.
+// checkoutCopy is a copy of the checkout with its own git repository.
 type checkoutCopy struct {
 	dir  string
-	tree string // git's name of its files as they were copied
+	tree string // the hash of its files when they were copied
 }
 
 func copyCheckout(ctx context.Context, root, dir string) (*checkoutCopy, error) {
@@ -143,7 +143,7 @@ func copyCheckout(ctx context.Context, root, dir string) (*checkoutCopy, error) 
 	return c, err
 }
 
-// write returns git's name of the files as they are.
+// write returns the hash of the present files.
 func (c *checkoutCopy) write(ctx context.Context) (string, error) {
 	tree, err := repo.Git(ctx, c.dir, "write-tree")
 	return strings.TrimSpace(tree), err
@@ -155,7 +155,7 @@ func (c *checkoutCopy) apply(ctx context.Context, patch string) error {
 	return err
 }
 
-// restore makes the files what they were.
+// restore restores the files.
 func (c *checkoutCopy) restore(ctx context.Context, tree string) error {
 	_, err := repo.Git(ctx, c.dir, "read-tree", "--reset", "-u", tree)
 	return err
@@ -181,8 +181,8 @@ func (v *verification) say(what string) {
 	fmt.Fprintf(v.run.out, "%s: %s\n", v.exercise, what)
 }
 
-// all does the steps, up to the first that fails. An error means that one could
-// not be done.
+// all runs the steps, up to the first that fails. An error means that a step could not
+// run.
 func (v *verification) all(ctx context.Context) error {
 	v.checkText()
 	inCopy := *v.exercise
@@ -225,7 +225,7 @@ func (v *verification) all(ctx context.Context) error {
 	return nil
 }
 
-// checkText holds the acceptance against the tests.
+// checkText compares the acceptance with the tests.
 func (v *verification) checkText() {
 	e := v.exercise
 	known := slices.Concat(e.Tests, e.ClusterTests)
@@ -252,7 +252,7 @@ func (v *verification) checkText() {
 	v.checkTable()
 }
 
-// checkTable holds the level against that in the table of the chapter's README.
+// checkTable compares the level with the table of the stage's README.
 func (v *verification) checkTable() {
 	e := v.exercise
 	text, err := os.ReadFile(filepath.Join(e.root, e.Stage, "README.md"))
@@ -270,7 +270,7 @@ func (v *verification) checkTable() {
 	}
 }
 
-// untouched: each test fails by itself.
+// untouched checks that each test fails on the original stage.
 func (v *verification) untouched(ctx context.Context) error {
 	v.say("the stage as it is")
 	r, err := v.exercise.Run(ctx, Options{Env: v.run.env, Still: v.still, noVet: true})
@@ -292,7 +292,8 @@ func (v *verification) untouched(ctx context.Context) error {
 	return nil
 }
 
-// solved: its tests pass, and those of the packages that the solution can affect.
+// solved checks that its tests pass with the solution, and the tests of the packages that
+// the solution can affect.
 func (v *verification) solved(ctx context.Context, tree string) error {
 	e := v.exercise
 	changed, err := repo.Git(ctx, v.copy.dir, "diff", "--name-only", "-z", v.copy.tree, tree)
@@ -321,7 +322,7 @@ func (v *verification) solved(ctx context.Context, tree string) error {
 	return v.pass(ctx, e, packages)
 }
 
-// checkFormat fails for a Go file that gofmt would change.
+// checkFormat reports a Go file that gofmt would change.
 func (v *verification) checkFormat(paths []string) {
 	for _, path := range paths {
 		source, err := os.ReadFile(filepath.Join(v.copy.dir, filepath.FromSlash(path)))
@@ -355,7 +356,8 @@ func (v *verification) pass(ctx context.Context, e *Exercise, packages []string)
 	return nil
 }
 
-// passOwn runs the tests of packages of the chapter, when it is not the chapter that judges.
+// passOwn runs the tests of those packages of the stage, if the stage does not judge the
+// exercise itself.
 func (v *verification) passOwn(ctx context.Context, packages []string) error {
 	v.say("with the solution, " + strings.Join(packages, " "))
 	r, err := v.exercise.runPackages(ctx, Options{Env: v.run.env, Race: true, Still: v.still}, packages)
@@ -368,7 +370,7 @@ func (v *verification) passOwn(ctx context.Context, packages []string) error {
 	return nil
 }
 
-// mutant: its test fails.
+// mutant checks that the test in its name fails.
 func (v *verification) mutant(ctx context.Context, m mutant) error {
 	name := filepath.Base(m.file)
 	v.say(name)

@@ -35,7 +35,7 @@ func checkout(t *testing.T, edits map[string][2]string) string {
 	return root
 }
 
-// verify verifies the exercises of the checkout's one chapter.
+// verify verifies the exercises of the checkout's only stage.
 func verify(t *testing.T, root string) (said string, err error) {
 	t.Helper()
 	exercises, err := List(root, "01-one")
@@ -47,7 +47,7 @@ func verify(t *testing.T, root string) (said string, err error) {
 	return out.String(), err
 }
 
-func TestAnExerciseThatHolds(t *testing.T) {
+func TestACorrectExercisePasses(t *testing.T) {
 	root := checkout(t, nil)
 	if said, err := verify(t, root); err != nil {
 		t.Errorf("error: %v\n%s", err, said)
@@ -66,7 +66,7 @@ func absolute(t *testing.T, path string) string {
 	return path
 }
 
-func TestVerifyBites(t *testing.T) {
+func TestVerifyFindsEachMistake(t *testing.T) {
 	const add = "01-one/exercises/add/"
 	const sum = "01-one/platformservice/sum.go"
 	for name, test := range map[string]struct {

@@ -1,5 +1,4 @@
-// Package layout lays out what the tools print, so that it fits a terminal of 80
-// columns.
+// Package layout formats the output of the tools for a terminal of 80 columns.
 package layout
 
 import (
@@ -31,8 +30,8 @@ func Wrap(line, indent string) string {
 	return b.String()
 }
 
-// Reflow wraps the paragraphs of a text. A line that is indented stands by itself
-// and stays as it is: it may be an example to copy.
+// Reflow wraps the paragraphs of a text. An indented line stays unchanged: it may be an
+// example to copy.
 func Reflow(text string) string {
 	var lines []string
 	joins := false // the last line is one of a paragraph

@@ -1,5 +1,5 @@
-// Package markdown reads what the workbook's Markdown says beyond Markdown: the
-// annotations of its code blocks, its snippets, and the anchors of its headings.
+// Package markdown reads what the workbook adds to Markdown: the annotations of its code
+// blocks, its snippets, and the anchors of its headings.
 package markdown
 
 import (
@@ -15,11 +15,11 @@ type Kind int
 
 // The kinds of code blocks.
 const (
-	Free       Kind = iota // an example or a sketch, held against nothing
+	Free       Kind = iota // an example or a sketch, compared with nothing
 	Run                    // commands
-	Background             // commands that continue in a terminal of their own
+	Background             // commands that continue in a separate terminal
 	Manual                 // commands that no test runs
-	Output                 // what the commands before it print
+	Output                 // the output of the commands before it
 	Snippet                // lines of a file
 )
 

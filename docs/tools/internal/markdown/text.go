@@ -8,7 +8,7 @@ import (
 	"github.com/yuin/goldmark/ast"
 )
 
-// PlainText is what a reader sees of a heading.
+// PlainText returns the text of a heading without its markup.
 func PlainText(n ast.Node, source []byte) string {
 	var seen strings.Builder
 	for child := n.FirstChild(); child != nil; child = child.NextSibling() {
@@ -51,5 +51,5 @@ func SplitElided(text string) []string {
 	return slices.DeleteFunc(pieces, func(piece string) bool { return strings.TrimSpace(piece) == "" })
 }
 
-// Fold makes one space of each run of whitespace, and of both ends.
+// Fold replaces each run of whitespace, and both ends, by one space.
 func Fold(text string) string { return " " + strings.Join(strings.Fields(text), " ") + " " }

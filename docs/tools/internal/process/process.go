@@ -1,6 +1,5 @@
-// Package process runs other programs, to their end or beside this one. A child
-// has a process group of its own, so that the terminal's Ctrl-C reaches it only
-// through its owner.
+// Package process runs other programs, to their end or beside this one. A child has its
+// own process group, so that the terminal's Ctrl-C reaches it only through its owner.
 package process
 
 import (
@@ -26,7 +25,7 @@ type Command struct {
 
 	Still      func(elapsed time.Duration) // called every ten seconds while Run waits
 	Foreground bool                        // it stays in our process group, to read the terminal's keys
-	Outlives   bool                        // it is not killed with us, since half of its work would be worse
+	Outlives   bool                        // it survives us, since half of its work would be worse
 }
 
 // Process is a child that has been started.
@@ -39,7 +38,7 @@ type Process struct {
 	err     error // read it after done
 }
 
-// Start starts a program beside this one. Its owner waits for Done, or ends it.
+// Start starts a program beside this one. The caller must wait for Done, or end it.
 func Start(c Command) (*Process, error) {
 	p := &Process{name: c.Args[0], command: c, cmd: exec.Command(c.Args[0], c.Args[1:]...), done: make(chan struct{})}
 	if len(c.Args) > 1 && !strings.HasPrefix(c.Args[1], "-") {
@@ -66,8 +65,8 @@ func Start(c Command) (*Process, error) {
 	return p, nil
 }
 
-// Run runs a program to its end. It is interrupted, with all it has started,
-// when ctx ends. The error wraps an *exec.ExitError when the program failed.
+// Run runs a program to its end. When ctx is done, Run interrupts the program and
+// everything that it has started. The error wraps an *exec.ExitError if the program failed.
 func Run(ctx context.Context, c Command) error {
 	p, err := Start(c)
 	if err != nil {
@@ -80,7 +79,7 @@ func Run(ctx context.Context, c Command) error {
 	return err
 }
 
-// Output is Run for what the program prints, which it returns also when it failed.
+// Output is Run that returns the program's output, even if the program failed.
 func Output(ctx context.Context, c Command) (string, error) {
 	var out strings.Builder
 	c.Stdout = &out
@@ -88,7 +87,7 @@ func Output(ctx context.Context, c Command) (string, error) {
 	return out.String(), err
 }
 
-// Wait waits until the process has ended, and returns how, or until ctx ends.
+// Wait waits until the process has ended, and returns how, or until ctx is done.
 func (p *Process) Wait(ctx context.Context) error {
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
@@ -109,7 +108,7 @@ func (p *Process) Wait(ctx context.Context) error {
 // Done is closed when the process has ended and its output is written.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Err says how the process ended: nil is success. It is for after Done.
+// Err says how the process ended; nil means success. Call it after Done.
 func (p *Process) Err() error {
 	if p.err == nil {
 		return nil
@@ -120,7 +119,7 @@ func (p *Process) Err() error {
 	return fmt.Errorf("%s: %w", p.name, p.err)
 }
 
-// Ending says in words how the process ended. It is for after Done.
+// Ending says in words how the process ended. Call it after Done.
 func (p *Process) Ending() string {
 	var exit *exec.ExitError
 	switch {
@@ -135,29 +134,29 @@ func (p *Process) Ending() string {
 // PID is the process's number.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Stop asks the process to end, and kills it with all it has started when it
-// has not done so after grace. It returns when the process is gone.
+// Stop asks the process to end. If it is still running after grace, Stop kills it and
+// everything that it has started. Stop returns when the process has ended.
 func (p *Process) Stop(grace time.Duration) { p.end(askToStop, grace) }
 
-// Interrupt is Stop for a program that expects the terminal's Ctrl-C to reach
-// all it has started, as the go command does.
+// Interrupt is Stop for a program that expects the terminal's Ctrl-C to reach everything
+// that it has started, like the go command.
 func (p *Process) Interrupt(grace time.Duration) { p.end(interrupt, grace) }
 
-// Kill kills the process with all it has started, and returns when it is gone.
+// Kill kills the process and everything that it has started, and returns when it has ended.
 func (p *Process) Kill() {
 	kill(p.cmd, p.command)
 	<-p.done
 }
 
-// Suspend stops the process, with all it has started, until Resume: it keeps its
-// memory and its connections, and does nothing. On Windows it is an error.
+// Suspend stops the process, and everything that it has started, until Resume. It keeps its
+// memory and its connections, and does nothing. On Windows it returns an error.
 func (p *Process) Suspend() error { return suspend(p.cmd, p.command) }
 
 // Resume lets the process continue after Suspend.
 func (p *Process) Resume() error { return resume(p.cmd, p.command) }
 
-// SuspendPID is Suspend for a process, by its number, that a program like this one
-// has started: it has a group of its own.
+// SuspendPID is Suspend for a process that another program has started with this package,
+// by its number.
 func SuspendPID(pid int) error { return suspendGroup(pid) }
 
 // ResumePID is Resume after SuspendPID.
@@ -173,7 +172,7 @@ func (p *Process) end(ask func(*exec.Cmd, Command), grace time.Duration) {
 		case <-time.After(grace):
 		}
 	}
-	p.Kill() // also what it may have left behind
+	p.Kill() // and everything that it may have left running
 }
 
 // tail keeps the end of what is written to it.
@@ -189,14 +188,14 @@ func (t *tail) Write(p []byte) (int, error) {
 
 func (t *tail) String() string { return LastLines(string(t.text), 20) }
 
-// LastLines is the end of a text.
+// LastLines returns the last n lines of a text.
 func LastLines(text string, n int) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// RemoveAll removes a temporary folder, and retries for a moment when a process
-// that was just killed still wrote into it.
+// RemoveAll removes a temporary folder. It retries for a moment if a process that was just
+// killed has still written into it.
 func RemoveAll(dir string) {
 	deadline := time.Now().Add(2 * time.Second)
 	tick := time.NewTicker(50 * time.Millisecond)

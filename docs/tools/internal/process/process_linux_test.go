@@ -27,8 +27,8 @@ func TestErrorHoldsTheEndOfStderr(t *testing.T) {
 	}
 }
 
-// TestRunEndsAllThatTheProgramStarted interrupts a shell and the child that it waits for.
-func TestRunEndsAllThatTheProgramStarted(t *testing.T) {
+// TestRunEndsEverythingThatTheProgramStarted interrupts a shell and the child that it waits for.
+func TestRunEndsEverythingThatTheProgramStarted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
 	ended := make(chan error, 1)
@@ -43,8 +43,8 @@ func TestRunEndsAllThatTheProgramStarted(t *testing.T) {
 	eventually(t, "the grandchild to end", func() bool { return !alive(child) })
 }
 
-// TestSuspend reads from a program that prints without end.
-func TestSuspend(t *testing.T) {
+// The program prints without end.
+func TestASuspendedProcessStopsUntilResume(t *testing.T) {
 	reader, writer := io.Pipe()
 	p, err := Start(Command{Args: []string{"yes"}, Stdout: writer})
 	if err != nil {
@@ -72,8 +72,8 @@ func TestSuspend(t *testing.T) {
 	}
 }
 
-// TestKilledParentTakesItsChildrenAlong runs this test's own program as the parent.
-func TestKilledParentTakesItsChildrenAlong(t *testing.T) {
+// The parent is this test's own program.
+func TestChildrenEndWithAKilledParent(t *testing.T) {
 	if os.Getenv("PROCESS_TEST_PARENT") != "" { // the parent, to be killed
 		for _, outlives := range []bool{true, false} {
 			p, err := Start(Command{Args: []string{"sleep", "600"}, Outlives: outlives})
@@ -116,7 +116,7 @@ func readNumber(t *testing.T, from io.Reader) int {
 }
 
 // alive reports whether the process runs. One that has ended may stay for a while,
-// until somebody asks for its status.
+// until its parent asks for its status.
 func alive(pid int) bool {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	return err == nil && !bytes.Contains(stat, []byte(") Z "))

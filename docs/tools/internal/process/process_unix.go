@@ -28,7 +28,7 @@ func suspendGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGSTOP) }
 
 func resumeGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGCONT) }
 
-// signal reaches the whole group, when the child has one of its own.
+// signal reaches the whole group, if the child leads one.
 func signal(cmd *exec.Cmd, c Command, s syscall.Signal) error {
 	if c.Foreground {
 		return cmd.Process.Signal(s)

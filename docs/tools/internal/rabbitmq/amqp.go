@@ -30,13 +30,13 @@ func waitForAMQP(ctx context.Context, address string, node *process.Process, pro
 		if err == nil {
 			return nil
 		}
-		if last == nil || time.Now().Before(deadline) { // cut short, it says nothing of the broker
+		if last == nil || time.Now().Before(deadline) { // it was cut short, which says nothing about the broker
 			last = err
 		}
 		for wait := true; wait; {
 			select {
 			case <-ended:
-				return fmt.Errorf("it ended by itself: %s", node.Ending())
+				return fmt.Errorf("it ended early: %s", node.Ending())
 			case <-ctx.Done():
 				return fmt.Errorf("not ready after %.0fs: %w", time.Since(start).Seconds(), last)
 			case <-report.C:

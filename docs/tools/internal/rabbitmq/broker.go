@@ -1,6 +1,5 @@
-// Package rabbitmq finds a RabbitMQ to work with, or starts one: the broker at
-// RABBITMQ_URL, a private node of the rabbitmq-server on this machine, or a
-// container.
+// Package rabbitmq finds a RabbitMQ to use, or starts one: the broker at RABBITMQ_URL, a
+// private node of the rabbitmq-server on this machine, or a container.
 package rabbitmq
 
 import (
@@ -17,15 +16,15 @@ import (
 	"microcomm/docs/tools/internal/apt"
 )
 
-// Broker is a RabbitMQ to work with.
+// Broker is a RabbitMQ to use.
 type Broker struct {
 	URL  string
 	What string // what it is, in words, without a password
-	Node *Node  // the private node, when that is what it is
+	Node *Node  // the private node, if it is one
 	stop func()
 }
 
-// Stop ends the broker, unless it was there before.
+// Stop ends the broker, unless it ran before.
 func (b *Broker) Stop() {
 	if b.stop != nil {
 		b.stop()

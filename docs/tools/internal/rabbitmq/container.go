@@ -16,7 +16,7 @@ import (
 // Image is what a container is made of, and what the stages' manifests use.
 const Image = "rabbitmq:4-management"
 
-// CheckDocker says why a container cannot be had, or returns nil.
+// CheckDocker returns an error that says why no container can be started, or nil.
 func CheckDocker(ctx context.Context) error {
 	if _, err := exec.LookPath("docker"); err != nil {
 		return errors.New("no Docker")

@@ -17,8 +17,8 @@ import (
 	"microcomm/docs/tools/internal/process"
 )
 
-// Node is a private node with everything of its own: ports, files, cookie, and
-// the port mapper (epmd) that Erlang nodes register with.
+// Node is a private node: it shares neither ports, files and cookie nor the port mapper
+// (epmd) that Erlang nodes register with.
 type Node struct {
 	server   string
 	address  string
@@ -143,9 +143,8 @@ func (n *Node) URL() string { return "amqp://" + n.address + "/" }
 // Process is the node's own, until the next Restart.
 func (n *Node) Process() *process.Process { return n.node }
 
-// Kill ends the node as a crash does, and returns when it is gone. What it had
-// written to its disk stays; a quorum queue gets there half a second after its
-// declaration.
+// Kill ends the node like a crash, and returns when it has ended. What it had written to
+// its disk stays; a quorum queue is written half a second after its declaration.
 func (n *Node) Kill() { n.node.Kill() }
 
 // Restart starts the node after Kill, on the same port with the same files, and
@@ -182,7 +181,7 @@ func (n *Node) Stop() {
 	process.RemoveAll(n.dir)
 }
 
-// freePorts finds n ports on the loopback address that nobody listens on.
+// freePorts finds n free ports on the loopback address.
 func freePorts(n int) ([]int, error) {
 	var ports []int
 	for range n {

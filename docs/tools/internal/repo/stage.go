@@ -51,7 +51,7 @@ func Stages(root string) ([]Stage, error) {
 	return stages, nil
 }
 
-// FindStage is the place in stages of the one called 06, 6 or 06-rabbitmq. The
+// FindStage returns the index in stages of the stage called 06, 6 or 06-rabbitmq. The
 // error, a cli.UsageError, names the stages.
 func FindStage(stages []Stage, name string) (int, error) {
 	name = strings.TrimSuffix(filepath.ToSlash(name), "/")
