@@ -1,6 +1,6 @@
 # A thin face on the lab's tool; see: go tool lab help
 
-.PHONY: help run test verify doctor proto
+.PHONY: help run test verify doctor proto recordings
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\): ## /  make \1	/p' Makefile
@@ -17,6 +17,11 @@ verify: ## run the documentation: its commands, snippets, links and requests
 
 doctor: ## say what this machine lacks
 	@go tool lab doctor
+
+recordings: ## record again the drills that the console's page plays
+	@set -e; for drill in '02 commands-down' '06 subscriber-down' '06 broker-crash' '07 subscriber-down' 'final broker-crash --short'; do \
+		set -- $$drill; go tool lab drill $$drill --record final/console/page/console/$$1-$$2.ndjson; \
+	done
 
 proto: ## generate the gRPC code again, after an edit of a platforms.proto
 	@go tool protogen

@@ -55,6 +55,7 @@ var stagePorts = map[string]string{
 	"PLATFORMS_GRPC_ADDR": "5001",
 	"COMMANDS_HTTP_ADDR":  "6000",
 	"GATEWAY_ADDR":        "8080",
+	"CONSOLE_HTTP_ADDR":   "7000",
 
 	"RABBITMQ_MANAGEMENT_ADDR": "15672",
 }
