@@ -128,7 +128,7 @@ func (r renderer) operation(method, path string, item, node *yaml.Node) *operati
 		ID: text(node, "operationId"), Method: strings.ToUpper(method), Path: path,
 		Summary: text(node, "summary"), Description: prose(text(node, "description")),
 	}
-	for _, list := range []*yaml.Node{get(item, "parameters"), get(node, "parameters")} {
+	for _, list := range []*yaml.Node{get(node, "parameters"), get(item, "parameters")} {
 		for _, each := range items(list) {
 			p, _ := r.resolve(each)
 			op.Parameters = append(op.Parameters, r.parameter(text(p, "name"), p))

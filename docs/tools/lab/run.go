@@ -30,6 +30,9 @@ the services and prints their addresses and two example requests. The services t
 their settings from the environment, as when they are started by hand. Ctrl-C stops
 them; a second one ends lab without waiting.
 
+The API page describes what the services accept and return, and sends requests from forms. For
+a chapter lab serves it at API_PAGE_ADDR (localhost:8081); final's services serve their own.
+
 With --auth, every request to final needs a token. lab brings the issuer, which keeps its keys
 in memory and listens at ISSUER_ADDR (localhost:7010), and go tool lab token asks it for one.
 
@@ -146,6 +149,7 @@ func run(ctx context.Context, l *lab, name string, options runOptions) error {
 	if err := c.build(ctx); err != nil {
 		return unlessStopped(ctx, l, err)
 	}
+	defer f.describe(ctx)()
 	if s.NeedsBroker() && (options.apart || !s.InOneProcess()) {
 		b, err := rabbitmq.Start(ctx, l.err)
 		if err != nil {
@@ -303,8 +307,9 @@ func (f *fleet) get(ctx context.Context, address, path string) error {
 	return err
 }
 
-// greet prints the services' addresses, and example requests. guarded ones need a token.
-func greet(l *lab, s repo.Stage, services []*service, guarded bool) {
+// greet prints the services' addresses, pages about their APIs, and example requests.
+// guarded ones need a token.
+func greet(l *lab, s repo.Stage, services []*service, pages []string, guarded bool) {
 	fmt.Fprintf(l.out, "\n%s is up:\n", s.Name)
 	platforms, last := "", ""
 	for _, service := range slices.Backward(services) {
@@ -327,6 +332,9 @@ func greet(l *lab, s repo.Stage, services []*service, guarded bool) {
 		if service.grpc != nil {
 			fmt.Fprintf(l.out, "  %-15s  %s  (gRPC)\n", "", service.grpc.address())
 		}
+	}
+	for _, page := range pages {
+		fmt.Fprintf(l.out, "  %-15s  %s\n", "The API page", page)
 	}
 	body := `'{"name":"NATS","publisher":"Synadia","cost":"Free"}'`
 	if runtime.GOOS == "windows" {

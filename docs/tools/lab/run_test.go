@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"os/exec"
@@ -92,6 +93,27 @@ func TestRunUntilItIsStopped(t *testing.T) {
 		if !strings.Contains(said, want) {
 			t.Errorf("it does not say %q: %s", want, said)
 		}
+	}
+}
+
+// TestRunWithoutAnAPIPage: what a page needs may be broken, and the stage still runs.
+func TestRunWithoutAnAPIPage(t *testing.T) {
+	l := miniStage(t)
+	folder := filepath.Join(l.root, "01-one", "platformservice")
+	if err := errors.Join(os.Mkdir(folder, 0o755), os.WriteFile(filepath.Join(folder, "openapi.yaml"), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	_, ended := startRun(t, ctx, l)
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("stopped: %v", err)
+	}
+	if said := l.err.(*syncBuffer).String(); !strings.Contains(said, "no API page: ") {
+		t.Errorf("it says %q", said)
+	}
+	if said := l.out.(*syncBuffer).String(); strings.Contains(said, "API page") {
+		t.Errorf("it names a page: %q", said)
 	}
 }
 

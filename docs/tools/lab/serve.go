@@ -20,6 +20,7 @@ type fleet struct {
 	stage    repo.Stage
 	dir      string     // holds the programs
 	services []*service // in the order of their start
+	pages    []string   // about their APIs
 	env      []string   // of each
 	broker   *rabbitmq.Broker
 	// authorize returns the header of a request with a token; nil: it needs none.
@@ -89,7 +90,7 @@ func (f *fleet) serve(ctx context.Context, c *console) error {
 			}
 			c.ready()
 			f.printing.Lock()
-			greet(f.lab, f.stage, f.services, f.authorize != nil)
+			greet(f.lab, f.stage, f.services, f.pages, f.authorize != nil)
 			f.printing.Unlock()
 		case service := <-f.died:
 			if ctx.Err() != nil {
