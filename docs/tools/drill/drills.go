@@ -15,7 +15,7 @@ type drill struct {
 	name   string
 	does   string // the fault, and what it shows
 	run    func(*run)
-	expect func(*run) // nil: run checks by itself
+	expect func(*run) // nil: run contains the checks
 
 	unanswered  bool // it leaves clients of final without a response, so there is a variant with retries
 	keys        bool // its clients retry, with an Idempotency-Key

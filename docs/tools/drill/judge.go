@@ -79,16 +79,24 @@ type verdict struct {
 // exist once.
 func judge(h history) verdict {
 	var v verdict
-	outcomes := map[string]outcome{}
-	var latencies, arrivals []time.Duration
 	inPlatforms, inCommands := index(h.platforms), index(h.commands)
+	v.judgePosts(h, inPlatforms, inCommands)
+	v.judgeLists(h, inPlatforms, inCommands)
+	for _, names := range [][]string{v.missing, v.untold, v.duplicated, v.phantom, v.mismatched} {
+		slices.Sort(names)
+	}
+	return v
+}
+
+// judgePosts counts the outcomes, and finds the accepted platforms that are missing.
+func (v *verdict) judgePosts(h history, inPlatforms, inCommands map[string][]int32) {
 	events := map[string]int{}
 	for _, e := range h.events {
 		events[e.Name]++
 	}
 	v.hasEvents = h.events != nil
+	var latencies, arrivals []time.Duration
 	for _, p := range h.posts {
-		outcomes[p.name] = p.outcome
 		if p.attempts > 1 {
 			v.retried++
 		}
@@ -116,6 +124,21 @@ func judge(h history) verdict {
 			v.eventsMissing++
 		}
 	}
+	for name, n := range events {
+		if !h.ignore[name] {
+			v.eventsSeen++
+			v.eventsRepeated += n - 1
+		}
+	}
+	v.latency, v.arrival = quantilesOf(latencies), quantilesOf(arrivals)
+}
+
+// judgeLists compares the lists of both services with each other and with the outcomes.
+func (v *verdict) judgeLists(h history, inPlatforms, inCommands map[string][]int32) {
+	outcomes := map[string]outcome{}
+	for _, p := range h.posts {
+		outcomes[p.name] = p.outcome
+	}
 	for name, ids := range inPlatforms {
 		if h.ignore[name] {
 			continue
@@ -137,17 +160,6 @@ func judge(h history) verdict {
 			v.phantom = append(v.phantom, name)
 		}
 	}
-	for name, n := range events {
-		if !h.ignore[name] {
-			v.eventsSeen++
-			v.eventsRepeated += n - 1
-		}
-	}
-	for _, names := range [][]string{v.missing, v.untold, v.duplicated, v.phantom, v.mismatched} {
-		slices.Sort(names)
-	}
-	v.latency, v.arrival = quantilesOf(latencies), quantilesOf(arrivals)
-	return v
 }
 
 // index returns the ids under each name, in the order of the list.

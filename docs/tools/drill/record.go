@@ -18,8 +18,8 @@ import (
 	"microcomm/docs/tools/internal/process"
 )
 
-// recordedRate is the load of a drill that is recorded, in POSTs a second: one can
-// follow each of them.
+// recordedRate is the load of a recorded drill, in POSTs a second: slow enough for a viewer
+// to follow each of them.
 const recordedRate = 2
 
 // recorder lets the console of final watch a drill. A nil one does nothing.

@@ -23,7 +23,7 @@ type watchedStage struct {
 	probes                       int // created
 }
 
-// runWatched starts a stage with a broker of its own, and stops it with the test:
+// runWatched starts a stage with a private broker, and stops it with the test:
 // then nothing of it is left.
 func runWatched(t *testing.T, args ...string) *watchedStage {
 	t.Helper()

@@ -1,5 +1,5 @@
-// Package changes knows what a stage changes in the one before: the difference, in the
-// order and the pieces of the lesson's table "What changes".
+// Package changes finds the difference between a stage and the one before, in the order and
+// the pieces of the lesson's table "What changes".
 package changes
 
 import (
@@ -38,7 +38,7 @@ func (k Kind) String() string {
 	}[k]
 }
 
-// Comparison is what differs between two stages, in reading order.
+// Comparison is the difference between two stages, in reading order.
 type Comparison struct {
 	Before, After repo.Stage
 	Was, Is       map[string]string // their files' contents, with their module paths as [AnyModule]
@@ -61,9 +61,9 @@ type File struct {
 	Cut            bool // Patch leaves out what other pieces show
 }
 
-// Compare finds what differs between two stages of the checkout at root. Both go into a
-// temporary repository of git's, so that paths are those inside a stage. The patches
-// are coloured for a terminal when that is asked for.
+// Compare finds the difference between two stages of the checkout at root. Both go into a
+// temporary git repository, so that paths are relative to a stage. The patches can be
+// coloured for a terminal.
 func Compare(ctx context.Context, root string, before, after repo.Stage, coloured bool) (*Comparison, error) {
 	dir, err := os.MkdirTemp("", "microcomm-diff-")
 	if err != nil {
@@ -214,8 +214,8 @@ func kindOf(name string, isNew bool) Kind {
 }
 
 // NoteTwins finds the files for which one line is enough: those that were removed or
-// only moved, and those that equal another one but for the package, when that
-// comes before them or has not changed.
+// only moved, and those that equal another file except for the package, if that file
+// is shown before them or has not changed.
 func (c *Comparison) NoteTwins() {
 	read := map[string]string{} // by content, the file to name
 	for _, name := range slices.Sorted(maps.Keys(c.Is)) {

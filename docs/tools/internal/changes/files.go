@@ -21,8 +21,8 @@ func Compared(path string) bool {
 // AnyModule stands for the stage's own name where two stages are compared.
 const AnyModule = "microcomm/STAGE"
 
-// Files returns what of the stage is compared, by path, with the
-// stage's own module path folded away.
+// Files returns the compared files of a stage, by path, with AnyModule instead of its own
+// module path.
 func Files(ctx context.Context, root string, s repo.Stage) (map[string]string, error) {
 	paths, err := List(ctx, root, s)
 	if err != nil {
@@ -42,8 +42,8 @@ func Files(ctx context.Context, root string, s repo.Stage) (map[string]string, e
 	return files, nil
 }
 
-// List returns the paths, inside the stage, of the files that belong to the
-// repository: those of git, and new ones it would not ignore.
+// List returns the paths, inside the stage, of the files that belong to the repository:
+// tracked ones, and new ones that git does not ignore.
 func List(ctx context.Context, root string, s repo.Stage) ([]string, error) {
 	listed, err := repo.Git(ctx, root, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", s.Name)
 	if err != nil {
