@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 
 	"microcomm/final/internal/testkit"
 )
@@ -214,4 +216,29 @@ func TestTooManyReadersAreRefused(t *testing.T) {
 	got := testkit.Send(t, "GET", url+"/feed", "")
 	testkit.RequireProblem(t, got, http.StatusServiceUnavailable)
 	assert.NotEmpty(t, got.Header.Get("Retry-After"))
+}
+
+// To make spans of every POST under load would cost more than it shows.
+func TestUnderLoadSomePostsAreFollowed(t *testing.T) {
+	spans := NewSpans()
+	tracer := sdktrace.NewTracerProvider(spans.Options(false)...).Tracer("")
+	began, followed := time.Now().Unix(), 0
+	const posts = 5000
+	for range posts {
+		ctx, post := tracer.Start(t.Context(), "POST", trace.WithSpanKind(trace.SpanKindServer))
+		_, child := tracer.Start(ctx, "publish", trace.WithSpanKind(trace.SpanKindProducer))
+		assert.Equal(t, post.IsRecording(), child.IsRecording(), "a trace is followed to its end or not at all")
+		if post.IsRecording() {
+			followed++
+		}
+	}
+	seconds := int(time.Now().Unix() - began + 1)
+	assert.GreaterOrEqual(t, followed, tracesLimit)
+	assert.LessOrEqual(t, followed, seconds*tracesLimit)
+	assert.EqualValues(t, (posts-followed)*hopsOfPost, spans.left.Load())
+
+	_, get := tracer.Start(t.Context(), "GET", trace.WithSpanKind(trace.SpanKindServer))
+	assert.False(t, get.IsRecording())
+	_, own := tracer.Start(t.Context(), "settle", trace.WithSpanKind(trace.SpanKindClient))
+	assert.True(t, own.IsRecording(), "a dead letter in no trace")
 }

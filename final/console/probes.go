@@ -52,7 +52,7 @@ func targets(part, database, urls, adminURLs string) []target {
 // probe asks a service, twice a second, whether it is ready. It does not ask the
 // console's other sources, so it knows of a service that is paused, too.
 func (s *service) probe(ctx context.Context, t target) {
-	for {
+	for backoff.PauseFor(ctx, probeInterval) == nil {
 		content := s.readiness(ctx, t)
 		if ctx.Err() != nil {
 			return
@@ -61,9 +61,6 @@ func (s *service) probe(ctx context.Context, t target) {
 		s.parts.report(t.part, content)
 		if t.part == "platformservice" {
 			s.parts.report("relay", content)
-		}
-		if backoff.PauseFor(ctx, probeInterval) != nil {
-			return
 		}
 	}
 }

@@ -81,6 +81,7 @@ func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
 	s.feed.begin(s.first)
 	watching, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
+	defer s.client.CloseIdleConnections() // a server that stops would wait for one that was never used
 	defer running.Wait()
 	defer stop()
 	s.watch(watching, &running)

@@ -215,7 +215,7 @@ func startOneProcess(t *testing.T) (w watched, url string) {
 	tracers := func(name string) *sdktrace.TracerProvider {
 		exporter, err := telemetry.ExporterFromEnv(env(nil))
 		require.NoError(t, err)
-		provider, stop, err := exporter.Start(t.Context(), name, "1", nil, sdktrace.WithSpanProcessor(spans))
+		provider, stop, err := exporter.Start(t.Context(), name, "1", nil, spans.Options(false)...)
 		require.NoError(t, err)
 		t.Cleanup(stop)
 		return provider.(*sdktrace.TracerProvider)

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,15 +29,69 @@ type span struct {
 }
 
 // Spans takes the spans of services that run in this process. Add it to their tracers
-// with sdktrace.WithSpanProcessor. It never waits: what it has no room for is left out,
+// with Options. It never waits: what it has no room for is left out,
 // and the feed says how much.
 type Spans struct {
 	ended chan sdktrace.ReadOnlySpan
-	left  atomic.Int64
+	left  atomic.Int64 // hops that were left out
+
+	mu     sync.Mutex
+	second int64 // that traces are counted in
+	traces int
 }
+
+// hopsOfPost is how many hops a POST has, and tracesLimit how many are followed in
+// one second: under load, to follow all of them would cost more than it shows.
+const (
+	hopsOfPost  = 8
+	tracesLimit = hopsLimit / hopsOfPost
+)
 
 // NewSpans returns a processor with room for the spans of a second.
 func NewSpans() *Spans { return &Spans{ended: make(chan sdktrace.ReadOnlySpan, 8*hopsLimit)} }
+
+// Options returns those of a service's tracers. When the spans go elsewhere, too, it is
+// not for the console to choose which.
+func (s *Spans) Options(elsewhere bool) []sdktrace.TracerProviderOption {
+	options := []sdktrace.TracerProviderOption{sdktrace.WithSpanProcessor(s)}
+	if !elsewhere {
+		options = append(options, sdktrace.WithSampler(s))
+	}
+	return options
+}
+
+// ShouldSample implements sdktrace.Sampler. It follows a number of POSTs in a second, and
+// everything that happens in their traces; of what begins without a request, all.
+func (s *Spans) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	parent := trace.SpanContextFromContext(p.ParentContext)
+	result := sdktrace.SamplingResult{Decision: sdktrace.Drop, Tracestate: parent.TraceState()}
+	follow := parent.IsSampled() || !parent.IsValid()
+	if p.Kind == trace.SpanKindServer {
+		follow = p.Name == "POST" && s.another()
+	}
+	if follow {
+		result.Decision = sdktrace.RecordAndSample
+	}
+	return result
+}
+
+// Description implements sdktrace.Sampler.
+func (s *Spans) Description() string { return "console" }
+
+// another reports whether one more trace is to be followed in this second.
+func (s *Spans) another() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if second := time.Now().Unix(); second != s.second {
+		s.second, s.traces = second, 0
+	}
+	if s.traces == tracesLimit {
+		s.left.Add(hopsOfPost)
+		return false
+	}
+	s.traces++
+	return true
+}
 
 // OnStart implements sdktrace.SpanProcessor.
 func (s *Spans) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
@@ -64,9 +119,9 @@ func (s *Spans) run(ctx context.Context, take func(span), leave func(int)) {
 			return
 		case ended := <-s.ended:
 			take(fromSDK(ended))
-			if left := s.left.Swap(0); left > 0 {
-				leave(int(left))
-			}
+		}
+		if left := s.left.Swap(0); left > 0 {
+			leave(int(left))
 		}
 	}
 }

@@ -186,7 +186,7 @@ func (p *parts) watch(cfg *config, memory *bus.Memory) {
 func (p *parts) tracers(ctx context.Context, exporter telemetry.Exporter, service string, log *slog.Logger) (trace.TracerProvider, error) {
 	var options []sdktrace.TracerProviderOption
 	if p.console.Spans != nil {
-		options = append(options, sdktrace.WithSpanProcessor(p.console.Spans))
+		options = p.console.Spans.Options(exporter.Sends())
 	}
 	tracers, stop, err := exporter.Start(ctx, service, version, log, options...)
 	if err == nil {

@@ -51,6 +51,9 @@ func ExporterFromEnv(lookup func(string) (string, bool)) (Exporter, error) {
 	return Exporter{protocol: protocol}, checkOTEL(lookup)
 }
 
+// Sends reports whether spans go anywhere.
+func (e Exporter) Sends() bool { return e.protocol != "" }
+
 // Start returns a provider of tracers whose spans are sent in the background,
 // under the name service unless OTEL_SERVICE_NAME says otherwise. stop sends
 // the spans that are left; it takes no longer than a few seconds. Options, such as a
