@@ -175,7 +175,7 @@ func (s *sqlServerStore) create(ctx context.Context, c command, key string) (cre
 	return created, err
 }
 
-// createInTransaction is one attempt. A statement that commits by itself would not
+// createInTransaction is one attempt. A statement that commits on its own would not
 // tell a commit that was not confirmed from one that was not tried.
 func (s *sqlServerStore) createInTransaction(ctx context.Context, c command, key string) (command, error) {
 	tx, err := s.db.BeginTx(ctx, nil)

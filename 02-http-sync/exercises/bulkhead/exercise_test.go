@@ -127,7 +127,7 @@ func TestAPostDoesNotWaitForAPlace(t *testing.T) {
 			return
 		}
 	}
-	require.FailNow(t, "each of 5 POSTs that found all places taken made its call all the same, once a place was free")
+	require.FailNow(t, "each of 5 POSTs that found all places taken made its call anyway, once a place was free")
 }
 
 func TestACallThatIsNotMadeIsLogged(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// mended reads the exercise's file, and of it the Deployment and its container.
-func mended(t *testing.T) (objects []metav1.Object, deployment *appsv1.Deployment, container corev1.Container) {
+// repaired reads the exercise's file, and of it the Deployment and its container.
+func repaired(t *testing.T) (objects []metav1.Object, deployment *appsv1.Deployment, container corev1.Container) {
 	t.Helper()
 	objects = read(t, "exercises/failing-readiness/platforms-depl.yml")
 	for _, o := range objects {
@@ -42,7 +42,7 @@ func read(t *testing.T, file string) []metav1.Object {
 }
 
 func TestTheProbesReachTheProcess(t *testing.T) {
-	_, _, container := mended(t)
+	_, _, container := repaired(t)
 	address := ""
 	for _, env := range container.Env {
 		if env.Name == "PLATFORMS_HTTP_ADDR" {
@@ -54,7 +54,7 @@ func TestTheProbesReachTheProcess(t *testing.T) {
 		t.Fatalf("PLATFORMS_HTTP_ADDR is %q: the service needs an address with a port", address)
 	}
 	if host != "" && host != "0.0.0.0" && host != "[::]" && host != "::" {
-		t.Errorf("PLATFORMS_HTTP_ADDR is %q: nobody outside of the pod can connect to that, and the kubelet is outside", address)
+		t.Errorf("PLATFORMS_HTTP_ADDR is %q: nothing outside the pod can connect to that, and the kubelet is outside", address)
 	}
 	if len(container.Ports) != 1 || container.Ports[0].Name != "http" || port != "8080" || container.Ports[0].ContainerPort != 8080 {
 		t.Errorf("the process listens on port %s and the manifest says %v: want http, 8080, in both (a port below 1024 is not for a user that is not root)", port, container.Ports)
@@ -62,7 +62,7 @@ func TestTheProbesReachTheProcess(t *testing.T) {
 }
 
 func TestReadinessAsksWhatTheServiceOffers(t *testing.T) {
-	_, _, container := mended(t)
+	_, _, container := repaired(t)
 	for name, probe := range map[string]struct {
 		probe *corev1.Probe
 		want  string
@@ -85,7 +85,7 @@ func TestReadinessAsksWhatTheServiceOffers(t *testing.T) {
 }
 
 func TestTheServiceFindsThePods(t *testing.T) {
-	objects, _, _ := mended(t)
+	objects, _, _ := repaired(t)
 	own := stage{name: "03-k8s", dir: os.Getenv("EXERCISE_STAGE")}
 	for _, problem := range check(own, append(read(t, "k8s/commands-depl.yml"), objects...)) {
 		if strings.Contains(problem, "selector") || strings.Contains(problem, "is not the name of a container port") {

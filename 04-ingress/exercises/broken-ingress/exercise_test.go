@@ -78,7 +78,7 @@ func TestAControllerTakesIt(t *testing.T) {
 
 func TestEachPathReachesItsService(t *testing.T) {
 	ingress := mendedIngress(t)
-	const platforms, commands, nobody = "platforms-clusterip-srv", "commands-clusterip-srv", ""
+	const platforms, commands, noService = "platforms-clusterip-srv", "commands-clusterip-srv", ""
 	for path, want := range map[string]string{
 		"/api/platforms":                 platforms,
 		"/api/platforms/":                platforms,
@@ -87,11 +87,11 @@ func TestEachPathReachesItsService(t *testing.T) {
 		"/api/c/platforms/":              commands,
 		"/api/c/platforms/1/commands":    commands,
 		"/api/c/platforms/1/commands/12": commands,
-		"/":                              nobody,
-		"/api":                           nobody,
-		"/api/platformsfoo":              nobody,
-		"/livez":                         nobody,
-		"/readyz":                        nobody,
+		"/":                              noService,
+		"/api":                           noService,
+		"/api/platformsfoo":              noService,
+		"/livez":                         noService,
+		"/readyz":                        noService,
 	} {
 		if got := serviceFor(ingress, "microcomm.com", path); got != want {
 			t.Errorf("microcomm.com%s goes to %q, want %q", path, got, want)
@@ -107,7 +107,7 @@ func TestEachPathReachesItsService(t *testing.T) {
 			}
 		}
 	}
-	if got := serviceFor(ingress, "example.com", "/api/platforms"); got != nobody {
+	if got := serviceFor(ingress, "example.com", "/api/platforms"); got != noService {
 		t.Errorf("example.com/api/platforms goes to %q: only microcomm.com is ours", got)
 	}
 }

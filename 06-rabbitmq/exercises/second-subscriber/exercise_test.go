@@ -126,7 +126,7 @@ func TestAuditConnectsAgain(t *testing.T) {
 	if broker.Port() == "" {
 		target = net.JoinHostPort(target, "5672")
 	}
-	broker.Host = freeAddrs(t, 1)[0] // nobody listens there yet
+	broker.Host = freeAddrs(t, 1)[0] // nothing is listening there yet
 	audit := startAudit(t, s, "RABBITMQ_URL="+broker.String())
 	for range 2 {
 		cut := forward(t, broker.Host, target)
@@ -135,7 +135,7 @@ func TestAuditConnectsAgain(t *testing.T) {
 	}
 }
 
-// forward connects whoever comes to addr with target, until cut is called.
+// forward connects clients of addr with target, until cut is called.
 func forward(t *testing.T, addr, target string) (cut func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", addr)

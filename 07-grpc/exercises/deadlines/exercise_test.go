@@ -46,7 +46,7 @@ func startCommandsService(t *testing.T, timeout string, respond func(context.Con
 	})
 	env := map[string]string{
 		"COMMANDS_HTTP_ADDR":     "127.0.0.1:0",
-		"RABBITMQ_URL":           "amqp://127.0.0.1:1/", // nobody there
+		"RABBITMQ_URL":           "amqp://127.0.0.1:1/", // no broker there
 		"PLATFORMS_GRPC_TARGET":  listener.Addr().String(),
 		"PLATFORMS_GRPC_TIMEOUT": timeout,
 	}

@@ -105,7 +105,7 @@ func TestSlowClientHoldsNothingOfTheDatabase(t *testing.T) {
 		_, err := store.platform(ctx, 1)
 		used <- err
 	}()
-	require.NoError(t, receive(t, "somebody else's query, while a client reads slowly", used))
+	require.NoError(t, receive(t, "another caller's query, while a client reads slowly", used))
 }
 
 // A page begins behind the last id of the one before. With OFFSET a row that is
