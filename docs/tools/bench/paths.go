@@ -37,6 +37,7 @@ func paths() []path {
 		{"GET one", measureGetOne},
 		{"GET all", measureGetAll},
 		{"GET a list", measureLists},
+		{"with a token", measureToken},
 		{"POST to readable", measureReadable},
 		{"consume", measureConsume},
 		{"backfill", measureBackfill},
