@@ -4,15 +4,9 @@ import { h, setAttribute, setText } from './dom.js';
 import { latency } from './map.js';
 import { has, nameOf, place, places } from './select.js';
 import { HOPS } from './reduce.js';
-import { duration } from './words.js';
+import { duration, labels } from './words.js';
 
 const shown = 10;
-
-/** labels of the hops, for people. */
-export const labels = {
-  accepted: 'accepted', refused: 'refused', notified: 'notified', outbox: 'outbox', relay: 'relay', confirmed: 'confirmed', delivered: 'delivered',
-  stored: 'stored', acknowledged: 'acknowledged', retried: 'retried', dead_lettered: 'dead letter', replayed: 'replayed', dropped: 'dropped', backfilled: 'backfilled',
-};
 
 const branches = ['refused', 'retried', 'dead_lettered', 'replayed', 'dropped', 'backfilled'];
 

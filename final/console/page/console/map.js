@@ -3,7 +3,7 @@
 import { calm, s, setAttribute, setText } from './dom.js';
 import { edges, tall, wide } from './layout.js';
 import { atPlaces, isPaused, nameOf, titleOf, totalDepth } from './select.js';
-import { duration } from './words.js';
+import { duration, labels } from './words.js';
 
 const narrow = 680; //    pixels: below, the tall layout
 const crowd = 10; //      more messages than this on their way: only the edges light up
@@ -119,7 +119,6 @@ export class SystemMap {
     const words = e.caption && caption && s('text', { x: e.caption[0], y: e.caption[1], 'text-anchor': e.caption[2], class: 'mc-caption' }, caption);
     const group = s('g', {
       class: `mc-edge ${e.back ? 'mc-back' : ''} ${e.quiet ? 'mc-quiet' : ''} mc-e-${id}`, role: 'button', tabindex: 0,
-      'aria-label': `Show the code: ${caption || hop}`,
       click: () => this.onHop(hop),
       keydown: (event) => {
         if (event.key !== 'Enter' && event.key !== ' ') return;
@@ -128,7 +127,7 @@ export class SystemMap {
       },
     }, line, hit, value, words);
     this.svg.append(group);
-    this.edges.set(id, { group, line, value });
+    this.edges.set(id, { group, line, value, words: `${caption}: show the code of ${labels[hop]}` });
   }
 
   /** update draws a state as it was at a moment. */
@@ -262,6 +261,7 @@ export class SystemMap {
     edge.group.classList.toggle('mc-failed', lit && this.lit.get(id).failed);
     setAttribute(edge.line, 'marker-end', `url(#${this.id}-${lit ? (this.lit.get(id).failed ? 'bad' : 'hot') : 'idle'})`);
     if (edge.value) setText(edge.value, this.values.get(id) ?? '');
+    setAttribute(edge.group, 'aria-label', `${this.values.get(id) ?? ''} ${edge.words}`.trim());
   }
 
   /** travel lets a journey go on to a hop, through the stations that it skipped. */

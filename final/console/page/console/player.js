@@ -1,6 +1,7 @@
 // What is played, and where it stands: one or two tapes of lines under one clock.
 
 import { initial, reduceAll } from './reduce.js';
+import { timeOf } from './words.js';
 
 const every = 250; //    lines between two states that are kept, to jump to
 const remembered = 6000; // lines of a live tape
@@ -13,7 +14,7 @@ export function parseLines(text) {
     if (row.trim() === '') continue;
     try {
       const line = JSON.parse(row);
-      if (line?.v === 1 && Number.isFinite(Date.parse(line.time))) lines.push(line);
+      if (line?.v === 1 && Number.isFinite(timeOf(line.time))) lines.push(line);
       else bad++;
     } catch {
       bad++;
@@ -43,7 +44,7 @@ export class Tape {
       this.head = reduceAll(this.head, some);
       for (const line of some) {
         this.lines.push(line);
-        this.times.push(Math.max(Date.parse(line.time), this.times.at(-1) ?? 0));
+        this.times.push(Math.max(timeOf(line.time), this.times.at(-1) ?? 0));
       }
       if (this.lines.length % every === 0) this.kept.push(this.head);
       i += some.length;

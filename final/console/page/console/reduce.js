@@ -2,6 +2,8 @@
 // The live feed and every recording go through here, and nothing else knows the envelope
 // (docs/events-and-apis.md). A state is never changed once it was returned, and its size is bounded.
 
+import { timeOf } from './words.js';
+
 /** HOPS are the stations of a journey, in order. Other hops branch off. */
 export const HOPS = ['accepted', 'notified', 'outbox', 'relay', 'confirmed', 'delivered', 'stored', 'acknowledged'];
 
@@ -49,12 +51,11 @@ export function reduceAll(state, lines) {
   let draft = null;
   for (const line of lines) {
     if (line?.v !== 1 || !line.content) continue;
-    if (line.kind === 'resync' || (line.kind === 'run' && (state.run || draft?.run) && (draft ?? state).run.run !== line.content.run)) {
-      draft = initial();
-    }
+    const known = (draft ?? state).run?.run;
+    if (line.kind === 'resync' || (line.kind === 'run' && known && known !== line.content.run)) draft = initial();
     draft ??= copy(state);
     if (line.kind !== 'run' && line.seq && line.seq <= draft.seq) continue; // read before a reconnection
-    const at = Date.parse(line.time);
+    const at = timeOf(line.time);
     if (!Number.isFinite(at)) continue;
     draft.seq = Math.max(draft.seq, line.seq ?? 0);
     draft.first ||= at;
@@ -114,7 +115,7 @@ const apply = {
     journey.name ||= hop.name ?? '';
     journey.message ||= hop.message ?? (key.startsWith('message/') ? after(key) : '');
     journey.trace ||= hop.trace ?? '';
-    journey.hops = withHop(journey.hops, { ...hop, at, start: hop.start ? Date.parse(hop.start) : null });
+    journey.hops = withHop(journey.hops, { ...hop, at, start: hop.start ? timeOf(hop.start) : null });
     settle(draft, key, journey);
     measure(draft, journey, hop, at);
   },

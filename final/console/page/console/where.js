@@ -2,7 +2,7 @@
 // code: everything between the two marks is JSON, and every line must be in the function, in this order.
 
 import { h } from './dom.js';
-import { labels } from './journey.js';
+import { labels } from './words.js';
 
 /* where: */
 export const where = {
