@@ -320,7 +320,7 @@ func (b *browser) testDown(t *testing.T) {
 func (b *browser) testPrediction(t *testing.T) {
 	w := startWatched(t, "127.0.0.1:0", fault{"kill", "broker", "Kill the broker"}, fault{"start", "broker", "Start the broker"})
 	p := b.open(t, w.url, 1280, 900)
-	p.shows(".mc-faults", "Bus in memory")
+	p.shows(".mc-faults", "RabbitMQ")
 	p.click(".mc-faults .mc-break")
 	p.shows(".mc-question", "how many of them will go missing?")
 	p.run("predict", chromedp.SendKeys(chromedp.CSS("#mc-prediction"), "2"+kb.Enter))
@@ -350,8 +350,8 @@ func (b *browser) testMarkup(t *testing.T) {
 	for _, field := range []string{"name", "publisher", "cost", "howTo", "commandLine", "id"} {
 		p.fill(fmt.Sprintf("[name=%s]", field), markup)
 	}
-	p.click(create) // there is no such route here: a problem with markup in its detail would be text, too
-	p.shows(".mc-doing .mc-answer", "404")
+	p.click(create)
+	p.holds("no service answers here, and that is said", `document.querySelector('.mc-doing .mc-answer.mc-bad')?.textContent`)
 }
 
 func (b *browser) testRestart(t *testing.T) {
@@ -479,7 +479,9 @@ func (b *browser) testLoad(t *testing.T) {
 	flood(length / 2)
 	middle := heap()
 	flood(length / 2)
-	p.shows(journeys, fmt.Sprint("platform ", id))
+	_, last := w.feed.whole()
+	p.holds("the page has seen all lines", fmt.Sprintf("microcommConsole.player.states[0].seq >= %d", last))
+	p.shows(".mc-sampled", "left out")
 	end := heap()
 	longest := eval[float64](p, `window.longest`)
 	t.Logf("heap %.1f MiB, then %.1f MiB; the page was busy for %.0f ms at most, with %d platforms", middle, end, longest, id-3)

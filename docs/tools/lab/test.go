@@ -8,12 +8,15 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"microcomm/docs/tools/internal/apt"
+	"microcomm/docs/tools/internal/chromium"
 	"microcomm/docs/tools/internal/process"
 	"microcomm/docs/tools/internal/rabbitmq"
 	"microcomm/docs/tools/internal/repo"
@@ -37,7 +40,9 @@ Where a stage is named, your edits in the one before count as undone, and a chec
 fails only because of your edits in this one says so.
 
 Stages 06 to final need a broker: the one at RABBITMQ_URL, or one that is started for
-the tests. Tests against SQL Server run when SQLSERVER_URL is set.
+the tests. final's console is also tested in a Chromium and with Node.js: those at CHROMIUM
+and NODE, or ones that are found or installed. Tests against SQL Server run when
+SQLSERVER_URL is set.
 
 A test with subtests counts only through them; each check counts as one test.`,
 		run: func(ctx context.Context, l *lab, names []string) error { return test(ctx, l, options, names) },
@@ -194,7 +199,36 @@ func (t *tester) env(ctx context.Context, s repo.Stage) ([]string, error) {
 		}
 		env = append(env, "RABBITMQ_URL="+t.broker.URL)
 	}
+	if s.Name == "final" {
+		env = t.addProgram(ctx, env, "CHROMIUM", chromium.Ensure)
+		env = t.addProgram(ctx, env, "NODE", ensureNode)
+	}
 	return env, nil
+}
+
+// addProgram adds to env where a program is that the page's tests need. Without it
+// they are skipped, and the summary says why.
+func (t *tester) addProgram(ctx context.Context, env []string, name string, ensure func(context.Context, io.Writer) (string, error)) []string {
+	path, err := ensure(ctx, t.lab.out)
+	if err != nil {
+		fmt.Fprintf(t.lab.out, "%s: %v\n", name, err)
+		return env
+	}
+	return append(env, name+"="+path)
+}
+
+// ensureNode returns the path of a Node.js: NODE if it is set, else one on this
+// machine, else, on Debian and Ubuntu, one that it installs.
+func ensureNode(ctx context.Context, progress io.Writer) (string, error) {
+	find := func() string {
+		path, _ := exec.LookPath(cmp.Or(os.Getenv("NODE"), "node"))
+		return path
+	}
+	found, err := apt.Settled(ctx, find)
+	if found != "" || err != nil {
+		return found, err
+	}
+	return apt.Install(ctx, "nodejs", find, progress)
 }
 
 // drill runs the short form of final's drills: tests too, of another module.

@@ -81,7 +81,7 @@ export class Journeys {
       const text = hop ? latency(journey, hop) ?? '✓' : state === 'waiting' && waits > 400 ? duration(waits) : state === 'lost' ? 'lost' : '';
       setAttribute(cell.button, 'class', `mc-station mc-${state}`);
       setText(cell.time, text);
-      const words = { failed: `failed: ${hop?.reason}`, passed: text, skipped: 'not seen', waiting: `waiting ${Math.round(waits / 1000)} s`, lost: 'lost', ahead: 'not yet' }[state];
+      const words = { failed: `failed: ${hop?.reason}`, passed: text, skipped: 'not seen', waiting: `waiting ${text}`, lost: 'lost', ahead: 'not yet' }[state];
       setAttribute(cell.button, 'aria-label', `${nameOf(journey)}, ${labels[cell.station]}: ${words}. Show the code`);
     });
     setText(row.total, total(journey, p, now));

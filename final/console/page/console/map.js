@@ -125,7 +125,7 @@ export class SystemMap {
         event.preventDefault();
         this.onHop(hop);
       },
-    }, line, hit, value, words);
+    }, line, hit, value, ' ', words); // the blank is between the two texts, for a screen reader
     this.svg.append(group);
     this.edges.set(id, { group, line, value, words: `${caption}: show the code of ${labels[hop]}` });
   }

@@ -95,8 +95,7 @@ const apply = {
     const id = after(line.subject);
     const { state, detail, replica } = line.content;
     const before = draft.parts.get(id);
-    const replicas = { ...before?.replicas };
-    if (replica) replicas[replica] = state;
+    const replicas = replica ? { ...before?.replicas, [replica]: state } : {}; // without one, it is about all of them
     const states = Object.values(replicas);
     const whole = states.includes('up') ? 'up' : state; // one replica that is up is enough to serve
     const since = before?.state === whole ? before.since : at;

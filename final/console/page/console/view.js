@@ -7,6 +7,7 @@ import { Ledger } from './ledger.js';
 import { SystemMap } from './map.js';
 import { narrate, titleOf } from './select.js';
 import { showHop } from './where.js';
+import { count } from './words.js';
 
 const saidEvery = 4000; // milliseconds between two announcements to a screen reader
 const idle = 250; //       and between two drawings while nothing happens, for the clocks
@@ -21,13 +22,14 @@ export class View {
     this.story = h('p', { class: 'mc-story' });
     this.live = h('p', { class: 'mc-hidden', role: 'status' });
     this.note = h('p', { class: 'mc-note', hidden: true });
+    this.sampled = h('p', { class: 'mc-sampled', hidden: true });
     this.blind = h('details', { class: 'mc-blind', hidden: true }, h('summary', {}, 'What this stage can’t show'), h('ul'));
     this.parts = h('ul', { class: 'mc-hidden', 'aria-label': 'Parts that aren’t up' });
     const map = h('div', { class: 'mc-map-holder' });
     const ledger = h('div');
     const journeys = h('div');
     const over = h('div');
-    this.stage = h('section', { class: 'mc-panel mc-stage-panel', 'aria-label': 'The system' }, this.title, this.story, this.note, map, this.parts, this.blind, this.live);
+    this.stage = h('section', { class: 'mc-panel mc-stage-panel', 'aria-label': 'The system' }, this.title, this.story, this.note, map, this.parts, this.sampled, this.blind, this.live);
     this.ledgerPanel = panel('Where every platform is', ledger, 'mc-ledger');
     this.journeyPanel = panel('The latest journeys', journeys, 'mc-journey-panel');
     this.chartPanel = panel('The last minute', over, 'mc-chart-panel');
@@ -58,6 +60,8 @@ export class View {
     const note = state.marks.findLast((m) => m.kind === 'note');
     this.note.hidden = !note;
     setText(this.note, note?.text ?? '');
+    this.sampled.hidden = state.left === 0;
+    setText(this.sampled, `${count(state.left, 'hop')} left out: there were more than a thousand a second. The totals may lag until the lists are read.`);
     this.updateParts(state);
     this.map.update(state, now);
     this.ledger.update(state, now);
