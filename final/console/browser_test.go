@@ -156,8 +156,8 @@ func (p *tab) fill(selector, text string) {
 }
 
 const (
-	create   = ".mc-doing button[type=submit]"
-	journeys = ".mc-journey"
+	createButton = ".mc-doing button[type=submit]"
+	journeyRows  = ".mc-journey"
 )
 
 // startMicrocomm starts the whole system in one process, and returns its URL.
@@ -188,13 +188,13 @@ func (b *browser) testStory(t *testing.T) {
 	p := b.open(t, b.startMicrocomm(t), 1280, 900)
 	p.shows(".mc-status", "Live")
 	p.fill("[name=name]", "Docker")
-	p.click(create)
+	p.click(createButton)
 	p.shows(".mc-doing .mc-answer", "Docker has id 4")
-	p.shows(journeys, "Docker #4")
+	p.shows(journeyRows, "Docker #4")
 	p.holds("all seven stations are passed", `document.querySelectorAll('.mc-journey .mc-station.mc-passed').length === 7`)
 	p.shows(".mc-story", "Docker was accepted in")
 	p.shows(".mc-column.mc-k-stored", "Docker")
-	p.click(journeys + " .mc-station")
+	p.click(journeyRows + " .mc-station")
 	p.shows(".mc-dialog", "final/platformservice/sqlite.go")
 	p.click(".mc-dialog button")
 	p.holds("the dialog is closed", `!document.querySelector('.mc-dialog')`)
@@ -208,7 +208,7 @@ func (b *browser) testStory(t *testing.T) {
 func (b *browser) testProblem(t *testing.T) {
 	p := b.open(t, b.startMicrocomm(t), 1280, 900)
 	p.fill("[name=name]", " ")
-	p.click(create)
+	p.click(createButton)
 	p.holds("the field has the error, and the focus", `document.querySelector('[name=name]').getAttribute('aria-invalid') === 'true'
 		&& document.activeElement.name === 'name' && document.getElementById(document.activeElement.getAttribute('aria-describedby')).textContent !== ''`)
 	p.shows(".mc-doing .mc-answer", "400")
@@ -216,7 +216,7 @@ func (b *browser) testProblem(t *testing.T) {
 
 func (b *browser) testIdempotencyKey(t *testing.T) {
 	p := b.open(t, b.startMicrocomm(t), 1280, 900)
-	p.click(create)
+	p.click(createButton)
 	p.shows(".mc-doing .mc-answer", "has id 4")
 	p.run("repeat", chromedp.Click(chromedp.Search(`//button[text()="Repeat it, same key"]`)))
 	p.shows(".mc-doing .mc-answer", "the first answer again: id 4")
@@ -225,15 +225,15 @@ func (b *browser) testIdempotencyKey(t *testing.T) {
 	p.shows(".mc-lists", "PlatformService has 4 entries")
 }
 
-// watched is a console of this process, whose lines the test writes.
-type watched struct {
+// scene is a console of this process, whose lines the test writes.
+type scene struct {
 	*service
 	url  string
 	stop func()
 }
 
-// startWatched starts one at addr, with a stand-in for lab's control.
-func startWatched(t *testing.T, addr string, faults ...fault) *watched {
+// startScene starts one at addr, with a stand-in for lab's control.
+func startScene(t *testing.T, addr string, faults ...fault) *scene {
 	s, err := build(Config{Stage: "final"}, Parts{}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	run := s.describe()
@@ -264,7 +264,7 @@ func startWatched(t *testing.T, addr string, faults ...fault) *watched {
 		serving.Wait()
 	})
 	t.Cleanup(stop)
-	return &watched{s, "http://" + listener.Addr().String(), stop}
+	return &scene{s, "http://" + listener.Addr().String(), stop}
 }
 
 type fault struct {
@@ -281,23 +281,23 @@ type faultContent struct {
 }
 
 // accepted adds the first hop of a platform, and stored all others.
-func (w *watched) accepted(id int32, name string) {
+func (w *scene) accepted(id int32, name string) {
 	now := time.Now()
 	w.feed.add(now, "hop", fmt.Sprintf("platform/%d", id), hopContent{Hop: "accepted", ID: id, Name: name, MS: 1.2, From: "span", Message: fmt.Sprint("m", id)})
 }
 
-func (w *watched) stored(id int32, name string) {
+func (w *scene) stored(id int32, name string) {
 	for _, hop := range []string{"outbox", "relay", "confirmed", "delivered", "stored", "acknowledged"} {
 		w.feed.add(time.Now(), "hop", fmt.Sprintf("platform/%d", id), hopContent{Hop: hop, ID: id, Name: name, MS: 0.4, From: "span", Message: fmt.Sprint("m", id)})
 	}
 }
 
-func (w *watched) part(id, state string) {
+func (w *scene) part(id, state string) {
 	w.feed.add(time.Now(), "part", "part/"+id, partContent{State: state})
 }
 
 func (b *browser) testDown(t *testing.T) {
-	w := startWatched(t, "127.0.0.1:0")
+	w := startScene(t, "127.0.0.1:0")
 	p := b.open(t, w.url, 1280, 900)
 	w.part("broker", "up")
 	w.part("broker", "down")
@@ -318,7 +318,7 @@ func (b *browser) testDown(t *testing.T) {
 }
 
 func (b *browser) testPrediction(t *testing.T) {
-	w := startWatched(t, "127.0.0.1:0", fault{"kill", "broker", "Kill the broker"}, fault{"start", "broker", "Start the broker"})
+	w := startScene(t, "127.0.0.1:0", fault{"kill", "broker", "Kill the broker"}, fault{"start", "broker", "Start the broker"})
 	p := b.open(t, w.url, 1280, 900)
 	p.shows(".mc-faults", "RabbitMQ")
 	p.click(".mc-faults .mc-break")
@@ -335,7 +335,7 @@ func (b *browser) testPrediction(t *testing.T) {
 
 func (b *browser) testMarkup(t *testing.T) {
 	const markup = `<img src=x onerror="document.title='pwned'"><script>document.title='pwned'</script>`
-	w := startWatched(t, "127.0.0.1:0", fault{markup, markup, markup}, fault{"kill", "relay", markup})
+	w := startScene(t, "127.0.0.1:0", fault{markup, markup, markup}, fault{"kill", "relay", markup})
 	p := b.open(t, w.url, 1280, 900)
 	w.accepted(4, markup)
 	w.feed.add(time.Now(), "hop", "platform/4", hopContent{Hop: "dead_lettered", ID: 4, Reason: markup})
@@ -350,21 +350,21 @@ func (b *browser) testMarkup(t *testing.T) {
 	for _, field := range []string{"name", "publisher", "cost", "howTo", "commandLine", "id"} {
 		p.fill(fmt.Sprintf("[name=%s]", field), markup)
 	}
-	p.click(create)
+	p.click(createButton)
 	p.holds("no service answers here, and that is said", `document.querySelector('.mc-doing .mc-answer.mc-bad')?.textContent`)
 }
 
 func (b *browser) testRestart(t *testing.T) {
-	first := startWatched(t, "127.0.0.1:0")
+	first := startScene(t, "127.0.0.1:0")
 	p := b.open(t, first.url, 1280, 900)
 	first.accepted(4, "before")
-	p.shows(journeys, "before")
+	p.shows(journeyRows, "before")
 	first.stop()
 	p.shows(".mc-status", "doesn’t answer")
-	second := startWatched(t, strings.TrimPrefix(first.url, "http://"))
+	second := startScene(t, strings.TrimPrefix(first.url, "http://"))
 	second.accepted(5, "after")
 	p.shows(".mc-status", "Live")
-	p.shows(journeys, "after")
+	p.shows(journeyRows, "after")
 	p.holds("what the console has forgotten is not shown", `!document.querySelector('.mc-journeys').textContent.includes('before')`)
 }
 
@@ -404,12 +404,12 @@ func (b *browser) testKeyboard(t *testing.T) {
 	}
 	require.True(t, found, "the field is reached with the tab key")
 	p.run("type", chromedp.KeyEvent("Keyboard"), chromedp.KeyEvent(kb.Enter))
-	p.shows(journeys, "Keyboard")
+	p.shows(journeyRows, "Keyboard")
 	p.holds("a screen reader hears of it", `document.querySelector('.mc-stage-panel [role=status]').textContent.includes('Keyboard')`)
 }
 
 func (b *browser) testNarrow(t *testing.T) {
-	w := startWatched(t, "127.0.0.1:0", fault{"kill", "broker", "Kill the broker"})
+	w := startScene(t, "127.0.0.1:0", fault{"kill", "broker", "Kill the broker"})
 	p := b.open(t, w.url, 360, 800)
 	w.accepted(4, strings.Repeat("a-name-without-any-blank", 8))
 	w.part("broker", "down")
@@ -429,7 +429,7 @@ func (b *browser) testAxe(t *testing.T) {
 	axe, err := io.ReadAll(unpacked)
 	require.NoError(t, err)
 
-	w := startWatched(t, "127.0.0.1:0", fault{"kill", "broker", "Kill the broker"})
+	w := startScene(t, "127.0.0.1:0", fault{"kill", "broker", "Kill the broker"})
 	w.part("broker", "down")
 	w.accepted(4, "Docker")
 	w.accepted(5, "Redis")
@@ -439,7 +439,7 @@ func (b *browser) testAxe(t *testing.T) {
 		_, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}})
 		require.NoError(t, err)
-		p.shows(journeys, "Docker")
+		p.shows(journeyRows, "Docker")
 		p.click(".mc-faults .mc-break")
 		eval[chromedp.Void](p, string(axe))
 		found := eval[[]string](p, `axe.run().then((r) => r.violations.filter((v) => ['serious', 'critical'].includes(v.impact)).map((v) => v.id + ': ' + v.nodes.slice(0, 3).map((n) => n.html.slice(0, 120) + ' ' + n.failureSummary).join('; ')))`)
@@ -452,7 +452,7 @@ func (b *browser) testLoad(t *testing.T) {
 	if testing.Short() {
 		length = 5 * time.Second
 	}
-	w := startWatched(t, "127.0.0.1:0")
+	w := startScene(t, "127.0.0.1:0")
 	p := b.open(t, w.url, 1280, 900)
 	// The longest time in which the page could not have answered a click.
 	eval[chromedp.Void](p, `(() => { window.longest = 0; let last = performance.now(); setInterval(() => { const now = performance.now(); window.longest = Math.max(window.longest, now - last - 50); last = now }, 50) })()`)
