@@ -372,9 +372,9 @@ func (b *browser) testRecording(t *testing.T) {
 	// Any server of the directory will do: here is no console, no feed and no service.
 	server := httptest.NewServer(http.FileServer(http.Dir("page")))
 	t.Cleanup(server.Close)
-	p := b.open(t, server.URL+"/?play=console/broker-down.ndjson&at=0", 1280, 900)
+	p := b.open(t, server.URL+"/?play=console/final-broker-crash.ndjson&at=0", 1280, 900)
 	server.Close()
-	p.shows(".mc-status", "Recording: broker-down.ndjson")
+	p.shows(".mc-status", "Recording: final-broker-crash.ndjson")
 	for range 200 { // to the first platform that waits
 		if strings.Contains(p.text(".mc-story"), "in the outbox") {
 			break

@@ -12,7 +12,7 @@ import { Transport } from './transport.js';
 import { View, panel } from './view.js';
 import { count } from './words.js';
 
-const example = new URL('broker-down.ndjson', import.meta.url);
+const example = new URL('final-broker-crash.ndjson', import.meta.url);
 const largest = 50e6; // bytes of a recording
 
 const $ = (id) => document.getElementById(id);
