@@ -118,7 +118,8 @@ function total(journey, p, now) {
   if (p.where === 'missing') return 'missing';
   if (p.where === 'dead') return 'dead letter';
   if (p.where === 'client') return 'refused';
-  if (!accepted) return p.where === 'stored' ? 'stored' : '';
+  if (p.where === 'stored' && (!accepted || accepted.from === 'list' || journey.hops.at(-1).from === 'list')) return 'stored';
+  if (!accepted) return '';
   const last = journey.hops.at(-1);
   const start = accepted.start ?? accepted.at - (accepted.ms ?? 0);
   return duration((p.where === 'stored' ? last.at : now) - start);

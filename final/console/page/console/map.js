@@ -375,9 +375,10 @@ function before(journey, hop) {
 
 /** latency is what a station took: its own time, else the time since the one before. */
 export function latency(journey, hop) {
+  if (hop.from === 'list') return 'listed'; // when it was first seen in a list says little about when it happened
   if (hop.ms !== undefined) return duration(hop.ms);
   if (hop.start) return duration(hop.at - hop.start);
   const index = journey.hops.indexOf(hop);
-  if (index <= 0) return null;
+  if (index <= 0 || journey.hops[index - 1].from === 'list') return null;
   return duration(hop.at - journey.hops[index - 1].at);
 }

@@ -171,6 +171,7 @@ function fresh(key, at) {
     before: false, //   it was there before the console began to look
     accepted: false, // PlatformService answered 201, or lists it
     stored: false, //   CommandsService says that it has it
+    unheard: '', //      in a chapter: why nothing heard of it when it was created
     dead: false, dropped: false, refused: false, failed: '', retried: 0,
     inPlatforms: false, inCommands: false, gone: false,
   };
@@ -221,6 +222,7 @@ function settle(draft, key, journey) {
   journey.dropped = !journey.stored && last('dropped') > last('replayed');
   journey.failed = journey.hops.findLast((h) => h.hop === 'notified')?.reason ?? '';
   journey.retried = journey.hops.filter((h) => h.hop === 'retried').length;
+  if (journey.accepted && !before?.accepted) journey.unheard = unheard(draft);
   if (before) count(draft, before, -1);
   count(draft, journey, 1);
   draft.journeys.set(key, journey);
@@ -229,6 +231,15 @@ function settle(draft, key, journey) {
 /** unreported is a platform of a chapter's beginning, which that chapter reports to nothing: the seeds of 02 and 06. */
 function unreported(draft, journey) {
   return journey.before && !journey.inCommands && Boolean(draft.run?.parts) && !draft.run.parts.some((part) => part.id === 'outbox');
+}
+
+/** unheard says which part of a chapter is down: without an outbox nothing keeps what is created meanwhile. */
+function unheard(draft) {
+  const has = (id) => draft.run?.parts?.some((part) => part.id === id);
+  const down = (id) => has(id) && draft.parts.get(id)?.state === 'down';
+  if (!draft.run?.parts || has('outbox')) return '';
+  if (down('commandsservice')) return 'CommandsService was down';
+  return down('broker') || down('exchange') ? 'there was no exchange to take it' : '';
 }
 
 /** count adds a journey to the totals, or takes it out. A message that is no platform was not accepted. */

@@ -69,12 +69,12 @@ function placeWithOutbox(journey, state, now, at, last) {
 
 function placeInChapter(journey, state, now, at) {
   if (journey.failed) return at('missing', `the call failed: ${journey.failed}`);
+  if (journey.unheard) return at('missing', journey.unheard);
   const called = !has(state, 'exchange'); // PlatformService calls, and waits
-  if (called && isDown(state, 'commandsservice')) return at('missing', 'the call failed: CommandsService was down');
   if (!called && totalDepth(state, 'work') > 0) return at('queue', impaired(state, 'commandsservice') ? `CommandsService is ${state.parts.get('commandsservice').state}` : '');
   if (now - journey.at <= grace) return at(called ? 'commandsservice' : 'exchange');
   if (isPaused(state, 'commandsservice')) return at('commandsservice', 'CommandsService is paused');
-  return at('missing', isDown(state, 'commandsservice') ? 'CommandsService was down' : 'nothing holds it any more');
+  return at('missing', 'nothing holds it any more');
 }
 
 /** ledger divides what was accepted: every platform is in exactly one part, by name as far as names are remembered. */
@@ -115,10 +115,13 @@ export function nameOf(journey) {
   return 'a message without a platform';
 }
 
+/** causes are the parts that are broken on purpose, the one that explains the others first: a relay without a broker is down, too. */
+const causes = ['broker', 'platformservice', 'commandsservice', 'exchange', 'relay', 'platforms-db', 'commands-db', 'gateway'];
+
 /** narrate says in one sentence what is happening: {text, tone}, with tone calm, wait or bad. */
 export function narrate(state, now) {
   const l = ledger(state, now);
-  const down = [...state.parts].filter(([, p]) => p.state === 'down' || p.state === 'paused');
+  const down = causes.map((id) => [id, state.parts.get(id)]).filter(([, p]) => p?.state === 'down' || p?.state === 'paused');
   const waiting = (where) => l.names.way.filter((p) => p.where === where);
   if (down.length > 0) return narrateFault(state, l, down[0], waiting);
   if (l.missing > 0) {
@@ -148,7 +151,8 @@ function narrateFault(state, l, [id, part], waiting) {
     const where = has(state, 'exchange') ? 'in the queue, until it is up again' : 'for its answer, and so does the client';
     return { tone: 'wait', text: `${is} ${list(queue)} ${queue.length === 1 ? 'waits' : 'wait'} ${where}.` };
   }
-  if (l.missing > 0) return { tone: 'bad', text: `${is} ${count(l.missing, 'platform')} missing: ${list(l.names.missing)}.` };
+  const comes = state.run?.stage === '07' && id === 'commandsservice' ? ' The backfill brings what is missing when CommandsService starts.' : '';
+  if (l.missing > 0) return { tone: 'bad', text: `${is} ${count(l.missing, 'platform')} missing: ${list(l.names.missing)}.${comes}` };
   return { tone: 'bad', text: `${is} Create a platform now, and see where it waits.` };
 }
 
@@ -171,7 +175,7 @@ function told(last) {
   if (!last) return 'Everything is up. Create a platform, and watch it travel.';
   const accepted = last.hops.find((h) => h.hop === 'accepted');
   const stored = last.hops.find((h) => h.hop === 'stored');
-  if (!accepted || !stored || stored.at < accepted.at) return `${nameOf(last)} is stored by both services.`;
+  if (!accepted || !stored || stored.at < accepted.at || stored.from === 'list' || accepted.from === 'list') return `${nameOf(last)} is stored by both services.`;
   return `${nameOf(last)} was accepted${accepted.ms !== undefined ? ` in ${duration(accepted.ms)}` : ''}, and CommandsService had stored it ${duration(stored.at - accepted.at)} later.`;
 }
 
