@@ -186,6 +186,9 @@ func (t *tester) checkDelta(ctx context.Context, before, s repo.Stage) error {
 // env is the environment for the stage's tests, with a broker when they need one.
 func (t *tester) env(ctx context.Context, s repo.Stage) ([]string, error) {
 	env := os.Environ()
+	if t.options.noBroker {
+		env = append(env, "NO_BROKER=1") // for the tests of docs, which bring their own
+	}
 	if s.NeedsBroker() && t.options.noBroker {
 		env = slices.DeleteFunc(env, func(setting string) bool { return strings.HasPrefix(setting, "RABBITMQ_URL=") })
 	} else if s.NeedsBroker() {
