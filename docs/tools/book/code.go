@@ -16,12 +16,22 @@ const others = "top"
 // treeURL is the address of the page that lists the files of a folder at the top.
 func treeURL(top string) string { return "code/" + top + "/index.html" }
 
-// codeURL is the address of the page of a file.
+// codeURL is the address of the page of a file. A server may leave out files whose names
+// begin with a dot.
 func codeURL(file string) string {
-	if !strings.Contains(file, "/") {
+	if top := topOf(file); top == others {
 		file = others + "/" + file
 	}
-	return "code/" + file + ".html"
+	return strings.ReplaceAll("code/"+file+".html", "/.", "/dot-")
+}
+
+// topOf is the folder at the top that a file is listed with.
+func topOf(file string) string {
+	top, _, inFolder := strings.Cut(file, "/")
+	if !inFolder || strings.HasPrefix(top, ".") {
+		return others
+	}
+	return top
 }
 
 // folderID names a folder in the page that lists it.
@@ -41,11 +51,7 @@ func (b *book) listCode(context.Context) error {
 		}
 		b.add(&page{url: treeURL(top), title: title, kind: tree, stage: b.stageOf(top + "/")})
 		for _, file := range b.files {
-			first, _, inFolder := strings.Cut(file, "/")
-			if !inFolder || strings.HasPrefix(first, ".") {
-				first = others
-			}
-			if first != top || !b.isCode(file) {
+			if topOf(file) != top || !b.isCode(file) {
 				continue
 			}
 			b.add(&page{url: codeURL(file), title: path.Base(file), source: file, kind: code, stage: b.stageOf(file)})
@@ -56,7 +62,7 @@ func (b *book) listCode(context.Context) error {
 
 // isCode reports whether a file is shown as code.
 func (b *book) isCode(file string) bool {
-	if strings.HasSuffix(file, ".md") && !strings.Contains(file, "/testdata/") || strings.HasSuffix(file, ".patch") || path.Base(file) == "go.sum" || path.Base(file) == "go.work.sum" || strings.HasSuffix(file, ".svg") || strings.Contains(file, "/vendored/") {
+	if strings.HasSuffix(file, ".md") && !strings.Contains(file, "/testdata/") || strings.HasSuffix(file, ".patch") || path.Base(file) == "go.sum" || path.Base(file) == "go.work.sum" || strings.HasSuffix(file, ".svg") && strings.HasPrefix(file, "docs/") {
 		return false
 	}
 	text, err := b.read(file)
@@ -90,14 +96,16 @@ func (b *book) makeTree(p *page, lives lives) {
 	top := strings.Split(p.url, "/")[1]
 	var w strings.Builder
 	w.WriteString("<div class=\"tree\">\n")
-	folder := "."
+	named := map[string]bool{".": true}
 	for _, file := range b.filesBelow(top) {
-		inside := strings.TrimPrefix(file, top+"/")
-		if dir := path.Dir(inside); dir != folder || w.Len() < 30 {
-			if folder = dir; dir != "." {
-				fmt.Fprintf(&w, `<h2 id="%s">%s/</h2>`+"\n", folderID(dir), html.EscapeString(dir))
-				p.outline = append(p.outline, heading{2, folderID(dir), dir + "/"})
-			}
+		var folders []string // those that have no heading yet, from the inside out
+		for dir := path.Dir(strings.TrimPrefix(file, top+"/")); !named[dir]; dir = path.Dir(dir) {
+			named[dir] = true
+			folders = append(folders, dir)
+		}
+		for _, dir := range slices.Backward(folders) {
+			fmt.Fprintf(&w, `<h2 id="%s">%s/</h2>`+"\n", folderID(dir), html.EscapeString(dir))
+			p.outline = append(p.outline, heading{2, folderID(dir), dir + "/"})
 		}
 		fmt.Fprintf(&w, `<p class="file"><a href="book:%s">%s</a>%s</p>`+"\n", codeURL(file), html.EscapeString(path.Base(file)), lives.since(file))
 	}
@@ -113,7 +121,7 @@ func (b *book) makeTree(p *page, lives lives) {
 func (b *book) filesBelow(top string) []string {
 	var files []string
 	for _, p := range b.pages {
-		if p.kind == code && strings.HasPrefix(p.url, "code/"+top+"/") {
+		if p.kind == code && topOf(p.source) == top {
 			files = append(files, p.source)
 		}
 	}
@@ -146,7 +154,7 @@ func (b *book) makeFile(p *page, lives lives, declared declared) error {
 	}
 	w.WriteString("</div>\n")
 	p.html, p.wide = w.String(), true
-	top := strings.Split(p.url, "/")[1]
+	top := topOf(p.source)
 	p.lead = `<a href="book:` + treeURL(top) + `">` + top + `</a> / ` + folderLinks(top, p.source)
 	return nil
 }
@@ -156,7 +164,7 @@ func folderLinks(top, file string) string {
 	var w strings.Builder
 	folders := strings.Split(path.Dir(strings.TrimPrefix(file, top+"/")), "/")
 	for i, name := range folders {
-		if name != "." && top != others {
+		if name != "." {
 			fmt.Fprintf(&w, `<a href="book:%s#%s">%s</a> / `, treeURL(top), folderID(strings.Join(folders[:i+1], "/")), html.EscapeString(name))
 		}
 	}

@@ -132,20 +132,26 @@ func (b *book) makeDiff(d *diffPage) error {
 	var w strings.Builder
 	snippets := b.snippetsOf(d)
 	section := ""
+	seen := map[string]bool{}
 	for _, f := range d.files {
+		id := fileID(f.Path)
+		if seen[id] {
+			id += "-rest" // a piece may show some of a file, and fold the rest
+		}
+		seen[id] = true
 		if title := sectionOf(f); title != section {
 			if section = title; title != "" {
 				fmt.Fprintf(&w, `<h2 class="part" id="%s">%s</h2>`+"\n", markdown.Slug(title), title)
 				d.page.outline = append(d.page.outline, heading{2, markdown.Slug(title), title})
 			}
 		}
-		out, err := b.fileDiff(d, f, snippets[f.Path])
+		out, err := b.fileDiff(d, f, id, snippets[f.Path])
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.Path, err)
 		}
 		w.WriteString(out)
 		if section == "" {
-			d.page.outline = append(d.page.outline, heading{2, fileID(f.Path), f.Path})
+			d.page.outline = append(d.page.outline, heading{2, id, f.Path})
 		}
 	}
 	d.page.html = w.String()
@@ -187,7 +193,7 @@ func counts(added, removed int) string {
 }
 
 // fileDiff is the HTML of what changes in a file.
-func (b *book) fileDiff(d *diffPage, f changes.File, snippets []*located) (string, error) {
+func (b *book) fileDiff(d *diffPage, f changes.File, id string, snippets []*located) (string, error) {
 	var w strings.Builder
 	folds := f.Kind >= changes.Tests || f.Folded
 	name := html.EscapeString(f.Path)
@@ -195,7 +201,11 @@ func (b *book) fileDiff(d *diffPage, f changes.File, snippets []*located) (strin
 	if url := b.urlOf(d.page.stage+"/"+f.Path, ""); url != "" {
 		title = fmt.Sprintf(`<a href="book:%s" title="The whole file">%s</a>`, url, name)
 	}
-	fmt.Fprintf(&w, `<section class="changed" id="%s"><header><h3>%s</h3>%s`, fileID(f.Path), title, counts(f.Added, f.Removed))
+	level := "h2"
+	if sectionOf(f) != "" {
+		level = "h3"
+	}
+	fmt.Fprintf(&w, `<section class="changed" id="%s"><header><%s>%s</%[2]s>%[4]s`, id, level, title, counts(f.Added, f.Removed))
 	if why := b.why(d, f); why != "" {
 		w.WriteString(`<p class="why">` + why + "</p>")
 	}
@@ -205,7 +215,7 @@ func (b *book) fileDiff(d *diffPage, f changes.File, snippets []*located) (strin
 		w.WriteString(`<p class="note">` + b.note(d, f) + "</p>\n")
 	case f.Kind == changes.Generated:
 	default:
-		body, err := b.hunks(d, f, snippets)
+		body, err := b.hunks(d, f, id, snippets)
 		if err != nil {
 			return "", err
 		}
@@ -217,11 +227,11 @@ func (b *book) fileDiff(d *diffPage, f changes.File, snippets []*located) (strin
 	return w.String() + "</section>\n", nil
 }
 
-// why is what the lesson's table says about a file: the first row of this piece.
+// why is what the lesson's table says about a file.
 func (b *book) why(d *diffPage, f changes.File) string {
 	var said []string
 	for _, row := range f.Rows {
-		if row.Piece == d.piece || d.piece == "" {
+		if row.Place == f.Place || d.piece == "" {
 			said = append(said, row.Why)
 		}
 	}

@@ -27,7 +27,7 @@ func (b *book) listExercises(context.Context) error {
 		for _, e := range found {
 			source := path.Join(s.Name, "exercises", e.Name, "README.md")
 			p := b.add(&page{
-				url: documentURL(source), title: e.Title, source: source, kind: exercises, stage: s.Name,
+				url: documentURL(source), title: strings.ToUpper(e.Title[:1]) + e.Title[1:], source: source, kind: exercises, stage: s.Name,
 				lead: "<code>" + html.EscapeString(e.Name) + "</code> · " + html.EscapeString(e.Level),
 			})
 			b.exercises = append(b.exercises, exercisePage{e, p})

@@ -59,33 +59,25 @@ func (h *highlights) lines(name, content string) ([][]span, error) {
 	return lines, nil
 }
 
-// lexerOf is the lexer for a file, by its name, or for a language.
+// lexerOf is the lexer for a file, by its name, or for the language of a code block.
+// What it doesn't know isn't highlighted.
 func lexerOf(name string) chroma.Lexer {
 	base := strings.ToLower(path.Base(name))
-	switch {
-	case base == "dockerfile" || strings.HasSuffix(base, ".dockerfile"):
-		name = "docker"
-	case base == "kustomization" || base == "yml":
-		name = "yaml"
-	case base == "makefile":
-		name = "make"
-	case base == "go.mod" || base == "go.work":
-		name = "gomod"
-	case base == "proto":
-		name = "protobuf"
-	case strings.HasSuffix(base, ".patch"):
-		name = "diff"
-	case strings.HasSuffix(base, ".http") || base == "text" || base == "console":
-		return lexers.Fallback
+	language := strings.TrimPrefix(path.Ext(base), ".")
+	if language == "" || base == "go.mod" {
+		language = base
 	}
-	found := lexers.Get(name)
-	if found == nil {
-		found = lexers.Match(base)
+	known := map[string]string{
+		"go": "go", "go.mod": "gomod", "work": "gomod", "proto": "protobuf", "sql": "sql",
+		"yml": "yaml", "yaml": "yaml", "kustomization": "yaml", "json": "json", "ndjson": "json",
+		"dockerfile": "docker", "makefile": "make", "sh": "bash", "run": "bash", "powershell": "powershell",
+		"js": "javascript", "css": "css", "html": "html", "svg": "xml", "md": "markdown",
+		"conf": "ini", "patch": "diff",
+	}[language]
+	if found := lexers.Get(known); known != "" && found != nil {
+		return found
 	}
-	if found == nil {
-		return lexers.Fallback
-	}
-	return found
+	return lexers.Fallback
 }
 
 // classOf is the class of a kind of token. There are few, so that the page is calm.

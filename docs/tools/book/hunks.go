@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html"
 	"regexp"
+	"slices"
 	"strings"
 
 	"microcomm/docs/tools/internal/changes"
@@ -65,14 +66,16 @@ func between(old, new, oldEnd, newEnd int) ([]diffLine, bool) {
 type texts struct {
 	old, new     [][]span
 	wasID, newID string // what the ids of its lines begin with
+	said         []*located
 }
 
 // hunks is the HTML of the hunks of a file, with the remarks on them.
-func (b *book) hunks(d *diffPage, f changes.File, snippets []*located) (string, error) {
-	t, err := b.texts(d, f)
+func (b *book) hunks(d *diffPage, f changes.File, id string, snippets []*located) (string, error) {
+	t, err := b.texts(d, f, id)
 	if err != nil {
 		return "", err
 	}
+	t.said = snippets
 	var w strings.Builder
 	class := "two"
 	if len(t.old) == 0 || len(t.new) == 0 {
@@ -85,10 +88,13 @@ func (b *book) hunks(d *diffPage, f changes.File, snippets []*located) (string, 
 			continue
 		}
 		t.skipped(&w, old, new, lines[0].old, lines[0].new, !f.Cut, i == 0)
-		if b.hunk(&w, t, lines, snippets) {
-			d.remarked++
+		said := b.hunk(&w, t, lines, snippets)
+		if sectionOf(f) == "" {
+			d.hunks++
+			if said {
+				d.remarked++
+			}
 		}
-		d.hunks++
 		last := lines[len(lines)-1]
 		old, new = last.old, last.new
 		if last.sign != '+' {
@@ -102,13 +108,13 @@ func (b *book) hunks(d *diffPage, f changes.File, snippets []*located) (string, 
 	return w.String() + "</div>\n", nil
 }
 
-func (b *book) texts(d *diffPage, f changes.File) (texts, error) {
+func (b *book) texts(d *diffPage, f changes.File, id string) (texts, error) {
 	c := d.comparison
 	from := f.Path
 	if f.From != "" {
 		from = f.From
 	}
-	t := texts{wasID: fileID(f.Path) + "-old-", newID: fileID(f.Path) + "-"}
+	t := texts{wasID: id + "-old-", newID: id + "-"}
 	var err error
 	if was, there := c.Was[from]; there {
 		if t.old, err = b.highlights.lines(from, strings.ReplaceAll(was, changes.AnyModule, c.Before.Module())); err != nil {
@@ -259,7 +265,11 @@ func (t texts) line(w *strings.Builder, l diffLine, old bool, marks []stretch) {
 	if old && l.sign == ' ' { // shown twice where there are two columns: its anchor is in the other
 		fmt.Fprintf(w, `<div class="l"><i>%d</i><code>`, number)
 	} else {
-		fmt.Fprintf(w, `<div class="l" id="%s%d"><a href="#%[1]s%[2]d">%[2]d</a><code>`, html.EscapeString(id), number)
+		class := "l"
+		if !old && slices.ContainsFunc(t.said, func(s *located) bool { return s.has(number) }) {
+			class = "l said"
+		}
+		fmt.Fprintf(w, `<div class="%s" id="%s%d"><a href="#%[2]s%[3]d">%[3]d</a><code>`, class, html.EscapeString(id), number)
 	}
 	writeMarked(w, lines[number-1], marks)
 	w.WriteString("</code></div>")

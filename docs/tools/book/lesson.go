@@ -95,7 +95,7 @@ func (b *book) makeDocuments(context.Context) error {
 		if p.html, err = b.render(d); err != nil {
 			return err
 		}
-		p.html = foldQuestions(p.html)
+		p.html = strings.ReplaceAll(foldQuestions(p.html), "<th></th>", "<td></td>")
 		p.lead, p.outline = d.lead, d.outline
 		p.beside = append(p.beside, d.beside...)
 	}

@@ -153,7 +153,7 @@ func (b *book) urlOf(file, fragment string) string {
 	if b.byURL[codeURL(file)] != nil {
 		return codeURL(file) + fragmentOf(fragment)
 	}
-	if b.has[file] { // a folder
+	if info, err := os.Stat(b.path(file)); b.has[file] && err == nil && info.IsDir() {
 		if top, inside, _ := strings.Cut(file, "/"); b.byURL[treeURL(top)] != nil {
 			if inside == "" {
 				return treeURL(top)

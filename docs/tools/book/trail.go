@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"html"
 	"strings"
 
 	"github.com/yuin/goldmark/ast"
@@ -72,6 +73,12 @@ func (b *book) drawTrail(d *parsed) error {
 				out = strings.TrimSpace(out)
 				out = out[strings.Index(out, ">")+1:]
 				cells = append(cells, strings.TrimSuffix(out, "</td>"))
+			}
+			if first, ok := row.FirstChild().FirstChild().(*ast.Link); ok {
+				to := b.resolve(d.source, string(first.Destination))
+				if p := b.byURL[strings.TrimPrefix(to, "book:")]; p != nil {
+					cells[0] = fmt.Sprintf(`<a href="%s">%s</a>`, to, html.EscapeString(p.title))
+				}
 			}
 			if len(cells) != 3 {
 				return fmt.Errorf("%s: a row of the chapters' table has %d cells, not 3", d.source, len(cells))

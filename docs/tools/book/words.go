@@ -2,6 +2,7 @@ package main
 
 import (
 	"regexp"
+	"strings"
 )
 
 // stretch is a part of a line, in bytes.
@@ -84,7 +85,11 @@ func common(a, b []string) float64 {
 func differing(one, other string) (inOne, inOther []stretch) {
 	a, b := words.FindAllString(one, -1), words.FindAllString(other, -1)
 	table := longest(a, b)
-	mark := func(marks []stretch, start, length int) []stretch {
+	mark := func(marks []stretch, start int, word string) []stretch {
+		length := len(word)
+		if strings.TrimSpace(word) == "" {
+			return marks // gofmt's alignment is no news
+		}
 		if n := len(marks); n > 0 && marks[n-1].end == start {
 			marks[n-1].end += length
 			return marks
@@ -98,11 +103,11 @@ func differing(one, other string) (inOne, inOther []stretch) {
 			atOne, atOther = atOne+len(a[i]), atOther+len(b[j])
 			i, j = i+1, j+1
 		case j == len(b) || i < len(a) && table[i+1][j] >= table[i][j+1]:
-			inOne = mark(inOne, atOne, len(a[i]))
+			inOne = mark(inOne, atOne, a[i])
 			atOne += len(a[i])
 			i++
 		default:
-			inOther = mark(inOther, atOther, len(b[j]))
+			inOther = mark(inOther, atOther, b[j])
 			atOther += len(b[j])
 			j++
 		}

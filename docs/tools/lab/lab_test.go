@@ -824,7 +824,7 @@ func TestUsageMistakes(t *testing.T) {
 		"drill elsewhere":  {[]string{"drill", "42", "x"}, "unknown stage 42; the stages are 01-rest, "},
 		"mistyped drill":   {[]string{"drill", "06", "--shrot"}, "unknown flag --shrot; did you mean --short?"},
 		"mistyped part":    {[]string{"verify", "dosc"}, "there is no dosc to verify; did you mean docs?"},
-		"no such part":     {[]string{"verify", "06"}, "there is no 06 to verify; verify accepts docs, http or exercises"},
+		"no such part":     {[]string{"verify", "06"}, "there is no 06 to verify; verify accepts docs, http, book or exercises"},
 		"help of a verb":   {[]string{"help", "tset"}, "unknown command tset; did you mean test?"},
 		"unknown stage":    {[]string{"test", "42"}, "unknown stage 42; the stages are 01-rest, "},
 		"unknown flag":     {[]string{"test", "--fast"}, "unknown flag --fast; see: go tool lab help test"},

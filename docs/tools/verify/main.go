@@ -1,6 +1,6 @@
 // Command verify checks the documentation against the code: it runs the commands of
 // every Markdown file and compares their output, looks up every snippet, link and anchor,
-// and sends the requests of docs/requests. go tool lab verify runs it.
+// sends the requests of docs/requests, and opens the book. go tool lab verify runs it.
 //
 // # Annotations
 //
@@ -64,6 +64,7 @@ func (v *verifier) parts() []part {
 	return []part{
 		{"docs", v.docs},
 		{"http", v.http},
+		{"book", v.book},
 	}
 }
 
