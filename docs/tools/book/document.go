@@ -167,6 +167,7 @@ func (r *documentRenderer) RegisterFuncs(reg renderer.NodeRendererFuncRegisterer
 	reg.Register(ast.KindParagraph, r.paragraph)
 	reg.Register(ast.KindBlockquote, r.blockquote)
 	reg.Register(ast.KindFencedCodeBlock, r.fence)
+	reg.Register(ast.KindCodeSpan, r.codeSpan)
 	reg.Register(ast.KindLink, r.link)
 	reg.Register(ast.KindImage, r.image)
 	reg.Register(ast.KindHTMLBlock, r.htmlBlock)
@@ -231,6 +232,45 @@ func (r *documentRenderer) table(w util.BufWriter, _ []byte, n ast.Node, enterin
 		_, _ = w.WriteString("</table></div>\n")
 	}
 	return ast.WalkContinue, nil
+}
+
+// codeSpan leads to the file, when it is the name of one in the document's stage.
+func (r *documentRenderer) codeSpan(w util.BufWriter, source []byte, n ast.Node, entering bool) (ast.WalkStatus, error) {
+	if !entering {
+		return ast.WalkContinue, nil
+	}
+	text := strings.ReplaceAll(markdown.PlainText(n, source), "\n", " ")
+	code := "<code>" + html.EscapeString(text) + "</code>"
+	if _, linked := n.Parent().(*ast.Link); !linked {
+		if url := r.b.fileCalled(r.b.stageOf(r.d.source), text); url != "" {
+			code = fmt.Sprintf(`<a class="in-code" href="book:%s">%s</a>`, url, code)
+		}
+	}
+	_, err := w.WriteString(code)
+	return ast.WalkSkipChildren, err
+}
+
+var fileName = regexp.MustCompile(`^[\w./-]+\.(go|sql|proto|ya?ml|conf|js)$`)
+
+// fileCalled is the address of the file of a stage that a text names, when only one is
+// called so.
+func (b *book) fileCalled(stage, name string) string {
+	if stage == "" || !fileName.MatchString(name) {
+		return ""
+	}
+	if url := codeURL(stage + "/" + name); b.byURL[url] != nil {
+		return url
+	}
+	found := ""
+	for _, file := range b.files {
+		if strings.HasPrefix(file, stage+"/") && strings.HasSuffix(file, "/"+name) && b.byURL[codeURL(file)] != nil {
+			if found != "" {
+				return ""
+			}
+			found = codeURL(file)
+		}
+	}
+	return found
 }
 
 func (r *documentRenderer) link(w util.BufWriter, _ []byte, node ast.Node, entering bool) (ast.WalkStatus, error) {

@@ -93,7 +93,7 @@ func equal(a, b []string) bool {
 // snippetMarks are the places where a link to the change may go.
 var snippetMarks = regexp.MustCompile(`<!--snippet-\d+-->`)
 
-var changedCell = regexp.MustCompile(`(<td>(?:adds|changes)</td>\s*<td>)<code>([^<]+)</code>`)
+var changedCell = regexp.MustCompile(`(<td>(?:adds|changes)</td>\s*<td>)(?:<a [^>]*>)?<code>([^<]+)</code>(?:</a>)?`)
 
 // linkLesson leads from a lesson to its diff: from each snippet that has a place there, and
 // from the table of what changes.

@@ -77,14 +77,19 @@
   window.addEventListener("hashchange", unfold);
   unfold();
 
+  // The page's place in a long list of pages.
+  var here = document.querySelector('.course ul [aria-current="page"]');
+  var course = document.querySelector(".course");
+  if (here && course.scrollHeight > course.clientHeight) course.scrollTop = here.offsetTop - course.clientHeight / 2;
+
   // Where one is, in the outline.
   var links = all(".outline a");
   var places = links.map(function (a) { return document.getElementById(decodeURIComponent(a.hash.slice(1))); });
   function mark() {
-    var here = -1;
-    places.forEach(function (h, i) { if (h && h.getBoundingClientRect().top < 140) here = i; });
+    var at = -1;
+    places.forEach(function (h, i) { if (h && h.getBoundingClientRect().top < 140) at = i; });
     links.forEach(function (a, i) {
-      if (i === here) a.setAttribute("aria-current", "location"); else a.removeAttribute("aria-current");
+      if (i === at) a.setAttribute("aria-current", "location"); else a.removeAttribute("aria-current");
     });
   }
   if (links.length) {

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/chromedp"
+
+	"microcomm/docs/tools/internal/chromium"
+	"microcomm/docs/tools/internal/repo"
+)
+
+// onePerKind is a page of each kind, the one with the least to look through.
+func onePerKind(b *book) []*page {
+	chosen := map[kind]*page{}
+	for _, p := range b.pages {
+		if c := chosen[p.kind]; c == nil || p.kind != lesson && len(p.html) < len(c.html) && len(p.html) > 2000 {
+			chosen[p.kind] = p
+		}
+	}
+	return slices.SortedFunc(maps.Values(chosen), func(a, b *page) int { return strings.Compare(a.url, b.url) })
+}
+
+// openChromium starts a Chromium, for the length of the test.
+func openChromium(t *testing.T) context.Context {
+	found, err := chromium.Ensure(t.Context(), t.Output())
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(found), chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(time.Minute))
+	if os.Geteuid() == 0 {
+		options = append(options, chromedp.NoSandbox) // Chromium refuses to run as root with it
+	}
+	allocated, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(stop)
+	ctx, cancel := chromedp.NewContext(allocated)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("start Chromium: %v", err)
+	}
+	return ctx
+}
+
+// lookAt opens a page, and returns what is wrong with it: what it asks of another host,
+// scrolling sideways on a telephone, and what axe finds in either theme.
+func lookAt(t *testing.T, browser context.Context, page, root string) []string {
+	tab, cancel := chromedp.NewContext(browser)
+	defer cancel()
+	if err := chromedp.Do(tab); err != nil {
+		t.Fatal(err)
+	}
+	tab, cancelTime := context.WithTimeout(tab, 2*time.Minute)
+	defer cancelTime()
+	var lock sync.Mutex
+	var faults []string
+	err := chromedp.Listen(tab, func(ev any) {
+		e, ok := ev.(*network.EventRequestWillBeSent)
+		if !ok {
+			return
+		}
+		lock.Lock()
+		defer lock.Unlock()
+		if to, err := url.Parse(e.Request.URL); err != nil || to.Scheme != "data" && to.Scheme != "file" && e.Request.URL != page {
+			faults = append(faults, "it asks for "+e.Request.URL)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, theme := range []string{"light", "dark"} {
+		media := chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+			_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}}})
+			return err
+		})
+		if err := chromedp.Do(tab, chromedp.EmulateViewport(360, 800), media, chromedp.Navigate(page)); err != nil {
+			t.Fatal(err)
+		}
+		width, err := chromedp.Run(tab, chromedp.Evaluate[int]("document.documentElement.scrollWidth"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if width > 360 {
+			faults = append(faults, fmt.Sprintf("it is %d pixels wide on a screen of 360", width))
+		}
+		for _, size := range []int64{360, 1440} {
+			if err := chromedp.Do(tab, chromedp.EmulateViewport(size, 900), chromedp.Evaluate[chromedp.Void](axe(t, root))); err != nil {
+				t.Fatal(err)
+			}
+			found, err := chromedp.Run(tab, chromedp.Evaluate[string](runAxe, chromedp.EvalAwaitPromise))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var violations []string
+			if err := json.Unmarshal([]byte(found), &violations); err != nil {
+				t.Fatal(err)
+			}
+			for _, v := range violations {
+				faults = append(faults, fmt.Sprintf("axe, %s, %d pixels: %s", theme, size, v))
+			}
+		}
+	}
+	lock.Lock()
+	defer lock.Unlock()
+	return faults
+}
+
+// runAxe returns what axe finds, as a list of texts in JSON.
+const runAxe = `axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}).then(function (r) {
+	return JSON.stringify(r.violations.map(function (v) {
+		return v.id + ": " + v.help + ", " + v.nodes.length + " times, first " + v.nodes[0].html.slice(0, 160) + " " + (v.nodes[0].any[0] ? v.nodes[0].any[0].message : "");
+	}));
+})`
+
+// axe is the script of axe-core, which the console's tests have.
+func axe(t *testing.T, root string) string {
+	packed, err := os.ReadFile(filepath.Join(root, "final", "console", "testdata", "axe", "axe.min.js.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	unpacked, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := io.ReadAll(unpacked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(script)
+}
+
+func TestAPageThatDoesNotReadWellIsNoticed(t *testing.T) {
+	root, err := repo.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = io.WriteString(w, `<!doctype html><html lang="en"><title>A page</title><main><h1>A page</h1><img src="http://127.0.0.1:9/x.png"><div style="width: 500px">wide</div><p style="color: #999">pale</p></main>`)
+	}))
+	defer server.Close()
+	found := strings.Join(lookAt(t, openChromium(t), server.URL+"/", root), "\n")
+	for _, want := range []string{"it asks for http://127.0.0.1:9/x.png", "pixels wide on a screen of 360", "image-alt", "color-contrast"} {
+		if !strings.Contains(found, want) {
+			t.Errorf("not noticed: %s, in\n%s", want, found)
+		}
+	}
+}
