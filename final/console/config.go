@@ -3,6 +3,7 @@ package console
 import (
 	"log/slog"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -26,6 +27,8 @@ type Config struct {
 
 	PlatformsAdminURL string // where probes and metrics are, when not at PlatformsURL
 	CommandsAdminURL  string // the same
+
+	TokenFile string // holds the token that the lists and the metrics are read with; empty: none
 
 	RetryDelays []time.Duration // CommandsService's: each has a queue
 
@@ -62,6 +65,8 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		PlatformsAdminURL: env.Text("PLATFORMS_ADMIN_URL", ""),
 		CommandsAdminURL:  env.Text("COMMANDS_ADMIN_URL", ""),
 
+		TokenFile: env.Text("CONSOLE_TOKEN_FILE", ""),
+
 		Queue:       env.CommandsQueue(),
 		RetryDelays: env.Delays("COMMANDS_RETRY_DELAYS", bus.RetryDelays()),
 
@@ -90,11 +95,22 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 			}
 		}
 	}
+	if cfg.TokenFile != "" {
+		if _, err := os.ReadFile(cfg.TokenFile); err != nil {
+			env.Wrong("CONSOLE_TOKEN_FILE", "%w", err)
+		}
+	}
 	if cfg.ControlURL != "" && cfg.ControlSecret == "" {
 		env.Wrong("CONSOLE_CONTROL_SECRET", "CONSOLE_CONTROL_URL needs one")
 	}
 	return cfg, env.Err()
 }
+
+// anonymous reports whether the services want a token that the console does not have.
+func (c Config) anonymous() bool { return c.Guard.Access.Issuer != "" && c.TokenFile == "" }
+
+// measured reports whether the metrics of a service with this admin URL can be read.
+func (c Config) measured(adminURL string) bool { return !c.anonymous() || adminURL != "" }
 
 // replicas returns the URLs in a setting.
 func replicas(urls string) []string {

@@ -32,8 +32,8 @@ func TestPageIsServedWithItsPolicy(t *testing.T) {
 
 func TestWrongSettingsAreNamedAtOnce(t *testing.T) {
 	_, err := ConfigFromEnv(env(map[string]string{"CONSOLE_HTTP_ADDR": "x", "CONSOLE_STAGE": "08", "PLATFORMS_URL": "localhost:5000",
-		"COMMANDS_URL": "http://a,ftp://b", "PLATFORMS_ADMIN_URL": "x", "CONSOLE_CONTROL_URL": "http://localhost:1"}))
-	for _, name := range []string{"CONSOLE_HTTP_ADDR", "CONSOLE_STAGE", "PLATFORMS_URL", "COMMANDS_URL", "PLATFORMS_ADMIN_URL", "CONSOLE_CONTROL_SECRET"} {
+		"COMMANDS_URL": "http://a,ftp://b", "PLATFORMS_ADMIN_URL": "x", "CONSOLE_CONTROL_URL": "http://localhost:1", "CONSOLE_TOKEN_FILE": "missing"}))
+	for _, name := range []string{"CONSOLE_HTTP_ADDR", "CONSOLE_STAGE", "PLATFORMS_URL", "COMMANDS_URL", "PLATFORMS_ADMIN_URL", "CONSOLE_CONTROL_SECRET", "CONSOLE_TOKEN_FILE"} {
 		assert.ErrorContains(t, err, name+": ")
 	}
 }

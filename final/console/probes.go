@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -185,6 +186,13 @@ func (s *service) get(ctx context.Context, url string, limit int64) (status int,
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, nil, err
+	}
+	if s.cfg.TokenFile != "" {
+		token, err := os.ReadFile(s.cfg.TokenFile) // every time: it may have been replaced
+		if err != nil {
+			return 0, nil, fmt.Errorf("read CONSOLE_TOKEN_FILE: %w", err)
+		}
+		request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	}
 	response, err := s.client.Do(request)
 	if err != nil {

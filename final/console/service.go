@@ -141,9 +141,13 @@ func (s *service) watch(ctx context.Context, running *sync.WaitGroup) {
 	for _, t := range slices.Concat(s.platforms, s.commands) {
 		running.Go(func() { s.probe(ctx, t) })
 	}
-	running.Go(func() { s.watchLists(ctx) })
-	if s.cfg.Stage == "final" {
+	if !s.cfg.anonymous() {
+		running.Go(func() { s.watchLists(ctx) })
+	}
+	if s.cfg.Stage == "final" && s.cfg.measured(s.cfg.PlatformsAdminURL) {
 		running.Go(func() { s.measure(ctx, s.platforms, s.outboxGauge()) })
+	}
+	if s.cfg.Stage == "final" && s.cfg.measured(s.cfg.CommandsAdminURL) {
 		running.Go(func() { s.measure(ctx, s.commands, s.eventGauges()) })
 	}
 	if s.watched.Spans != nil {

@@ -45,7 +45,17 @@ func (s *service) describe() runContent {
 		if oneProcess {
 			content.Title = "final, in one process"
 		}
-		content.Sees = []string{"spans", "events", "probes", "metrics", "queues", "lists"}
+		content.Sees = []string{"spans", "events", "probes", "queues"}
+		if s.cfg.anonymous() {
+			cannot("what the services' lists say", "access control is on, and CONSOLE_TOKEN_FILE names no token with platforms:read and commands:read")
+		} else {
+			content.Sees = append(content.Sees, "lists")
+		}
+		if s.cfg.measured(s.cfg.PlatformsAdminURL) && s.cfg.measured(s.cfg.CommandsAdminURL) {
+			content.Sees = append(content.Sees, "metrics")
+		} else {
+			cannot("the services' metrics", "access control is on: name the admin ports (PLATFORMS_ADMIN_URL, COMMANDS_ADMIN_URL) or a token (CONSOLE_TOKEN_FILE)")
+		}
 	case "02":
 		cannot("the HTTP call from PlatformService to CommandsService", "chapter 02 has no traces: the console compares the two lists")
 		cannot("a part that is not ready", "chapter 02 has no probes: the console asks for a list")

@@ -68,7 +68,9 @@ func (s *set) connections() map[string]bool {
 			}
 			if strings.HasPrefix(c.Image, "microcomm/") {
 				needed[hop(monitoring, w.title, "http")] = true // Prometheus
-				needed[hop(w.title, monitoring, "4317")] = true // OTLP
+			}
+			if slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == "OTEL_EXPORTER_OTLP_ENDPOINT" }) {
+				needed[hop(w.title, monitoring, "4317")] = true // a collector instead
 				needed[hop(w.title, monitoring, "4318")] = true
 			}
 		}

@@ -84,7 +84,7 @@ func (e Exporter) Start(ctx context.Context, service, version string, log *slog.
 	if err != nil {
 		return nil, nil, fmt.Errorf("read OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	sdk := sdktrace.NewTracerProvider(append(options, sdktrace.WithBatcher(loggedExporter{exporter, log}), sdktrace.WithResource(described))...)
+	sdk := sdktrace.NewTracerProvider(append(options, sdktrace.WithBatcher(&loggedExporter{SpanExporter: exporter, log: log}), sdktrace.WithResource(described))...)
 	return sdk, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 		defer cancel()
@@ -95,15 +95,24 @@ func (e Exporter) Start(ctx context.Context, service, version string, log *slog.
 }
 
 // loggedExporter logs an error instead of giving it to OpenTelemetry's global
-// error handler.
+// error handler: the first one of a receiver that is down, and not several a second.
 type loggedExporter struct {
 	sdktrace.SpanExporter
-	log *slog.Logger
+	log  *slog.Logger
+	lost int // spans, since the first error; the SDK exports one batch at a time
 }
 
-func (e loggedExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
-	if err := e.SpanExporter.ExportSpans(ctx, spans); err != nil {
+func (e *loggedExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	err := e.SpanExporter.ExportSpans(ctx, spans)
+	switch {
+	case err == nil && e.lost > 0:
+		e.log.Info("spans sent again", "lost", e.lost)
+		e.lost = 0
+	case err != nil && e.lost == 0:
 		e.log.Warn("spans not sent", "count", len(spans), "error", err)
+	}
+	if err != nil {
+		e.lost += len(spans)
 	}
 	return nil
 }
