@@ -172,7 +172,7 @@ func TestAdminPort(t *testing.T) {
 	issuer := testkit.NewIssuer(t)
 	issuer.Publish(testkit.NewKey(t, "first", "EdDSA"))
 	addrs := freeAddrs(t, 2)
-	s := guarded(t, issuer, "PLATFORMS_ADMIN_ADDR="+addrs[0], "COMMANDS_ADMIN_ADDR="+addrs[1])
+	s := guarded(t, issuer, "BACKFILL_READY_TIMEOUT=1s", "PLATFORMS_ADMIN_ADDR="+addrs[0], "COMMANDS_ADMIN_ADDR="+addrs[1])
 	s.platforms.launch(t)
 	s.commands.launch(t)
 	for service, admin := range map[*service]string{s.platforms: "http://" + addrs[0], s.commands: "http://" + addrs[1]} {
