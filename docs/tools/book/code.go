@@ -75,10 +75,6 @@ func (b *book) makeCode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	declared, err := b.findDeclarations(ctx)
-	if err != nil {
-		return err
-	}
 	var files []*page
 	for _, p := range b.pages {
 		switch p.kind {
@@ -88,7 +84,7 @@ func (b *book) makeCode(ctx context.Context) error {
 			b.makeTree(p, lives)
 		}
 	}
-	return inParallel(ctx, files, func(p *page) error { return b.makeFile(p, lives, declared) })
+	return inParallel(ctx, files, func(p *page) error { return b.makeFile(p, lives) })
 }
 
 // makeTree fills the page that lists the files of a folder.
@@ -132,7 +128,7 @@ func (b *book) filesBelow(top string) []string {
 }
 
 // makeFile fills the page of a file.
-func (b *book) makeFile(p *page, lives lives, declared declared) error {
+func (b *book) makeFile(p *page, lives lives) error {
 	content, err := b.read(p.source)
 	if err != nil {
 		return err
@@ -141,7 +137,7 @@ func (b *book) makeFile(p *page, lives lives, declared declared) error {
 	if err != nil {
 		return err
 	}
-	links := declared.linksIn(p.source, content)
+	links := b.declared.linksIn(p.source, content)
 	var w strings.Builder
 	w.WriteString(lives.of(b, p.source))
 	w.WriteString(`<div class="lines" role="group" aria-label="` + html.EscapeString(path.Base(p.source)) + `">` + "\n")
@@ -154,6 +150,12 @@ func (b *book) makeFile(p *page, lives lives, declared declared) error {
 	}
 	w.WriteString("</div>\n")
 	p.html, p.wide = w.String(), true
+	if strings.HasSuffix(p.source, ".go") {
+		p.outline = outlineOf(content)
+	}
+	if url := b.changeOf(p.stage, strings.TrimPrefix(p.source, p.stage+"/")); url != "" {
+		p.beside = []link{{"book:" + url, "what changes in it here"}}
+	}
 	top := topOf(p.source)
 	p.lead = `<a href="book:` + treeURL(top) + `">` + top + `</a> / ` + folderLinks(top, p.source)
 	return nil

@@ -82,9 +82,9 @@ func (b *book) listDiff(c *changes.Comparison) {
 				added, removed = added+f.Added, removed+f.Removed
 			}
 		}
-		fmt.Fprintf(&rows, `<p class="file"><a href="book:%s">%s</a> %s</p>`+"\n", p.url, html.EscapeString(name), counts(added, removed))
+		fmt.Fprintf(&rows, `<p class="file"><a href="book:%s">%s</a> %s</p>`+"\n", p.url, html.EscapeString(name), cmp.Or(counts(added, removed), `<span class="since">folded</span>`))
 	}
-	whole.html = `<div class="tree">` + "\n" + rows.String() + "</div>\n"
+	whole.html = `<div class="list-of-pieces">` + "\n" + rows.String() + "</div>\n"
 	b.chain(func(p *page) bool { return p.kind == diffs && p.stage == stage })
 }
 
@@ -180,7 +180,11 @@ func sectionOf(f changes.File) string {
 	return ""
 }
 
+// counts says how many lines were added and removed. It is empty for none.
 func counts(added, removed int) string {
+	if added+removed == 0 {
+		return ""
+	}
 	var w strings.Builder
 	w.WriteString(`<span class="counts">`)
 	if added > 0 {
@@ -268,4 +272,19 @@ func (b *book) note(d *diffPage, f changes.File) string {
 		}
 	}
 	return note
+}
+
+// changeOf is where a page of diffs shows a file of a stage, or empty.
+func (b *book) changeOf(stage, name string) string {
+	for _, d := range b.diffs {
+		if d.page.stage != stage {
+			continue
+		}
+		for _, f := range d.files {
+			if f.Path == name && f.Note == "" && f.Kind != changes.Generated {
+				return d.page.url + "#" + fileID(name)
+			}
+		}
+	}
+	return ""
 }

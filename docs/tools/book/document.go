@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"html"
 	"net/url"
@@ -242,7 +243,8 @@ func (r *documentRenderer) codeSpan(w util.BufWriter, source []byte, n ast.Node,
 	text := strings.ReplaceAll(markdown.PlainText(n, source), "\n", " ")
 	code := "<code>" + html.EscapeString(text) + "</code>"
 	if _, linked := n.Parent().(*ast.Link); !linked {
-		if url := r.b.fileCalled(r.b.stageOf(r.d.source), text); url != "" {
+		stage := r.b.stageOf(r.d.source)
+		if url := cmp.Or(r.b.fileCalled(stage, text), r.b.declarationCalled(stage, text)); url != "" {
 			code = fmt.Sprintf(`<a class="in-code" href="book:%s">%s</a>`, url, code)
 		}
 	}
@@ -271,6 +273,17 @@ func (b *book) fileCalled(stage, name string) string {
 		}
 	}
 	return found
+}
+
+var declarationName = regexp.MustCompile(`^[A-Za-z]\w*[a-z][A-Z]\w*$`)
+
+// declarationCalled is the address of the declaration that a text names, when only one
+// is called so. A single word may well mean something else.
+func (b *book) declarationCalled(stage, name string) string {
+	if stage == "" || !declarationName.MatchString(name) {
+		return ""
+	}
+	return b.declared.called(stage, name)
 }
 
 func (r *documentRenderer) link(w util.BufWriter, _ []byte, node ast.Node, entering bool) (ast.WalkStatus, error) {

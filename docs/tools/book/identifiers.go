@@ -6,7 +6,9 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,13 +30,14 @@ type place struct {
 type declaredIn struct {
 	names   map[string]place // of the package
 	members map[string]place // fields and methods, by name: of any type
+	methods map[string]bool  // those of members that are methods
 }
 
 // declared are the packages of the checkout, by their folder.
 type declared map[string]*declaredIn
 
 // findDeclarations parses all Go files that have a page.
-func (b *book) findDeclarations(ctx context.Context) (declared, error) {
+func (b *book) findDeclarations(ctx context.Context) error {
 	found := declared{}
 	var lock sync.Mutex
 	var files []string
@@ -60,12 +63,67 @@ func (b *book) findDeclarations(ctx context.Context) (declared, error) {
 			dir += " test"
 		}
 		if found[dir] == nil {
-			found[dir] = &declaredIn{map[string]place{}, map[string]place{}}
+			found[dir] = &declaredIn{map[string]place{}, map[string]place{}, map[string]bool{}}
 		}
 		found[dir].add(set, parsed)
 		return nil
 	})
-	return found, err
+	b.declared = found
+	return err
+}
+
+// called is the address of the declaration that a text names in a stage: a function, a
+// method or another name of a package. It is empty when there are several, unless they
+// are in files of one name: twins.
+func (d declared) called(stage, name string) string {
+	var found []place
+	for _, dir := range slices.Sorted(maps.Keys(d)) {
+		if !strings.HasPrefix(dir, stage+"/") || strings.Contains(dir, "/exercises/") {
+			continue
+		}
+		p := d[dir].names[name]
+		if p.file == "" && d[dir].methods[name] {
+			p = d[dir].members[name]
+		}
+		if p.file != "" && strings.HasSuffix(p.file, "_test.go") == strings.HasPrefix(name, "Test") {
+			found = append(found, p)
+		}
+	}
+	for _, p := range found {
+		if path.Base(p.file) != path.Base(found[0].file) {
+			return ""
+		}
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s#L%d", codeURL(found[0].file), found[0].line)
+}
+
+// outlineOf are the declarations of a Go file, as headings.
+func outlineOf(content string) []heading {
+	set := token.NewFileSet()
+	file, err := parser.ParseFile(set, "", content, parser.SkipObjectResolution)
+	if err != nil {
+		return nil
+	}
+	var found []heading
+	add := func(name *ast.Ident) {
+		found = append(found, heading{2, fmt.Sprintf("L%d", set.Position(name.Pos()).Line), name.Name})
+	}
+	for _, decl := range file.Decls {
+		switch decl := decl.(type) {
+		case *ast.FuncDecl:
+			add(decl.Name)
+		case *ast.GenDecl:
+			for _, spec := range decl.Specs {
+				if t, ok := spec.(*ast.TypeSpec); ok {
+					add(t.Name)
+				}
+			}
+		}
+	}
+	return found
 }
 
 // add adds what a file declares.
@@ -85,6 +143,7 @@ func (d *declaredIn) add(set *token.FileSet, file *ast.File) {
 				at(d.names, decl.Name)
 			} else {
 				at(d.members, decl.Name)
+				d.methods[decl.Name.Name] = true
 			}
 		case *ast.GenDecl:
 			for _, spec := range decl.Specs {

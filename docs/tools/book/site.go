@@ -72,6 +72,7 @@ type book struct {
 	assets     map[string][]byte  // by URL, besides those embedded
 	lessons    map[string]*parsed // by source: parsed once
 	highlights highlights
+	declared   declared
 	diffs      []*diffPage
 }
 
@@ -120,7 +121,7 @@ func (b *book) add(p *page) *page {
 // make makes all pages.
 func (b *book) make(ctx context.Context) error {
 	for _, list := range []func(context.Context) error{
-		b.listDocuments, b.listExercises, b.listCode, b.listDiffs,
+		b.listDocuments, b.listExercises, b.listCode, b.findDeclarations, b.listDiffs,
 	} {
 		if err := list(ctx); err != nil {
 			return err

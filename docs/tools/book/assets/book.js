@@ -12,7 +12,6 @@
     return chosen ? chosen === "dark" : dark.matches;
   }
   function label() { button.textContent = isDark() ? "Light" : "Dark"; button.setAttribute("aria-label", (isDark() ? "Light" : "Dark") + " theme"); }
-  button.hidden = false;
   label();
   dark.addEventListener("change", label);
   button.addEventListener("click", function () {
@@ -56,11 +55,15 @@
   all(".hints").forEach(function (hints) {
     var each = all("details", hints);
     each.forEach(function (hint, i) {
-      hint.hidden = i > 0;
       hint.addEventListener("toggle", function () {
-        if (hint.open && each[i + 1]) each[i + 1].hidden = false;
+        if (hint.open && each[i + 1]) each[i + 1].classList.add("shown");
       });
     });
+  });
+
+  // A box that doesn't scroll needs no stop for the keyboard.
+  all("pre[tabindex], .table[tabindex]").forEach(function (box) {
+    if (box.scrollWidth <= box.clientWidth && box.offsetParent) box.removeAttribute("tabindex");
   });
 
   // What a link leads to may be folded.
@@ -69,7 +72,7 @@
     var target = id && document.getElementById(id);
     if (!target) return;
     for (var at = target; at; at = at.parentElement) {
-      at.hidden = false;
+      at.classList.add("shown");
       if (at.tagName === "DETAILS") at.open = true;
     }
     target.scrollIntoView();
