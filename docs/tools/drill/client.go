@@ -15,10 +15,10 @@ type client struct {
 	http *http.Client
 }
 
-func newClient() *client {
+func newClient(authorization string) *client {
 	return &client{http: &http.Client{
 		Timeout:   time.Minute, // a list can be long
-		Transport: &http.Transport{DisableKeepAlives: true},
+		Transport: authorized{&http.Transport{DisableKeepAlives: true}, authorization},
 	}}
 }
 

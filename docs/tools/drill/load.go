@@ -30,6 +30,8 @@ type loadConfig struct {
 	rate    float64 // POSTs a second, of all clients together; 0: as fast as responses come
 	total   int     // POSTs in all; 0: until stop
 	keys    bool    // retry POSTs of unknown outcome, with an Idempotency-Key
+
+	authorization string // the header of each POST; empty: none
 }
 
 // load is a number of clients that POST platforms, and the history of their POSTs.
@@ -49,10 +51,10 @@ func startLoad(ctx context.Context, cfg loadConfig) *load {
 	sending, ending := context.WithCancel(ctx)
 	l := &load{
 		cfg: cfg,
-		http: &http.Client{Transport: &http.Transport{
+		http: &http.Client{Transport: authorized{&http.Transport{
 			Proxy:               nil, // the targets are loopback addresses, whatever the environment says
 			MaxIdleConnsPerHost: cfg.clients,
-		}},
+		}, cfg.authorization}},
 		ending: ending,
 	}
 	for i := range cfg.clients {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -62,6 +63,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return cli.UsageError("--out is for --compare")
 	case len(names) > 2:
 		return cli.UsageError("unexpected argument " + names[2])
+	case flags.Auth && (flags.Compare || flags.Record != "" || names[0] != "final"):
+		return cli.UsageError("--auth is for final alone, and for what is not recorded")
 	case flags.Record != "" && len(names) != 2:
 		return cli.UsageError("--record goes with a STAGE and a NAME")
 	}
@@ -94,6 +97,18 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	if len(names) == 1 {
 		chosen = withKeys(chosen)
+	}
+	if flags.Auth {
+		// The drill memory speaks HTTP by hand, and cluster uses what is deployed.
+		chosen = slices.DeleteFunc(chosen, func(d drill) bool { return d.name == "memory" || d.name == "cluster" })
+		if len(chosen) == 0 {
+			return cli.UsageError("this drill does not know --auth")
+		}
+		stop, err := d.guard()
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
 	return d.runAll(ctx, s, chosen, flags.JSON, stdout)
 }
@@ -232,7 +247,7 @@ func (d *driller) run(ctx context.Context, s built, name string, opts options, s
 	defer r.progress.stop()
 	r.system = &system{
 		stage: s, dir: filepath.Join(d.dir, fmt.Sprintf("%s-%s-%d", s.Name, name, d.runs)),
-		client: newClient(), delays: retryDelays(opts.short), ports: map[int]bool{}, recorder: d.recorder,
+		client: newClient(opts.authorization), access: opts.access, delays: retryDelays(opts.short), ports: map[int]bool{}, recorder: d.recorder,
 	}
 	defer r.close()
 	defer cancel() // before close, which then waits for nothing

@@ -69,6 +69,7 @@ type system struct {
 	brokerURL string         // empty: the stage has none
 	suffix    string         // of the names on a shared broker
 	delays    string         // of COMMANDS_RETRY_DELAYS
+	access    []string       // settings for access control; nil: it is off
 
 	platforms, commands []*service // the replicas of each service
 	proxies             []*badnet.Proxy
@@ -224,6 +225,7 @@ func (sys *system) environment(s *service) []string {
 		}
 	}
 	env = append(env, "RABBITMQ_EXCHANGE="+sys.exchange())
+	env = append(env, sys.access...)
 	if sys.brokerURL != "" {
 		env = append(env, "RABBITMQ_URL="+sys.brokerURL)
 	}

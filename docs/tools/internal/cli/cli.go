@@ -18,8 +18,8 @@ func (e UsageError) Error() string { return string(e) }
 
 // Drill is the flags of go tool lab drill.
 type Drill struct {
-	List, All, JSON, Short, Keys, Compare bool
-	Out, Record                           string
+	List, All, JSON, Short, Keys, Auth, Compare bool
+	Out, Record                                 string
 }
 
 // Declare declares the flags in f, which sets d.
@@ -29,6 +29,7 @@ func (d *Drill) Declare(f *flag.FlagSet) {
 	f.BoolVar(&d.JSON, "json", false, "print the report as JSON")
 	f.BoolVar(&d.Short, "short", false, "use a fifth of the time and lower counts, and do not judge how long things take")
 	f.BoolVar(&d.Keys, "keys", false, "retry POSTs without a response, with an Idempotency-Key (final)")
+	f.BoolVar(&d.Auth, "auth", false, "let every request need a token, of an issuer that the drill brings (final)")
 	f.BoolVar(&d.Compare, "compare", false, "cause the same faults in stages 02, 06, 07 and final, for a table and a chart")
 	f.StringVar(&d.Record, "record", "", "write what the console sees of it into `FILE`, for its page to play; at 2 POSTs a second")
 	f.StringVar(&d.Out, "out", "", "with --compare: write compare.md and compare.svg into `DIR`")
