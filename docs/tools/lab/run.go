@@ -123,13 +123,6 @@ func run(ctx context.Context, l *lab, name string, options runOptions) error {
 		return usageError(fmt.Sprintf("%s has no --broker: its services are separate processes anyway", s.Name))
 	}
 	f := &fleet{lab: l, stage: s, services: servicesOf(s, options.apart), env: os.Environ()}
-	if options.auth {
-		stop, err := f.guard()
-		if err != nil {
-			return err
-		}
-		defer stop()
-	}
 	c, err := consoleFor(f, options)
 	if err != nil {
 		return err
@@ -143,6 +136,13 @@ func run(ctx context.Context, l *lab, name string, options runOptions) error {
 		return err
 	}
 	defer process.RemoveAll(f.dir)
+	if options.auth {
+		stop, err := f.guard()
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	if err := build(ctx, l, s, f.services, f.dir); err != nil {
 		return unlessStopped(ctx, l, err)
 	}
@@ -292,15 +292,7 @@ func (f *fleet) waitForServices(ctx context.Context, services []*service) error 
 func (f *fleet) get(ctx context.Context, address, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	var headers []string
-	if f.authorize != nil {
-		header, err := f.authorize()
-		if err != nil {
-			return err
-		}
-		headers = append(headers, header)
-	}
-	status, _, err := request(ctx, address, "GET", path, "", headers...)
+	status, _, err := request(ctx, address, "GET", path, "", f.headers...)
 	if err == nil && !strings.HasPrefix(status, "200") {
 		err = errors.New(status)
 	}

@@ -23,8 +23,7 @@ type fleet struct {
 	pages    []string   // about their APIs
 	env      []string   // of each
 	broker   *rabbitmq.Broker
-	// authorize returns the header of a request with a token; nil: it needs none.
-	authorize func() (string, error)
+	headers  []string // of a request; with --auth, a token
 
 	printing sync.Mutex    // of a line
 	died     chan *service // a service that ended without lab
@@ -90,7 +89,7 @@ func (f *fleet) serve(ctx context.Context, c *console) error {
 			}
 			c.ready()
 			f.printing.Lock()
-			greet(f.lab, f.stage, f.services, f.pages, f.authorize != nil)
+			greet(f.lab, f.stage, f.services, f.pages, f.headers != nil)
 			f.printing.Unlock()
 		case service := <-f.died:
 			if ctx.Err() != nil {

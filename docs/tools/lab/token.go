@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -23,8 +24,8 @@ func tokenVerb() verb {
 	v := verb{
 		name:    "token",
 		summary: "prints a token for a stage that lab run --auth has started",
-		about: `Asks the issuer of lab run --auth for a token, and prints it. It is valid for an hour, or
-until lab run ends. --rotate has the issuer sign with a new key from now on: the tokens of
+		about: `Asks the issuer of lab run --auth for a token, and prints it. It is valid for twelve hours,
+or until lab run ends. --rotate has the issuer sign with a new key from now on: the tokens of
 the key before stay valid, and the services notice the new key on their own.
   curl -H "Authorization: Bearer $(go tool lab token --scope platforms:read)" \
     http://localhost:8080/api/platforms`,
@@ -75,21 +76,27 @@ func (f *fleet) guard() (stop func(), err error) {
 	if !f.stage.Has("internal/web/access.go") {
 		return nil, usageError(fmt.Sprintf("%s has no access control: final does", f.stage.Name))
 	}
+	for _, name := range []string{"AUTH_JWKS_URL", "AUTH_TOKEN_TYPE", "AUTH_CA_FILE"} { // another issuer's
+		if os.Getenv(name) != "" {
+			return nil, fmt.Errorf("%s is set, but --auth brings its own issuer: unset it", name)
+		}
+	}
 	at := issuerEndpoint()
 	i, err := issuer.Start(at.address())
 	if err != nil {
 		return nil, fmt.Errorf("%w; %s moves it", err, at.setting)
 	}
+	token, err := i.Token("lab", issuer.Scopes()...)
+	file := filepath.Join(f.dir, "console-token")
+	if err == nil {
+		err = os.WriteFile(file, []byte(token), 0o600)
+	}
+	if err != nil {
+		i.Close()
+		return nil, fmt.Errorf("a token for the console: %w", err)
+	}
 	f.env = append(f.env, i.Settings()...)
-	f.authorize = func() (string, error) {
-		token, err := i.Token("lab", issuer.Scopes()...)
-		return "Authorization: Bearer " + token, err
-	}
-	for _, name := range []string{"AUTH_JWKS_URL", "AUTH_TOKEN_TYPE", "AUTH_CA_FILE"} { // another issuer's
-		if os.Getenv(name) != "" {
-			i.Close()
-			return nil, fmt.Errorf("%s is set, but --auth brings its own issuer: unset it", name)
-		}
-	}
+	f.env = withDefault(f.env, "CONSOLE_TOKEN_FILE", file)
+	f.headers = []string{"Authorization: Bearer " + token}
 	return i.Close, nil
 }

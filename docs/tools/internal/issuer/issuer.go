@@ -21,8 +21,8 @@ import (
 const (
 	// Audience is whom the tokens are for.
 	Audience = "microcomm"
-	// Lifetime of a token.
-	Lifetime = time.Hour
+	// Lifetime of a token: a day's work.
+	Lifetime = 12 * time.Hour
 )
 
 // Scopes are those of final's services.
