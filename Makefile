@@ -1,6 +1,6 @@
 # A thin face on the lab's tool; see: go tool lab help
 
-.PHONY: help run test verify doctor proto recordings
+.PHONY: help run test verify doctor proto recordings screenshots
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\): ## /  make \1	/p' Makefile
@@ -22,6 +22,9 @@ recordings: ## record again the drills that the console's page plays
 	@set -e; for drill in '02 commands-down' '06 subscriber-down' '06 broker-crash' '07 subscriber-down' 'final broker-crash --short'; do \
 		set -- $$drill; go tool lab drill $$drill --record final/console/page/console/$$1-$$2.ndjson; \
 	done
+
+screenshots: ## make the pictures of the console again, from its recordings
+	@cd docs && go run ./tools/screenshots
 
 proto: ## generate the gRPC code again, after an edit of a platforms.proto
 	@go tool protogen

@@ -12,7 +12,7 @@ import { Transport } from './transport.js';
 import { View, panel } from './view.js';
 import { count } from './words.js';
 
-const example = new URL('final-broker-crash.ndjson', import.meta.url);
+const example = new URL('broker-down.ndjson', import.meta.url);
 const largest = 50e6; // bytes of a recording
 
 const $ = (id) => document.getElementById(id);
@@ -87,7 +87,7 @@ class Page {
     if (empty) return this.failed(`${empty.name} has no line that can be played.`);
     this.reset(false);
     const two = parsed.length > 1;
-    const tapes = parsed.map(({ name, lines }) => new Tape(lines, two ? name : ''));
+    const tapes = parsed.map(({ name, lines }) => new Tape(lines, two ? `${lines[0].content.title ?? ''} · ${name}` : ''));
     const player = mountTapes(this.main, tapes);
     this.close = () => player.destroy();
     const bad = parsed.reduce((n, { bad }) => n + bad, 0);

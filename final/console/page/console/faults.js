@@ -101,7 +101,7 @@ export class Faults {
       const missing = over && reported?.missing !== undefined ? reported.missing : Math.max(0, l.missing - bet.before);
       const made = count(l.accepted - bet.accepted, 'platform');
       const names = l.names.missing.slice(-3).map((p) => p.journey.name).join(', ');
-      const verdict = missing === bet.predicted ? 'as you predicted' : over ? 'not as you predicted' : 'so far';
+      const verdict = !over ? 'so far' : missing === bet.predicted ? 'as you predicted' : 'not as you predicted';
       return `${bet.title}: you predicted ${bet.predicted} missing; of ${made} created since, ${missing} ${missing === 1 ? 'is' : 'are'} missing, ${verdict}${missing > 0 && names ? ` (${names})` : ''}.`;
     });
     while (this.results.children.length > rows.length) this.results.lastChild.remove();

@@ -31,7 +31,7 @@ export const wide = {
     take: { path: 'M536,396 H612', value: [582, 384, 'middle'], caption: [582, 416, 'middle'] },
     publish: { path: 'M708,396 H776', value: [734, 384, 'middle'], caption: [734, 416, 'middle'] },
     publishDirect: { path: 'M552,150 H660 V396 H776', value: [672, 290, 'start'], caption: [672, 308, 'start'] },
-    enqueue: { path: 'M836,396 H872', value: [854, 352, 'middle'] },
+    enqueue: { path: 'M836,396 H872', value: [866, 358, 'end'] },
     deliver: { path: 'M1012,410 H1068 V150 H1096', value: [1078, 200, 'start'], caption: [1078, 218, 'start'] },
     ack: { path: 'M1096,126 H1046 V384 H1012', value: [1036, 206, 'end'], caption: [1036, 224, 'end'], back: true },
     store: { path: 'M1200,172 V258', value: [1210, 208, 'start'], caption: [1210, 226, 'start'] },

@@ -157,7 +157,8 @@ export class SystemMap {
     node.group.classList.toggle('mc-is-down', down);
     node.group.classList.toggle('mc-is-paused', part.state === 'paused');
     node.group.classList.toggle('mc-is-starting', part.state === 'starting');
-    this.updateBadge(node, own && own.state !== 'up' ? own : null);
+    const explained = part !== own && part.state !== 'up'; // the badge of the part around it says so
+    this.updateBadge(node, own && own.state !== 'up' && !explained ? own : null);
     if (!node.n.tray && !node.n.round) {
       setText(node.title, this.layout === tall && id === 'broker' ? 'broker' : titleOf(this.state, id) === id ? node.n.title : titleOf(this.state, id));
       const states = Object.values(own?.replicas ?? {});
@@ -258,7 +259,7 @@ export class SystemMap {
     edge.group.classList.toggle('mc-stuck', !broken && edges[id].ends.some((end) => isPaused(this.state, end)));
     const lit = (this.lit.get(id)?.until ?? 0) > performance.now();
     edge.group.classList.toggle('mc-lit', lit);
-    edge.group.classList.toggle('mc-failed', lit && this.lit.get(id).failed);
+    edge.group.classList.toggle('mc-failed', lit && Boolean(this.lit.get(id).failed));
     setAttribute(edge.line, 'marker-end', `url(#${this.id}-${lit ? (this.lit.get(id).failed ? 'bad' : 'hot') : 'idle'})`);
     if (edge.value) setText(edge.value, this.values.get(id) ?? '');
     setAttribute(edge.group, 'aria-label', `${this.values.get(id) ?? ''} ${edge.words}`.trim());
@@ -270,6 +271,7 @@ export class SystemMap {
     let token = this.tokens.get(journey.key);
     const way = wayTo(hop, token?.last ?? before(journey, hop)).flatMap((station) => this.way(station, journey, hop));
     if (way.length === 0) return;
+    for (const [id, lit] of this.lit) if (lit.until === Infinity) this.lit.set(id, { until: performance.now() });
     if (!token && (calm() || this.tokens.size >= crowd)) {
       for (const step of way) this.light(step);
       return this.run();
@@ -304,16 +306,23 @@ export class SystemMap {
     if (id === 'enqueue') this.lit.set('copy', { until: performance.now() + linger });
   }
 
-  /** rest takes everything off the road: the tape has jumped. */
-  rest() {
+  /** jump takes everything off the road: the tape has jumped. It shows the latencies of the latest journey, and lights what just happened. */
+  jump(journey, now) {
     for (const token of this.tokens.values()) token.group.remove();
     this.tokens.clear();
     this.lit.clear();
     this.values.clear();
+    for (const hop of journey?.hops ?? []) {
+      for (const { id, failed, value } of this.way(hop.hop, journey, hop)) {
+        if (value) this.values.set(id, value);
+        if (now - hop.at < linger) this.lit.set(id, { until: Infinity, failed }); // until something else happens
+      }
+    }
   }
 
   run() {
-    if (this.frame || (this.tokens.size === 0 && this.lit.size === 0)) return;
+    const fading = [...this.lit.values()].some((lit) => lit.until !== Infinity);
+    if (this.frame || (this.tokens.size === 0 && !fading)) return;
     this.frame = requestAnimationFrame((wall) => {
       this.frame = 0;
       for (const [key, token] of this.tokens) if (!this.move(token, wall)) this.tokens.delete(key);

@@ -121,7 +121,7 @@ const causes = ['broker', 'platformservice', 'commandsservice', 'exchange', 'rel
 /** narrate says in one sentence what is happening: {text, tone}, with tone calm, wait or bad. */
 export function narrate(state, now) {
   const l = ledger(state, now);
-  const down = causes.map((id) => [id, state.parts.get(id)]).filter(([, p]) => p?.state === 'down' || p?.state === 'paused');
+  const down = causes.map((id) => [id, state.parts.get(id)]).filter(([, p]) => p && p.state !== 'up');
   const waiting = (where) => l.names.way.filter((p) => p.where === where);
   if (down.length > 0) return narrateFault(state, l, down[0], waiting);
   if (l.missing > 0) {
@@ -153,7 +153,7 @@ function narrateFault(state, l, [id, part], waiting) {
   }
   const comes = state.run?.stage === '07' && id === 'commandsservice' ? ' The backfill brings what is missing when CommandsService starts.' : '';
   if (l.missing > 0) return { tone: 'bad', text: `${is} ${count(l.missing, 'platform')} missing: ${list(l.names.missing)}.${comes}` };
-  return { tone: 'bad', text: `${is} Create a platform now, and see where it waits.` };
+  return part.state === 'starting' ? { tone: 'wait', text: is } : { tone: 'bad', text: `${is} Create a platform now, and see where it waits.` };
 }
 
 /** list names a few, and counts the rest. */

@@ -7,9 +7,10 @@ import { Ledger } from './ledger.js';
 import { SystemMap } from './map.js';
 import { narrate, titleOf } from './select.js';
 import { showHop } from './where.js';
-import { count } from './words.js';
+import { count, timeOf } from './words.js';
 
 const saidEvery = 4000; // milliseconds between two announcements to a screen reader
+const recent = 5000; //   what is older was only learned now: it doesn't travel again
 const idle = 250; //       and between two drawings while nothing happens, for the clocks
 
 /** View builds itself into element. heading is the level of its headings; quiet views are not announced. */
@@ -48,7 +49,6 @@ export class View {
 
   /** update draws a state; played are the lines since the last one, jumped says that there is no such connection. */
   update(state, now, played = [], jumped = false) {
-    if (jumped) this.map.rest();
     this.state = state;
     this.now = now;
     this.drawn = performance.now();
@@ -64,10 +64,14 @@ export class View {
     setText(this.sampled, `${count(state.left, 'hop')} left out: there were more than a thousand a second. The totals may lag until the lists are read.`);
     this.updateParts(state);
     this.map.update(state, now);
+    if (jumped) {
+      this.map.jump([...state.journeys.values()].findLast((j) => j.hops.length > 0), now);
+      this.map.update(state, now);
+    }
     this.ledger.update(state, now);
     this.journeys.update(state, now);
     this.charts?.update(state, now);
-    for (const line of played.slice(-200)) this.travel(line, state);
+    for (const line of played.slice(-200)) if (now - timeOf(line.time) < recent) this.travel(line, state);
   }
 
   /** idle draws the clocks of what waits. */

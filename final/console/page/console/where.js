@@ -1,5 +1,5 @@
-// What does each hop: the function, some of its lines, and the lesson. docs/tools/verify holds this against the
-// code: everything between the two marks is JSON, and every line must be in the function, in this order.
+// What does each hop: the function, some of its lines, and the lesson. A test of docs/tools/verify holds this against
+// the code: everything between the two marks is JSON, and every line must be in the function, in this order.
 
 import { h } from './dom.js';
 import { labels } from './words.js';
@@ -14,8 +14,8 @@ export const where = {
     },
     "refused": {
       "says": "One table leads from errors to status codes. Nothing was stored.",
-      "file": "final/platformservice/rest.go", "symbol": "(*restAPI).fail", "lesson": "final/pieces/05-limits-and-ids.md",
-      "lines": ["case errors.As(err, &fields):", "p = web.Invalid(fields)"]
+      "file": "final/internal/web/problem.go", "symbol": "ProblemOf", "lesson": "final/pieces/05-limits-and-ids.md",
+      "lines": ["case errors.As(err, &fields):", "return Invalid(fields)"]
     },
     "notified": {
       "says": "The call of chapter 02: PlatformService waits for CommandsService. It is off in final.",

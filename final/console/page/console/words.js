@@ -3,7 +3,7 @@
 /** duration writes milliseconds as people say them: 0.4 ms, 18 ms, 2.3 s, 1 min 05 s. */
 export function duration(ms) {
   if (!Number.isFinite(ms)) return '–';
-  if (ms < 0) return '0 ms';
+  if (ms < 0.001) return '< 1 µs';
   if (ms < 0.1) return `${Math.round(ms * 1000)} µs`;
   if (ms < 10) return `${ms.toFixed(1)} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
