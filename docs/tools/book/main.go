@@ -70,6 +70,12 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if flags.Pictures {
+		if err := b.listDocuments(ctx); err != nil {
+			return err
+		}
+		return b.renderPictures(ctx, stdout)
+	}
 	b.repository = repository(ctx, root, flags.Repository)
 	if err := b.make(ctx); err != nil {
 		return err

@@ -74,6 +74,7 @@ type book struct {
 	highlights highlights
 	declared   declared
 	diffs      []*diffPage
+	undrawn    int // pictures without a drawing
 }
 
 // load lists the pages there are, without what they say.
@@ -282,6 +283,9 @@ func inParallel[T any](ctx context.Context, items []T, f func(T) error) error {
 func (b *book) report(w io.Writer) {
 	for _, line := range b.reportRemarks() {
 		fmt.Fprintln(w, line)
+	}
+	if b.undrawn > 0 {
+		fmt.Fprintf(w, "%d pictures are not drawn, and shown as text: go tool lab book --pictures draws them\n", b.undrawn)
 	}
 }
 
