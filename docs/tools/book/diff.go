@@ -51,8 +51,12 @@ func (b *book) listDiffs(ctx context.Context) error {
 
 func (b *book) listDiff(c *changes.Comparison) {
 	stage := c.After.Name
+	name := stage
+	if l := b.bySource[stage+"/README.md"]; l != nil {
+		name = l.title
+	}
 	whole := b.add(&page{
-		url: diffURL(stage), title: "What " + stage + " changes", kind: diffs, stage: stage,
+		url: diffURL(stage), title: name + ": what changes", kind: diffs, stage: stage,
 		lead: "Compared with " + c.Before.Name + ", in the lesson's reading order.",
 	})
 	if len(c.Pieces) == 0 {

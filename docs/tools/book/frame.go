@@ -73,7 +73,7 @@ func (f *frame) page(p *page) (string, error) {
 		Title: p.title, Lead: p.lead, Kind: string(p.kind), Stage: p.stage, Content: p.html, Wide: p.wide,
 		Path: f.path(p), Outline: sections(p.outline), Home: p.kind == home, Source: p.source,
 	}
-	if p.kind == lesson {
+	if p.kind == lesson || p.kind == diffs && p.url == diffURL(p.stage) {
 		v.Number = number(p.stage)
 		if rest, found := strings.CutPrefix(p.title, v.Number+" "); found {
 			v.Title = rest

@@ -108,6 +108,10 @@ func (b *book) linkLesson(d *diffPage) {
 	for _, f := range d.files {
 		shown[f.Path] = true
 	}
+	if table := b.bySource[d.page.stage+"/PIECES.md"]; d.piece != "" && table != nil {
+		head := regexp.MustCompile(`(<h3 id="` + markdown.Slug(d.piece) + `">.*</h3>\n)`)
+		table.html = head.ReplaceAllString(table.html, fmt.Sprintf("${1}<p><a href=\"book:%s\">Its lines</a></p>\n", d.page.url))
+	}
 	lesson := b.bySource[d.page.stage+"/README.md"]
 	if d.piece == "" && lesson != nil {
 		lesson.html = changedCell.ReplaceAllStringFunc(lesson.html, func(found string) string {

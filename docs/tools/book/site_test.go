@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -56,6 +57,7 @@ func TestTheSite(t *testing.T) {
 			}
 		}
 	})
+	t.Run("an identifier leads to a line that declares it", func(t *testing.T) { testIdentifiers(t, b) })
 	t.Run("in a browser", func(t *testing.T) {
 		ctx := openChromium(t)
 		for _, one := range onePerKind(b) {
@@ -213,6 +215,41 @@ func testDiffs(t *testing.T, b *book, dir string) {
 	}
 	if compared < 5000 {
 		t.Errorf("only %d lines were compared", compared)
+	}
+}
+
+// testIdentifiers looks up each identifier of the chapters' code in the line that it leads to.
+func testIdentifiers(t *testing.T, b *book) {
+	count := 0
+	for _, p := range b.pages {
+		if p.kind != code || !strings.HasSuffix(p.source, ".go") || p.stage == "" {
+			continue
+		}
+		content, err := b.read(p.source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for offset, to := range b.declared.linksIn(p.source, content) {
+			name := content[offset : offset+to.length]
+			target, line, _ := strings.Cut(to.url, "#L")
+			other := b.byURL[target]
+			if other == nil {
+				t.Errorf("%s: %s leads to %s", p.source, name, to.url)
+				continue
+			}
+			text, err := b.read(other.source)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := strconv.Atoi(line)
+			if lines := strings.Split(text, "\n"); err != nil || n > len(lines) || !regexp.MustCompile(`\b`+name+`\b`).MatchString(lines[n-1]) {
+				t.Errorf("%s: %s leads to %s, which does not declare it", p.source, name, to.url)
+			}
+			count++
+		}
+	}
+	if count < 10000 {
+		t.Errorf("only %d identifiers lead somewhere", count)
 	}
 }
 
