@@ -1,6 +1,6 @@
 // Command commandsservice runs CommandsService. It is configured by environment
 // variables (commandsservice/config.go) and stops on SIGINT or SIGTERM. Its exit
-// status is 2 when a setting is wrong, and 1 when it fails.
+// status is 2 when a setting is wrong, and 1 when it fails. --version prints its version.
 package main
 
 import (
@@ -13,15 +13,16 @@ import (
 	"microcomm/final/commandsservice"
 	"microcomm/final/internal/settings"
 	"microcomm/final/internal/telemetry"
+	"microcomm/final/internal/version"
 )
-
-// version is set when the binary is built: -ldflags "-X main.version=1.2.3".
-var version = "development"
 
 func main() { os.Exit(run()) }
 
 // run returns the exit status.
 func run() int {
+	if version.Asked("commandsservice", os.Args[1:], os.Stdout) {
+		return 0
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	env := settings.NewRecorder(os.LookupEnv)
@@ -33,9 +34,9 @@ func run() int {
 		log.Error("wrong settings", "error", err)
 		return 2
 	}
-	log.Info("starting", "version", version, "config", settings.Masked(cfg))
+	log.Info("starting", "version", version.Name(), "config", settings.Masked(cfg))
 	env.WarnMistyped(os.Environ(), log)
-	tracers, stopTracing, err := exporter.Start(ctx, "commandsservice", version, log)
+	tracers, stopTracing, err := exporter.Start(ctx, "commandsservice", version.Name(), log)
 	if err != nil {
 		log.Error("commandsservice ended", "error", err)
 		return 1

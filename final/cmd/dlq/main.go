@@ -28,6 +28,7 @@ import (
 
 	"microcomm/final/internal/settings"
 	"microcomm/final/internal/tlsconfig"
+	"microcomm/final/internal/version"
 )
 
 const usage = "usage: dlq list | show ID | replay ID|all | drop [every] ID   (ID is an id, or @3 for the third in the list)"
@@ -37,6 +38,9 @@ func main() { os.Exit(start()) }
 // start returns the exit status: 1 when it could not do what it was asked for, 2
 // when it could not understand that.
 func start() int {
+	if version.Asked("dlq", os.Args[1:], os.Stdout) {
+		return 0
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	env := settings.NewRecorder(os.LookupEnv)

@@ -15,15 +15,16 @@ import (
 
 	"microcomm/final/internal/settings"
 	"microcomm/final/internal/telemetry"
+	"microcomm/final/internal/version"
 )
-
-// version is set when the binary is built: -ldflags "-X main.version=1.2.3".
-var version = "development"
 
 func main() { os.Exit(start()) }
 
 // start returns the exit status: 2 when a setting is wrong.
 func start() int {
+	if version.Asked("microcomm", os.Args[1:], os.Stdout) {
+		return 0
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	env := settings.NewRecorder(os.LookupEnv)
@@ -34,7 +35,7 @@ func start() int {
 		log.Error("wrong settings", "error", err)
 		return 2
 	}
-	log.Info("starting", "version", version, "platforms", settings.Masked(cfg.platforms), "commands", settings.Masked(cfg.commands))
+	log.Info("starting", "version", version.Name(), "platforms", settings.Masked(cfg.platforms), "commands", settings.Masked(cfg.commands))
 	env.WarnMistyped(os.Environ(), log)
 	if err := run(ctx, cfg, log); err != nil {
 		log.Error("microcomm ended", "error", err)

@@ -22,6 +22,7 @@ import (
 	"microcomm/final/internal/settings"
 	"microcomm/final/internal/telemetry"
 	"microcomm/final/internal/tlsconfig"
+	"microcomm/final/internal/version"
 	"microcomm/final/internal/web"
 	"microcomm/final/platformservice"
 )
@@ -188,7 +189,7 @@ func (p *parts) tracers(ctx context.Context, exporter telemetry.Exporter, servic
 	if p.console.Spans != nil {
 		options = p.console.Spans.Options(exporter.Sends())
 	}
-	tracers, stop, err := exporter.Start(ctx, service, version, log, options...)
+	tracers, stop, err := exporter.Start(ctx, service, version.Name(), log, options...)
 	if err == nil {
 		p.closers = append(p.closers, stop)
 	}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -59,6 +60,7 @@ func TestHTTP(t *testing.T) {
 		`http_server_request_duration_seconds_count{method="GET",route="/abort",status="500"} `,
 		`http_server_request_duration_seconds_count{method="GET",route="/disconnected",status="499"} `,
 		`http_server_requests_in_flight 0`,
+		`build_info{goversion="` + runtime.Version() + `",version="development"} 1`,
 		`go_goroutines `,
 	} {
 		assert.Contains(t, string(text), line)
