@@ -67,7 +67,7 @@ func (s *set) connections() map[string]bool {
 				}
 			}
 			if strings.HasPrefix(c.Image, "microcomm/") {
-				needed[hop(monitoring, w.title, "http")] = true // Prometheus
+				needed[hop(monitoring, w.title, metricsPort(c))] = true // Prometheus
 			}
 			if slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == "OTEL_EXPORTER_OTLP_ENDPOINT" }) {
 				needed[hop(w.title, monitoring, "4317")] = true // a collector instead
@@ -95,6 +95,14 @@ func (s *set) connections() map[string]bool {
 		}
 	}
 	return needed
+}
+
+// metricsPort is the port that serves /metrics.
+func metricsPort(c corev1.Container) string {
+	if slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.Name == "admin" }) {
+		return "admin"
+	}
+	return "http"
 }
 
 // connect adds the hops to the pods behind a Service.

@@ -290,7 +290,7 @@ func (s *set) environment(title string, c corev1.Container) {
 		}
 	}
 	for _, from := range c.EnvFrom {
-		if from.ConfigMapRef != nil && !s.names["ConfigMap "+from.ConfigMapRef.Name] {
+		if from.ConfigMapRef != nil && from.ConfigMapRef.Optional == nil && !s.names["ConfigMap "+from.ConfigMapRef.Name] {
 			s.complain("%s: there is no ConfigMap %s", title, from.ConfigMapRef.Name)
 		}
 		if from.SecretRef != nil && !s.stage.makesSecret(from.SecretRef.Name, "") {
@@ -336,6 +336,9 @@ func (s *set) probes(title string, pod corev1.PodSpec, c corev1.Container) {
 			s.complain("%s: no %s probe", title, name)
 		case probe.HTTPGet != nil:
 			s.portName(title+", "+name+" probe", probe.HTTPGet.Port, c)
+			if want := metricsPort(c); strings.HasPrefix(c.Image, "microcomm/") && probe.HTTPGet.Port.StrVal != want {
+				s.complain("%s, %s probe: port %s serves the probes, not %s", title, name, want, probe.HTTPGet.Port.String())
+			}
 		case probe.TCPSocket != nil:
 			s.portName(title+", "+name+" probe", probe.TCPSocket.Port, c)
 		}

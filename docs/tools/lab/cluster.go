@@ -79,7 +79,7 @@ func (k cluster) deployed(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if found := regexp.MustCompile(`microcomm/([^/ ]+)/`).FindStringSubmatch(images); found != nil {
+	if found := regexp.MustCompile(`(?:^| )microcomm/([^/ ]+)/`).FindStringSubmatch(images); found != nil {
 		return found[1], nil
 	}
 	return "", nil

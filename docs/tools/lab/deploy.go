@@ -35,6 +35,10 @@ image into it; {image} stands for the image's name.
 --gateway deploys the HTTPRoute instead of the Ingress, for a cluster with the
 Gateway API.
 
+--image-registry and --version build the images as R/platformservice:V and so on, push
+them with docker push (or what --load says), and deploy those. R is a registry you have
+logged in to, with a folder: ghcr.io/you/microcomm.
+
 SQL Server's image is for amd64 only, and needs 2 GB: --sqlite leaves it out, and
 PlatformService keeps its data in a SQLite file on a volume.`,
 		run: func(ctx context.Context, l *lab, names []string) error { return deploy(ctx, l, o, names[0]) },
@@ -44,6 +48,8 @@ PlatformService keeps its data in a SQLite file on a volume.`,
 	v.flags.StringVar(&o.overlay, "overlay", "", "the `NAME` of one of final/k8s/overlays")
 	v.flags.BoolVar(&o.gateway, "gateway", false, "the HTTPRoute and its Gateway, and no Ingress")
 	v.flags.StringVar(&o.load, "load", "", "the `COMMAND` that loads {image} into the cluster")
+	v.flags.StringVar(&o.registry, "image-registry", "", "push the images to the registry `R`, and use them from there")
+	v.flags.StringVar(&o.version, "version", "", "the images' `VERSION`, with --image-registry")
 	v.flags.BoolVar(&o.keep, "keep", false, "refuse to delete what another stage has left there")
 	v.flags.DurationVar(&o.timeout, "timeout", 10*time.Minute, "the `TIME` that the pods may take to be ready, such as 10m")
 	return v
@@ -57,6 +63,8 @@ type deployOptions struct {
 	overlay   string
 	namespace string
 	load      string
+	registry  string
+	version   string
 	timeout   time.Duration
 	keep      bool
 	yes       bool
@@ -118,7 +126,7 @@ func deploy(ctx context.Context, l *lab, o deployOptions, name string) error {
 	if err != nil {
 		return err
 	}
-	load, err := k.loader(o.load)
+	images, err := o.imagePlan(k)
 	if err != nil {
 		return err
 	}
@@ -153,7 +161,7 @@ func deploy(ctx context.Context, l *lab, o deployOptions, name string) error {
 	if err := confirmReplace(ctx, l, k, o, old); err != nil {
 		return err
 	}
-	if manifests, err = buildImages(ctx, l, o.stage, manifests, load); err != nil {
+	if manifests, err = buildImages(ctx, l, o.stage, manifests, images); err != nil {
 		return err
 	}
 	// A Job runs once and cannot be changed. To run again, it is deleted first.

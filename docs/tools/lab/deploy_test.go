@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -40,6 +43,46 @@ func TestOwnImages(t *testing.T) {
 	want := []string{"microcomm/06-rabbitmq/platformservice:1", "microcomm/06-rabbitmq/commandsservice:1"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A docker that only notes what it is asked for.
+func TestVersionedImagesAreBuiltPushedAndUsed(t *testing.T) {
+	root, err := repo.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stages, err := repo.Stages(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{root: root, stages: stages, out: io.Discard, err: io.Discard}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\necho \"$@\" >>"+dir+"/calls\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	final := l.stages[len(l.stages)-1]
+	plan, err := deployOptions{registry: "ghcr.io/me/microcomm/", version: "1.2.3"}.imagePlan(cluster{context: "other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := buildImages(t.Context(), l, final, "image: microcomm/final/platformservice:1\nimage: rabbitmq:4-management\n", plan)
+	if want := "image: ghcr.io/me/microcomm/platformservice:1.2.3\nimage: rabbitmq:4-management\n"; err != nil || got != want {
+		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+	calls, err := os.ReadFile(filepath.Join(dir, "calls"))
+	want := "build --tag ghcr.io/me/microcomm/platformservice:1.2.3 --target platformservice --build-arg VERSION=1.2.3 .\npush ghcr.io/me/microcomm/platformservice:1.2.3\n"
+	if err != nil || string(calls) != want {
+		t.Errorf("got docker %q, %v; want %q", calls, err, want)
+	}
+}
+
+func TestRegistryAndVersionBelongTogether(t *testing.T) {
+	for _, o := range []deployOptions{{registry: "ghcr.io/me"}, {version: "1.2.3"}} {
+		if _, err := o.imagePlan(cluster{context: "minikube"}); err == nil {
+			t.Errorf("%+v: got no error", o)
+		}
 	}
 }
 

@@ -40,10 +40,29 @@ func (k cluster) loader(wanted string) ([]string, error) {
 	return nil, fmt.Errorf("the way to load an image into the cluster of context %s is unknown; name the command with --load 'COMMAND {image}'", k.context)
 }
 
-// buildImages builds the stage's images that the manifests name and loads them into the
-// cluster. It returns the manifests with each image under a second tag, derived from its
-// content, so that pods are replaced if and only if an image has changed.
-func buildImages(ctx context.Context, l *lab, s repo.Stage, manifests string, load []string) (string, error) {
+// imagePlan says what images are called, and how they get to the cluster.
+type imagePlan struct {
+	load     []string // loads or pushes {image}; empty: the cluster shares Docker's images
+	registry string   // empty: the names are those of the manifests
+	version  string   // with registry
+}
+
+func (o deployOptions) imagePlan(k cluster) (imagePlan, error) {
+	if (o.registry == "") != (o.version == "") {
+		return imagePlan{}, usageError("--image-registry and --version belong together")
+	}
+	if o.registry != "" && o.load == "" {
+		o.load = "docker push {image}"
+	}
+	load, err := k.loader(o.load)
+	return imagePlan{load, strings.TrimSuffix(o.registry, "/"), o.version}, err
+}
+
+// buildImages builds the stage's images that the manifests name and gets them into the
+// cluster. It returns the manifests with each image under another name: that of its version
+// in the registry, or one with a tag derived from its content, so that pods are replaced if
+// and only if an image has changed.
+func buildImages(ctx context.Context, l *lab, s repo.Stage, manifests string, plan imagePlan) (string, error) {
 	if _, err := exec.LookPath("docker"); err != nil {
 		return "", errors.New("docker is not installed: go tool lab doctor says how to get it")
 	}
@@ -53,36 +72,58 @@ func buildImages(ctx context.Context, l *lab, s repo.Stage, manifests string, lo
 	}
 	for _, image := range ownImages(s, manifests) {
 		name, _, _ := strings.Cut(image, ":")
-		fmt.Fprintln(l.err, "building", image)
 		target := name[strings.LastIndex(name, "/")+1:]
-		if err := loud(ctx, l, s.Dir, "docker", "build", "--tag", image, "--target", target, "--build-arg", "VERSION="+version, "."); err != nil {
-			return "", fmt.Errorf("build %s: %w", image, err)
+		tags := []string{image}
+		if plan.registry != "" {
+			tags, version = []string{plan.registry + "/" + target + ":" + plan.version}, plan.version
 		}
-		// The image's id would not do: it depends on the time of the build.
-		content, err := output(ctx, "docker", "inspect", "--format", "{{json .RootFS.Layers}} {{json .Config}}", image)
-		if err != nil {
+		fmt.Fprintln(l.err, "building", tags[0])
+		if err := loud(ctx, l, s.Dir, "docker", "build", "--tag", tags[0], "--target", target, "--build-arg", "VERSION="+version, "."); err != nil {
+			return "", fmt.Errorf("build %s: %w", tags[0], err)
+		}
+		if plan.registry == "" {
+			tagged, err := tagByContent(ctx, image, name)
+			if err != nil {
+				return "", err
+			}
+			tags = append(tags, tagged)
+		}
+		if err := plan.loadImages(ctx, l, s, tags); err != nil {
 			return "", err
 		}
-		tagged := fmt.Sprintf("%s:%x", name, sha256.Sum256([]byte(content)))[:len(name)+1+12]
-		if _, err := output(ctx, "docker", "tag", image, tagged); err != nil {
-			return "", err
-		}
-		for _, each := range []string{image, tagged} {
-			if load == nil {
-				break
-			}
-			command := slices.Clone(load)
-			for i := range command {
-				command[i] = strings.ReplaceAll(command[i], "{image}", each)
-			}
-			fmt.Fprintln(l.err, "loading", each)
-			if err := loud(ctx, l, s.Dir, command[0], command[1:]...); err != nil {
-				return "", fmt.Errorf("load %s into the cluster: %w", each, err)
-			}
-		}
-		manifests = strings.ReplaceAll(manifests, "image: "+image+"\n", "image: "+tagged+"\n")
+		manifests = strings.ReplaceAll(manifests, "image: "+image+"\n", "image: "+tags[len(tags)-1]+"\n")
 	}
 	return manifests, nil
+}
+
+// tagByContent gives the image a second tag of that name, derived from its content.
+func tagByContent(ctx context.Context, image, name string) (string, error) {
+	// The image's id would not do: it depends on the time of the build.
+	content, err := output(ctx, "docker", "inspect", "--format", "{{json .RootFS.Layers}} {{json .Config}}", image)
+	if err != nil {
+		return "", err
+	}
+	tagged := fmt.Sprintf("%s:%x", name, sha256.Sum256([]byte(content)))[:len(name)+1+12]
+	_, err = output(ctx, "docker", "tag", image, tagged)
+	return tagged, err
+}
+
+// loadImages gets the images into the cluster, or into the registry.
+func (p imagePlan) loadImages(ctx context.Context, l *lab, s repo.Stage, images []string) error {
+	if p.load == nil {
+		return nil
+	}
+	for _, image := range images {
+		command := slices.Clone(p.load)
+		for i := range command {
+			command[i] = strings.ReplaceAll(command[i], "{image}", image)
+		}
+		fmt.Fprintln(l.err, "loading", image)
+		if err := loud(ctx, l, s.Dir, command[0], command[1:]...); err != nil {
+			return fmt.Errorf("load %s into the cluster: %w", image, err)
+		}
+	}
+	return nil
 }
 
 // ownImages returns the images in manifests that the stage builds, each once.
