@@ -71,7 +71,7 @@ func (e *Env) access() web.AccessConfig {
 		}
 		return cfg
 	}
-	for _, name := range []string{"AUTH_AUDIENCE", "AUTH_JWKS_URL", "AUTH_TOKEN_TYPE", "AUTH_LEEWAY", "AUTH_CA_FILE"} {
+	for _, name := range []string{"AUTH_AUDIENCE", "AUTH_JWKS_URL", "AUTH_CA_FILE"} {
 		if e.Text(name, "") != "" {
 			e.Wrong("AUTH_ISSUER", "it is not set, but %s is: access control would be off", name)
 		}
@@ -115,7 +115,7 @@ func (e *Env) AdminAddr(name string) string {
 
 // OwnAddr refuses an address to listen on that is one of others.
 func (e *Env) OwnAddr(name, addr string, others ...string) {
-	if _, port, _ := net.SplitHostPort(addr); port != "0" && slices.Contains(others, addr) {
+	if _, port, _ := net.SplitHostPort(addr); addr != "" && port != "0" && slices.Contains(others, addr) {
 		e.Wrong(name, "another server listens there; each needs its own")
 	}
 }
