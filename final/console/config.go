@@ -3,7 +3,6 @@ package console
 import (
 	"log/slog"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -65,7 +64,7 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 		PlatformsAdminURL: env.Text("PLATFORMS_ADMIN_URL", ""),
 		CommandsAdminURL:  env.Text("COMMANDS_ADMIN_URL", ""),
 
-		TokenFile: env.Text("CONSOLE_TOKEN_FILE", ""),
+		TokenFile: env.File("CONSOLE_TOKEN_FILE"),
 
 		Queue:       env.CommandsQueue(),
 		RetryDelays: env.Delays("COMMANDS_RETRY_DELAYS", bus.RetryDelays()),
@@ -93,11 +92,6 @@ func ConfigFromEnv(lookup func(string) (string, bool)) (Config, error) {
 			if u, err := url.Parse(one); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Path != "" || u.User != nil {
 				env.Wrong(name, "not URLs such as http://localhost:5000, separated by commas")
 			}
-		}
-	}
-	if cfg.TokenFile != "" {
-		if _, err := os.ReadFile(cfg.TokenFile); err != nil {
-			env.Wrong("CONSOLE_TOKEN_FILE", "%w", err)
 		}
 	}
 	if cfg.ControlURL != "" && cfg.ControlSecret == "" {

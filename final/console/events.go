@@ -48,9 +48,7 @@ func (j *journey) event(m bus.Message, at time.Time) {
 		h.Reason = "the event has no id or no name"
 	default:
 		h.ID, h.Name = event.ID, short(event.Name)
-		k := j.known[m.ID]
-		k.id, k.name = h.ID, h.Name
-		j.remember(m.ID, k)
+		j.name(m.ID, h.ID, h.Name)
 	}
 	j.add(h, time.Time{}, at)
 }

@@ -136,6 +136,9 @@ func (j *journey) published(s span) {
 }
 
 func (j *journey) processed(s span) {
+	if h := j.hop(s, ""); h.ID != 0 {
+		j.name(h.Message, h.ID, h.Name)
+	}
 	j.add(j.hop(s, "delivered"), time.Time{}, s.start)
 	if !s.failed && s.number[attrPlatformID] != 0 {
 		j.add(j.hop(s, "stored"), s.start, s.end)
@@ -155,6 +158,13 @@ func (j *journey) notified(s span) {
 	h := j.hop(s, "notified")
 	h.Reason = s.reason
 	j.add(h, s.start, s.end)
+}
+
+// name remembers which platform a message is about.
+func (j *journey) name(message string, id int32, name string) {
+	k := j.known[message]
+	k.id, k.name = id, name
+	j.remember(message, k)
 }
 
 // remember keeps what is known of a message, and forgets the oldest.

@@ -97,6 +97,10 @@ func TestNoSecretIsPrinted(t *testing.T) {
 		{"OTEL_EXPORTER_OTLP_HEADERS", "authorization=s3cret%zz", services, 2},
 		{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:s3cret@127.0.0.1:x/", services, 2},
 		{"OTEL_RESOURCE_ATTRIBUTES", "s3cret", services, 2},
+		{"RABBITMQ_URL", "amqp://u:s3cret%@127.0.0.1:1/", []string{"console"}, 2},
+		{"PLATFORMS_URL", "http://u:s3cret@127.0.0.1:1", []string{"console", "microcomm"}, 2},
+		{"CONSOLE_CONTROL_URL", "http://u:s3cret%@127.0.0.1:1", []string{"console"}, 2},
+		{"CONSOLE_TOKEN_FILE", "s3cret", []string{"console"}, 2},
 	} {
 		for i, program := range row.programs {
 			t.Run(program+" "+row.setting+"="+row.value, func(t *testing.T) {

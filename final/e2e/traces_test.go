@@ -92,6 +92,7 @@ func (c *collector) waitPost(t *testing.T) *tracepb.Span {
 	publish := c.wait(t, "platformservice: publish Platform_Published", post)
 	process := c.wait(t, "commandsservice: process Platform_Published", publish)
 	c.wait(t, "commandsservice: store platforms", process)
+	c.wait(t, "commandsservice: settle Platform_Published", publish)
 	assert.Equal(t, tracepb.Span_SPAN_KIND_SERVER, post.Kind)
 	assert.Equal(t, tracepb.Span_SPAN_KIND_PRODUCER, publish.Kind)
 	assert.Equal(t, tracepb.Span_SPAN_KIND_CONSUMER, process.Kind)

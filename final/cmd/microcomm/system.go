@@ -110,11 +110,13 @@ func run(ctx context.Context, cfg config, log *slog.Logger) error {
 	}
 	start("commands", func(log *slog.Logger) error { return commandsservice.Run(servicesCtx, cfg.commands, p.commands, log) })
 	start("platforms", func(log *slog.Logger) error { return platformservice.Run(servicesCtx, cfg.platforms, p.platforms, log) })
-	if cfg.watched { // it ends first: a feed would hold up the gateway
-		start("console", func(log *slog.Logger) error { return console.Run(ctx, cfg.console, p.console, log) })
-	}
 	gateway := p.gateway(cfg.trusted, log.With("service", "gateway"))
 	defer stopGateway(gateway)
+	if cfg.watched {
+		consoleCtx, stopConsole := context.WithCancel(ctx)
+		defer stopConsole() // first: a feed would hold up the gateway
+		start("console", func(log *slog.Logger) error { return console.Run(consoleCtx, cfg.console, p.console, log) })
+	}
 	start("gateway", func(log *slog.Logger) error {
 		log.Info("listening for HTTP", "addr", front.Addr().String())
 		if err := gateway.Serve(web.LimitConnections(front, maxConnections)); !errors.Is(err, http.ErrServerClosed) {

@@ -17,6 +17,9 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 
 	"microcomm/final/commandsservice"
 	"microcomm/final/internal/bus"
@@ -32,6 +35,13 @@ type testedBus struct {
 	publisher   bus.Publisher
 	subscriber  func(queue string) bus.Subscriber
 	deadLetters func(t *testing.T, queue string) []bus.DeadLetter
+	spans       *tracetest.SpanRecorder
+}
+
+// recordSpans returns a tracer, and what keeps its spans.
+func recordSpans() (trace.Tracer, *tracetest.SpanRecorder) {
+	recorder := tracetest.NewSpanRecorder()
+	return sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder)).Tracer(""), recorder
 }
 
 // retryDelays are those of the tested buses.
@@ -41,10 +51,11 @@ func retryDelays() []time.Duration {
 
 func TestMemory(t *testing.T) {
 	testBus(t, func(*testing.T) testedBus {
-		memory := &bus.Memory{RetryDelays: retryDelays()}
+		tracer, spans := recordSpans()
+		memory := &bus.Memory{RetryDelays: retryDelays(), Tracer: tracer}
 		return testedBus{memory, memory.Subscriber, func(_ *testing.T, queue string) []bus.DeadLetter {
 			return memory.DeadLetters(queue)
-		}}
+		}, spans}
 	})
 }
 
@@ -56,6 +67,7 @@ func TestRabbitMQ(t *testing.T) {
 	testBus(t, func(t *testing.T) testedBus {
 		prefix := "bus-" + rand.Text() + "."
 		log := slog.New(slog.DiscardHandler)
+		tracer, spans := recordSpans()
 		connection, err := bus.Dial(context.Background(), url, tlsconfig.Files{}, bus.BrokerTimeout)
 		require.NoError(t, err)
 		t.Cleanup(func() { connection.Close() })
@@ -77,11 +89,12 @@ func TestRabbitMQ(t *testing.T) {
 				})
 				consumed := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "consumed"}, []string{"result"})
 				return commandsservice.NewRabbitMQSubscriber(commandsservice.Config{RabbitMQURL: url, Exchange: prefix + "exchange",
-					Queue: queue, Prefetch: 200, RetryDelays: retryDelays()}, prometheus.NewRegistry(), consumed, nil, log)
+					Queue: queue, Prefetch: 200, RetryDelays: retryDelays()}, prometheus.NewRegistry(), consumed, tracer, log)
 			},
 			func(t *testing.T, queue string) []bus.DeadLetter {
 				return deadLetters(t, channel, prefix+queue+".dead")
 			},
+			spans,
 		}
 	})
 }
@@ -199,6 +212,41 @@ func testBus(t *testing.T, open func(*testing.T) testedBus) {
 		}
 		assert.Equal(t, 1+len(retryDelays()), times["500"])
 		assert.Equal(t, 1, times["501"])
+	})
+
+	t.Run("a span says what became of a message", func(t *testing.T) {
+		b := open(t)
+		l := b.listen(t, "queue", func(_ context.Context, batch []bus.Message) []error {
+			errs := make([]error, len(batch))
+			for i, m := range batch {
+				if m.ID != "handled" && m.ID != "in no trace" {
+					errs[i] = errors.New("the store refuses it")
+				}
+			}
+			return errs
+		})
+		const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+		b.publish(t,
+			bus.Message{ID: "handled", Time: time.Unix(1, 0), Headers: map[string]string{"traceparent": parent}},
+			bus.Message{ID: "in no trace", Time: time.Unix(1, 0), Headers: map[string]string{}},
+			bus.Message{ID: "refused", Time: time.Unix(1, 0), Headers: map[string]string{}})
+		b.deadLetter(t, "queue")
+		l.stop()
+		var got []string
+		for _, span := range b.spans.Ended() {
+			assert.Equal(t, "settle Platform_Published", span.Name())
+			attributes := map[string]string{}
+			for _, a := range span.Attributes() {
+				attributes[string(a.Key)] = a.Value.Emit()
+			}
+			got = append(got, attributes["messaging.message.id"]+" "+attributes["microcomm.outcome"]+" "+attributes["microcomm.attempt"])
+			if attributes["messaging.message.id"] == "handled" {
+				assert.Equal(t, "b7ad6b7169203331", span.Parent().SpanID().String())
+			} else {
+				assert.Equal(t, "the store refuses it", span.Status().Description)
+			}
+		}
+		assert.ElementsMatch(t, []string{"handled acknowledged ", "refused retried 1", "refused retried 2", "refused dead_lettered 3"}, got)
 	})
 
 	t.Run("a message that can be handled later is", func(t *testing.T) {

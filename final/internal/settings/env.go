@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -68,6 +69,19 @@ func (e *Env) Text(name, fallback string) string {
 		return value
 	}
 	return fallback
+}
+
+// File accepts the name of a file that can be read, and an empty value. Its errors do not
+// show the value: it may be what was meant to be in the file.
+func (e *Env) File(name string) string {
+	value := e.Text(name, "")
+	if value == "" {
+		return value
+	}
+	if _, err := os.ReadFile(value); err != nil {
+		e.Wrong(name, "read it: %w", withoutPath(err))
+	}
+	return value
 }
 
 // Addr accepts an address to listen on. It refuses one without a port: to listen

@@ -2,17 +2,20 @@ package telemetry
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -61,6 +64,27 @@ func TestTracing(t *testing.T) {
 	assert.Equal(t, []byte{1, 2, 3, 4, 5, 6, 7, 8}, span.ParentSpanId)
 	assert.NotContains(t, span.String(), "platforms/4")
 }
+
+// A receiver that is down may be so for hours, and spans are sent several times a second.
+func TestReceiverThatIsDownIsLoggedOnce(t *testing.T) {
+	var out bytes.Buffer
+	log, err := NewLogger(&out, env(nil))
+	require.NoError(t, err)
+	receiver := &failingExporter{}
+	logged := &loggedExporter{SpanExporter: receiver, log: log}
+	for _, receiver.err = range []error{nil, errors.New("refused"), errors.New("refused"), nil, nil, errors.New("refused")} {
+		require.NoError(t, logged.ExportSpans(t.Context(), make([]sdktrace.ReadOnlySpan, 10)))
+	}
+	assert.Equal(t, 2, strings.Count(out.String(), "spans not sent"), out.String())
+	assert.Equal(t, 1, strings.Count(out.String(), `"spans sent again" lost=20`), out.String())
+}
+
+type failingExporter struct {
+	sdktrace.SpanExporter
+	err error
+}
+
+func (e *failingExporter) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return e.err }
 
 func TestMessagesOfTheSDKAreInTheLog(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
