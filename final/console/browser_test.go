@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,8 +41,10 @@ func TestPage(t *testing.T) {
 	t.Run("the same key again creates nothing", b.testIdempotencyKey)
 	t.Run("a part that is down is shown down, and up again", b.testDown)
 	t.Run("a fault is predicted first, and compared afterwards", b.testPrediction)
+	t.Run("each part is broken and repaired, with a real broker", b.testFaults)
 	t.Run("markup in a name is text", b.testMarkup)
 	t.Run("the feed goes on after a restart", b.testRestart)
+	t.Run("a token is asked for, and sent in a header alone", b.testToken)
 	t.Run("a recording plays without a system", b.testRecording)
 	t.Run("a platform is created with the keyboard alone", b.testKeyboard)
 	t.Run("360 pixels need no sideways scrolling", b.testNarrow)
@@ -85,9 +89,17 @@ type tab struct {
 	ctx context.Context
 }
 
-// open opens url in a tab of this width and height. The test fails when anything in
-// the page throws, or violates the content security policy.
+// open opens url, and waits until the page is live.
 func (b *browser) open(t *testing.T, url string, width, height int64) *tab {
+	p := b.openPage(t, url, width, height)
+	p.shows(".mc-status", "Live")
+	p.shows("#strip", "New here?") // it has moved everything down: before, a click would miss
+	return p
+}
+
+// openPage opens url in a tab of this width and height. The test fails when anything in
+// the page throws, or violates the content security policy.
+func (b *browser) openPage(t *testing.T, url string, width, height int64) *tab {
 	ctx, cancel := chromedp.NewContext(b.ctx)
 	messages := chromedp.Console(ctx)
 	var reading sync.WaitGroup
@@ -108,10 +120,6 @@ func (b *browser) open(t *testing.T, url string, width, height int64) *tab {
 	t.Cleanup(cancelLimited)
 	p := &tab{t, limited}
 	p.run("open "+url, chromedp.EmulateViewport(width, height), chromedp.Navigate(url), chromedp.WaitVisible(chromedp.CSS("main .mc-map")))
-	if !strings.Contains(url, "play=") { // the first line moves everything down: a click would miss
-		p.shows(".mc-status", "Live")
-		p.shows("#strip", "New here?")
-	}
 	return p
 }
 
@@ -371,11 +379,36 @@ func (b *browser) testRestart(t *testing.T) {
 	p.holds("what the console has forgotten is not shown", `!document.querySelector('.mc-journeys').textContent.includes('before')`)
 }
 
+func (b *browser) testToken(t *testing.T) {
+	scene := startScene(t, "127.0.0.1:0")
+	target, err := url.Parse(scene.url)
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.FlushInterval = -1
+	guarded := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		assert.NotContains(t, r.URL.String(), "good")
+		if r.URL.Path == "/feed" && r.Header.Get("Authorization") != "Bearer good" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(guarded.Close)
+	t.Cleanup(scene.stop)
+	p := b.openPage(t, guarded.URL, 1280, 900)
+	p.shows(".mc-status", "An access token is needed")
+	scene.accepted(4, "Docker")
+	p.run("token", chromedp.SendKeys(chromedp.CSS("#mc-token"), "good"+kb.Enter))
+	p.shows(".mc-status", "Live")
+	p.shows(journeyRows, "Docker")
+	p.holds("the token is kept in no storage", `!JSON.stringify(localStorage).includes('good') && !JSON.stringify(sessionStorage).includes('good')`)
+}
+
 func (b *browser) testRecording(t *testing.T) {
 	// Any server of the directory will do: here is no console, no feed and no service.
 	server := httptest.NewServer(http.FileServer(http.Dir("page")))
 	t.Cleanup(server.Close)
-	p := b.open(t, server.URL+"/?play=console/broker-down.ndjson&at=0", 1280, 900)
+	p := b.openPage(t, server.URL+"/?play=console/broker-down.ndjson&at=0", 1280, 900)
 	server.Close()
 	p.shows(".mc-status", "Recording: broker-down.ndjson")
 	for range 200 { // to the first platform that waits

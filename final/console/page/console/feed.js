@@ -49,13 +49,6 @@ export class Feed {
     clearTimeout(this.timer);
   }
 
-  /** again connects now, with the token of now. */
-  again() {
-    this.stop();
-    this.pause = first;
-    this.start();
-  }
-
   async connect() {
     const abort = new AbortController();
     this.abort = abort;
@@ -69,6 +62,7 @@ export class Feed {
     if (this.stopped || this.abort !== abort) return;
     this.flush();
     this.onState(reason);
+    if (reason === 'unauthorized') return; // until there is a token, the answer stays the same
     this.timer = setTimeout(() => this.connect(), this.pause);
     this.pause = Math.min(this.pause * 2, longest);
   }

@@ -89,7 +89,7 @@ export class Journeys {
   }
 
   fillBranch(row, journey, p) {
-    const hops = journey.hops.filter((hop) => branches.includes(hop.hop));
+    const hops = journey.hops.filter((hop) => branches.includes(hop.hop) || (hop.hop === 'published' && hop.reason));
     const why = p.where !== 'stored' && p.why && !hops.some((hop) => hop.reason === p.why) ? p.why : '';
     const key = hops.map((hop) => `${hop.hop}${hop.at}`).join() + why + p.where;
     if (row.drawn === key) return;
@@ -106,7 +106,7 @@ export class Journeys {
 
 /** stationsOf is the columns: all of final's, and of a chapter those that its signals have shown. */
 function stationsOf(state, journeys) {
-  if (has(state, 'outbox')) return HOPS.filter((hop) => hop !== 'notified');
+  if (has(state, 'outbox')) return HOPS.filter((hop) => hop !== 'notified' && hop !== 'published'); // what a second listener hears is beside the way
   const seen = new Set(['accepted', 'stored']);
   for (const journey of journeys) for (const hop of journey.hops) seen.add(hop.hop);
   return HOPS.filter((hop) => seen.has(hop));

@@ -96,7 +96,7 @@ export const edges = {
     plain: 'stores', ends: ['platformservice', 'platforms-db'], hop: 'accepted' },
   take: { caption: 'reads', ends: ['outbox', 'relay'], hop: 'outbox' },
   publish: { caption: 'sends', ends: ['relay', 'exchange'], hop: 'relay' },
-  publishDirect: { caption: 'publishes', ends: ['platformservice', 'exchange'], hop: 'relay' },
+  publishDirect: { caption: 'publishes', ends: ['platformservice', 'exchange'], hop: 'published' },
   enqueue: { caption: '', ends: ['exchange', 'queue'], hop: 'confirmed' },
   deliver: { caption: 'delivers', ends: ['queue', 'commandsservice'], hop: 'delivered' },
   ack: { caption: 'acknowledges', ends: ['commandsservice', 'queue'], hop: 'acknowledged' },
@@ -104,7 +104,7 @@ export const edges = {
   retry: { caption: '', ends: ['queue', 'retry'], hop: 'retried' },
   dead: { caption: '', ends: ['queue', 'dead-letters'], hop: 'dead_lettered' },
   replay: { caption: '', ends: ['dead-letters', 'queue'], hop: 'replayed' },
-  copy: { caption: 'the same event, to a second listener', ends: ['exchange', 'console'], hop: 'confirmed' },
+  copy: { caption: 'the same event, to a second listener', ends: ['exchange', 'console'], hop: 'published' },
   backfill: { caption: 'backfill: what CommandsService missed, by gRPC', ends: ['platformservice', 'commandsservice'], hop: 'backfilled' },
   notify: { caption: 'POST /api/c/platforms: waits for the answer', ends: ['platformservice', 'commandsservice'], hop: 'notified' },
 };

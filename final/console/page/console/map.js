@@ -268,6 +268,8 @@ export class SystemMap {
   /** travel lets a journey go on to a hop, through the stations that it skipped. */
   travel(journey, hop) {
     if (!this.layout || document.hidden) return;
+    if (hop.hop === 'published') this.light({ id: 'copy' }); // the console's own queue has it
+    if (hop.hop === 'published' && !this.edges.has('publishDirect')) return this.run();
     let token = this.tokens.get(journey.key);
     const way = wayTo(hop, token?.last ?? before(journey, hop)).flatMap((station) => this.way(station, journey, hop));
     if (way.length === 0) return;
@@ -281,7 +283,7 @@ export class SystemMap {
       token = { group, steps: [], step: null };
       this.tokens.set(journey.key, token);
     }
-    token.last = hop.hop;
+    token.last = hop.hop === 'published' ? 'relay' : hop.hop;
     token.steps.push(...way);
     this.run();
   }
@@ -289,7 +291,7 @@ export class SystemMap {
   /** way is the edges of a station, with the latency that the last of them shows. */
   way(station, journey, hop) {
     const ids = {
-      accepted: ['request', 'route', 'direct', 'commit'], refused: ['request', 'route', 'direct'], outbox: ['take'], relay: ['publish', 'publishDirect'], confirmed: ['enqueue'],
+      accepted: ['request', 'route', 'direct', 'commit'], refused: ['request', 'route', 'direct'], outbox: ['take'], relay: ['publish', 'publishDirect'], published: ['publishDirect'], confirmed: ['enqueue'],
       delivered: ['deliver'], stored: ['store'], acknowledged: ['ack'], retried: ['retry'], dead_lettered: ['dead'], replayed: ['replay'],
       backfilled: ['backfill', 'store'], notified: ['notify'],
     }[station] ?? [];
@@ -303,7 +305,6 @@ export class SystemMap {
   light({ id, failed, value }) {
     this.lit.set(id, { until: performance.now() + linger, failed });
     if (value !== null && value !== undefined) this.values.set(id, value);
-    if (id === 'enqueue') this.lit.set('copy', { until: performance.now() + linger });
   }
 
   /** jump takes everything off the road: the tape has jumped. It shows the latencies of the latest journey, and lights what just happened. */

@@ -5,7 +5,7 @@
 import { timeOf } from './words.js';
 
 /** HOPS are the stations of a journey, in order. Other hops branch off. */
-export const HOPS = ['accepted', 'notified', 'outbox', 'relay', 'confirmed', 'delivered', 'stored', 'acknowledged'];
+export const HOPS = ['accepted', 'notified', 'outbox', 'relay', 'published', 'confirmed', 'delivered', 'stored', 'acknowledged'];
 
 const bounds = {
   journeys: 4000, // platforms that are remembered by name

@@ -51,7 +51,7 @@ export function place(journey, state, now) {
 }
 
 function placeWithOutbox(journey, state, now, at, last) {
-  const held = { accepted: 'outbox', outbox: 'relay', relay: 'exchange', confirmed: 'queue', delivered: 'commandsservice', retried: 'retry', replayed: 'queue' };
+  const held = { accepted: 'outbox', outbox: 'relay', relay: 'exchange', published: 'queue', confirmed: 'queue', delivered: 'commandsservice', retried: 'retry', replayed: 'queue' };
   const where = held[last?.hop] ?? 'outbox';
   const brokerDown = impaired(state, 'broker');
   if (['outbox', 'relay', 'exchange'].includes(where) && brokerDown) return at('outbox', `the broker is ${state.parts.get('broker').state}`);

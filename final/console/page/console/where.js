@@ -32,6 +32,11 @@ export const where = {
       "file": "final/platformservice/publisher.go", "symbol": "(*brokerLink).send", "lesson": "final/pieces/08-bus.md",
       "lines": ["confirmation, err := l.channel.PublishWithDeferredConfirmWithContext(ctx, exchange, \"\", mandatory, immediate, publishing(m))"]
     },
+    "published": {
+      "says": "A fanout exchange gives each event to every queue: the console has one of its own, and neither service knows of it.",
+      "file": "final/console/events.go", "symbol": "(*journey).event", "lesson": "final/pieces/30-console-signals.md",
+      "lines": []
+    },
     "confirmed": {
       "says": "The broker confirms when the message is safe in every queue. Only then the event is marked as published.",
       "file": "final/platformservice/publisher.go", "symbol": "(*brokerLink).waitConfirmed", "lesson": "final/pieces/08-bus.md",
@@ -101,7 +106,7 @@ export const where = {
       "file": "06-rabbitmq/platformservice/rest.go", "symbol": "(*restAPI).create", "lesson": "06-rabbitmq/README.md",
       "lines": ["a.publish(ctx, created)"]
     },
-    "relay": {
+    "published": {
       "says": "Written to the connection: that doesn’t mean that the broker has it.",
       "file": "06-rabbitmq/platformservice/publisher.go", "symbol": "(*publisher).publish", "lesson": "06-rabbitmq/README.md",
       "lines": ["err := channel.PublishWithContext(ctx, p.exchange, routingKey, mandatory, immediate, amqp.Publishing{"]
