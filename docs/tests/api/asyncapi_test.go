@@ -133,6 +133,7 @@ func TestEventsFitTheDocument(t *testing.T) {
 // TestEventsOnTheWire starts the services at a broker, and holds the document against
 // what they declare there and what arrives.
 func TestEventsOnTheWire(t *testing.T) {
+	t.Parallel()
 	document := asyncAPI(t)
 	url := startBroker(t)
 	for stage, parts := range map[string]struct {

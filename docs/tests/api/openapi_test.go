@@ -18,8 +18,10 @@ import (
 // TestDocuments provokes every status that a document has, in every stage, and compares
 // what each service then sends.
 func TestDocuments(t *testing.T) {
+	t.Parallel()
 	for _, stage := range stages(t) {
 		t.Run(stage, func(t *testing.T) {
+			t.Parallel()
 			programs := build(t, stage)
 			for _, name := range services(stage) {
 				t.Run(name, func(t *testing.T) {
@@ -39,6 +41,7 @@ func TestDocuments(t *testing.T) {
 
 // TestItBites changes a document, and expects TestDocuments to notice.
 func TestItBites(t *testing.T) {
+	t.Parallel()
 	programs := map[string]string{"01-rest": build(t, "01-rest"), "03-k8s": build(t, "03-k8s")}
 	for _, row := range []struct {
 		what, stage, service, from, to, notice string
