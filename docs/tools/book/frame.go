@@ -34,44 +34,42 @@ func (b *book) frame() (*frame, error) {
 
 // view is what the layout shows of a page.
 type view struct {
-	*page
-	Title, Lead, Kind, Stage, Number, Content string
-	Wide                                      bool
-	Path                                      []station
-	Outline                                   []section
-	Side                                      []sideLink
-	Beside                                    []besideLink
-	Previous, Next                            *besideLink
-	Edit, Source                              string
-	Home                                      bool
-	Nav                                       []sideLink
-	Wave                                      string
+	Title, Lead, Kind, Content string
+	Number                     string // of the chapter, for its lesson and its diff
+	Wave                       string // the way through the course, as SVG
+	Home, Wide                 bool
+	Nav, Side                  []sideLink // the parts of the book; the pages beside a reference
+	Path                       []station
+	Outline                    []section
+	Beside                     []link
+	Previous, Next             *sideLink
+	Edit                       string
 }
 
+// section is a heading, and those below it.
 type section struct {
 	ID, Text string
 	Below    []section
 }
 
+// sideLink is a link in a list of pages. Its URL is counted from the site's top.
 type sideLink struct {
 	URL, Text string
 	Current   bool
 }
 
-type besideLink struct{ URL, Text, Note string }
-
 // station is a stage on the way through the course.
 type station struct {
-	URL, Number, Name, Title string
-	Current, Passed          bool
-	Below                    []sideLink
+	URL, Number, Title string
+	Current, Passed    bool
+	Below              []sideLink
 }
 
 // page is a page in its frame.
 func (f *frame) page(p *page) (string, error) {
 	v := view{
-		Title: p.title, Lead: p.lead, Kind: string(p.kind), Stage: p.stage, Content: p.html, Wide: p.wide,
-		Path: f.path(p), Outline: sections(p.outline), Home: p.kind == home, Source: p.source,
+		Title: p.title, Lead: p.lead, Kind: string(p.kind), Content: p.html, Wide: p.wide,
+		Path: f.path(p), Outline: sections(p.outline), Beside: p.beside, Home: p.kind == home,
 	}
 	if p.kind == lesson || p.kind == diffs && p.url == diffURL(p.stage) {
 		v.Number = number(p.stage)
@@ -84,14 +82,11 @@ func (f *frame) page(p *page) (string, error) {
 			v.Wave = wave(len(v.Path), i)
 		}
 	}
-	for _, l := range p.beside {
-		v.Beside = append(v.Beside, besideLink{l.url, l.text, ""})
-	}
 	if p.previous != nil {
-		v.Previous = &besideLink{p.previous.url, p.previous.title, ""}
+		v.Previous = &sideLink{URL: p.previous.url, Text: p.previous.title}
 	}
 	if p.next != nil {
-		v.Next = &besideLink{p.next.url, p.next.title, ""}
+		v.Next = &sideLink{URL: p.next.url, Text: p.next.title}
 	}
 	if f.b.repository != "" && p.source != "" {
 		v.Edit = f.b.repository + "/edit/main/" + p.source
@@ -133,7 +128,7 @@ func (f *frame) path(p *page) []station {
 		if p.stage == s.Name {
 			current = i
 		}
-		st := station{URL: l.url, Number: number(s.Name), Name: s.Name, Current: p.stage == s.Name}
+		st := station{URL: l.url, Number: number(s.Name), Current: p.stage == s.Name}
 		st.Title = strings.TrimPrefix(l.title, st.Number+" ")
 		if st.Current {
 			st.Below = f.below(p, s.Name)
@@ -150,7 +145,7 @@ func (f *frame) path(p *page) []station {
 func (f *frame) below(p *page, stage string) []sideLink {
 	var links []sideLink
 	for _, l := range f.b.stageLinks(stage, "") {
-		links = append(links, sideLink{strings.TrimPrefix(l.url, "book:"), l.text, l.url == "book:"+p.url})
+		links = append(links, sideLink{strings.TrimPrefix(l.URL, "book:"), l.Text, l.URL == "book:"+p.url})
 	}
 	return links
 }

@@ -93,6 +93,8 @@ func equal(a, b []string) bool {
 // snippetMarks are the places where a link to the change may go.
 var snippetMarks = regexp.MustCompile(`<!--snippet-\d+-->`)
 
+var changesHeading = regexp.MustCompile(`<h2 id="what-changes">.*</h2>\n`)
+
 var changedCell = regexp.MustCompile(`(<td>(?:adds|changes)</td>\s*<td>)(?:<a [^>]*>)?<code>([^<]+)</code>(?:</a>)?`)
 
 // linkLesson leads from a lesson to its diff: from each snippet that has a place there, and
@@ -114,6 +116,7 @@ func (b *book) linkLesson(d *diffPage) {
 	}
 	lesson := b.bySource[d.page.stage+"/README.md"]
 	if d.piece == "" && lesson != nil {
+		lesson.html = changesHeading.ReplaceAllString(lesson.html, "${0}<p class=\"to-diff\"><a href=\"book:"+d.page.url+"\">Read the changes in this order, with the lesson’s remarks beside them</a></p>\n")
 		lesson.html = changedCell.ReplaceAllStringFunc(lesson.html, func(found string) string {
 			parts := changedCell.FindStringSubmatch(found)
 			if !shown[parts[2]] {

@@ -55,8 +55,8 @@ type heading struct {
 	id, text string
 }
 
-// link is a link with its text.
-type link struct{ url, text string }
+// link is a link with its text. Its URL is as in the HTML of a page: book:…
+type link struct{ URL, Text string }
 
 // book is the whole site.
 type book struct {

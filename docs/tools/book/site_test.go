@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"html"
 	"io/fs"
@@ -82,17 +83,8 @@ func readSite(dir string) (site, error) {
 		content, err := os.ReadFile(file)
 		name, relErr := filepath.Rel(dir, file)
 		s[filepath.ToSlash(name)] = string(content)
-		return cmpErr(err, relErr)
+		return errors.Join(err, relErr)
 	})
-}
-
-func cmpErr(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 var (
