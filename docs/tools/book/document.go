@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"html"
 	"net/url"
@@ -309,16 +310,30 @@ func (r *documentRenderer) image(w util.BufWriter, source []byte, node ast.Node,
 	return ast.WalkSkipChildren, err
 }
 
-var htmlLink = regexp.MustCompile(`\b(href|src)="([^"]*)"`)
+var (
+	htmlLink = regexp.MustCompile(`\b(href|src|srcset)="([^"]*)"`)
+	htmlVoid = regexp.MustCompile(`<(img|source|br|hr)\b([^>]*?)\s*/?>`)
+)
 
-func (r *documentRenderer) writeHTML(w util.BufWriter, segments *text.Segments) {
+func (r *documentRenderer) writeHTML(w util.BufWriter, segments *text.Segments) error {
 	raw := string(segments.Value(r.d.text))
+	var failed error
+	raw = htmlVoid.ReplaceAllStringFunc(raw, func(found string) string {
+		parts := htmlVoid.FindStringSubmatch(found)
+		link := htmlLink.FindStringSubmatch(parts[2])
+		if link == nil || link[1] == "href" {
+			return "<" + parts[1] + parts[2] + " />"
+		}
+		url, size, err := r.b.imageFile(path.Join(path.Dir(r.d.source), link[2]))
+		failed = errors.Join(failed, err)
+		return "<" + parts[1] + htmlLink.ReplaceAllString(parts[2], `${1}="`+url+`"`) + size + " />"
+	})
 	raw = htmlLink.ReplaceAllStringFunc(raw, func(found string) string {
 		parts := htmlLink.FindStringSubmatch(found)
 		return parts[1] + `="` + r.b.resolve(r.d.source, parts[2]) + `"`
 	})
-	raw = strings.ReplaceAll(raw, "<br>", "<br />")
 	_, _ = w.WriteString(r.inSummary(raw))
+	return failed
 }
 
 var summary = regexp.MustCompile(`(?s)<summary>(.*?)</summary>`)
@@ -334,7 +349,9 @@ func (r *documentRenderer) inSummary(raw string) string {
 func (r *documentRenderer) htmlBlock(w util.BufWriter, source []byte, node ast.Node, entering bool) (ast.WalkStatus, error) {
 	n := node.(*ast.HTMLBlock)
 	if entering {
-		r.writeHTML(w, n.Lines())
+		if err := r.writeHTML(w, n.Lines()); err != nil {
+			return ast.WalkStop, err
+		}
 	} else if n.HasClosure() {
 		_, _ = w.Write(n.ClosureLine.Value(source))
 	}
@@ -343,7 +360,9 @@ func (r *documentRenderer) htmlBlock(w util.BufWriter, source []byte, node ast.N
 
 func (r *documentRenderer) rawHTML(w util.BufWriter, _ []byte, node ast.Node, entering bool) (ast.WalkStatus, error) {
 	if entering {
-		r.writeHTML(w, node.(*ast.RawHTML).Segments)
+		if err := r.writeHTML(w, node.(*ast.RawHTML).Segments); err != nil {
+			return ast.WalkStop, err
+		}
 	}
 	return ast.WalkSkipChildren, nil
 }

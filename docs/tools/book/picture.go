@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"image"
+	_ "image/png" // for the size of an image
 	"io/fs"
 	"path"
 	"regexp"
@@ -44,10 +46,24 @@ func attribute(tag, name string) string {
 
 // imageTag is the HTML of an image file of the checkout, which goes along.
 func (b *book) imageTag(file, text string) (string, error) {
+	url, size, err := b.imageFile(file)
+	return fmt.Sprintf(`<img src="%s" alt="%s" loading="lazy"%s />`, url, html.EscapeString(text), size), err
+}
+
+// imageFile takes an image of the checkout along. It returns its address, and its size as
+// attributes, so that the text does not move when it arrives.
+func (b *book) imageFile(file string) (url, size string, err error) {
 	content, err := b.read(file)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	b.assets[file] = []byte(content)
-	return fmt.Sprintf(`<img src="book:%s" alt="%s" loading="lazy"%s />`, path.Clean(file), html.EscapeString(text), svgSize(content)), nil
+	if path.Ext(file) == ".svg" {
+		return "book:" + file, svgSize(content), nil
+	}
+	config, _, err := image.DecodeConfig(strings.NewReader(content))
+	if err != nil {
+		return "", "", fmt.Errorf("%s: %w", file, err)
+	}
+	return "book:" + file, fmt.Sprintf(` width="%d" height="%d"`, config.Width, config.Height), nil
 }

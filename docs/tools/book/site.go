@@ -157,10 +157,10 @@ func (b *book) urlOf(file, fragment string) string {
 	}
 	if info, err := os.Stat(b.path(file)); b.has[file] && err == nil && info.IsDir() {
 		if top, inside, _ := strings.Cut(file, "/"); b.byURL[treeURL(top)] != nil {
-			if inside == "" {
-				return treeURL(top)
+			if slices.ContainsFunc(b.filesBelow(top), func(f string) bool { return strings.HasPrefix(f, file+"/") }) && inside != "" {
+				return treeURL(top) + "#" + folderID(inside)
 			}
-			return treeURL(top) + "#" + folderID(inside)
+			return treeURL(top)
 		}
 	}
 	return ""

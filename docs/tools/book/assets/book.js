@@ -12,13 +12,21 @@
     return chosen ? chosen === "dark" : dark.matches;
   }
   function label() { button.textContent = isDark() ? "Light" : "Dark"; button.setAttribute("aria-label", (isDark() ? "Light" : "Dark") + " theme"); }
-  label();
-  dark.addEventListener("change", label);
+  function show() {
+    label();
+    // An image for each theme follows the reader's choice, not only the system's.
+    all('source[media*="prefers-color-scheme: dark"], source[data-dark]').forEach(function (source) {
+      source.setAttribute("data-dark", "");
+      source.media = isDark() ? "all" : "not all";
+    });
+  }
+  show();
+  dark.addEventListener("change", show);
   button.addEventListener("click", function () {
     var next = isDark() ? "light" : "dark";
     root.setAttribute("data-theme", next);
     try { localStorage.setItem("microcomm-theme", next); } catch (e) { /* for this page, then */ }
-    label();
+    show();
   });
 
   // Commands can be copied; output can't, since nobody should run it.
