@@ -308,9 +308,6 @@ func greet(l *lab, s repo.Stage, services []*service, pages []string, guarded bo
 		if service.binary == "" {
 			continue
 		}
-		if service.binary == "microcomm" && os.Getenv("CONSOLE") != "off" {
-			fmt.Fprintf(l.out, "  %-15s  http://%s/\n", "The console", service.http.address())
-		}
 		for _, path := range service.paths {
 			target := "http://" + service.http.address() + path
 			fmt.Fprintf(l.out, "  %-15s  %s  (process %d)\n", service.title, target, service.process.PID())

@@ -169,11 +169,15 @@ func (g *guide) walk(ctx context.Context) error {
 func (g *guide) hop(chapter string, lines ...string) {
 	g.hops++
 	fmt.Fprintf(g.out, "\n%d. %s\n", g.hops, colour(g.out, "36", fmt.Sprintf("chapter %s, after %s", chapter, time.Since(g.began).Round(time.Millisecond))))
+	var note []string
 	for _, line := range lines {
 		fmt.Fprintf(g.out, "   %s\n", line)
+		if !strings.HasPrefix(line, " ") { // not a body or a line of the log
+			note = append(note, line)
+		}
 	}
 	if g.note != nil {
-		g.note(strings.TrimRight(lines[0], ":,"))
+		g.note(strings.TrimSuffix(strings.Join(note, " "), ":"))
 	}
 }
 

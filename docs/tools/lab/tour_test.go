@@ -52,8 +52,13 @@ func TestTourFollowsThePlatform(t *testing.T) {
 		`msg="platforms received by event" received=4 first=1 last=4`,
 	} {
 		g, out := guided(t, "time=1 level=INFO "+event+"\n")
+		var notes []string
+		g.note = func(hop string) { notes = append(notes, hop) }
 		if err := g.walk(t.Context()); err != nil {
 			t.Fatal(err)
+		}
+		if len(notes) != 8 || !strings.HasSuffix(notes[0], "a backfill.") {
+			t.Errorf("the hops are recorded as %q", notes)
 		}
 		for _, want := range []string{
 			"\n1. chapter 07, after ", "\n8. chapter final, after ", "The response: 201 Created\n",
