@@ -131,8 +131,8 @@ test('memory is bounded, and the ledger still adds up', () => {
     const rows = Array.from({ length: 100 }, (_, i) => hop(id, id + i, 'accepted', { ms: 1 })).concat(Array.from({ length: 100 }, (_, i) => (id + i) % 3 ? hop(id, id + i, 'stored') : hop(id, id + i, 'outbox')));
     state = play(rows, final, state);
   }
-  assert.ok(state.journeys.size <= 4000, `${state.journeys.size} journeys`);
-  assert.ok(state.alias.size <= 4000 && state.marks.length <= 200 && state.charts.post.length <= 120);
+  assert.ok(state.journeys.size <= 2000, `${state.journeys.size} journeys`);
+  assert.ok(state.alias.size <= 2000 && state.marks.length <= 200 && state.charts.post.length <= 120);
   assert.deepEqual(sums(state), { accepted: 30_000, stored: 20_000, way: 10_000, dead: 0, missing: 0 });
   state = play(Array.from({ length: 10_000 }, (_, i) => hop(40_000, 3 * (i + 1), 'stored')), final, state);
   assert.deepEqual(sums(state), { accepted: 30_000, stored: 30_000, way: 0, dead: 0, missing: 0 });

@@ -2,6 +2,7 @@
 
 const first = 500; //   milliseconds before the first attempt to connect again
 const longest = 5000;
+const many = 30; //     lines in a batch: then the next ones are collected for longer
 const silence = 25_000; // the server sends a heartbeat every 10 s
 
 /** Events cuts a stream of text into server-sent events. Push text; it returns what is complete: [{id, data}]. */
@@ -36,6 +37,7 @@ export class Feed {
     this.lastID = '';
     this.pause = first;
     this.batch = [];
+    this.last = 0; // lines in the last batch
   }
 
   start() {
@@ -100,12 +102,13 @@ export class Feed {
     } catch {
       return; // not a line
     }
-    this.flushing ??= setTimeout(() => this.flush(), 50);
+    this.flushing ??= setTimeout(() => this.flush(), this.last > many ? 250 : 50);
   }
 
   flush() {
     clearTimeout(this.flushing);
     this.flushing = undefined;
+    this.last = this.batch.length;
     if (this.batch.length === 0) return;
     const lines = this.batch;
     this.batch = [];

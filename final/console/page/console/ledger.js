@@ -1,7 +1,7 @@
 // The ledger: what was accepted is stored, on the way, dead-lettered or missing, by name.
 
 import { h, setAttribute, setText } from './dom.js';
-import { ledger, nameOf, places } from './select.js';
+import { nameOf, places } from './select.js';
 import { duration } from './words.js';
 
 const shown = 8; // names in each column
@@ -34,8 +34,8 @@ export class Ledger {
     element.append(equation, this.bar, names);
   }
 
-  update(state, now) {
-    const l = ledger(state, now);
+  /** update shows what select.js's ledger found. */
+  update(l, now) {
     setText(this.accepted, String(l.accepted));
     for (const [key] of columns) {
       const cell = this.cells.get(key);

@@ -8,8 +8,8 @@ import { timeOf } from './words.js';
 export const HOPS = ['accepted', 'notified', 'outbox', 'relay', 'published', 'confirmed', 'delivered', 'stored', 'acknowledged'];
 
 const bounds = {
-  journeys: 4000, // platforms that are remembered by name
-  shown: 400, //     settled ones among them, once there are too many
+  journeys: 2000, // platforms that are remembered by name
+  spare: 400, //     that are forgotten together, once there are too many
   hops: 24, //       per platform
   marks: 200, //     parts that went down or up, faults, notes
   faults: 20,
@@ -309,7 +309,7 @@ function sample(seconds, at, value, keep) {
 function forget(draft) {
   if (draft.journeys.size <= bounds.journeys) return;
   const unnamed = [];
-  let excess = draft.journeys.size - bounds.journeys + bounds.shown;
+  let excess = draft.journeys.size - bounds.journeys + bounds.spare;
   for (const onlySettled of [true, false]) {
     for (const [key, journey] of draft.journeys) {
       if (excess <= 0 || (!onlySettled && draft.journeys.size <= bounds.journeys)) break;

@@ -82,6 +82,10 @@ export function ledger(state, now) {
   const names = { stored: [], way: [], dead: [], missing: [] };
   const strangers = []; // dead letters that no platform belongs to
   for (const journey of state.journeys.values()) {
+    if (journey.accepted && journey.stored) { // nearly all, under load
+      names.stored.push({ journey, where: 'stored' });
+      continue;
+    }
     const p = place(journey, state, now);
     if (!journey.accepted) {
       if (p.where === 'dead') strangers.push({ journey, ...p });
@@ -119,8 +123,7 @@ export function nameOf(journey) {
 const causes = ['broker', 'platformservice', 'commandsservice', 'exchange', 'relay', 'platforms-db', 'commands-db', 'gateway'];
 
 /** narrate says in one sentence what is happening: {text, tone}, with tone calm, wait or bad. */
-export function narrate(state, now) {
-  const l = ledger(state, now);
+export function narrate(state, now, l = ledger(state, now)) {
   const down = causes.map((id) => [id, state.parts.get(id)]).filter(([, p]) => p && p.state !== 'up');
   const waiting = (where) => l.names.way.filter((p) => p.where === where);
   if (down.length > 0) return narrateFault(state, l, down[0], waiting);

@@ -5,7 +5,7 @@ import { Charts } from './charts.js';
 import { Journeys } from './journey.js';
 import { Ledger } from './ledger.js';
 import { SystemMap } from './map.js';
-import { narrate, titleOf } from './select.js';
+import { ledger, narrate, titleOf } from './select.js';
 import { showHop } from './where.js';
 import { count, timeOf } from './words.js';
 
@@ -53,7 +53,8 @@ export class View {
     this.now = now;
     this.drawn = performance.now();
     setText(this.title, this.fixed || state.run?.title || 'Waiting for the system');
-    const story = state.run ? narrate(state, now) : { text: 'Nothing has been reported yet.', tone: 'calm' };
+    const l = ledger(state, now);
+    const story = state.run ? narrate(state, now, l) : { text: 'Nothing has been reported yet.', tone: 'calm' };
     setText(this.story, story.text);
     setAttribute(this.story, 'class', `mc-story mc-${story.tone}`);
     this.say(story.text.replace(/, for .* so far/, ''));
@@ -68,7 +69,7 @@ export class View {
       this.map.jump([...state.journeys.values()].findLast((j) => j.hops.length > 0), now);
       this.map.update(state, now);
     }
-    this.ledger.update(state, now);
+    this.ledger.update(l, now);
     this.journeys.update(state, now);
     this.charts?.update(state, now);
     for (const line of played.slice(-200)) if (now - timeOf(line.time) < recent) this.travel(line, state);
