@@ -35,28 +35,27 @@ type list struct {
 	names  map[int32]string
 	total  int
 	last   int32 // up to which the list has been read
+	filled int32 // up to which it was last looked at for what was missing
 	lowest int32 // below it, nothing is remembered
 	whole  bool  // the list has been read to its end once
-	again  bool  // it is to be read from the beginning: the service was down
+	failed int   // how often the service had failed when the list was last read from the beginning
 }
 
 func (s *service) newList(t target, subject string) *list {
 	return &list{service: s, target: t, subject: subject, names: map[int32]string{}}
 }
 
-// watchLists reads both lists, once a second. Of CommandsService it also asks for
-// what it may have stored since behind the last id: its events may arrive in any order.
+// watchLists reads both lists, once a second.
 func (s *service) watchLists(ctx context.Context) {
 	platforms, commands := s.newList(s.platforms[0], "list/platforms"), s.newList(s.commands[0], "list/commands")
 	for {
-		s.readList(ctx, platforms, platforms.last)
-		from := commands.last
-		for id := range platforms.names {
-			if _, stored := commands.names[id]; !stored {
-				from = min(from, id-1)
+		s.readList(ctx, platforms)
+		s.readList(ctx, commands)
+		if s.cfg.Stage == "final" {
+			if err := commands.fillIn(ctx, platforms); err != nil && ctx.Err() == nil {
+				s.log.DebugContext(ctx, "list not read", "list", commands.subject, "error", err)
 			}
 		}
-		s.readList(ctx, commands, from)
 		s.journey.unseen(time.Now())
 		if backoff.PauseFor(ctx, time.Second) != nil {
 			return
@@ -64,25 +63,50 @@ func (s *service) watchLists(ctx context.Context) {
 	}
 }
 
-// readList reads what a list has after an id, and says how it has changed.
-func (s *service) readList(ctx context.Context, l *list, after int32) {
-	if s.parts.is(l.target.part, down, starting) {
-		l.again = true
-	}
+// readList reads what is new in a list, and says how it has changed.
+func (s *service) readList(ctx context.Context, l *list) {
 	var err error
-	switch {
+	switch failed := s.parts.failures(l.target.part); {
 	case s.cfg.Stage != "final":
 		err = l.readWhole(ctx)
-	case l.again:
+	case l.failed != failed: // it may have other data now
 		if err = l.readPages(ctx, 0, true); err == nil {
-			l.again = false
+			l.failed = failed
 		}
 	default:
-		err = l.readPages(ctx, after, false)
+		err = l.readPages(ctx, l.last, false)
 	}
 	if err != nil && ctx.Err() == nil {
 		s.log.DebugContext(ctx, "list not read", "list", l.subject, "error", err)
 	}
+}
+
+// fillIn reads a page of this list at an id that the other has and this one has not.
+// CommandsService may store its events in any order, and so behind the last id. Each
+// time it is another page.
+func (l *list) fillIn(ctx context.Context, other *list) error {
+	var missing []int32
+	for id := range other.names {
+		if _, ok := l.names[id]; !ok && id <= l.last && id >= l.lowest {
+			missing = append(missing, id)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	slices.Sort(missing)
+	next, _ := slices.BinarySearch(missing, l.filled+1)
+	id := missing[next%len(missing)]
+	items, err := l.read(ctx, fmt.Sprintf("?limit=%d&after=%d", listLimit, id-1), maxList)
+	if err != nil {
+		return err
+	}
+	l.filled = id
+	if len(items) > 0 {
+		l.filled = max(id, items[len(items)-1].ID)
+	}
+	l.add(items, nil)
+	return nil
 }
 
 // readWhole reads a list that has no pages.
@@ -171,7 +195,7 @@ func (l *list) add(items []item, removed []int32) {
 	l.forget()
 	for first := true; first && len(removed) > 0 || len(added) > 0; first = false {
 		n := min(len(added), listLimit)
-		l.service.feed.add(time.Now(), "list", l.subject, listContent{Added: append([]item{}, added[:n]...), Removed: removed, Total: l.total})
+		l.service.feed.add(time.Now(), "list", l.subject, listContent{Added: append([]item{}, added[:n]...), Removed: removed, Total: l.total - len(added) + n})
 		if l.whole {
 			l.service.journey.listed(l.target.part, added[:n])
 		}

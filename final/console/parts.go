@@ -1,8 +1,6 @@
 package console
 
 import (
-	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -23,10 +21,12 @@ type parts struct {
 	mu   sync.Mutex
 	seen map[string]partContent // by id and replica: what was last said
 	held map[string]partContent // by id: what lab says, which beats a failed probe
+
+	failed map[string]int // by id: how often it was seen in a state other than up
 }
 
 func newParts(f *feed, boxes []part) *parts {
-	p := &parts{feed: f, boxes: map[string]bool{}, seen: map[string]partContent{}, held: map[string]partContent{}}
+	p := &parts{feed: f, boxes: map[string]bool{}, seen: map[string]partContent{}, held: map[string]partContent{}, failed: map[string]int{}}
 	for _, box := range boxes {
 		p.boxes[box.ID] = true
 	}
@@ -62,18 +62,16 @@ func (p *parts) say(at time.Time, id string, content partContent) {
 	key := id + " " + content.Replica
 	if p.boxes[id] && p.seen[key] != content {
 		p.seen[key] = content
+		if content.State != up {
+			p.failed[id]++
+		}
 		p.feed.add(at, "part", "part/"+id, content)
 	}
 }
 
-// is reports whether a part, or one of its replicas, was last in one of these states.
-func (p *parts) is(id string, states ...string) bool {
+// failures returns how often a part has been seen not to work.
+func (p *parts) failures(id string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for key, content := range p.seen {
-		if strings.HasPrefix(key, id+" ") && slices.Contains(states, content.State) {
-			return true
-		}
-	}
-	return false
+	return p.failed[id]
 }

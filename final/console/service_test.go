@@ -153,18 +153,22 @@ func read(t *testing.T, url, lastID string) *reader {
 	t.Cleanup(r.close)
 	go func() {
 		defer close(r.ended)
-		id := ""
+		var id, data string
 		text := newLines(response.Body)
 		for text.Scan() {
 			if after, ok := strings.CutPrefix(text.Text(), "id: "); ok {
 				id = after
 			}
-			if data, ok := strings.CutPrefix(text.Text(), "data: "); ok {
+			if after, ok := strings.CutPrefix(text.Text(), "data: "); ok {
+				data = after
+			}
+			if text.Text() == "" && data != "" { // it is whole
 				l := received{ID: id}
 				if err := json.Unmarshal([]byte(data), &l); err != nil {
 					t.Errorf("not a line: %s: %v", data, err)
 				}
 				r.lines <- l
+				data = ""
 			}
 		}
 	}()

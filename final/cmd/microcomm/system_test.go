@@ -19,7 +19,7 @@ import (
 
 // startSystem runs the system on a free port and returns the gateway's URL.
 // It ends, without an error, with the test.
-func startSystem(t *testing.T) (url string, log *logBuffer) {
+func startSystem(t *testing.T, settings ...string) (url string, log *logBuffer) {
 	t.Helper()
 	log = &logBuffer{}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -28,7 +28,11 @@ func startSystem(t *testing.T) (url string, log *logBuffer) {
 	require.NoError(t, listener.Close())
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	cfg, err := configFromEnv(env(map[string]string{"GATEWAY_ADDR": addr, "RABBITMQ_URL": ""}))
+	values := map[string]string{"GATEWAY_ADDR": addr, "RABBITMQ_URL": ""}
+	for i := 0; i < len(settings); i += 2 {
+		values[settings[i]] = settings[i+1]
+	}
+	cfg, err := configFromEnv(env(values))
 	require.NoError(t, err)
 	go func() {
 		ended <- run(ctx, cfg, slog.New(slog.NewTextHandler(log, nil)))
@@ -137,6 +141,15 @@ func TestGatewayRoutesAsTheIngressDoes(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, test.status, status, body)
 		})
+	}
+}
+
+func TestConsoleCanBeLeftOut(t *testing.T) {
+	url, _ := startSystem(t, "CONSOLE", "off")
+	for path, status := range map[string]int{"/": http.StatusNotFound, "/feed": http.StatusNotFound, "/api/platforms": http.StatusOK} {
+		got, _, err := get(url + path)
+		require.NoError(t, err)
+		require.Equal(t, status, got, path)
 	}
 }
 
