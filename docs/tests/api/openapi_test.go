@@ -13,6 +13,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"microcomm/final"
+	"microcomm/final/apidoc"
 )
 
 // TestDocuments provokes every status that a document has, in every stage, and compares
@@ -36,6 +41,26 @@ func TestDocuments(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// TestGatewayDocument: what the gateway serves for both services is a document, too.
+func TestGatewayDocument(t *testing.T) {
+	files, err := apidoc.Files("microcomm", final.GatewayAPIs()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := load(files["/openapi.json"].Body, func(any) {}, openapi3.EnableExamplesValidation())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/api/platforms", "/api/c/platforms/{platformId}/commands"} {
+		if spec.Paths.Value(path) == nil {
+			t.Errorf("it lacks %s", path)
+		}
+	}
+	if spec.Paths.Value("/metrics") != nil {
+		t.Error("it has what the gateway doesn't route")
 	}
 }
 
