@@ -56,6 +56,7 @@ var stagePorts = map[string]string{
 	"COMMANDS_HTTP_ADDR":  "6000",
 	"GATEWAY_ADDR":        "8080",
 	"CONSOLE_HTTP_ADDR":   "7000",
+	"ISSUER_ADDR":         "7010",
 	"API_PAGE_ADDR":       "8081",
 
 	"RABBITMQ_MANAGEMENT_ADDR": "15672",
