@@ -111,15 +111,16 @@ class Page {
     const player = new Player([tape]);
     const root = h('div', { class: 'mc mc-player mc-is-live' });
     const column = h('div', { class: 'mc-view' });
+    const more = h('div', { class: 'mc-view mc-more' });
     const side = h('div', { class: 'mc-side' });
     const bar = h('div', { class: 'mc-bar-holder' });
     const doing = h('div');
     const breaking = h('div');
     const access = this.access();
     side.append(panel('Do something', doing, 'mc-doing'), panel('Predict, then break', breaking, 'mc-faults'), access);
-    root.append(column, side, bar);
+    root.append(column, side, more, bar); // on a phone, what one can do comes right after the map
     this.main.append(root);
-    const view = new View(column);
+    const view = new View(column, { more });
     new Doing(doing);
     const faults = new Faults(breaking);
     const strip = new Strip($('strip'), () => this.playURLs([example]));

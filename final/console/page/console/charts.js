@@ -56,21 +56,21 @@ class Chart {
     this.series = series;
     this.values = series.map((name, i) => h('span', { class: `mc-series mc-s${i}` }, name, ' ', h('b')));
     this.lines = series.map((_, i) => s('path', { class: `mc-plot mc-s${i}` }));
-    this.top = s('text', { x: 2, y: 11, class: 'mc-scale' });
-    this.svg = s('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', class: 'mc-chart' },
-      s('path', { d: `M0,${height - 0.5} H${width} M0,14.5 H${width}`, class: 'mc-grid' }), ...this.lines, this.top);
-    this.element = h('figure', {}, h('figcaption', {}, h('span', {}, title), ...this.values), this.svg);
+    this.top = h('span', { class: 'mc-scale' });
+    this.svg = s('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', class: 'mc-chart', preserveAspectRatio: 'none' },
+      s('path', { d: `M0,${height - 0.5} H${width} M0,4.5 H${width}`, class: 'mc-grid' }), ...this.lines);
+    this.element = h('figure', {}, h('figcaption', {}, h('span', {}, title), ...this.values, this.top), this.svg);
   }
 
   draw(end, series, write) {
     const visible = series.map((points) => points.filter(([second, value]) => second > end - span && second <= end && value !== undefined));
     const top = nice(Math.max(...visible.flat().map(([, value]) => value), 0));
-    setText(this.top, top > 0 ? write(top) : '');
+    setText(this.top, top > 0 ? `to ${write(top)}` : '');
     const words = [];
     visible.forEach((points, i) => {
       const d = points.map(([second, value], j) => {
         const x = width - (end - second) * (width / span);
-        const y = height - 1 - (value / top) * (height - 16);
+        const y = height - 1 - (value / top) * (height - 6);
         const joined = j > 0 && second - points[j - 1][0] <= 5;
         return joined ? `L${x.toFixed(1)},${y.toFixed(1)}` : `M${x.toFixed(1)},${y.toFixed(1)} h0.1`;
       }).join(' ');

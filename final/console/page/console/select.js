@@ -4,6 +4,7 @@
 import { count, duration } from './words.js';
 
 const grace = 3000; //       a chapter without an outbox: after this, nothing holds the event any more
+const longest = 60; //       characters of a name that are shown
 const graceFinal = 15_000; // with an outbox: the same, if in addition every queue is empty and the lists differ
 
 /** titles are what the places are called. */
@@ -114,7 +115,7 @@ export function atPlaces(state, now) {
 
 /** nameOf is what a journey is called. */
 export function nameOf(journey) {
-  if (journey.name) return journey.name;
+  if (journey.name) return journey.name.length > longest ? `${journey.name.slice(0, longest - 1)}…` : journey.name;
   if (journey.id !== null) return `platform ${journey.id}`;
   return 'a message without a platform';
 }

@@ -39,7 +39,7 @@ export class Strip {
       ]
       : [
         step(0, 'Create a platform', 'and follow the dot: from the client to PlatformService, through the bus, to CommandsService.'),
-        step(1, 'What if the bus is down?', 'Here everything runs in one process, so nothing can be stopped on its own. Watch a recording of a real broker: what is created meanwhile waits in the outbox, and nothing is lost. ', watch),
+        step(1, 'What if the broker is down?', 'Nothing can be stopped from here. Watch a recording instead: what is created meanwhile waits in the outbox, a table in PlatformService’s own database, and nothing is lost. ', watch),
       ];
     const close = h('button', { type: 'button', class: 'mc-close', 'aria-label': 'Close the introduction', click: () => this.close() }, '✕');
     this.element.replaceChildren(h('h2', {}, 'New here?'), h('ol', {}, ...steps), close);

@@ -13,9 +13,9 @@ const saidEvery = 4000; // milliseconds between two announcements to a screen re
 const recent = 5000; //   what is older was only learned now: it doesn't travel again
 const idle = 250; //       and between two drawings while nothing happens, for the clocks
 
-/** View builds itself into element. heading is the level of its headings; quiet views are not announced. */
+/** View builds itself into element, all but the stage into more. A quiet view is not announced. */
 export class View {
-  constructor(element, { title = '', charts = true, quiet = false } = {}) {
+  constructor(element, { more = element, title = '', charts = true, quiet = false } = {}) {
     this.quiet = quiet;
     const onHop = (hop) => showHop(hop, this.state);
     this.title = h('h2', { class: 'mc-stage' }, title);
@@ -34,8 +34,9 @@ export class View {
     this.ledgerPanel = panel('Where every platform is', ledger, 'mc-ledger');
     this.journeyPanel = panel('The latest journeys', journeys, 'mc-journey-panel');
     this.chartPanel = panel('The last minute', over, 'mc-chart-panel');
-    element.append(this.stage, this.ledgerPanel, this.journeyPanel);
-    if (charts) element.append(this.chartPanel);
+    element.append(this.stage);
+    more.append(this.ledgerPanel, this.journeyPanel);
+    if (charts) more.append(this.chartPanel);
     this.map = new SystemMap(map, onHop);
     this.ledger = new Ledger(ledger);
     this.journeys = new Journeys(journeys, onHop);
