@@ -37,7 +37,7 @@ func runWatched(t *testing.T, args ...string) *watchedStage {
 	}
 	w := &watchedStage{t: t, said: &syncBuffer{}}
 	for name, address := range map[string]*string{
-		"CONSOLE_HTTP_ADDR": &w.console, "PLATFORMS_HTTP_ADDR": &w.platforms, "COMMANDS_HTTP_ADDR": &w.commands, "PLATFORMS_GRPC_ADDR": nil,
+		"CONSOLE_HTTP_ADDR": &w.console, "PLATFORMS_HTTP_ADDR": &w.platforms, "COMMANDS_HTTP_ADDR": &w.commands, "PLATFORMS_GRPC_ADDR": nil, "API_PAGE_ADDR": nil,
 	} {
 		free := someFreeAddress()
 		t.Setenv(name, free)
@@ -221,8 +221,8 @@ func TestConsoleBeside02(t *testing.T) {
 
 func TestConsoleBeside06(t *testing.T) {
 	w := runWatched(t, "06", "--console")
-	w.create("first")
-	w.fed(0, "list/commands", `"first"`)
+	w.flows() // once the broker has both
+	w.fed(0, "list/commands", `"probe-`)
 	w.breaks("kill", "commandsservice", "down", "start", "lost with the queue")
 	w.breaks("kill", "broker", "down", "start", "lost without a broker")
 	w.breaks("pause", "commandsservice", "paused", "resume", "waiting")

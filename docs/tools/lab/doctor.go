@@ -47,6 +47,7 @@ func usualPorts() []usualPort {
 		{"5001", "PlatformService's gRPC", "PLATFORMS_GRPC_ADDR"},
 		{"6000", "CommandsService", "COMMANDS_HTTP_ADDR"},
 		{"8080", "final's gateway", "GATEWAY_ADDR"},
+		{"7000", "the console beside a stage", "CONSOLE_HTTP_ADDR"},
 		{"5672", "a RabbitMQ; lab's own takes any free port", ""},
 	}
 }
