@@ -31,6 +31,7 @@ const (
 	diffs     kind = "diff"
 	code      kind = "code" // a file
 	tree      kind = "tree" // the files of a stage
+	search    kind = "search"
 )
 
 // page is one page of the site.
@@ -122,14 +123,14 @@ func (b *book) add(p *page) *page {
 // make makes all pages.
 func (b *book) make(ctx context.Context) error {
 	for _, list := range []func(context.Context) error{
-		b.listDocuments, b.listExercises, b.listCode, b.findDeclarations, b.listDiffs,
+		b.listDocuments, b.listExercises, b.listCode, b.findDeclarations, b.listDiffs, b.listLists, b.listSearch,
 	} {
 		if err := list(ctx); err != nil {
 			return err
 		}
 	}
 	for _, fill := range []func(context.Context) error{
-		b.makeDocuments, b.makeExercises, b.makeDiffs, b.makeCode,
+		b.makeDocuments, b.makeExercises, b.makeDiffs, b.makeCode, b.makeLists, b.makeSearch,
 	} {
 		if err := fill(ctx); err != nil {
 			return err
@@ -173,7 +174,7 @@ func fragmentOf(name string) string {
 	return "#" + name
 }
 
-var bookLink = regexp.MustCompile(`\b(href|src|srcset)="book:([^"#]*)(#[^"]*)?"`)
+var bookLink = regexp.MustCompile(`\b(href|src|srcset|action)="book:([^"#]*)(#[^"]*)?"`)
 
 // relative makes the links of a page's HTML, which lies at url, relative.
 func relative(html, url string) string {

@@ -29,6 +29,15 @@
     show();
   });
 
+  // "/" leads to the search.
+  document.addEventListener("keydown", function (event) {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA)$/.test(event.target.tagName)) return;
+    var field = document.querySelector("#q, .find input");
+    if (!field.checkVisibility({ visibilityProperty: true })) { location.href = document.querySelector(".look").href; return; }
+    event.preventDefault();
+    field.focus();
+  });
+
   // Commands can be copied; output can't, since nobody should run it.
   all(".block.command").forEach(function (block) {
     var copy = document.createElement("button");
