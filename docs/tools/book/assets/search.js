@@ -29,8 +29,10 @@
 
   // The part of a text around the first of the words, with the words marked.
   function excerpt(text, words) {
+    words = words.slice().sort(function (a, b) { return b.length - a.length; });
     var any = new RegExp("(" + words.map(function (w) { return w.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"); }).join("|") + ")", "giu");
-    var at = text.search(any);
+    var low = text.toLowerCase();
+    var at = words.map(function (w) { return low.indexOf(w.toLowerCase()); }).find(function (i) { return i >= 0; });
     var from = at > 90 ? text.lastIndexOf(" ", at - 70) + 1 : 0;
     var part = (from > 0 ? "… " : "") + text.slice(from, from + 230) + (text.length > from + 230 ? " …" : "");
     var p = document.createElement("p");
@@ -46,7 +48,7 @@
     var e = searchIndex[found.id], item = document.createElement("li"), link = document.createElement("a"), where = document.createElement("span");
     link.href = e.url;
     link.textContent = e.section || e.page;
-    where.textContent = (e.section ? e.page + " · " : "") + (e.kind === "code" ? "file of " : "") + (e.stage || e.kind);
+    where.textContent = (e.section && e.page !== e.stage ? e.page + " · " : "") + (e.kind === "code" ? "file of " : "") + (e.stage || e.kind);
     item.append(link, where);
     if (e.text) item.append(excerpt(e.text, found.terms));
     return item;

@@ -64,6 +64,15 @@ func (b *Book) Declare(f *flag.FlagSet) {
 	f.BoolVar(&b.Serve, "serve", false, "serve it on this machine until Ctrl-C")
 }
 
+// Class is the flags of go tool lab class.
+type Class struct{ Listen, File string }
+
+// Declare declares the flags in f, which sets c.
+func (c *Class) Declare(f *flag.FlagSet) {
+	f.StringVar(&c.Listen, "listen", ":7070", "listen at `ADDRESS`; :7070 means all networks of this machine")
+	f.StringVar(&c.File, "file", "", "keep the results in `FILE` (.lab/class.json)")
+}
+
 // Verify is the flags of go tool lab verify.
 type Verify struct{ Update, Cluster bool }
 

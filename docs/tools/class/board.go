@@ -1,0 +1,176 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"microcomm/docs/tools/internal/class"
+	"microcomm/docs/tools/internal/exercise"
+)
+
+// What a board holds at most. A room is smaller.
+const (
+	maxPeople = 300
+	maxName   = 60 // code points
+)
+
+// errFull is a report of one person too many.
+var errFull = fmt.Errorf("the board has %d people, and no room for more", maxPeople)
+
+// entry is the newest report of a person about an exercise.
+type entry struct {
+	class.Report
+	Time time.Time `json:"time"`
+}
+
+// board is what a class has reported.
+type board struct {
+	file  string
+	tests map[string][]string // of each exercise, in order, by its name with its stage's
+	now   func() time.Time
+
+	mu      sync.Mutex
+	entries []entry // one for each person and exercise; the newest last
+}
+
+// openBoard is the board that file holds, from an earlier session, or an empty one.
+func openBoard(file string, exercises []*exercise.Exercise) (*board, error) {
+	b := &board{file: file, tests: map[string][]string{}, now: time.Now}
+	for _, e := range exercises {
+		b.tests[e.Stage+" "+e.Name] = slices.Concat(e.Tests, e.ClusterTests)
+	}
+	content, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return b, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(content, &b.entries); err != nil {
+		return nil, fmt.Errorf("read %s: %w; move it away to begin anew", file, err)
+	}
+	return b, nil
+}
+
+// add keeps a report. The error says what is wrong with it, or that it could not be
+// kept.
+func (b *board) add(r class.Report) error {
+	r, err := b.valid(r)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	people := map[string]bool{r.Name: true}
+	for _, e := range b.entries {
+		people[e.Name] = true
+	}
+	if len(people) > maxPeople {
+		return errFull
+	}
+	entries := slices.DeleteFunc(slices.Clone(b.entries), func(e entry) bool {
+		return e.Name == r.Name && e.Stage == r.Stage && e.Exercise == r.Exercise
+	})
+	entries = append(entries, entry{r, b.now().UTC()})
+	if err := save(b.file, entries); err != nil {
+		return fmt.Errorf("keep the report: %w", err)
+	}
+	b.entries = entries
+	return nil
+}
+
+// invalid is a fault of a report.
+type invalid string
+
+func (i invalid) Error() string { return string(i) }
+
+// valid is the report with only what the board knows in it.
+func (b *board) valid(r class.Report) (class.Report, error) {
+	r.Name = strings.TrimSpace(r.Name)
+	switch {
+	case r.Name == "" || utf8.RuneCountInString(r.Name) > maxName:
+		return r, invalid(fmt.Sprintf("name: must have 1 to %d characters", maxName))
+	case strings.ContainsFunc(r.Name, func(c rune) bool { return !unicode.IsPrint(c) }):
+		return r, invalid("name: must not contain control characters")
+	}
+	tests, known := b.tests[r.Stage+" "+r.Exercise]
+	if !known {
+		return r, invalid("exercise: the board knows no such exercise of this stage")
+	}
+	if r.Held < 0 || r.Total < r.Held || r.Total > 1000 {
+		return r, invalid("held, total: must be how many items hold, and of how many")
+	}
+	r.Failed = slices.DeleteFunc(slices.Clone(tests), func(name string) bool { return !slices.Contains(r.Failed, name) })
+	return r, nil
+}
+
+// save writes the entries so that a crash leaves the old file or the new one.
+func save(file string, entries []entry) error {
+	content, err := json.MarshalIndent(entries, "", " ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file+".new", content, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
+}
+
+// person is someone's newest result, and what they have passed.
+type person struct {
+	entry
+	Passed int // exercises
+}
+
+// stop is a test that fails for some people in their newest result of its exercise.
+type stop struct {
+	Stage, Exercise, Test string
+	People                int
+}
+
+// people are all, those who reported last first; stops are the tests that stop
+// people, that of most people first.
+func (b *board) summary() (people []person, stops []stop) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	passed := map[string]int{}
+	at := map[stop]int{}
+	for _, e := range b.entries {
+		if e.Passed {
+			passed[e.Name]++
+			continue
+		}
+		for _, test := range e.Failed {
+			at[stop{e.Stage, e.Exercise, test, 0}]++
+		}
+	}
+	shown := map[string]bool{}
+	for _, e := range slices.Backward(b.entries) {
+		if !shown[e.Name] {
+			shown[e.Name] = true
+			people = append(people, person{e, passed[e.Name]})
+		}
+	}
+	for s, n := range at {
+		s.People = n
+		stops = append(stops, s)
+	}
+	slices.SortFunc(stops, func(a, b stop) int {
+		return cmp.Or(cmp.Compare(b.People, a.People), cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Exercise, b.Exercise), cmp.Compare(a.Test, b.Test))
+	})
+	return people, stops
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"microcomm/docs/tools/internal/class"
+	"microcomm/docs/tools/internal/exercise"
+)
+
+func TestTheBoardShowsWhoIsWhereAndWhatStopsThem(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "class.json")
+	url := startBoard(t, file)
+	report(t, url, http.StatusNoContent, `{"name":"Ada","stage":"06-rabbitmq","exercise":"durable-queue","held":1,"total":3,"failed":["TestA","TestB"]}`)
+	report(t, url, http.StatusNoContent, `{"name":"Grace","stage":"06-rabbitmq","exercise":"durable-queue","held":2,"total":3,"failed":["TestB"]}`)
+	report(t, url, http.StatusNoContent, `{"name":"Ada","stage":"02-http-sync","exercise":"bulkhead","passed":true,"held":2,"total":2}`)
+	wants := func(url string) {
+		t.Helper()
+		page := get(t, url+"/class", http.StatusOK)
+		for _, want := range []string{
+			"<bdi>Ada</bdi></th><td>02-http-sync <b>bulkhead</b></td><td class=\"passed\">passed</td><td>1</td>",
+			"<bdi>Grace</bdi></th><td>06-rabbitmq <b>durable-queue</b>", "2 of 3",
+			"<b>2</b> <span><code>TestB</code>", "<b>1</b> <span><code>TestA</code>",
+		} {
+			if !strings.Contains(page, want) {
+				t.Errorf("the board lacks %s:\n%s", want, page)
+			}
+		}
+		if strings.Index(page, "TestB") > strings.Index(page, "TestA") {
+			t.Error("the test that stops most people must come first")
+		}
+	}
+	wants(url)
+	wants(startBoard(t, file)) // after a restart
+}
+
+func TestANewReportReplacesTheOneBefore(t *testing.T) {
+	url := startBoard(t, filepath.Join(t.TempDir(), "class.json"))
+	report(t, url, http.StatusNoContent, `{"name":"Ada","stage":"06-rabbitmq","exercise":"durable-queue","held":1,"total":3,"failed":["TestA"]}`)
+	report(t, url, http.StatusNoContent, `{"name":"Ada","stage":"06-rabbitmq","exercise":"durable-queue","passed":true,"held":3,"total":3}`)
+	if page := get(t, url+"/class", http.StatusOK); strings.Contains(page, "TestA") || strings.Count(page, "Ada") != 1 {
+		t.Errorf("Ada has passed, and nothing stops her:\n%s", page)
+	}
+}
+
+func TestHostileReportsAreText(t *testing.T) {
+	url := startBoard(t, filepath.Join(t.TempDir(), "class.json"))
+	report(t, url, http.StatusNoContent, `{"name":"<script>alert(1)</script>","stage":"06-rabbitmq","exercise":"durable-queue","held":0,"total":3,"failed":["<b>no such test</b>"]}`)
+	page := get(t, url+"/class", http.StatusOK)
+	if strings.Contains(page, "<script>") || !strings.Contains(page, "&lt;script&gt;") || strings.Contains(page, "no such test") {
+		t.Errorf("a name must be text, and an unknown test not shown:\n%s", page)
+	}
+	for body, status := range map[string]int{
+		`{`:              http.StatusBadRequest,
+		`{"name":"Ada"}`: http.StatusBadRequest,
+		`{"name":"Ada","stage":"06-rabbitmq","exercise":"../..","held":0,"total":1}`:                                         http.StatusBadRequest,
+		`{"name":" ","stage":"06-rabbitmq","exercise":"durable-queue","held":0,"total":1}`:                                   http.StatusBadRequest,
+		`{"name":"a\u0007b","stage":"06-rabbitmq","exercise":"durable-queue","held":0,"total":1}`:                            http.StatusBadRequest,
+		`{"name":"a\u202eb","stage":"06-rabbitmq","exercise":"durable-queue","held":0,"total":1}`:                            http.StatusBadRequest,
+		`{"name":"` + strings.Repeat("é", 61) + `","stage":"06-rabbitmq","exercise":"durable-queue","held":0,"total":1}`:     http.StatusBadRequest,
+		`{"name":"Ada","stage":"06-rabbitmq","exercise":"durable-queue","held":2,"total":1}`:                                 http.StatusBadRequest,
+		`{"name":"` + strings.Repeat("a", class.MaxReport) + `","stage":"06-rabbitmq","exercise":"durable-queue","total":1}`: http.StatusRequestEntityTooLarge,
+	} {
+		report(t, url, status, body)
+	}
+	response, err := http.Post(url+class.Path, "text/plain", strings.NewReader(`{"name":"Ada","stage":"06-rabbitmq","exercise":"durable-queue"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusUnsupportedMediaType {
+		t.Errorf("a form of another site could have sent this: %s", response.Status)
+	}
+}
+
+func TestTheBoardHoldsABoundedNumberOfPeople(t *testing.T) {
+	url := startBoard(t, filepath.Join(t.TempDir(), "class.json"))
+	one := func(i, status int) {
+		report(t, url, status, fmt.Sprintf(`{"name":"person %d","stage":"02-http-sync","exercise":"bulkhead","held":0,"total":1}`, i))
+	}
+	var sending sync.WaitGroup
+	for i := range maxPeople {
+		sending.Go(func() { one(i, http.StatusNoContent) })
+	}
+	sending.Wait()
+	one(maxPeople, http.StatusServiceUnavailable)
+	one(0, http.StatusNoContent) // who is on it, stays
+}
+
+func TestTheBookIsServedBesideTheBoard(t *testing.T) {
+	b, err := openBoard(filepath.Join(t.TempDir(), "class.json"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	book := t.TempDir()
+	if err := os.WriteFile(filepath.Join(book, "index.html"), []byte("the book"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(handler(b, book))
+	defer server.Close()
+	if got := get(t, server.URL+"/", http.StatusOK); got != "the book" {
+		t.Errorf("got %q", got)
+	}
+	get(t, server.URL+"/class", http.StatusOK)
+}
+
+// startBoard serves a board of two exercises.
+func startBoard(t *testing.T, file string) (url string) {
+	t.Helper()
+	b, err := openBoard(file, []*exercise.Exercise{
+		{Stage: "02-http-sync", Name: "bulkhead", Tests: []string{"TestC"}},
+		{Stage: "06-rabbitmq", Name: "durable-queue", Tests: []string{"TestA", "TestB"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(handler(b, t.TempDir()))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+func report(t *testing.T, url string, status int, body string) {
+	t.Helper()
+	response, err := http.Post(url+class.Path, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer response.Body.Close()
+	said, _ := io.ReadAll(response.Body)
+	if response.StatusCode != status {
+		t.Errorf("%.120s: %s %s, want %d", body, response.Status, said, status)
+	}
+}
+
+func get(t *testing.T, url string, status int) string {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != status {
+		t.Fatalf("%s: %s %v", url, response.Status, err)
+	}
+	return string(body)
+}
