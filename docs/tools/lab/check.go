@@ -45,6 +45,8 @@ listens, when not at the address that the Ingress or Gateway has:
 	v.flags.StringVar(&options.host, "host", "", "the `NAME` for the Host header, for an Ingress that is reached by its address")
 	v.flags.BoolVar(&options.cluster, "cluster", false, "test what is deployed to the current Kubernetes cluster")
 	v.flags.StringVar(&options.namespace, "namespace", "", "the `NAME` of the namespace; default: that of the context")
+	v.flags.StringVar(&options.report, "report", "", "send the result to the board at `URL`, which your instructor's lab class serves")
+	v.flags.StringVar(&options.name, "name", "", "with --report: the `NAME` that the board shows; default: your user name")
 	v.flags.BoolVar(&options.verbose, "v", false, "show everything that an exercise's tests print")
 	return v
 }
@@ -56,6 +58,7 @@ type checkOptions struct {
 	cluster                   bool
 	namespace                 string
 	verbose                   bool
+	report, name              string // a board, and who reports
 }
 
 func check(ctx context.Context, l *lab, options checkOptions, names []string) error {
@@ -67,6 +70,10 @@ func check(ctx context.Context, l *lab, options checkOptions, names []string) er
 		return usageError("check accepts --platforms-url or --cluster, not both")
 	}
 	switch {
+	case options.report != "" && len(names) < 2:
+		return usageError("--report is for the result of an exercise: name one")
+	case options.report != "" && reportFault(options) != nil:
+		return reportFault(options)
 	case len(names) > 1 && options.platforms != "":
 		return usageError("--platforms-url is for the e2e tests of a stage, not for an exercise")
 	case len(names) > 1:

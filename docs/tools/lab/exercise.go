@@ -78,11 +78,14 @@ func checkExercise(ctx context.Context, l *lab, options checkOptions, stage, nam
 	}
 	defer stop()
 	l.announceExercise(ctx, e)
-	passed, err := judge(ctx, l, e, o, options.verbose)
+	v, err := judge(ctx, l, e, o, options.verbose)
 	if err != nil {
 		return err
 	}
-	if !passed {
+	if options.report != "" {
+		l.sendReport(ctx, options, e, v)
+	}
+	if !v.passed {
 		return errReported
 	}
 	return nil
@@ -94,15 +97,23 @@ func (l *lab) announceExercise(ctx context.Context, e *exercise.Exercise) {
 	l.announce(ctx, dir, true, packages...)
 }
 
+// verdict is what a check has found.
+type verdict struct {
+	passed      bool     // and the stage's own tests pass
+	counts      bool     // it is not the solution as lab applied it
+	held, total int      // items of the acceptance
+	failed      []string // tests
+}
+
 // judge runs an exercise's tests on the learner's work and prints which items of
 // its acceptance hold. When all do, the stage's own tests must pass, too.
-func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options, verbose bool) (passed bool, err error) {
+func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options, verbose bool) (v verdict, err error) {
 	fmt.Fprintf(l.out, "%s: %s\n\n", colour(l.out, "1", e.String()), e.Title)
 	o.Race = true
 	o.Still = func(elapsed time.Duration) { fmt.Fprintf(l.err, "  … compiling and testing (%s)\n", elapsed) }
 	r, err := e.Run(ctx, o)
 	if err != nil {
-		return false, err
+		return v, err
 	}
 	for _, problem := range r.Problems {
 		for line := range strings.SplitSeq(fmt.Sprintf("  %s %s", colour(l.out, "31", "FAIL"), indent(problem, "       ")), "\n") {
@@ -112,10 +123,10 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 	if len(r.Problems) > 0 {
 		fmt.Fprintln(l.out)
 	}
-	held, total, more := 0, 0, false
+	more := false
 	shown := map[string]bool{}
 	for _, item := range itemsOf(e, r) {
-		total++
+		v.total++
 		state := exercise.State("pass")
 		for _, name := range item.Tests {
 			if s := r.Test(name).State; s != "pass" {
@@ -125,7 +136,7 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 		mark := colour(l.out, "33", "?   ") // no result
 		switch state {
 		case "pass":
-			held++
+			v.held++
 			mark = colour(l.out, "32", "ok  ")
 		case "fail":
 			mark = colour(l.out, "31", "FAIL")
@@ -139,6 +150,9 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 				continue
 			}
 			shown[name] = true
+			if t.State == "fail" {
+				v.failed = append(v.failed, name)
+			}
 			if reason := t.Reason(); reason != "" {
 				fmt.Fprintln(l.out, layout.Wrap("         "+reason, "         "))
 			}
@@ -155,16 +169,16 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 	passed, ownPassed := r.Passed(), true
 	if passed && !o.Cluster {
 		if ownPassed, err = judgeOwn(ctx, l, e, o); err != nil {
-			return false, err
+			return v, err
 		}
 	}
 	applied := false
 	if passed && ownPassed {
 		if applied, err = l.solutionApplied(ctx, e); err != nil {
-			return false, err
+			return v, err
 		}
 	}
-	fmt.Fprintf(l.out, "\n%d of %d hold.", held, total)
+	fmt.Fprintf(l.out, "\n%d of %d hold.", v.held, v.total)
 	switch {
 	case !passed:
 		fmt.Fprintf(l.out, " The next hint: go tool lab hint %s\n", e)
@@ -175,11 +189,12 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 	default:
 		fmt.Fprintf(l.out, " Passed. Compare: go tool lab solution %s\n", e)
 	}
-	passed = passed && ownPassed
-	return passed, l.note(e, func(p *progress) {
+	v.passed = passed && ownPassed
+	v.counts = v.passed && !applied
+	return v, l.note(e, func(p *progress) {
 		p.Checks++
 		p.TriedAt = now()
-		if passed && !applied && p.PassedAt == nil && !o.Cluster {
+		if v.counts && p.PassedAt == nil && !o.Cluster {
 			p.PassedAt = now()
 		}
 	})

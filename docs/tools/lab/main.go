@@ -43,6 +43,7 @@ func verbs() []verb {
 		dlqVerb(),
 		benchVerb(),
 		bookVerb(),
+		classVerb(),
 		offlineVerb(),
 		verifyVerb(),
 	}

@@ -23,8 +23,9 @@ func offlineVerb() verb {
 		name:    "offline",
 		args:    "DIR",
 		summary: "collects what a room without a network needs in a folder",
-		about: `DIR receives the Go modules of every stage, as a module proxy in the file system, and, where
-Docker responds, the container images that the stages use. It does not include Go, a C compiler
+		about: `DIR receives the Go modules of every stage, as a module proxy in the file system; the book, to
+read in a browser (DIR/book/index.html); and, where Docker responds, the container images that
+the stages use. It does not include Go, a C compiler
 and git: each laptop must have them. DIR/env.sh says where the modules are; see also: go tool lab help doctor`,
 		run: func(ctx context.Context, l *lab, args []string) error { return offline(ctx, l, args[0]) },
 	}
@@ -78,6 +79,9 @@ func offline(ctx context.Context, l *lab, dir string) error {
 		return err
 	}
 	fmt.Fprintf(l.out, "modules: %s\n", modules)
+	if err := runTool(ctx, l, "book", []string{"--out=" + filepath.Join(dir, "book")}); err != nil {
+		return fmt.Errorf("make the book: %w", err)
+	}
 	if err := rabbitmq.CheckDocker(ctx); err != nil {
 		fmt.Fprintf(l.out, "images: none: %v\n", err)
 	} else if err := saveImages(ctx, l, filepath.Join(dir, offlineImages)); err != nil {
