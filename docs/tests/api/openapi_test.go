@@ -67,7 +67,7 @@ func TestGatewayDocument(t *testing.T) {
 // TestItBites changes a document, and expects TestDocuments to notice.
 func TestItBites(t *testing.T) {
 	t.Parallel()
-	programs := map[string]string{"01-rest": build(t, "01-rest"), "03-k8s": build(t, "03-k8s")}
+	programs := map[string]string{"01-rest": build(t, "01-rest"), "03-k8s": build(t, "03-k8s"), "final": build(t, "final")}
 	for _, row := range []struct {
 		what, stage, service, from, to, notice string
 	}{
@@ -78,6 +78,7 @@ func TestItBites(t *testing.T) {
 		{"a route that the document doesn't have", "03-k8s", "platformservice", "  /readyz:", "  /api/readyz:", "the document lacks /readyz"},
 		{"a bound that the service doesn't have", "01-rest", "platformservice", "maxLength: 500", "maxLength: 499", ", want 400"},
 		{"a header that the service doesn't send", "01-rest", "platformservice", "            Location:", "            Content-Location:", `response header "Content-Location" missing`},
+		{"a scope that isn't enough", "final", "platformservice", "{bearer: [platforms:write]}", "{bearer: [platforms:read]}", "the document says that it may pass"},
 	} {
 		t.Run(row.what, func(t *testing.T) {
 			t.Parallel()
