@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"net"
 	"net/http"
 	"os"
@@ -240,4 +241,25 @@ func TestNamesThatMayCall(t *testing.T) {
 	output, status := runProgram(t, "platformservice", []string{"PLATFORMS_GRPC_TLS_CLIENT_NAMES=x"})
 	assert.Equal(t, 2, status)
 	assert.Contains(t, output, "PLATFORMS_GRPC_TLS_CLIENT_NAMES")
+}
+
+// TestAdminPortOverTLS: it speaks TLS as the HTTP port does, but a probe has no certificate.
+func TestAdminPortOverTLS(t *testing.T) {
+	files := issueCertificate(t)
+	admin := freeAddrs(t, 1)[0]
+	s := local(t, "RABBITMQ_URL=amqp://127.0.0.1:1/", "PLATFORMS_ADMIN_ADDR="+admin,
+		"PLATFORMS_TLS_CERT_FILE="+files.cert, "PLATFORMS_TLS_KEY_FILE="+files.key, "PLATFORMS_TLS_CLIENT_CA_FILE="+files.ca)
+	s.platforms.launch(t)
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: files.roots}}}
+	t.Cleanup(client.CloseIdleConnections)
+	eventually(t, "readiness, at the admin port", func() bool {
+		response, err := client.Get("https://" + admin + "/readyz")
+		if err != nil {
+			return false
+		}
+		response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	})
+	_, err := client.Get(strings.Replace(s.platforms.url, "http:", "https:", 1) + "/api/platforms")
+	assert.Error(t, err, "the HTTP port wants a certificate")
 }
