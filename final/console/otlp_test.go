@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 // exported returns a POST's span as an exporter sends it.
@@ -74,7 +75,7 @@ func TestHostileSpansAreRefused(t *testing.T) {
 		body, contentType, encoding string
 		status                      int
 	}{
-		"too large":                  {strings.Repeat("x", 2<<20), protobuf, "", http.StatusRequestEntityTooLarge},
+		"too large":                  {strings.Repeat("x", web.MaxBody+1), protobuf, "", http.StatusRequestEntityTooLarge},
 		"too large once it unpacked": {zipped(t, strings.Repeat("x", maxSpans+1)), protobuf, "gzip", http.StatusRequestEntityTooLarge},
 		"no protobuf":                {"not protobuf", protobuf, "", http.StatusBadRequest},
 		"cut off":                    {exported(t, "x")[:20], protobuf, "", http.StatusBadRequest},

@@ -40,7 +40,7 @@ func newProvider(t *testing.T) *provider {
 	t.Helper()
 	p := &provider{audience: audience, lifetime: time.Hour}
 	var handler http.Handler
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
 		down := p.down
 		p.mu.Unlock()
@@ -49,13 +49,14 @@ func newProvider(t *testing.T) *provider {
 		}
 		handler.ServeHTTP(w, r)
 	}))
-	t.Cleanup(server.Close)
-	p.url = server.URL
+	p.url = "http://" + server.Listener.Addr().String()
 	p.Storage = storage.NewStorage(storage.NewUserStore(p.url))
 	p.rotate(t, "first")
 	made, err := op.NewProvider(&op.Config{CryptoKey: [32]byte{1}, SupportedScopes: []string{"platforms:read"}}, p, op.StaticIssuer(p.url), op.WithAllowInsecure())
 	require.NoError(t, err)
 	handler = made
+	server.Start()
+	t.Cleanup(server.Close)
 	return p
 }
 

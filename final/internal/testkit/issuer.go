@@ -47,9 +47,10 @@ func NewIssuer(t testing.TB) *Issuer {
 		i.reads++
 		_ = json.NewEncoder(w).Encode(map[string]any{"keys": i.keys})
 	})
-	server := httptest.NewServer(mux)
+	server := httptest.NewUnstartedServer(mux)
+	i.URL = "http://" + server.Listener.Addr().String() // before the first request reads it
+	server.Start()
 	t.Cleanup(server.Close)
-	i.URL = server.URL
 	return i
 }
 
