@@ -90,14 +90,10 @@ func lookAt(t *testing.T, browser context.Context, page, root string) []string {
 			_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}}})
 			return err
 		})
-		if err := chromedp.Do(tab, chromedp.EmulateViewport(360, 800), media, chromedp.Navigate(page)); err != nil {
+		if err := chromedp.Do(tab, media); err != nil {
 			t.Fatal(err)
 		}
-		width, err := chromedp.Run(tab, chromedp.Evaluate[int]("document.documentElement.scrollWidth"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if width > 360 {
+		if width := widthOf(t, tab, page); width > 360 {
 			faults = append(faults, fmt.Sprintf("it is %d pixels wide on a screen of 360", width))
 		}
 		for _, size := range []int64{360, 1440} {
@@ -120,6 +116,18 @@ func lookAt(t *testing.T, browser context.Context, page, root string) []string {
 	lock.Lock()
 	defer lock.Unlock()
 	return faults
+}
+
+// widthOf opens a page on a screen of 360 pixels, and returns how wide it gets.
+func widthOf(t *testing.T, tab context.Context, page string) int {
+	if err := chromedp.Do(tab, chromedp.EmulateViewport(360, 800), chromedp.Navigate(page)); err != nil {
+		t.Fatal(err)
+	}
+	width, err := chromedp.Run(tab, chromedp.Evaluate[int]("document.documentElement.scrollWidth"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return width
 }
 
 // runAxe returns what axe finds, as a list of texts in JSON.

@@ -68,6 +68,16 @@ func TestTheSite(t *testing.T) {
 				}
 			})
 		}
+		t.Run("on a phone", func(t *testing.T) {
+			for _, p := range b.pages {
+				if p.kind == code || p.kind == diffs { // hundreds; those above stand for them
+					continue
+				}
+				if width := widthOf(t, ctx, "file://"+filepath.ToSlash(filepath.Join(dir, p.url))); width > 360 {
+					t.Errorf("%s is %d pixels wide on a screen of 360", p.url, width)
+				}
+			}
+		})
 	})
 }
 
