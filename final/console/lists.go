@@ -33,12 +33,13 @@ type list struct {
 	subject string
 
 	names  map[int32]string
-	total  int
 	last   int32 // up to which the list has been read
 	filled int32 // up to which it was last looked at for what was missing
 	lowest int32 // below it, nothing is remembered
-	whole  bool  // the list has been read to its end once
-	failed int   // how often the service had failed when the list was last read from the beginning
+
+	forgotten int  // platforms below lowest
+	whole     bool // the list has been read to its end once
+	failed    int  // how often the service had failed when the list was last read from the beginning
 }
 
 func (s *service) newList(t target, subject string) *list {
@@ -173,8 +174,7 @@ func (l *list) replace(items []item) {
 			delete(l.names, id)
 		}
 	}
-	l.total = len(l.names)
-	l.last = 0
+	l.forgotten, l.last, l.lowest = 0, 0, 0
 	l.add(items, removed)
 	l.whole = true
 }
@@ -184,18 +184,18 @@ func (l *list) add(items []item, removed []int32) {
 	var added []item
 	for _, i := range items {
 		l.last = max(l.last, i.ID)
-		if _, known := l.names[i.ID]; known || i.ID < l.lowest {
+		i.Name = short(i.Name)
+		if name, known := l.names[i.ID]; known && name == i.Name || i.ID < l.lowest {
 			continue
 		}
-		i.Name = short(i.Name)
 		l.names[i.ID] = i.Name
 		added = append(added, i)
 	}
-	l.total += len(added)
 	l.forget()
+	total := l.forgotten + len(l.names)
 	for first := true; first && len(removed) > 0 || len(added) > 0; first = false {
 		n := min(len(added), listLimit)
-		l.service.feed.add(time.Now(), "list", l.subject, listContent{Added: append([]item{}, added[:n]...), Removed: removed, Total: l.total - len(added) + n})
+		l.service.feed.add(time.Now(), "list", l.subject, listContent{Added: append([]item{}, added[:n]...), Removed: removed, Total: total - len(added) + n})
 		if l.whole {
 			l.service.journey.listed(l.target.part, added[:n])
 		}
@@ -213,4 +213,5 @@ func (l *list) forget() {
 		delete(l.names, id)
 	}
 	l.lowest = ids[len(ids)-listTracked/2]
+	l.forgotten += len(ids) - listTracked/2
 }

@@ -38,6 +38,12 @@ func (s *listService) set(path string, ids ...int32) {
 	}
 }
 
+func (s *listService) rename(path string, id int32, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stored[path][id] = name
+}
+
 func (s *listService) setDown(down bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,15 +96,15 @@ func upTo(n int32) (ids []int32) {
 
 func TestALongListIsReadInPages(t *testing.T) {
 	s := newListService()
-	s.set("/api/platforms", upTo(7500)...)
+	s.set("/api/platforms", upTo(12_000)...)
 	names := map[string]bool{}
-	for _, l := range startLists(t, s, "final").total("platforms", 7500) {
+	for _, l := range startLists(t, s, "final").total("platforms", 12_000) {
 		assert.LessOrEqual(t, len(l.Content.Added), listLimit)
 		for _, added := range l.Content.Added {
 			names[added.Name] = true
 		}
 	}
-	assert.Equal(t, 7500, len(names))
+	assert.Equal(t, 12_000, len(names))
 }
 
 // CommandsService may store platform 2 long after platform 3.
@@ -123,12 +129,13 @@ func TestAServiceThatForgotIsReadAgain(t *testing.T) {
 			feed.total("commands", 3)
 			s.setDown(true)
 			feed.part("commandsservice", down)
-			s.set("/api/c/platforms", 3, 4)
+			s.set("/api/c/platforms", 2, 4)
+			s.rename("/api/c/platforms", 2, "another")
 			s.setDown(false)
 			lines := feed.total("commands", 2)
 			last := lines[len(lines)-1].Content
-			assert.Equal(t, []int{1, 2}, last.Removed)
-			assert.Equal(t, []item{{4, "4"}}, last.Added)
+			assert.Equal(t, []int{1, 3}, last.Removed)
+			assert.Equal(t, []item{{2, "another"}, {4, "4"}}, last.Added)
 		})
 	}
 }

@@ -150,7 +150,7 @@ func addMetrics(sum map[string]float64, text []byte) {
 // outboxGauge says what waits in the outbox. All replicas have the same one.
 func (s *service) outboxGauge() func(map[string]float64) {
 	replicas := float64(len(s.platforms))
-	var last [2]float64
+	last := [2]float64{-1} // nothing yet
 	return func(sum map[string]float64) {
 		now := [2]float64{sum["outbox_pending_events"] / replicas, sum["outbox_oldest_event_age_seconds"] / replicas}
 		if now != last {

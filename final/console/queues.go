@@ -87,7 +87,7 @@ type brokerView struct {
 	connection *amqp.Connection
 	own        string // the queue, once it is bound
 	queues     queues
-	listening  sync.WaitGroup
+	running    sync.WaitGroup
 }
 
 func (s *service) watchConnection(ctx context.Context) error {
@@ -96,21 +96,20 @@ func (s *service) watchConnection(ctx context.Context) error {
 		return err
 	}
 	v := &brokerView{service: s, connection: connection, queues: queues{s.feed, map[string]QueueState{}}}
-	defer v.listening.Wait()
+	defer v.running.Wait()
 	defer bus.Close(connection)
 	lost := connection.NotifyClose(make(chan *amqp.Error, 1))
 	timer := time.NewTicker(queueInterval)
 	defer timer.Stop()
 	for {
 		looked := make(chan error, 1)
-		go func() { looked <- v.look(ctx) }()
+		v.running.Go(func() { looked <- v.look(ctx) }) // ends with the connection, if it takes that long
 		select {
 		case err := <-looked:
 			if err != nil {
 				return err
 			}
 		case <-time.After(brokerTimeout):
-			go func() { <-looked }() // ends with the connection
 			return errors.New("it does not respond")
 		}
 		s.reportBroker(partContent{State: up})
@@ -217,7 +216,7 @@ func (v *brokerView) listen(ctx context.Context) error {
 	}
 	v.own = queue.Name
 	v.queues.say(QueueState{Name: "console", Role: "console", Consumers: 1})
-	v.listening.Go(func() { // until the connection ends
+	v.running.Go(func() { // until the connection ends
 		for d := range deliveries {
 			m := bus.Message{ID: d.MessageId, Body: d.Body, Headers: map[string]string{}}
 			if traceparent, ok := d.Headers["traceparent"].(string); ok {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,12 +37,17 @@ func (s *service) download(w http.ResponseWriter) error {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Content-Disposition", `attachment; filename="microcomm.ndjson"`)
 	lines, _ := s.feed.whole()
-	var text bytes.Buffer
-	for _, l := range lines {
-		text.Write(l.text)
-		text.WriteByte('\n')
+	for batch := range slices.Chunk(lines, streamBatch) {
+		var text bytes.Buffer
+		for _, l := range batch {
+			text.Write(l.text)
+			text.WriteByte('\n')
+		}
+		if err := s.write(w, text.Bytes()); err != nil {
+			return err
+		}
 	}
-	return s.write(w, text.Bytes())
+	return nil
 }
 
 // stream sends the lines until the client disconnects or the console stops. A client
@@ -133,12 +139,10 @@ func (s *service) sendWhole(w http.ResponseWriter, knows bool) (position uint64,
 		l := line{Version: 1, Time: formatTime(s.feed.now()), Kind: "resync", Subject: "feed", Content: struct{}{}}
 		lines = append([]entry{{text: l.encode()}}, lines...)
 	}
-	for len(lines) > 0 {
-		n := min(len(lines), streamBatch)
-		if err := s.send(w, lines[:n]); err != nil {
+	for batch := range slices.Chunk(lines, streamBatch) {
+		if err := s.send(w, batch); err != nil {
 			return 0, err
 		}
-		lines = lines[n:]
 	}
 	return last, nil
 }
