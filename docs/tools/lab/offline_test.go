@@ -49,13 +49,25 @@ func TestImagesOfTheStages(t *testing.T) {
 	}
 }
 
-// offlineWorkspace is a checkout that needs one module, which only the proxy
-// in the file system has that GOPROXY names.
+// offlineWorkspace is a checkout with a book, and with one module that it needs, which
+// only the proxy in the file system has that GOPROXY names.
 func offlineWorkspace(t *testing.T) *lab {
 	t.Helper()
 	l := workspace(t, map[string]string{
 		"01-one/go.mod": "module microcomm/01-one\n\ngo 1.26\n\nrequire example.com/there v1.0.0\n",
-		"go.work":       "go 1.26\n\nuse (\n\t./01-one\n\t./02-two\n\t./03-three\n\t./docs\n)\n",
+		// a book of one page
+		"docs/tools/book/main.go": `package main
+
+import "os"
+
+func main() {
+	dir := os.Args[1][len("--out="):]
+	if os.MkdirAll(dir, 0o755) != nil || os.WriteFile(dir+"/index.html", []byte("a book"), 0o644) != nil {
+		os.Exit(1)
+	}
+}
+`,
+		"go.work": "go 1.26\n\nuse (\n\t./01-one\n\t./02-two\n\t./03-three\n\t./docs\n)\n",
 	})
 	var archive bytes.Buffer
 	z := zip.NewWriter(&archive)
@@ -90,9 +102,12 @@ func TestOfflineCollectsTheModules(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "modules", "example.com", "there", "@v", "v1.0.0.zip")); err != nil {
 		t.Error(err)
 	}
+	if _, err := os.Stat(filepath.Join(dir, "book", "index.html")); err != nil {
+		t.Error(err)
+	}
 	left, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil || len(left) != 2 {
-		t.Errorf("it has %v (error: %v), want modules and env.sh", left, err)
+	if err != nil || len(left) != 3 {
+		t.Errorf("it has %v (error: %v), want modules, the book and env.sh", left, err)
 	}
 	script, err := os.ReadFile(filepath.Join(dir, "env.sh"))
 	if err != nil || !strings.Contains(string(script), "\nexport GOPROXY='file://") || !strings.Contains(string(script), "/a%20stick/modules' GOSUMDB=off") {
