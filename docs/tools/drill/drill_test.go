@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,9 +18,15 @@ import (
 func TestADrillJudgesWhatTheFaultDid(t *testing.T) {
 	ctx := t.Context()
 	var out, progress strings.Builder
-	if err := command(ctx, []string{"02", "commands-down", "--short", "--json"}, &out, &progress); err != nil {
+	recording := filepath.Join(t.TempDir(), "02-commands-down.ndjson")
+	if err := command(ctx, []string{"02", "commands-down", "--short", "--json", "--record", recording}, &out, &progress); err != nil {
 		t.Fatalf("%v\n%s%s", err, out.String(), progress.String())
 	}
+	text, err := os.ReadFile(recording)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkRecording(t, "02-commands-down", text, true)
 	var rep report
 	if err := json.Unmarshal([]byte(out.String()), &rep); err != nil {
 		t.Fatal(err)
