@@ -35,7 +35,6 @@ type picture struct {
 }
 
 var pictures = []picture{
-	{"console-travels", []string{"broker-down"}, 5, 1280, 700, false},
 	{"console-broker-down", []string{"broker-down"}, 19, 1280, 1010, false},
 	{"console-broker-down-dark", []string{"broker-down"}, 19, 1280, 1010, true},
 	{"console-side-by-side", []string{"06-subscriber-down", "07-subscriber-down"}, 13, 1600, 960, false},

@@ -1,7 +1,7 @@
 // For the first five minutes: three things to do, ticked off as the system reports them.
 
 import { h } from './dom.js';
-import { impaired, place } from './select.js';
+import { has, impaired, place } from './select.js';
 
 const kept = 'microcomm-console-strip'; // in localStorage: the strip was closed
 
@@ -17,30 +17,38 @@ export class Strip {
   update(state, now) {
     if (this.closed || !state.run) return;
     this.element.hidden = false;
-    const breakable = state.run.faults?.find((f) => f.part === 'broker' && ['kill', 'stop'].includes(f.action));
-    if (this.drawn !== `${Boolean(breakable)}${this.done}`) this.draw(breakable);
-    const journeys = [...state.journeys.values()].slice(-200);
-    this.done[0] ||= journeys.some((j) => j.stored && j.hops.length > 2);
-    const waits = impaired(state, 'broker') && journeys.some((j) => j.accepted && place(j, state, now).where === 'outbox');
-    this.waited ||= waits;
-    this.done[1] ||= waits;
-    this.done[2] ||= Boolean(this.waited) && !impaired(state, 'broker') && !journeys.some((j) => j.accepted && !j.stored && !j.dead);
+    const offers = (part) => state.run.faults?.some((f) => f.part === part && f.action === 'kill');
+    const outbox = has(state, 'outbox');
+    const story = outbox && offers('broker') ? 'outbox' : !outbox && offers('commandsservice') ? 'chapter' : 'recording';
+    if (this.drawn !== story + this.done) this.draw(story, state.run.stage);
+    const journeys = [...state.journeys.values()].slice(-200).filter((j) => j.accepted);
+    const at = (where) => journeys.some((j) => place(j, state, now).where === where);
+    const broken = story === 'outbox' ? 'broker' : 'commandsservice';
+    this.done[0] ||= journeys.some((j) => j.stored && j.hops.length > 1);
+    this.done[1] ||= impaired(state, broken) && at(story === 'outbox' ? 'outbox' : 'missing');
+    this.done[2] ||= this.done[1] && !impaired(state, broken) && (story === 'chapter' || journeys.every((j) => j.stored || j.dead));
   }
 
-  draw(breakable) {
-    this.drawn = `${Boolean(breakable)}${this.done}`;
+  draw(story, stage) {
+    this.drawn = story + this.done;
     const step = (i, title, ...text) => h('li', { class: this.done[i] ? 'mc-done' : '' }, h('b', {}, title), h('span', {}, ...text), this.done[i] ? h('span', { class: 'mc-hidden' }, ' (done)') : null);
     const watch = h('button', { type: 'button', class: 'mc-primary', click: this.watch }, '▶ Watch a broker go down');
-    const steps = breakable
-      ? [
+    const steps = {
+      outbox: () => [
         step(0, 'Create a platform', 'and follow the dot: from the client to PlatformService, through the broker, to CommandsService.'),
         step(1, 'Kill the broker, and create another', 'It is accepted anyway. It waits in the outbox: a table in PlatformService’s own database.'),
         step(2, 'Start the broker', 'The relay sends what waits. Nothing is lost, and no client had to wait. That’s what the outbox is for.'),
-      ]
-      : [
+      ],
+      chapter: () => [
+        step(0, 'Create a platform', 'and see both services get it.'),
+        step(1, 'Kill CommandsService, and create another', 'The client gets its 201. But nothing keeps the platform for CommandsService.'),
+        step(2, 'Start CommandsService', stage === '07' ? 'It asks for what it has missed: the backfill.' : 'What was created meanwhile stays missing. A later chapter ends that.'),
+      ],
+      recording: () => [
         step(0, 'Create a platform', 'and follow the dot: from the client to PlatformService, through the bus, to CommandsService.'),
         step(1, 'What if the broker is down?', 'Nothing can be stopped from here. Watch a recording instead: what is created meanwhile waits in the outbox, a table in PlatformService’s own database, and nothing is lost. ', watch),
-      ];
+      ],
+    }[story]();
     const close = h('button', { type: 'button', class: 'mc-close', 'aria-label': 'Close the introduction', click: () => this.close() }, '✕');
     this.element.replaceChildren(h('h2', {}, 'New here?'), h('ol', {}, ...steps), close);
   }
