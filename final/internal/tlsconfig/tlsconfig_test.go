@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"microcomm/final/internal/testkit"
 	"microcomm/final/internal/tlsconfig"
 )
 
@@ -160,4 +162,28 @@ func TestTLS(t *testing.T) {
 			assert.Error(t, err)
 		})
 	}
+}
+
+func TestAllowClients(t *testing.T) {
+	config := &tls.Config{}
+	log, logged := testkit.CaptureLog()
+	tlsconfig.AllowClients(config, []string{"commands.example", "spiffe://example/commands", "192.0.2.1"}, log)
+	id, err := url.Parse("spiffe://example/commands")
+	require.NoError(t, err)
+	for name, row := range map[string]struct {
+		theirs  *x509.Certificate
+		allowed bool
+	}{
+		"a DNS name":      {&x509.Certificate{DNSNames: []string{"other.example", "Commands.Example"}}, true},
+		"a URI":           {&x509.Certificate{URIs: []*url.URL{id}}, true},
+		"an address":      {&x509.Certificate{IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1)}}, true},
+		"another name":    {&x509.Certificate{DNSNames: []string{"x.commands.example", "commands.example.org", "*.example"}}, false},
+		"a subject alone": {&x509.Certificate{Subject: pkix.Name{CommonName: "commands.example"}}, false},
+		"no name":         {&x509.Certificate{}, false},
+	} {
+		err := config.VerifyConnection(tls.ConnectionState{PeerCertificates: []*x509.Certificate{row.theirs, {DNSNames: []string{"commands.example"}}}})
+		assert.Equal(t, row.allowed, err == nil, name)
+	}
+	assert.Error(t, config.VerifyConnection(tls.ConnectionState{}))
+	assert.Len(t, logged.Lines("client refused"), 4)
 }

@@ -223,6 +223,14 @@ func TestAlgorithms(t *testing.T) {
 	}
 }
 
+// TestGuardThatWasNotStarted: a service that cannot listen stops what it has not started.
+func TestGuardThatWasNotStarted(t *testing.T) {
+	log, _ := testkit.CaptureLog()
+	guard, err := web.NewGuard(web.GuardConfig{Access: web.AccessConfig{Issuer: "https://issuer.example", Audience: "a"}}, log)
+	require.NoError(t, err)
+	guard.Stop()
+}
+
 func TestAccessIsOff(t *testing.T) {
 	url, logged := guarded(t, web.GuardConfig{})
 	testkit.RequireJSON(t, get(t, url+"/things", ""), http.StatusOK, `{"subject":"","key":""}`)

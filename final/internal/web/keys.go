@@ -79,8 +79,11 @@ func (k *keySet) start() {
 	k.running.Go(func() { k.run(ctx) })
 }
 
+// stop ends what start has begun, if it has been called.
 func (k *keySet) stop() {
-	k.cancel()
+	if k.cancel != nil {
+		k.cancel()
+	}
 	k.running.Wait()
 	k.client.CloseIdleConnections()
 }
@@ -187,7 +190,9 @@ func (k *keySet) refresh(ctx context.Context) error {
 	}
 	if known := k.current.Load(); !keys.equal(known) {
 		k.current.Store(keys)
-		k.log.Info("issuer's keys read", "issuer", k.cfg.Issuer, "keys", keys.size)
+		if !k.failing { // else run says so
+			k.log.Info("issuer's keys read", "issuer", k.cfg.Issuer, "keys", keys.size)
+		}
 	}
 	return nil
 }
