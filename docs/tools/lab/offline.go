@@ -121,7 +121,7 @@ func downloadModules(ctx context.Context, l *lab, dir string, env []string) erro
 }
 
 // imageLine is where a Dockerfile or a manifest names an image.
-var imageLine = regexp.MustCompile(`(?m)^(?:FROM|\s*(?:- )?image:)\s+["']?([^\s"'$]+)`)
+var imageLine = regexp.MustCompile(`(?m)^(?:FROM(?:\s+--platform=\S+)?|\s*(?:- )?image:)\s+["']?([^\s"'$]+)`)
 
 // othersImages are the images that the stages use and do not build.
 func (l *lab) othersImages(ctx context.Context) ([]string, error) {

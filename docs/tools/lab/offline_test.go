@@ -16,7 +16,7 @@ import (
 
 func TestImagesOfOthers(t *testing.T) {
 	l := workspace(t, map[string]string{
-		"01-one/Dockerfile":     "FROM golang:1.26 AS build\nRUN echo image: none\nFROM \"scratch:1\" AS one\n",
+		"01-one/Dockerfile":     "FROM --platform=$BUILDPLATFORM golang:1.26 AS build\nRUN echo image: none\nFROM \"scratch:1\" AS one\n",
 		"02-two/k8s/a.yml":      "spec:\n  containers:\n    - image: microcomm/02-two/one:1\n    - name: b\n      image: broker:4 # ours\n",
 		"03-three/compose.yaml": "services:\n  db:\n    image: 'db:2'\n  again:\n    image: broker:4\n",
 		"03-three/README.md":    "image: readme:1\n",

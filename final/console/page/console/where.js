@@ -34,7 +34,7 @@ export const where = {
     },
     "published": {
       "says": "A fanout exchange gives each event to every queue: the console has one of its own, and neither service knows of it.",
-      "file": "final/console/events.go", "symbol": "(*journey).event", "lesson": "final/pieces/30-console-signals.md",
+      "file": "final/console/events.go", "symbol": "(*journey).event", "lesson": "final/pieces/26-console-signals.md",
       "lines": []
     },
     "confirmed": {
