@@ -31,13 +31,11 @@ type picture struct {
 	recordings    []string
 	at            float64 // seconds after the beginning
 	width, height int
-	dark          bool
 }
 
 var pictures = []picture{
-	{"console-broker-down", []string{"broker-down"}, 19, 1280, 1010, false},
-	{"console-broker-down-dark", []string{"broker-down"}, 19, 1280, 1010, true},
-	{"console-side-by-side", []string{"06-subscriber-down", "07-subscriber-down"}, 13, 1600, 960, false},
+	{"console-broker-down", []string{"broker-down"}, 19, 1280, 1010},
+	{"console-side-by-side", []string{"06-subscriber-down", "07-subscriber-down"}, 13, 1600, 960},
 }
 
 func main() {
@@ -99,9 +97,6 @@ func (p picture) take(ctx context.Context, browser, url, file string) error {
 	shot := filepath.Join(profile, "shot.png")
 	args := append([]string{browser}, chromium.Flags(profile)...)
 	args = append(args, fmt.Sprintf("--window-size=%d,%d", p.width, p.height), "--virtual-time-budget=3000", "--screenshot="+shot)
-	if p.dark {
-		args = append(args, "--blink-settings=preferredColorScheme=0")
-	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var output bytes.Buffer
