@@ -3,7 +3,6 @@ package console
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -127,19 +126,18 @@ func TestSlowReaderDelaysNoOtherAndStartsAnew(t *testing.T) {
 	assert.LessOrEqual(t, len(f.ring), ringLines)
 	assert.LessOrEqual(t, f.bytes, ringBytes)
 
-	decoder, resync := json.NewDecoder(dataOf(slow.Body)), false
-	for {
-		var l received
-		if decoder.Decode(&l) != nil { // on a busy machine it has not read for streamTimeout, and was cut off
-			again, err := http.Get(url + "/feed")
-			require.NoError(t, err)
-			defer again.Body.Close()
-			decoder, resync = json.NewDecoder(dataOf(again.Body)), true
-			continue
-		}
-		resync = resync || l.Kind == "resync"
-		if l.Seq == uint64(lines+1) {
-			break
+	// It gets the whole in the same stream or, when it was cut off meanwhile, in the next.
+	resync, last := false, received{}
+	see := func(l received) {
+		resync, last = resync || l.Kind == "resync", l
+	}
+	parse(t, slow.Body, func(l received) (more bool) {
+		see(l)
+		return l.Seq < lines+1
+	})
+	if last.Seq < lines+1 {
+		for _, l := range read(t, url, last.ID).until("the last", func(l received) bool { return l.Seq == lines+1 }) {
+			see(l)
 		}
 	}
 	assert.True(t, resync)
@@ -154,23 +152,6 @@ func TestReaderThatStopsReadingIsCutOff(t *testing.T) {
 		s.feed.add(time.Now(), "note", "note", map[string]string{"text": strings.Repeat("x", 100_000)})
 		return s.streams.Load() == 0
 	})
-}
-
-// dataOf returns the lines of a stream of server-sent events.
-func dataOf(stream io.Reader) io.Reader {
-	from, to := io.Pipe()
-	go func() {
-		reader := newLines(stream)
-		for reader.Scan() {
-			if data, ok := strings.CutPrefix(reader.Text(), "data: "); ok {
-				if _, err := io.WriteString(to, data+"\n"); err != nil {
-					return
-				}
-			}
-		}
-		to.CloseWithError(io.ErrUnexpectedEOF)
-	}()
-	return from
 }
 
 // Of 5,000 hops in a second, some are left out, which the feed says; failures are not

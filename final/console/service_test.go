@@ -153,24 +153,10 @@ func read(t *testing.T, url, lastID string) *reader {
 	t.Cleanup(r.close)
 	go func() {
 		defer close(r.ended)
-		var id, data string
-		text := newLines(response.Body)
-		for text.Scan() {
-			if after, ok := strings.CutPrefix(text.Text(), "id: "); ok {
-				id = after
-			}
-			if after, ok := strings.CutPrefix(text.Text(), "data: "); ok {
-				data = after
-			}
-			if text.Text() == "" && data != "" { // it is whole
-				l := received{ID: id}
-				if err := json.Unmarshal([]byte(data), &l); err != nil {
-					t.Errorf("not a line: %s: %v", data, err)
-				}
-				r.lines <- l
-				data = ""
-			}
-		}
+		parse(t, response.Body, func(l received) (more bool) {
+			r.lines <- l
+			return true
+		})
 	}()
 	return r
 }
@@ -289,9 +275,28 @@ func TestRepeatedKeyAndRefusalAreSaid(t *testing.T) {
 	assert.True(t, strings.HasPrefix(lines[len(lines)-1].Subject, "trace/"))
 }
 
-// newLines returns a scanner for lines as long as the feed's may be.
-func newLines(from io.Reader) *bufio.Scanner {
-	lines := bufio.NewScanner(from)
-	lines.Buffer(nil, 8<<20)
-	return lines
+// parse calls each for the lines of a stream of server-sent events, until it returns
+// false or the stream ends.
+func parse(t *testing.T, stream io.Reader, each func(received) (more bool)) {
+	var id, data string
+	text := bufio.NewScanner(stream)
+	text.Buffer(nil, 8<<20)
+	for text.Scan() {
+		if after, ok := strings.CutPrefix(text.Text(), "id: "); ok {
+			id = after
+		}
+		if after, ok := strings.CutPrefix(text.Text(), "data: "); ok {
+			data = after
+		}
+		if text.Text() != "" || data == "" { // it is not whole yet, or a comment
+			continue
+		}
+		l := received{ID: id}
+		if err := json.Unmarshal([]byte(data), &l); err != nil {
+			t.Errorf("not a line: %s: %v", data, err)
+		}
+		if data = ""; !each(l) {
+			return
+		}
+	}
 }
