@@ -130,13 +130,13 @@ func fromSDK(s sdktrace.ReadOnlySpan) span {
 	converted := span{name: s.Name(), kind: s.SpanKind(), trace: s.SpanContext().TraceID().String(),
 		start: s.StartTime(), end: s.EndTime(), text: map[string]string{}, number: map[string]int64{}, events: map[string]time.Time{}}
 	for _, a := range s.Resource().Attributes() {
-		converted.describe(string(a.Key), a.Value.Emit())
+		converted.describe(string(a.Key), a.Value.String())
 	}
 	for _, a := range s.Attributes() {
 		if a.Value.Type() == attribute.INT64 {
 			converted.number[string(a.Key)] = a.Value.AsInt64()
 		} else {
-			converted.text[string(a.Key)] = a.Value.Emit()
+			converted.text[string(a.Key)] = a.Value.String()
 		}
 	}
 	for _, event := range s.Events() {

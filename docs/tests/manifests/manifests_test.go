@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
 )
 
 // variant gives the objects that are applied from dir as one stream, and the
@@ -33,6 +34,9 @@ func TestManifests(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			for path, text := range s.files(t) {
 				if _, err := decode(text); err != nil && !isPatch(text) {
+					t.Errorf("%s: %v", path, err)
+				}
+				if _, err := yaml.YAMLToJSONStrict(text); err != nil && isPatch(text) { // kustomize picks one of two keys
 					t.Errorf("%s: %v", path, err)
 				}
 			}
@@ -184,6 +188,7 @@ func TestMistakesAreCaught(t *testing.T) {
 		"no startup probe":      {chapter, "startupProbe:\n          failureThreshold: 60\n          httpGet:\n            path: /livez\n            port: http\n          periodSeconds: 1", "tty: false", "no startup probe"},
 		"probe's port":          {chapter, "path: /readyz\n            port: http", "path: /readyz\n            port: web", "readiness probe: web is not the name of a container port"},
 		"probe's other port":    {production, "path: /readyz\n            port: admin", "path: /readyz\n            port: http", "readiness probe: port admin serves the probes, not http"},
+		"admin port, not set":   {production, "name: PLATFORMS_ADMIN_ADDR", "name: LOG_LEVEL", "has a port admin, and no PLATFORMS_ADMIN_ADDR or COMMANDS_ADMIN_ADDR"},
 		"probes that are one":   {chapter, "path: /readyz", "path: /livez", "readiness and liveness ask the same"},
 		"SQL Server's probes":   {production, "exec:\n            command:\n            - /bin/bash", "tcpSocket:\n            port: mssql\n          x:\n            command:\n            - /bin/bash", "readiness and liveness ask the same"},
 		"stop without drain":    {chapter, "lifecycle:\n          preStop:\n            sleep:\n              seconds: 5", "tty: false", "no preStop sleep"},

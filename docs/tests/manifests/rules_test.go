@@ -343,6 +343,10 @@ func (s *set) probes(title string, pod corev1.PodSpec, c corev1.Container) {
 			s.portName(title+", "+name+" probe", probe.TCPSocket.Port, c)
 		}
 	}
+	listens := func(e corev1.EnvVar) bool { return e.Name == "PLATFORMS_ADMIN_ADDR" || e.Name == "COMMANDS_ADMIN_ADDR" }
+	if metricsPort(c) == "admin" && !slices.ContainsFunc(c.Env, listens) {
+		s.complain("%s: it has a port admin, and no PLATFORMS_ADMIN_ADDR or COMMANDS_ADMIN_ADDR", title)
+	}
 	ready, live := c.ReadinessProbe, c.LivenessProbe
 	if ready != nil && live != nil {
 		chapters := s.stage.name != "final" && ready.TCPSocket != nil // they keep SQL Server's short

@@ -123,7 +123,7 @@ func check(q query, series []labels.Labels) []string {
 		}
 		var found []labels.Labels
 		for _, s := range series {
-			if s.Get(labels.MetricName) == selector.Name {
+			if s.Get("__name__") == selector.Name {
 				found = append(found, s)
 				s.Range(func(l labels.Label) { known[l.Name] = true })
 			}
@@ -133,7 +133,7 @@ func check(q query, series []labels.Labels) []string {
 			return nil
 		}
 		for _, matcher := range selector.LabelMatchers {
-			if matcher.Name == labels.MetricName || slices.Contains(ofPrometheus, matcher.Name) {
+			if matcher.Name == "__name__" || slices.Contains(ofPrometheus, matcher.Name) {
 				continue
 			}
 			if !slices.ContainsFunc(found, func(s labels.Labels) bool { return s.Has(matcher.Name) }) {

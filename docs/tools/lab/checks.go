@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"go/format"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -94,6 +95,48 @@ func checkTwins(s repo.Stage) error {
 		if platforms != nil && commands != nil && changes.TwinContent(name, *platforms) != changes.TwinContent(name, *commands) {
 			errs = append(errs, fmt.Errorf("commandsservice/%[1]s must equal platformservice/%[1]s except for the package; see: git diff --no-index %[2]s/platformservice/%[1]s %[2]s/commandsservice/%[1]s",
 				name, s.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkStatic runs staticcheck's checks for bugs and for what is deprecated, and none of
+// style, in each module.
+func checkStatic(ctx context.Context, modules []repo.Stage) error {
+	return inEach(ctx, modules, "go", "run", "honnef.co/go/tools/cmd/staticcheck@v0.8.2", "-checks", "SA*", "./...")
+}
+
+// vulnerabilities is what govulncheck looks up.
+const vulnerabilities = "https://vuln.go.dev"
+
+// checkVulnerabilities runs govulncheck in each module. It is skipped where the database
+// cannot be reached.
+func checkVulnerabilities(ctx context.Context, modules []repo.Stage) error {
+	reach, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(reach, http.MethodGet, vulnerabilities+"/index/db.json", nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err == nil {
+		response.Body.Close()
+	}
+	if err != nil || response.StatusCode != http.StatusOK {
+		return skippedCheck("govulncheck cannot reach " + vulnerabilities)
+	}
+	return inEach(ctx, modules, "go", "run", "golang.org/x/vuln/cmd/govulncheck@v1.9.0", "./...")
+}
+
+// inEach runs a command in each module alone. The error has what it printed where it failed.
+func inEach(ctx context.Context, modules []repo.Stage, args ...string) error {
+	var errs []error
+	for _, module := range modules {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+		output, err := process.Output(ctx, process.Command{Args: args, Dir: module.Dir, Env: append(os.Environ(), "GOWORK=off")})
+		cancel()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w\n%s", module.Name, err, output))
 		}
 	}
 	return errors.Join(errs...)

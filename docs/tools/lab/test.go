@@ -34,7 +34,7 @@ from the stage before. Files that both services have, such as problem.go, must b
 same except for the package. final is drilled too, in a short form (see lab drill): its
 processes are killed, cut off and overloaded, and nothing accepted may be lost.
 Without a stage: all of them, this tool, and that all modules
-require one version of each dependency.
+require one version of each dependency, staticcheck and govulncheck.
 
 Where a stage is named, your edits in the one before count as undone, and a check that
 fails only because of your edits in this one says so.
@@ -78,7 +78,7 @@ func test(ctx context.Context, l *lab, options testOptions, names []string) erro
 		}
 	}
 	if t.all && options.pattern == "" {
-		t.workspace()
+		t.workspace(ctx, chosen)
 	}
 	return t.summary()
 }
@@ -312,11 +312,13 @@ func (t *tester) check(count *tally, name string, err error) {
 }
 
 // workspace runs the checks of all modules together.
-func (t *tester) workspace() {
+func (t *tester) workspace(ctx context.Context, modules []repo.Stage) {
 	fmt.Fprintln(t.lab.out, colour(t.lab.out, "1", "workspace"))
 	start := time.Now()
 	var count tally
 	t.check(&count, "one version of each dependency", checkVersions(t.lab.root))
+	t.check(&count, "staticcheck", checkStatic(ctx, modules))
+	t.check(&count, "known vulnerabilities", checkVulnerabilities(ctx, modules))
 	t.rows = append(t.rows, row{"workspace", count, time.Since(start).Seconds()})
 }
 

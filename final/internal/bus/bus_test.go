@@ -237,7 +237,7 @@ func testBus(t *testing.T, open func(*testing.T) testedBus) {
 			assert.Equal(t, "settle Platform_Published", span.Name())
 			attributes := map[string]string{}
 			for _, a := range span.Attributes() {
-				attributes[string(a.Key)] = a.Value.Emit()
+				attributes[string(a.Key)] = a.Value.String()
 			}
 			got = append(got, attributes["messaging.message.id"]+" "+attributes["microcomm.outcome"]+" "+attributes["microcomm.attempt"])
 			if attributes["messaging.message.id"] == "handled" {
