@@ -401,6 +401,8 @@ func (b *browser) testToken(t *testing.T) {
 	p.run("token", chromedp.SendKeys(chromedp.CSS("#mc-token"), "good"+kb.Enter))
 	p.shows(".mc-status", "Live")
 	p.shows(journeyRows, "Docker")
+	p.click("#download")
+	p.holds("the recording was fetched", `performance.getEntriesByName(location.origin + '/feed?format=ndjson').some((e) => e.responseStatus === 200)`)
 	p.holds("the token is kept in no storage", `!JSON.stringify(localStorage).includes('good') && !JSON.stringify(sessionStorage).includes('good')`)
 }
 

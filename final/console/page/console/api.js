@@ -5,7 +5,7 @@ let token = ''; // in memory alone: never in a URL, never stored
 export const setToken = (value) => { token = value.trim(); };
 export const getToken = () => token;
 
-/** call sends a request and returns {status, ms, body, problem, headers, failed}. It never throws: failed says why nothing was answered. */
+/** call sends a request and returns {status, ms, body, problem, headers}. It never throws: with status 0, problem says why nothing answered. */
 export async function call(method, path, { body, headers = {} } = {}) {
   const started = performance.now();
   const request = { method, headers: { Accept: 'application/json', ...headers }, cache: 'no-store' };

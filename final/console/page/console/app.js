@@ -26,11 +26,27 @@ class Page {
     this.files.addEventListener('change', () => this.open([...this.files.files]));
     $('open').addEventListener('click', () => this.files.click());
     $('live').addEventListener('click', () => this.goLive());
+    $('download').addEventListener('click', (event) => {
+      if (!getToken() || event.target.href.startsWith('blob:')) return; // a link sends no token
+      event.preventDefault();
+      this.download(event.target);
+    });
     addEventListener('dragover', (event) => event.preventDefault());
     addEventListener('drop', (event) => {
       event.preventDefault();
       this.open([...event.dataTransfer.files]);
     });
+  }
+
+  /** download fetches the recording with the token, and then follows the link to what came. */
+  async download(link) {
+    const response = await fetch('/feed?format=ndjson', { headers: { Authorization: `Bearer ${getToken()}` } });
+    if (!response.ok) return this.setStatus('closed', `The recording was refused: ${response.status}`);
+    const { href } = link;
+    link.href = URL.createObjectURL(await response.blob());
+    link.click();
+    URL.revokeObjectURL(link.href);
+    link.href = href;
   }
 
   async begin() {

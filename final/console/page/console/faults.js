@@ -2,7 +2,7 @@
 
 import { call } from './api.js';
 import { h, setText } from './dom.js';
-import { impaired, ledger, titleOf } from './select.js';
+import { impaired, ledger, nameOf, titleOf } from './select.js';
 import { count } from './words.js';
 
 const breaks = ['kill', 'pause', 'stop', 'slow', 'poison'];
@@ -100,7 +100,7 @@ export class Faults {
       const over = reported?.state === 'ended' || (!impaired(this.state, bet.part) && reported?.state !== 'begun');
       const missing = over && reported?.missing !== undefined ? reported.missing : Math.max(0, l.missing - bet.before);
       const made = count(l.accepted - bet.accepted, 'platform');
-      const names = l.names.missing.slice(-3).map((p) => p.journey.name).join(', ');
+      const names = l.names.missing.slice(-3).map((p) => nameOf(p.journey)).join(', ');
       const verdict = !over ? 'so far' : missing === bet.predicted ? 'as you predicted' : 'not as you predicted';
       return `${bet.title}: you predicted ${bet.predicted} missing; of ${made} created since, ${missing} ${missing === 1 ? 'is' : 'are'} missing, ${verdict}${missing > 0 && names ? ` (${names})` : ''}.`;
     });
