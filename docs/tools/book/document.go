@@ -229,6 +229,9 @@ func (r *documentRenderer) table(w util.BufWriter, _ []byte, n ast.Node, enterin
 		if head := n.FirstChild(); head != nil && strings.TrimSpace(markdown.PlainText(head, r.d.text)) == "" {
 			class += " headless"
 		}
+		if head := n.FirstChild(); head != nil && head.ChildCount() <= 3 {
+			class += " narrow"
+		}
 		fmt.Fprintf(w, "<div class=\"%s\" tabindex=\"0\" role=\"group\" aria-label=\"Table\"><table>\n", class)
 	} else {
 		_, _ = w.WriteString("</table></div>\n")
