@@ -106,7 +106,7 @@ func (r *run) startLoad(cfg loadConfig) {
 		cfg.keys = cfg.keys || r.options.keys
 	}
 	if r.recorder != nil {
-		cfg.rate, cfg.prefix = recordedRate, "platform"
+		cfg.rate, cfg.prefix = recordedRate, "p" // a short name fits beside another recording
 	}
 	if cfg.prefix == "" {
 		cfg.prefix = fmt.Sprintf("drill-%d", len(r.loads)+1)
