@@ -85,6 +85,12 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	b.report(stdout)
 	fmt.Fprintf(stdout, "%d pages in %s\n%s\n", len(b.pages), time.Since(start).Round(100*time.Millisecond), filepath.Join(out, "index.html"))
+	if flags.PDF != "" {
+		if err := writePDF(ctx, out, flags.PDF, os.Stderr); err != nil {
+			return err
+		}
+		fmt.Fprintln(stdout, flags.PDF)
+	}
 	if flags.Serve {
 		return serve(ctx, out, stdout)
 	}

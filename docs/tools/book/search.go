@@ -44,7 +44,7 @@ func (b *book) makeSearch(context.Context) error {
 	b.byURL[searchURL].html = searchPage
 	entries := []entry{}
 	for _, p := range b.pages {
-		if p.kind == search || p.kind == list {
+		if p.kind == search || p.kind == list || p.kind == printed {
 			continue
 		}
 		for _, e := range entriesOf(p) {

@@ -52,14 +52,15 @@ func (b *Bench) Declare(f *flag.FlagSet) {
 
 // Book is the flags of go tool lab book.
 type Book struct {
-	Out, Repository string
-	Serve, Pictures bool
+	Out, Repository, PDF string
+	Serve, Pictures      bool
 }
 
 // Declare declares the flags in f, which sets b.
 func (b *Book) Declare(f *flag.FlagSet) {
 	f.StringVar(&b.Out, "out", "", "write it into `DIR` (docs/book)")
 	f.StringVar(&b.Repository, "repository", "", "lead to `URL` for \"edit this page\"; without it, to the page of git's remote")
+	f.StringVar(&b.PDF, "pdf", "", "also print the whole course into `FILE`; needs Chromium")
 	f.BoolVar(&b.Pictures, "pictures", false, "only draw the pictures whose source has changed, into docs/pictures; needs npm and Chromium")
 	f.BoolVar(&b.Serve, "serve", false, "serve it on this machine until Ctrl-C")
 }
