@@ -63,6 +63,10 @@ var (
 )
 
 func (b *book) questionList(_ string, lesson *page) string {
-	found := strings.Join(question.FindAllString(lesson.html, -1), "\n")
-	return localLink.ReplaceAllLiteralString(ownID.ReplaceAllLiteralString(found, ""), `href="book:`+lesson.url+`#`)
+	return b.fromLesson(lesson, strings.Join(question.FindAllString(lesson.html, -1), "\n"))
+}
+
+// fromLesson is a part of a lesson for another page: links inside the lesson lead there.
+func (b *book) fromLesson(lesson *page, part string) string {
+	return localLink.ReplaceAllLiteralString(ownID.ReplaceAllLiteralString(part, ""), `href="book:`+lesson.url+`#`)
 }

@@ -75,6 +75,8 @@ func (b *book) makePrint(context.Context) error {
 		p.outline = append(p.outline, heading{2, own, c.title})
 	}
 	p.html = w.String()
+	start := b.byURL["index.html"]
+	start.beside = append(start.beside, link{"book:" + printURL, "on one page, to print"}, link{"book:" + epubURL, "EPUB"})
 	return nil
 }
 

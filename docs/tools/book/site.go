@@ -124,14 +124,14 @@ func (b *book) add(p *page) *page {
 // make makes all pages.
 func (b *book) make(ctx context.Context) error {
 	for _, list := range []func(context.Context) error{
-		b.listDocuments, b.listExercises, b.listCode, b.findDeclarations, b.listDiffs, b.listLists, b.listSearch, b.listPrint,
+		b.listDocuments, b.listExercises, b.listCode, b.findDeclarations, b.listDiffs, b.listLists, b.listSearch, b.listSpeaker, b.listPrint,
 	} {
 		if err := list(ctx); err != nil {
 			return err
 		}
 	}
 	for _, fill := range []func(context.Context) error{
-		b.makeDocuments, b.makeExercises, b.makeDiffs, b.makeCode, b.makeLists, b.makeSearch, b.makePrint, b.makeEPUB,
+		b.makeDocuments, b.makeExercises, b.makeDiffs, b.makeCode, b.makeLists, b.makeSpeaker, b.makeSearch, b.makePrint, b.makeEPUB,
 	} {
 		if err := fill(ctx); err != nil {
 			return err
