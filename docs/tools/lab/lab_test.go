@@ -845,3 +845,17 @@ func TestUsageMistakes(t *testing.T) {
 		})
 	}
 }
+
+func TestCheckInEachModuleNamesTheOneThatFails(t *testing.T) {
+	sound, broken := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(sound, "go.mod"), []byte("module sound\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(broken, "go.mod"), []byte("modul broken\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := inEach(t.Context(), []repo.Stage{{Name: "sound", Dir: sound}, {Name: "broken", Dir: broken}}, "go", "list", "-m")
+	if err == nil || !strings.HasPrefix(err.Error(), "broken: ") || strings.Contains(err.Error(), "sound: ") {
+		t.Errorf("got %v, want the error of the module broken alone", err)
+	}
+}
