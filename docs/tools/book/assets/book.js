@@ -38,7 +38,7 @@
     field.focus();
   });
 
-  // Commands can be copied; output can't, since nobody should run it.
+  // Commands can be copied; output can't, since it isn't meant to be run.
   all(".block.command").forEach(function (block) {
     var copy = document.createElement("button");
     copy.type = "button";

@@ -77,7 +77,7 @@ class Page {
 
   async playURLs(urls) {
     try {
-      // the same origin alone: whoever makes a link must not choose what this page fetches
+      // only from this origin: the author of a link must not choose what this page fetches
       if (urls.some((url) => url.origin !== location.origin)) throw new Error('a recording is played from this page’s own address');
       const texts = await Promise.all(urls.slice(0, 2).map(async (url) => {
         const response = await fetch(url);
