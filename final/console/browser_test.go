@@ -98,7 +98,7 @@ func (b *browser) open(t *testing.T, url string, width, height int64) *tab {
 }
 
 // openPage opens url in a tab of this width and height. The test fails when anything in
-// the page throws, or violates the content security policy.
+// the page throws, violates the content security policy, or draws what is no shape.
 func (b *browser) openPage(t *testing.T, url string, width, height int64) *tab {
 	ctx, cancel := chromedp.NewContext(b.ctx)
 	messages := chromedp.Console(ctx)
@@ -106,7 +106,7 @@ func (b *browser) openPage(t *testing.T, url string, width, height int64) *tab {
 	var faults []string
 	reading.Go(func() {
 		for m, err := range messages {
-			if err == nil && (m.IsException() || m.Source == "security" || strings.Contains(m.Text, "Content Security Policy")) {
+			if err == nil && (m.IsException() || m.Source == "security" || strings.Contains(m.Text, "Error: <") || strings.Contains(m.Text, "Content Security Policy")) {
 				faults = append(faults, m.String())
 			}
 		}

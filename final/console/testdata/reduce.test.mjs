@@ -38,6 +38,12 @@ test('a platform goes through every station, and is where its last hop says', ()
   assert.deepEqual(sums(state), { accepted: 1, stored: 1, way: 0, dead: 0, missing: 0 });
 });
 
+test('the chart has how long it took until stored, whichever report comes first', () => {
+  for (const rows of [[hop(1, 4, 'accepted'), hop(9, 4, 'stored')], [hop(9, 4, 'stored'), hop(1, 4, 'accepted')]]) {
+    assert.deepEqual(play(rows).charts.propagation.map(({ values }) => values), [[8]]);
+  }
+});
+
 test('a state is never changed once it was returned', () => {
   const before = play([hop(1, 4, 'accepted')]);
   const copy = structuredClone(before);

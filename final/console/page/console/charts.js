@@ -70,7 +70,7 @@ class Chart {
     visible.forEach((points, i) => {
       const d = points.map(([second, value], j) => {
         const x = width - (end - second) * (width / span);
-        const y = height - 1 - (value / top) * (height - 6);
+        const y = height - 1 - (value / (top || 1)) * (height - 6);
         const joined = j > 0 && second - points[j - 1][0] <= 5;
         return joined ? `L${x.toFixed(1)},${y.toFixed(1)}` : `M${x.toFixed(1)},${y.toFixed(1)} h0.1`;
       }).join(' ');

@@ -272,7 +272,10 @@ export class SystemMap {
     if (hop.hop === 'published' && !this.edges.has('publishDirect')) return this.run();
     let token = this.tokens.get(journey.key);
     const way = wayTo(hop, token?.last ?? before(journey, hop)).flatMap((station) => this.way(station, journey, hop));
-    if (way.length === 0) return;
+    if (way.length === 0) { // it is beyond this station already: of two services' reports, either may come first
+      for (const { id, value } of this.way(hop.hop, journey, hop)) if (value) this.values.set(id, value);
+      return;
+    }
     for (const [id, lit] of this.lit) if (lit.until === Infinity) this.lit.set(id, { until: performance.now() });
     if (!token && (calm() || this.tokens.size >= crowd)) {
       for (const step of way) this.light(step);

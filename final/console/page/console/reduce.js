@@ -114,9 +114,10 @@ const apply = {
     journey.name ||= hop.name ?? '';
     journey.message ||= hop.message ?? (key.startsWith('message/') ? after(key) : '');
     journey.trace ||= hop.trace ?? '';
-    journey.hops = withHop(journey.hops, { ...hop, at, start: hop.start ? timeOf(hop.start) : null });
+    const known = journey.hops;
+    journey.hops = withHop(known, { ...hop, at, start: hop.start ? timeOf(hop.start) : null });
     settle(draft, key, journey);
-    measure(draft, journey, hop, at);
+    measure(draft, known, hop, at);
   },
 
   list(draft, line, at) {
@@ -278,12 +279,13 @@ function unlisted(draft, which, key, seq) {
   settle(draft, old.key, old);
 }
 
-/** measure adds to the charts. */
-function measure(draft, journey, hop, at) {
+/** measure adds a hop to the charts. Each service sends its own spans, so that it was stored may be known before that it was accepted. */
+function measure(draft, known, hop, at) {
   if (hop.hop === 'accepted' && hop.ms !== undefined) draft.charts.post = sample(draft.charts.post, at, hop.ms);
-  if (hop.hop !== 'stored') return;
-  const accepted = journey.hops.find((h) => h.hop === 'accepted');
-  if (accepted) draft.charts.propagation = sample(draft.charts.propagation, at, Math.max(0, at - accepted.at));
+  const accepted = known.find((h) => h.hop === 'accepted');
+  const stored = known.find((h) => h.hop === 'stored' && h.from !== 'list');
+  if (hop.hop === 'stored' && accepted) draft.charts.propagation = sample(draft.charts.propagation, at, Math.max(0, at - accepted.at));
+  if (hop.hop === 'accepted' && !accepted && stored) draft.charts.propagation = sample(draft.charts.propagation, stored.at, Math.max(0, stored.at - at));
 }
 
 function depth(draft) {

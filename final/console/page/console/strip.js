@@ -20,13 +20,13 @@ export class Strip {
     const offers = (part) => state.run.faults?.some((f) => f.part === part && f.action === 'kill');
     const outbox = has(state, 'outbox');
     const story = outbox && offers('broker') ? 'outbox' : !outbox && offers('commandsservice') ? 'chapter' : 'recording';
-    if (this.drawn !== story + this.done) this.draw(story, state.run.stage);
     const journeys = [...state.journeys.values()].slice(-200).filter((j) => j.accepted);
     const at = (where) => journeys.some((j) => place(j, state, now).where === where);
     const broken = story === 'outbox' ? 'broker' : 'commandsservice';
     this.done[0] ||= journeys.some((j) => j.stored && j.hops.length > 1);
     this.done[1] ||= impaired(state, broken) && at(story === 'outbox' ? 'outbox' : 'missing');
     this.done[2] ||= this.done[1] && !impaired(state, broken) && (story === 'chapter' || journeys.every((j) => j.stored || j.dead));
+    if (this.drawn !== story + this.done) this.draw(story, state.run.stage);
   }
 
   draw(story, stage) {
