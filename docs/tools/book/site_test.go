@@ -21,6 +21,9 @@ import (
 
 // The book as a reader gets it: built once, and then looked at from all sides.
 func TestTheSite(t *testing.T) {
+	if underRace {
+		t.Skip("takes minutes with the race detector; lab verify book runs it without")
+	}
 	dir := filepath.Join(t.TempDir(), "book")
 	root, err := repo.Root()
 	if err != nil {
