@@ -171,3 +171,40 @@ func TestAPageThatDoesNotReadWellIsNoticed(t *testing.T) {
 		}
 	}
 }
+
+// testRecording plays a recording, in its own page and in the lesson that shows it.
+func testRecording(t *testing.T, browser context.Context, dir, root string) {
+	file := func(url string) string { return "file://" + filepath.ToSlash(filepath.Join(dir, url)) }
+	for _, fault := range lookAt(t, browser, file("players/02-commands-down.html"), root) {
+		t.Error(fault)
+	}
+	for _, lesson := range []string{"02-http-sync", "06-rabbitmq", "07-grpc", "final"} {
+		widthOf(t, browser, file(lesson+"/index.html"))
+		framed, err := chromedp.Run(browser, chromedp.Evaluate[bool](`document.querySelector(".recording iframe[loading=lazy]") !== null`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !framed {
+			t.Errorf("%s shows no recording", lesson)
+		}
+	}
+	widthOf(t, browser, file("players/02-commands-down.html"))
+	moved, err := chromedp.Run(browser, chromedp.Evaluate[bool](playsOn, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !moved {
+		t.Error("the position does not move after Play is pressed")
+	}
+}
+
+// playsOn presses Play, and waits until the position has moved, for ten seconds at most.
+const playsOn = `new Promise(function (done) {
+	var position = document.querySelector("input[type=range]"), begun = performance.now();
+	document.querySelector("button[aria-label=Play]").click();
+	(function look() {
+		if (Number(position.value) > 0) return done(true);
+		if (performance.now() - begun > 10000) return done(false);
+		requestAnimationFrame(look);
+	})();
+})`

@@ -200,8 +200,9 @@ func (r *documentRenderer) heading(w util.BufWriter, source []byte, node ast.Nod
 // paragraph marks what asks the reader to predict.
 func (r *documentRenderer) paragraph(w util.BufWriter, source []byte, n ast.Node, entering bool) (ast.WalkStatus, error) {
 	if !entering {
-		_, _ = w.WriteString("</p>\n")
-		return ast.WalkContinue, nil
+		figures, err := r.recordingsIn(n, source)
+		_, _ = w.WriteString("</p>\n" + figures)
+		return ast.WalkContinue, err
 	}
 	class := ""
 	for child := n.FirstChild(); child != nil; child = child.NextSibling() {

@@ -22,6 +22,7 @@ var epubStyle string
 
 var (
 	anyRef   = regexp.MustCompile(` (href|src)="(book:)?([^"#]*)(#[^"]*)?"`)
+	players  = regexp.MustCompile(`(?s)<figure class="recording">.*?</figure>\n`)
 	darkOnly = regexp.MustCompile(`(?s)<div class="drawn dark".*?</div>`)
 	drawnSVG = regexp.MustCompile(`(?s)<svg.*?</svg>|<source [^>]*>| tabindex="0"| loading="lazy"`)
 )
@@ -37,6 +38,7 @@ func (b *book) makeEPUB(context.Context) error {
 	files := []epubFile{{name: "style.css", content: epubStyle}}
 	for _, p := range pages {
 		body := drawnSVG.ReplaceAllLiteralString(darkOnly.ReplaceAllLiteralString(p.html, ""), "")
+		body = players.ReplaceAllLiteralString(body, "")
 		body = anyRef.ReplaceAllStringFunc(body, func(found string) string {
 			parts := anyRef.FindStringSubmatch(found)
 			to, fragment := parts[3], parts[4]

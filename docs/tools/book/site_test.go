@@ -71,6 +71,7 @@ func TestTheSite(t *testing.T) {
 				}
 			})
 		}
+		t.Run("a recording is played", func(t *testing.T) { testRecording(t, ctx, dir, root) })
 		t.Run("on a phone", func(t *testing.T) {
 			for _, p := range b.pages {
 				if p.kind == code || p.kind == diffs { // hundreds; those above stand for them

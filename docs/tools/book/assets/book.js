@@ -19,7 +19,16 @@
       source.setAttribute("data-dark", "");
       source.media = isDark() ? "all" : "not all";
     });
+    all(".recording iframe").forEach(function (frame) { frame.contentWindow.postMessage(isDark() ? "dark" : "light", "*"); });
   }
+  // A recording is played in a page of its own, which the browser loads once it is near.
+  all(".recording a").forEach(function (a) {
+    var frame = document.createElement("iframe");
+    frame.loading = "lazy";
+    frame.title = a.title;
+    frame.src = a.href + "#" + (isDark() ? "dark" : "light");
+    a.parentElement.appendChild(frame);
+  });
   show();
   dark.addEventListener("change", show);
   button.addEventListener("click", function () {
