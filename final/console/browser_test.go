@@ -48,6 +48,7 @@ func TestPage(t *testing.T) {
 	t.Run("a recording plays without a system", b.testRecording)
 	t.Run("a platform is created with the keyboard alone", b.testKeyboard)
 	t.Run("360 pixels need no sideways scrolling", b.testNarrow)
+	t.Run("after Create the map is in sight, and back to live an unused name is suggested", b.testBack)
 	t.Run("axe finds nothing serious", b.testAxe)
 	t.Run("a thousand hops a second freeze nothing", b.testLoad)
 }
@@ -98,7 +99,7 @@ func (b *browser) open(t *testing.T, url string, width, height int64) *tab {
 }
 
 // openPage opens url in a tab of this width and height. The test fails when anything in
-// the page throws, violates the content security policy, or draws what is no shape.
+// the page throws, is reported as an error, or violates the content security policy.
 func (b *browser) openPage(t *testing.T, url string, width, height int64) *tab {
 	ctx, cancel := chromedp.NewContext(b.ctx)
 	messages := chromedp.Console(ctx)
@@ -106,7 +107,7 @@ func (b *browser) openPage(t *testing.T, url string, width, height int64) *tab {
 	var faults []string
 	reading.Go(func() {
 		for m, err := range messages {
-			if err == nil && (m.IsException() || m.Source == "security" || strings.Contains(m.Text, "Error: <") || strings.Contains(m.Text, "Content Security Policy")) {
+			if err == nil && (m.IsException() || m.Type == "error" && m.Source != "network" || strings.Contains(m.Text, "Error: <") || m.Source == "security" || strings.Contains(m.Text, "Content Security Policy")) {
 				faults = append(faults, m.String())
 			}
 		}
@@ -114,7 +115,7 @@ func (b *browser) openPage(t *testing.T, url string, width, height int64) *tab {
 	t.Cleanup(func() {
 		cancel()
 		reading.Wait()
-		assert.Empty(t, faults, "the page threw, or violated its policy")
+		assert.Empty(t, faults, "the page threw, reported an error, or violated its policy")
 	})
 	limited, cancelLimited := context.WithTimeout(ctx, 2*time.Minute)
 	t.Cleanup(cancelLimited)
@@ -223,6 +224,9 @@ func (b *browser) testProblem(t *testing.T) {
 	p.holds("the field has the error, and the focus", `document.querySelector('[name=name]').getAttribute('aria-invalid') === 'true'
 		&& document.activeElement.name === 'name' && document.getElementById(document.activeElement.getAttribute('aria-describedby')).textContent !== ''`)
 	p.shows(".mc-doing .mc-answer", "400")
+	p.shows(".mc-story.mc-bad", "Refused: 400, nothing was stored.")
+	p.shows(journeyRows, "a refused request")
+	p.holds("its journey ended with PlatformService", `document.querySelector('.mc-journey .mc-station.mc-failed').getAttribute('aria-label').startsWith('a refused request, accepted: refused: 400')`)
 }
 
 func (b *browser) testIdempotencyKey(t *testing.T) {
@@ -231,6 +235,8 @@ func (b *browser) testIdempotencyKey(t *testing.T) {
 	p.shows(".mc-doing .mc-answer", "has id 4")
 	p.run("repeat", chromedp.Click(chromedp.Search(`//button[text()="Repeat it, same key"]`)))
 	p.shows(".mc-doing .mc-answer", "the first answer again: id 4")
+	p.shows(".mc-journey .mc-chip.mc-repeated", "repeated")
+	p.holds("nothing failed", `!document.querySelector('.mc-journey .mc-failed')`)
 	p.click(".mc-doing summary")
 	p.run("list", chromedp.Click(chromedp.Search(`//button[text()="List"]`)))
 	p.shows(".mc-lists", "PlatformService has 4 entries")
@@ -455,6 +461,19 @@ func (b *browser) testNarrow(t *testing.T) {
 	assert.LessOrEqual(t, eval[int](p, `document.documentElement.scrollWidth`), 360)
 	p.holds("no text is cut off by the map", `(() => { const map = document.querySelector('.mc-map').getBoundingClientRect();
 		return [...document.querySelectorAll('.mc-map text')].filter((e) => e.textContent).every((e) => { const r = e.getBoundingClientRect(); return r.left >= map.left - 1 && r.right <= map.right + 1 }) })()`)
+}
+
+func (b *browser) testBack(t *testing.T) {
+	p := b.open(t, b.startMicrocomm(t), 360, 800)
+	assert.Equal(t, "Docker", eval[string](p, `document.querySelector('[name=name]').value`))
+	p.click(createButton)
+	p.shows(journeyRows, "Docker #4")
+	p.holds("the map begins at the top", `(() => { const { top } = document.querySelector('.mc-map').getBoundingClientRect(); return top >= 0 && top < 100 })()`)
+	p.shows("#strip .mc-done", "Create a platform")
+	eval[chromedp.Void](p, `microcommConsole.goLive()`)
+	p.shows(journeyRows, "Docker #4")
+	p.shows("#strip .mc-done", "Create a platform")
+	p.holds("the next name is suggested", `document.querySelector('[name=name]').value === 'Redis'`)
 }
 
 func (b *browser) testAxe(t *testing.T) {

@@ -126,12 +126,12 @@ func (j *journey) published(s span) {
 	if committed.IsZero() {
 		committed = s.events[eventStored]
 	}
-	j.add(j.hop(s, "outbox"), committed, s.start)
 	sent := s.start
-	if again, ok := s.events[eventAttempt]; ok { // the bus was away
+	if again, ok := s.events[eventAttempt]; ok { // the bus was away, and the event in the outbox
 		sent = again
 	}
-	j.add(j.hop(s, "relay"), s.start, sent)
+	j.add(j.hop(s, "outbox"), committed, sent)
+	j.add(j.hop(s, "relay"), sent, sent)
 	j.add(j.hop(s, "confirmed"), sent, s.end)
 }
 

@@ -134,7 +134,11 @@ func (v *brokerView) look(ctx context.Context) error {
 		return err
 	}
 	if !exists {
-		v.parts.report("exchange", partContent{State: down, Detail: "it does not exist yet"})
+		state := down
+		if v.cfg.Stage == "final" { // PlatformService declares it, and keeps its events until then
+			state = starting
+		}
+		v.parts.report("exchange", partContent{State: state, Detail: "it does not exist yet"})
 		return nil
 	}
 	v.parts.report("exchange", partContent{State: up})

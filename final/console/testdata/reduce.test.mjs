@@ -6,7 +6,7 @@ import { test } from 'node:test';
 
 const page = new URL('../page/console/', import.meta.url);
 const { initial, reduce, reduceAll } = await import(new URL('reduce.js', page));
-const { ledger, narrate, place } = await import(new URL('select.js', page));
+const { ledger, nameOf, narrate, place } = await import(new URL('select.js', page));
 const { Player, Tape, parseLines } = await import(new URL('player.js', page));
 const { Events } = await import(new URL('feed.js', page));
 
@@ -149,6 +149,53 @@ test('what happens is said in a sentence', () => {
   assert.equal(narrate(down, start + 10).text, 'broker is down. p4 waits in the outbox: the client has its 201, and the event is safe in PlatformService’s database.');
   const done = play([hop(2.5, 4, 'accepted', { ms: 1.25 }), hop(9, 4, 'stored')]);
   assert.match(narrate(done, start + 10).text, /^p4 was accepted in 1\.3 ms, and CommandsService had stored it 7\.0 ms later\.$/);
+});
+
+test('a repeated request changes nothing of the journey that it repeats', () => {
+  const rows = [hop(1, 4, 'accepted', { ms: 1.25 }), hop(2, 4, 'outbox'), hop(9, 4, 'confirmed')];
+  const again = hop(5000, 4, 'accepted', { ms: 0.5, reason: 'the key was used before' });
+  const state = play([...rows, again]);
+  const { hops } = state.journeys.get('platform/4');
+  assert.deepEqual(hops.map((h) => [h.hop, h.reason]), [['accepted', undefined], ['outbox', undefined], ['confirmed', undefined], ['repeated', 'the key was used before']]);
+  assert.equal(hops[0].ms, 1.25);
+  assert.deepEqual(place(state.journeys.get('platform/4'), state, start + 5001), place(play(rows).journeys.get('platform/4'), play(rows), start + 5001));
+});
+
+test('an exchange that does not exist yet is starting in final, and down in a chapter', () => {
+  const rows = [[0, 'part', 'part/exchange', { state: 'down', detail: 'it does not exist yet' }]];
+  assert.equal(play(rows).parts.get('exchange').state, 'starting');
+  assert.deepEqual(narrate(play(rows), start + 10), { tone: 'wait', text: 'exchange is starting.' });
+  assert.equal(play(rows, final.filter(({ id }) => id !== 'outbox')).parts.get('exchange').state, 'down');
+});
+
+test('what happens is said in a sentence, and only where something can be done it invites to it', () => {
+  const broken = play([[0, 'part', 'part/broker', { state: 'down' }]]);
+  for (const [state, invites, text] of [
+    [play([]), true, 'Everything is up. Create a platform, and watch it travel.'],
+    [play([]), false, 'Everything is up.'],
+    [broken, true, 'broker is down. Create a platform now, and see where it waits.'],
+    [broken, false, 'broker is down.'],
+  ]) assert.equal(narrate(state, start + 10, ledger(state, start + 10), invites).text, text);
+});
+
+test('a refusal is the headline for a moment', () => {
+  const refused = (status) => play([hop(1, 4, 'accepted', { ms: 1 }), hop(9, 4, 'stored'), [2000, 'hop', 'trace/t', { hop: 'refused', reason: status, trace: 't' }]]);
+  assert.deepEqual(narrate(refused('400'), start + 2010), { tone: 'bad', text: 'Refused: 400, nothing was stored.' });
+  assert.equal(narrate(refused('503'), start + 2010).text, 'Refused: 503.');
+  assert.match(narrate(refused('400'), start + 60_000).text, /^p4 was accepted/);
+  assert.equal(nameOf(refused('400').journeys.get('trace/t')), 'a refused request');
+  assert.match(narrate(play([hop(3000, 5, 'accepted'), hop(3009, 5, 'stored')], final, refused('400')), start + 3010).text, /^p5 was accepted/);
+});
+
+test('an outage is summed up once all that waited is stored, until something newer is', () => {
+  const part = (ms, id, state) => [ms, 'part', `part/${id}`, { state }];
+  const rows = (id) => [part(0, id, 'up'), hop(1, 3, 'accepted'), hop(5, 3, 'stored'), part(1000, id, 'down'), hop(2000, 4, 'accepted'), hop(3000, 5, 'accepted'), part(22_000, id, 'up'), hop(22_100, 4, 'stored')];
+  const half = play(rows('broker'));
+  assert.doesNotMatch(narrate(half, start + 22_110).text, /was down/);
+  const whole = play([hop(22_120, 5, 'stored')], final, half);
+  assert.equal(narrate(whole, start + 22_130).text, 'broker was down for 21.0 s: 2 waited in the outbox, 0 lost.');
+  assert.match(narrate(play([hop(23_000, 6, 'accepted'), hop(23_009, 6, 'stored')], final, whole), start + 23_010).text, /^p6 was accepted/);
+  assert.equal(narrate(play([...rows('commandsservice'), hop(22_120, 5, 'stored')]), start + 22_130).text, 'commandsservice was down for 21.0 s: 2 waited in the queue, 0 lost.');
 });
 
 test('the feed is cut into events, wherever its packets end', () => {

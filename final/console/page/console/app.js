@@ -23,6 +23,7 @@ class Page {
     this.main = $('main');
     this.status = $('status');
     this.files = $('files');
+    this.ticks = [false, false, false]; // of the introduction: they outlast a recording
     this.files.addEventListener('change', () => this.open([...this.files.files]));
     $('open').addEventListener('click', () => this.files.click());
     $('live').addEventListener('click', () => this.goLive());
@@ -136,17 +137,18 @@ class Page {
     side.append(panel('Do something', doing, 'mc-doing'), panel('Predict, then break', breaking, 'mc-faults'), access);
     root.append(column, side, more, bar); // on a phone, what one can do comes right after the map
     this.main.append(root);
-    const view = new View(column, { more });
-    new Doing(doing);
+    const view = new View(column, { more, live: true });
+    const form = new Doing(doing, () => view.showMap());
     const faults = new Faults(breaking);
-    const strip = new Strip($('strip'), () => this.playURLs([example]));
+    const strip = new Strip($('strip'), () => this.playURLs([example]), this.ticks);
     const unsubscribe = player.subscribe(() => {
+      form.update(player.states[0]);
       faults.update(player.states[0], player.now());
       strip.update(player.states[0], player.now());
     });
     const stop = drive(player, [view], new Transport(bar, player));
     player.follow();
-    const feed = this.feed(tape, player, access);
+    const feed = this.feed(tape, player, view, access);
     this.player = player;
     this.close = () => {
       feed.stop();
@@ -156,7 +158,7 @@ class Page {
     feed.start();
   }
 
-  feed(tape, player, access) {
+  feed(tape, player, view, access) {
     return new Feed({
       url: '/feed',
       token: getToken,
@@ -166,7 +168,11 @@ class Page {
         if (Number.isFinite(last)) tape.skew = Math.min(tape.skew ?? Infinity, Date.now() - last);
         player.receive(lines);
       },
-      onState: (state) => {
+      onState: (state, time) => {
+        if (state === 'open' && Number.isFinite(time)) { // the server's clock, to the second
+          tape.skew = Math.min(tape.skew ?? Infinity, Date.now() - time);
+          view.from ||= time;
+        }
         const texts = { connecting: 'Connecting…', open: 'Live', unauthorized: 'An access token is needed', closed: 'The console doesn’t answer. Trying again…' };
         this.setStatus(state, texts[state]);
         if (state === 'unauthorized') access.hidden = false;

@@ -68,16 +68,20 @@ class Form {
   }
 }
 
-/** Doing builds itself into element. */
+/** Doing builds itself into element. sent is called when something was sent that travels. */
 export class Doing {
-  constructor(element) {
+  constructor(element, sent) {
+    this.sent = sent;
     this.example = 0;
     this.last = null; // the request that can be repeated
     this.form = new Form({
       labels: { name: 'Name', publisher: 'Publisher', cost: 'Cost' },
       button: 'Create a platform',
       send: (body) => this.create(body),
-      done: () => this.suggest(),
+      done: () => {
+        this.suggest();
+        this.sent();
+      },
     });
     this.repeat = h('button', { type: 'button', disabled: true, click: () => this.again() }, 'Repeat it, same key');
     this.burst = h('button', { type: 'button', click: () => this.many() }, `Create ${burstSize}`);
@@ -86,10 +90,26 @@ export class Doing {
     element.append(this.form.element, this.lists(), this.commands());
   }
 
+  /** update learns which names exist, and replaces a suggestion that turns out to be one of them. */
+  update(state) {
+    this.state = state;
+    const input = this.form.inputs.name;
+    if (!this.form.button.disabled && document.activeElement !== input && input.value === this.suggested && this.exists(this.suggested)) this.suggest();
+  }
+
+  exists(name) {
+    return [...this.state?.journeys.values() ?? []].some((journey) => journey.name === name);
+  }
+
+  /** suggest fills in the next example that doesn't exist yet. */
   suggest() {
-    const [name, publisher, cost] = examples[this.example % examples.length];
-    const round = Math.floor(this.example++ / examples.length);
-    Object.assign(this.form.inputs.name, { value: round > 0 ? `${name} ${round + 1}` : name });
+    let publisher, cost;
+    do {
+      [this.suggested, publisher, cost] = examples[this.example % examples.length];
+      const round = Math.floor(this.example++ / examples.length);
+      if (round > 0) this.suggested += ` ${round + 1}`;
+    } while (this.exists(this.suggested));
+    this.form.inputs.name.value = this.suggested;
     this.form.inputs.publisher.value = publisher;
     this.form.inputs.cost.value = cost;
   }
@@ -106,10 +126,12 @@ export class Doing {
   async again() {
     const result = await post(this.last.body, this.last.key);
     this.form.show(result);
+    if (!result.problem) this.sent();
   }
 
   async many() {
     this.burst.disabled = true;
+    this.sent();
     const stamp = new Date().toISOString().slice(11, 19);
     let sent = 0;
     let created = 0;
@@ -117,7 +139,7 @@ export class Doing {
     const client = async () => {
       while (sent < burstSize) {
         const n = ++sent;
-        const { problem } = await post({ name: `Burst ${stamp} ${String(n).padStart(2, '0')}`, publisher: 'the burst', cost: 'Free' });
+        const { problem } = await post({ name: `#${n} Burst ${stamp}`, publisher: 'the burst', cost: 'Free' });
         if (problem) failures.set(problem.title, (failures.get(problem.title) ?? 0) + 1);
         else created++;
         setText(this.form.answer, `${created} of ${burstSize} created`);

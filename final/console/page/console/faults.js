@@ -44,7 +44,7 @@ export class Faults {
     this.question = h('div');
     this.results = h('ul', { class: 'mc-bets' });
     if (faults.length === 0) {
-      this.element.replaceChildren(h('p', {}, 'Parts can be broken from here when ', h('code', {}, 'go tool lab run final --broker'), ' has started them. The services themselves offer no such thing.'));
+      this.element.replaceChildren(h('details', {}, h('summary', {}, 'Nothing can be broken here'), h('p', {}, 'Parts can be broken from here when ', h('code', {}, 'go tool lab run final --broker'), ' has started them. The services themselves offer no such thing.')));
       return;
     }
     const groups = new Map();

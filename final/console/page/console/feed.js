@@ -29,7 +29,7 @@ function event(block) {
 
 /**
  * Feed keeps one stream open, and connects again when it ends. onLines gets lines in batches, onState one of
- * connecting, open, unauthorized, closed. token returns the access token, or ''.
+ * connecting, open (with the server's time), unauthorized, closed. token returns the access token, or ''.
  */
 export class Feed {
   constructor({ url, onLines, onState, token }) {
@@ -77,7 +77,7 @@ export class Feed {
     const response = await fetch(this.url, { headers, signal: abort.signal, cache: 'no-store' });
     if (response.status === 401 || response.status === 403) return 'unauthorized';
     if (!response.ok || !response.headers.get('Content-Type')?.startsWith('text/event-stream')) return 'closed';
-    this.onState('open');
+    this.onState('open', Date.parse(response.headers.get('Date')));
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     const events = new Events();
     let watchdog;

@@ -8,7 +8,7 @@ import { duration, labels } from './words.js';
 
 const shown = 10;
 
-const branches = ['refused', 'retried', 'dead_lettered', 'replayed', 'dropped', 'backfilled'];
+const branches = ['repeated', 'refused', 'retried', 'dead_lettered', 'replayed', 'dropped', 'backfilled'];
 
 /** Journeys keeps a list in element. onHop is called with the name of a hop that was clicked. */
 export class Journeys {
@@ -71,17 +71,17 @@ export class Journeys {
     const id = journey.id === null ? '' : ` #${journey.id}`;
     setText(row.name, nameOf(journey) + id);
     setAttribute(row.name, 'title', nameOf(journey) + id);
-    const passed = stations.map((station) => journey.hops.findLast((hop) => hop.hop === station));
+    const passed = stations.map((station) => journey.hops.findLast((hop) => hop.hop === (journey.refused && station === 'accepted' ? 'refused' : station)));
     const furthest = passed.findLastIndex(Boolean);
     const done = p.where === 'stored' || p.where === 'dead' || p.where === 'client';
     row.cells.forEach((cell, i) => {
       const hop = passed[i];
-      const state = hop ? (hop.reason ? 'failed' : 'passed') : i < furthest ? 'skipped' : !done && i === furthest + 1 ? (p.where === 'missing' ? 'lost' : 'waiting') : 'ahead';
+      const state = hop ? (hop.reason || hop.hop === 'refused' ? 'failed' : 'passed') : i < furthest ? 'skipped' : !done && i === furthest + 1 ? (p.where === 'missing' ? 'lost' : 'waiting') : 'ahead';
       const waits = now - p.since;
       const text = hop ? latency(journey, hop) ?? '✓' : state === 'waiting' && waits > 400 ? duration(waits) : state === 'lost' ? 'lost' : '';
       setAttribute(cell.button, 'class', `mc-station mc-${state}`);
       setText(cell.time, text);
-      const words = { failed: `failed: ${hop?.reason}`, passed: text, skipped: 'not seen', waiting: `waiting ${text}`, lost: 'lost', ahead: 'not yet' }[state];
+      const words = { failed: hop?.hop === 'refused' ? `refused: ${hop.reason}` : `failed: ${hop?.reason}`, passed: text, skipped: 'not seen', waiting: `waiting ${text}`, lost: 'lost', ahead: 'not yet' }[state];
       setAttribute(cell.button, 'aria-label', `${nameOf(journey)}, ${labels[cell.station]}: ${words}. Show the code`);
     });
     setText(row.total, total(journey, p, now));
@@ -97,7 +97,7 @@ export class Journeys {
     const retries = hops.filter((hop) => hop.hop === 'retried').length;
     const once = hops.filter((hop, i) => hop.hop !== 'retried' || hops.findLastIndex((x) => x.hop === 'retried') === i);
     row.branch.replaceChildren(
-      ...once.map((hop) => h('button', { type: 'button', class: `mc-chip mc-${hop.hop}`, click: () => this.onHop(hop.hop) },
+      ...once.map((hop) => h('button', { type: 'button', class: `mc-chip mc-${hop.hop}`, click: () => this.onHop(hop.hop === 'repeated' ? 'accepted' : hop.hop) },
         `${labels[hop.hop]}${hop.hop === 'retried' && retries > 1 ? ` ${retries} times` : ''}${hop.reason ? `: ${hop.reason}` : ''}`)),
       ...(why ? [h('span', { class: `mc-why mc-${p.where}` }, `${places[p.where]}: ${why}`)] : []),
     );
@@ -118,9 +118,9 @@ function total(journey, p, now) {
   if (p.where === 'missing') return 'missing';
   if (p.where === 'dead') return 'dead letter';
   if (p.where === 'client') return 'refused';
-  if (p.where === 'stored' && (!accepted || accepted.from === 'list' || journey.hops.at(-1).from === 'list')) return 'stored';
+  if (p.where === 'stored' && (!accepted || accepted.from === 'list' || journey.hops.findLast((hop) => hop.hop !== 'repeated').from === 'list')) return 'stored';
   if (!accepted) return '';
-  const last = journey.hops.at(-1);
+  const last = journey.hops.findLast((hop) => hop.hop !== 'repeated');
   const start = accepted.start ?? accepted.at - (accepted.ms ?? 0);
   return duration((p.where === 'stored' ? last.at : now) - start);
 }

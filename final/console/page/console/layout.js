@@ -5,8 +5,8 @@ export const wide = {
   width: 1288,
   top: 66, // the first number that is shown
   nodes: {
-    client: { x: 16, y: 100, w: 112, h: 60, title: 'client', sub: 'you' },
-    gateway: { x: 176, y: 100, w: 120, h: 60, title: 'gateway' },
+    client: { x: 16, y: 100, w: 96, h: 60, title: 'client', sub: 'you' },
+    gateway: { x: 174, y: 100, w: 108, h: 60, title: 'gateway' },
     platformservice: { x: 344, y: 88, w: 208, h: 84, title: 'PlatformService' },
     'platforms-db': { x: 344, y: 258, w: 208, h: 194, title: 'its database', box: true },
     platforms: { x: 360, y: 296, w: 176, h: 44, title: 'platforms', tray: true, in: 'platforms-db' },
@@ -24,9 +24,9 @@ export const wide = {
   },
   asides: { outbox: [330, 372, 'end'] },
   edges: {
-    request: { path: 'M128,130 H176', value: [152, 120, 'middle'] },
-    route: { path: 'M296,130 H344', value: [320, 120, 'middle'] },
-    direct: { path: 'M128,130 H344', value: [236, 120, 'middle'], caption: [236, 148, 'middle'] },
+    request: { path: 'M112,130 H174', value: [143, 120, 'middle'] },
+    route: { path: 'M282,130 H344', value: [313, 120, 'middle'] },
+    direct: { path: 'M112,130 H344', value: [228, 120, 'middle'], caption: [228, 148, 'middle'] },
     commit: { path: 'M448,172 V258', value: [460, 212, 'start'], caption: [460, 230, 'start'] },
     take: { path: 'M536,396 H612', value: [582, 384, 'middle'], caption: [582, 416, 'middle'] },
     publish: { path: 'M708,396 H776', value: [734, 384, 'middle'], caption: [734, 416, 'middle'] },
@@ -48,8 +48,8 @@ export const tall = {
   width: 360,
   top: 0,
   nodes: {
-    client: { x: 12, y: 12, w: 92, h: 48, title: 'client', sub: 'you' },
-    gateway: { x: 148, y: 12, w: 92, h: 48, title: 'gateway' },
+    client: { x: 12, y: 12, w: 80, h: 48, title: 'client', sub: 'you' },
+    gateway: { x: 152, y: 12, w: 92, h: 48, title: 'gateway' },
     platformservice: { x: 84, y: 108, w: 220, h: 64, title: 'PlatformService' },
     'platforms-db': { x: 84, y: 226, w: 220, h: 172, title: 'its database', box: true },
     platforms: { x: 96, y: 256, w: 196, h: 42, title: 'platforms', tray: true, in: 'platforms-db' },
@@ -67,7 +67,7 @@ export const tall = {
   },
   asides: {},
   edges: {
-    request: { path: 'M104,36 H148', value: [126, 28, 'middle'] },
+    request: { path: 'M92,36 H152', value: [122, 28, 'middle'] },
     route: { path: 'M194,60 V108', value: [204, 80, 'start'], caption: [204, 96, 'start'] },
     direct: { path: 'M58,60 V140 H84', value: [68, 84, 'start'], caption: [68, 100, 'start'] },
     commit: { path: 'M194,172 V226', value: [204, 194, 'start'], caption: [204, 212, 'start'] },

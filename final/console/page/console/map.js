@@ -282,7 +282,7 @@ export class SystemMap {
       return this.run();
     }
     if (!token) {
-      const group = s('g', { class: 'mc-token' }, s('circle', { r: 8 }), s('text', { y: -13, 'text-anchor': 'middle' }, nameOf(journey).slice(0, 24)));
+      const group = s('g', { class: 'mc-token' }, s('circle', { r: 8 }), s('text', { y: -13, 'text-anchor': 'middle' }, journey.refused ? 'refused' : nameOf(journey).slice(0, 24)));
       token = { group, steps: [], step: null };
       this.tokens.set(journey.key, token);
     }
@@ -294,14 +294,14 @@ export class SystemMap {
   /** way is the edges of a station, with the latency that the last of them shows. */
   way(station, journey, hop) {
     const ids = {
-      accepted: ['request', 'route', 'direct', 'commit'], refused: ['request', 'route', 'direct'], outbox: ['take'], relay: ['publish', 'publishDirect'], published: ['publishDirect'], confirmed: ['enqueue'],
+      accepted: ['request', 'route', 'direct', 'commit'], repeated: ['request', 'route', 'direct'], refused: ['request', 'route', 'direct'], outbox: ['take'], relay: ['publish', 'publishDirect'], published: ['publishDirect'], confirmed: ['enqueue'],
       delivered: ['deliver'], stored: ['store'], acknowledged: ['ack'], retried: ['retry'], dead_lettered: ['dead'], replayed: ['replay'],
       backfilled: ['backfill', 'store'], notified: ['notify'],
     }[station] ?? [];
     const drawn = ids.filter((id) => this.edges.has(id));
     const found = journey.hops.findLast((h) => h.hop === station);
     const failed = station === 'refused' || (station === 'notified' && Boolean(found?.reason));
-    const last = station === 'accepted' ? drawn.findLast((id) => id !== 'commit') : drawn[0];
+    const last = ['accepted', 'repeated', 'refused'].includes(station) ? drawn.findLast((id) => id !== 'commit') : drawn[0];
     return drawn.map((id) => ({ id, failed, value: id === last && found ? latency(journey, found) : null }));
   }
 

@@ -93,7 +93,8 @@ const apply = {
 
   part(draft, line, at) {
     const id = after(line.subject);
-    const { state, detail, replica } = line.content;
+    const { detail, replica } = line.content;
+    const state = awaited(draft, id, line.content) ? 'starting' : line.content.state;
     const before = draft.parts.get(id);
     const replicas = replica ? { ...before?.replicas, [replica]: state } : {}; // without one, it is about all of them
     const states = Object.values(replicas);
@@ -104,7 +105,7 @@ const apply = {
   },
 
   hop(draft, line, at) {
-    const hop = line.content;
+    const hop = named(line.content);
     let key = line.subject;
     if (key.startsWith('message/')) key = draft.alias.get(after(key)) ?? key;
     else if (hop.message) key = join(draft, key, hop.message);
@@ -159,6 +160,16 @@ const apply = {
     draft.left += line.content.left ?? 0;
   },
 };
+
+/** named tells a request that was repeated from the one that was accepted: nothing was created by it. */
+export function named(hop) {
+  return hop.hop === 'accepted' && hop.reason ? { ...hop, hop: 'repeated' } : hop;
+}
+
+/** awaited is final's exchange before the services have declared it: recordings made earlier say that it is down. */
+function awaited(draft, id, { state, detail }) {
+  return id === 'exchange' && state === 'down' && detail === 'it does not exist yet' && Boolean(draft.run?.parts?.some((part) => part.id === 'outbox'));
+}
 
 function mark(draft, m) {
   draft.marks.push(m);

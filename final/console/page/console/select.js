@@ -4,6 +4,7 @@
 import { count, duration } from './words.js';
 
 const grace = 3000; //       a chapter without an outbox: after this, nothing holds the event any more
+const refusedFor = 8000; // how long a refusal is the headline
 const longest = 60; //       characters of a name that are shown
 const graceFinal = 15_000; // with an outbox: the same, if in addition every queue is empty and the lists differ
 
@@ -40,7 +41,7 @@ export function totalDepth(state, role) {
 
 /** place says where a platform is: the key of places, since when, and why it waits there. */
 export function place(journey, state, now) {
-  const last = journey.hops.at(-1);
+  const last = journey.hops.findLast((h) => h.hop !== 'repeated') ?? journey.hops.at(-1);
   const since = last?.at ?? journey.at;
   const at = (where, why = '') => ({ where, since, why });
   if (journey.refused) return at('client', last?.reason ?? '');
@@ -117,17 +118,19 @@ export function atPlaces(state, now) {
 export function nameOf(journey) {
   if (journey.name) return journey.name.length > longest ? `${journey.name.slice(0, longest - 1)}…` : journey.name;
   if (journey.id !== null) return `platform ${journey.id}`;
-  return 'a message without a platform';
+  return journey.refused ? 'a refused request' : 'a message without a platform';
 }
 
 /** causes are the parts that are broken on purpose, the one that explains the others first: a relay without a broker is down, too. */
-const causes = ['broker', 'platformservice', 'commandsservice', 'exchange', 'relay', 'platforms-db', 'commands-db', 'gateway'];
+export const causes = ['broker', 'platformservice', 'commandsservice', 'exchange', 'relay', 'platforms-db', 'commands-db', 'gateway'];
 
-/** narrate says in one sentence what is happening: {text, tone}, with tone calm, wait or bad. */
-export function narrate(state, now, l = ledger(state, now)) {
+/** narrate says in one sentence what is happening: {text, tone}, with tone calm, wait or bad. Invites says that the reader can do something. */
+export function narrate(state, now, l = ledger(state, now), invites = true) {
+  const refused = refusal(state, now);
+  if (refused) return { tone: 'bad', text: refused };
   const down = causes.map((id) => [id, state.parts.get(id)]).filter(([, p]) => p && p.state !== 'up');
   const waiting = (where) => l.names.way.filter((p) => p.where === where);
-  if (down.length > 0) return narrateFault(state, l, down[0], waiting);
+  if (down.length > 0) return narrateFault(state, l, down[0], waiting, invites);
   if (l.missing > 0) {
     return { tone: 'bad', text: `${count(l.missing, 'platform')} missing: ${list(l.names.missing)}. PlatformService accepted ${l.missing === 1 ? 'it' : 'them'}, and nothing holds the ${l.missing === 1 ? 'event' : 'events'} any more.` };
   }
@@ -140,10 +143,10 @@ export function narrate(state, now, l = ledger(state, now)) {
   if (l.dead + l.strangers.length > 0 && !(latest && now - latest.hops.at(-1).at < 5000)) {
     return { tone: 'wait', text: `${count(l.dead + l.strangers.length, 'dead letter')}: an event that failed again and again is put aside, so that it doesn’t block the others. Replay or drop it.` };
   }
-  return { tone: 'calm', text: told(latest) };
+  return { tone: 'calm', text: recovered(state, l, latest) ?? told(latest, invites) };
 }
 
-function narrateFault(state, l, [id, part], waiting) {
+function narrateFault(state, l, [id, part], waiting, invites) {
   const title = titleOf(state, id);
   const is = `${title} is ${part.state}.`;
   const outbox = waiting('outbox');
@@ -157,7 +160,7 @@ function narrateFault(state, l, [id, part], waiting) {
   }
   const comes = state.run?.stage === '07' && id === 'commandsservice' ? ' The backfill brings what is missing when CommandsService starts.' : '';
   if (l.missing > 0) return { tone: 'bad', text: `${is} ${count(l.missing, 'platform')} missing: ${list(l.names.missing)}.${comes}` };
-  return part.state === 'starting' ? { tone: 'wait', text: is } : { tone: 'bad', text: `${is} Create a platform now, and see where it waits.` };
+  return part.state === 'starting' ? { tone: 'wait', text: is } : { tone: 'bad', text: invites ? `${is} Create a platform now, and see where it waits.` : is };
 }
 
 /** list names a few, and counts the rest. */
@@ -175,8 +178,32 @@ function lastStored(state) {
   return last;
 }
 
-function told(last) {
-  if (!last) return 'Everything is up. Create a platform, and watch it travel.';
+/** refusal tells of a request that was refused a moment ago, unless something was stored since. */
+function refusal(state, now) {
+  const last = [...state.journeys.values()].at(-1);
+  if (!last?.refused || now - last.at > refusedFor) return null;
+  const status = last.hops.findLast((h) => h.hop === 'refused').reason ?? '';
+  return `Refused: ${status}${status.startsWith('4') ? ', nothing was stored' : ''}.`;
+}
+
+/** recovered sums up the last outage, from when all that waited is stored until something newer is. */
+function recovered(state, l, latest) {
+  const up = state.marks.findLast((m) => ['broker', 'commandsservice'].includes(m.part) && m.state === 'up');
+  const down = up && state.marks.findLast((m) => m.part === up.part && m.at < up.at && ['down', 'paused'].includes(m.state));
+  if (!down || !has(state, 'outbox') || l.way > 0 || l.dead > 0) return null;
+  const time = (journey, name) => journey.hops.find((h) => h.hop === name)?.at;
+  if (latest && time(latest, 'accepted') > up.at) return null;
+  const waited = [...state.journeys.values()].filter((j) => {
+    const accepted = time(j, 'accepted');
+    const stored = time(j, 'stored');
+    return accepted <= up.at && stored >= down.at && stored - accepted > 500;
+  });
+  if (waited.length === 0) return null;
+  return `${titleOf(state, up.part)} was ${down.state} for ${duration(up.at - down.at)}: ${waited.length} waited in the ${up.part === 'broker' ? 'outbox' : 'queue'}, ${l.missing} lost.`;
+}
+
+function told(last, invites) {
+  if (!last) return invites ? 'Everything is up. Create a platform, and watch it travel.' : 'Everything is up.';
   const accepted = last.hops.find((h) => h.hop === 'accepted');
   const stored = last.hops.find((h) => h.hop === 'stored');
   if (!accepted || !stored || stored.at < accepted.at || stored.from === 'list' || accepted.from === 'list') return `${nameOf(last)} is stored by both services.`;

@@ -5,12 +5,12 @@ import { has, impaired, place } from './select.js';
 
 const kept = 'microcomm-console-strip'; // in localStorage: the strip was closed
 
-/** Strip builds itself into element. watch is called when the reader wants to see the recording instead. */
+/** Strip builds itself into element. watch is called when the reader wants to see the recording instead; done is what was ticked off. */
 export class Strip {
-  constructor(element, watch) {
+  constructor(element, watch, done) {
     this.element = element;
     this.watch = watch;
-    this.done = [false, false, false];
+    this.done = done;
     this.closed = remembered();
   }
 

@@ -1,6 +1,7 @@
 // The controls of a player: play, step, scrub, speed, and back to live.
 
 import { h, s, setAttribute, setText } from './dom.js';
+import { causes, titleOf } from './select.js';
 import { duration } from './words.js';
 
 const icons = {
@@ -21,9 +22,10 @@ export class Transport {
       ...speeds.map((x) => h('option', { value: x, selected: x === player.speed }, x < 1 ? `1/${1 / x} ×` : `${x} ×`)));
     this.follow = h('button', { type: 'button', class: 'mc-follow', click: () => player.follow() }, 'Live');
     this.marks = s('svg', { class: 'mc-marks', viewBox: '0 0 1000 10', preserveAspectRatio: 'none', 'aria-hidden': 'true' });
+    this.legend = h('span', { class: 'mc-legend', hidden: true });
     element.append(h('div', { class: 'mc-transport', role: 'group', 'aria-label': 'Player' },
       this.toggle, button('One step back', () => player.step(-1), 'back'), button('One step on', () => player.step(1), 'on'),
-      h('div', { class: 'mc-track' }, this.marks, this.slider), this.time, this.speed, this.follow));
+      h('div', { class: 'mc-track' }, this.marks, this.slider, this.legend), this.time, this.speed, this.follow));
   }
 
   update() {
@@ -57,11 +59,14 @@ export class Transport {
       const { marks } = tape.head;
       return marks.map((m) => {
         if (m.kind === 'note' || m.kind === 'fault') return s('rect', { x: x(m.at), y: 0, width: 2, height: 10, class: `mc-mark-${m.kind}` });
-        if (m.state === 'up') return null;
+        if (m.state === 'up' || m.state === 'starting') return null;
         const until = marks.find((other) => other.kind === 'part' && other.part === m.part && other.at > m.at)?.at ?? tape.end;
         return s('rect', { x: x(m.at), y: 3, width: Math.max(3, x(until) - x(m.at)), height: 4, class: 'mc-mark-down' });
       }).filter(Boolean);
     });
     this.marks.replaceChildren(...found);
+    const broken = player.tapes.flatMap(({ head }) => causes.filter((id) => head.marks.some((m) => m.kind === 'part' && m.part === id && m.state === 'down')).map((id) => titleOf(head, id)));
+    this.legend.hidden = broken.length === 0;
+    setText(this.legend, broken.length > 0 ? `${broken[0]} down` : '');
   }
 }

@@ -1,22 +1,25 @@
 // A view of one tape: the map, what happens in a sentence, the ledger and the journeys.
 
-import { h, setAttribute, setText } from './dom.js';
+import { calm, h, setAttribute, setText } from './dom.js';
 import { Charts } from './charts.js';
 import { Journeys } from './journey.js';
 import { Ledger } from './ledger.js';
 import { SystemMap } from './map.js';
+import { named } from './reduce.js';
 import { ledger, narrate, titleOf } from './select.js';
 import { showHop } from './where.js';
 import { count, timeOf } from './words.js';
 
 const saidEvery = 4000; // milliseconds between two announcements to a screen reader
-const recent = 5000; //   what is older was only learned now: it doesn't travel again
+const recent = 5000; //   what is older doesn't travel any more
 const idle = 250; //       and between two drawings while nothing happens, for the clocks
 
 /** View builds itself into element, all but the stage into more. A quiet view is not announced. */
 export class View {
-  constructor(element, { more = element, title = '', charts = true, quiet = false } = {}) {
+  constructor(element, { more = element, title = '', charts = true, quiet = false, live = false } = {}) {
     this.quiet = quiet;
+    this.invites = live;
+    this.from = 0; // what happened earlier was only learned now: it doesn't travel
     const onHop = (hop) => showHop(hop, this.state);
     this.title = h('h2', { class: 'mc-stage' }, title);
     this.fixed = title;
@@ -48,6 +51,13 @@ export class View {
     this.map.destroy();
   }
 
+  /** showMap scrolls to the map, when most of it is out of sight. */
+  showMap() {
+    const { top, bottom, height } = this.map.element.getBoundingClientRect();
+    const seen = Math.min(bottom, innerHeight) - Math.max(top, 0);
+    if (seen < 0.8 * Math.min(height, innerHeight)) this.map.element.scrollIntoView({ block: 'start', behavior: calm() ? 'auto' : 'smooth' });
+  }
+
   /** update draws a state; played are the lines since the last one, jumped says that there is no such connection. */
   update(state, now, played = [], jumped = false) {
     this.state = state;
@@ -55,7 +65,7 @@ export class View {
     this.drawn = performance.now();
     setText(this.title, this.fixed || state.run?.title || 'Waiting for the system');
     const l = ledger(state, now);
-    const story = state.run ? narrate(state, now, l) : { text: 'Nothing has been reported yet.', tone: 'calm' };
+    const story = state.run ? narrate(state, now, l, this.invites) : { text: 'Nothing has been reported yet.', tone: 'calm' };
     setText(this.story, story.text);
     setAttribute(this.story, 'class', `mc-story mc-${story.tone}`);
     this.say(story.text.replace(/, for .* so far/, ''));
@@ -73,7 +83,10 @@ export class View {
     this.ledger.update(l, now);
     this.journeys.update(state, now);
     this.charts?.update(state, now);
-    for (const line of played.slice(-200)) if (now - timeOf(line.time) < recent) this.travel(line, state);
+    for (const line of played.slice(-200)) {
+      const at = timeOf(line.time);
+      if (at >= this.from && now - at < recent) this.travel(line, state);
+    }
   }
 
   /** idle draws the clocks of what waits. */
@@ -85,7 +98,7 @@ export class View {
     if (line.kind === 'hop') {
       const key = line.subject.startsWith('message/') ? state.alias.get(line.subject.slice(8)) ?? line.subject : line.subject;
       const journey = state.journeys.get(key);
-      if (journey) this.map.travel(journey, line.content);
+      if (journey) this.map.travel(journey, named(line.content));
     }
     if (line.kind !== 'list') return;
     const hop = line.subject === 'list/platforms' ? 'accepted' : 'stored';

@@ -28,7 +28,7 @@ export const where = {
       "lines": ["events, err := b.store.PendingEvents(ctx, b.confirmed.last(), limit)"]
     },
     "relay": {
-      "says": "It sends them to the exchange, in order.",
+      "says": "The relay sends waiting events to the exchange, in order.",
       "file": "final/platformservice/publisher.go", "symbol": "(*brokerLink).send", "lesson": "final/pieces/08-bus.md",
       "lines": ["confirmation, err := l.channel.PublishWithDeferredConfirmWithContext(ctx, exchange, \"\", mandatory, immediate, publishing(m))"]
     },

@@ -26,6 +26,6 @@ export function timeOf(text) {
 
 /** labels of the hops, for people. */
 export const labels = {
-  accepted: 'accepted', refused: 'refused', notified: 'notified', outbox: 'outbox', relay: 'relay', published: 'published', confirmed: 'confirmed', delivered: 'delivered',
+  accepted: 'accepted', repeated: 'repeated', refused: 'refused', notified: 'notified', outbox: 'outbox', relay: 'relay', published: 'published', confirmed: 'confirmed', delivered: 'delivered',
   stored: 'stored', acknowledged: 'acknowledged', retried: 'retried', dead_lettered: 'dead letter', replayed: 'replayed', dropped: 'dropped', backfilled: 'backfilled',
 };
