@@ -3,7 +3,9 @@ package console
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -40,7 +42,11 @@ type list struct {
 	forgotten int  // platforms below lowest
 	whole     bool // the list has been read to its end once
 	failed    int  // how often the service had failed when the list was last read from the beginning
+	refused   bool // the service did not accept the console's token
 }
+
+// errRefused is wrapped by the error for a list that the console's token doesn't open.
+var errRefused = errors.New("the console's token (CONSOLE_TOKEN_FILE) is not accepted")
 
 func (s *service) newList(t target, subject string) *list {
 	return &list{service: s, target: t, subject: subject, names: map[int32]string{}}
@@ -78,7 +84,14 @@ func (s *service) readList(ctx context.Context, l *list) {
 		err = l.readPages(ctx, l.last, false)
 	}
 	if err != nil && ctx.Err() == nil {
-		s.log.DebugContext(ctx, "list not read", "list", l.subject, "error", err)
+		level := slog.LevelDebug // a service that is down is known by its probe
+		if errors.Is(err, errRefused) && !l.refused {
+			l.refused, level = true, slog.LevelWarn // once
+		}
+		s.log.Log(ctx, level, "list not read", "list", l.subject, "error", err)
+	}
+	if err == nil {
+		l.refused = false
 	}
 }
 
@@ -151,7 +164,11 @@ func (l *list) read(ctx context.Context, query string, limit int64) ([]item, err
 	if err != nil {
 		return nil, err
 	}
-	if status != http.StatusOK {
+	switch status {
+	case http.StatusOK:
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return nil, fmt.Errorf("%w: status %d", errRefused, status)
+	default:
 		return nil, fmt.Errorf("status %d", status)
 	}
 	var items []item

@@ -158,3 +158,18 @@ func TestWithoutSpansTheListsTell(t *testing.T) {
 		require.False(t, l.Kind == "hop" && strings.HasSuffix(l.Subject, "/1"), "it was there before")
 	}
 }
+
+// The console asks once a second, and says once that its token is not accepted.
+func TestTokenThatIsNotAcceptedIsLoggedOnce(t *testing.T) {
+	url := testkit.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	log, logged := testkit.CaptureLog()
+	s, err := build(Config{Stage: "final", PlatformsURL: url, CommandsURL: url}, Parts{}, log)
+	require.NoError(t, err)
+	l := s.newList(s.platforms[0], "list/platforms")
+	for range 2 {
+		s.readList(t.Context(), l)
+	}
+	warnings := logged.Lines("level=WARN msg=\"list not read\"")
+	require.Len(t, warnings, 1)
+	assert.Contains(t, warnings[0], "CONSOLE_TOKEN_FILE")
+}
