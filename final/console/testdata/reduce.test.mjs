@@ -149,6 +149,8 @@ test('what happens is said in a sentence', () => {
   assert.equal(narrate(down, start + 10).text, 'broker is down. p4 waits in the outbox: the client has its 201, and the event is safe in PlatformService’s database.');
   const done = play([hop(2.5, 4, 'accepted', { ms: 1.25 }), hop(9, 4, 'stored')]);
   assert.match(narrate(done, start + 10).text, /^p4 was accepted in 1\.3 ms, and CommandsService had stored it 7\.0 ms later\.$/);
+  const fast = play([hop(1, 4, 'stored'), hop(2.5, 4, 'accepted', { ms: 2 })]);
+  assert.equal(narrate(fast, start + 10).text, 'p4 was accepted in 2.0 ms, and CommandsService had stored it before the response was out.');
 });
 
 test('a repeated request changes nothing of the journey that it repeats', () => {

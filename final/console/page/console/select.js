@@ -206,8 +206,9 @@ function told(last, invites) {
   if (!last) return invites ? 'Everything is up. Create a platform, and watch it travel.' : 'Everything is up.';
   const accepted = last.hops.find((h) => h.hop === 'accepted');
   const stored = last.hops.find((h) => h.hop === 'stored');
-  if (!accepted || !stored || stored.at < accepted.at || stored.from === 'list' || accepted.from === 'list') return `${nameOf(last)} is stored by both services.`;
-  return `${nameOf(last)} was accepted${accepted.ms !== undefined ? ` in ${duration(accepted.ms)}` : ''}, and CommandsService had stored it ${duration(stored.at - accepted.at)} later.`;
+  if (!accepted || !stored || stored.from === 'list' || accepted.from === 'list') return `${nameOf(last)} is stored by both services.`;
+  const when = stored.at < accepted.at ? 'before the response was out' : `${duration(stored.at - accepted.at)} later`;
+  return `${nameOf(last)} was accepted${accepted.ms !== undefined ? ` in ${duration(accepted.ms)}` : ''}, and CommandsService had stored it ${when}.`;
 }
 
 /** quantile of numbers; undefined when there are none. */
