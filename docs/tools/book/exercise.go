@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"html"
 	"os"
 	"path"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"microcomm/docs/tools/internal/exercise"
@@ -24,6 +28,12 @@ func (b *book) listExercises(context.Context) error {
 		if err != nil {
 			return err
 		}
+		lesson, err := os.ReadFile(filepath.Join(b.root, s.Name, "README.md"))
+		if err != nil {
+			return err
+		}
+		place := func(e *exercise.Exercise) int { return bytes.Index(lesson, []byte("exercises/"+e.Name+"/")) }
+		slices.SortStableFunc(found, func(a, b *exercise.Exercise) int { return cmp.Compare(place(a), place(b)) })
 		for _, e := range found {
 			source := path.Join(s.Name, "exercises", e.Name, "README.md")
 			p := b.add(&page{
