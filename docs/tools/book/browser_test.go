@@ -69,17 +69,20 @@ func lookAt(t *testing.T, browser context.Context, page, root string) []string {
 	}
 	tab, cancelTime := context.WithTimeout(tab, 2*time.Minute)
 	defer cancelTime()
-	var lock sync.Mutex
+	var lock sync.Mutex // the listener runs beside the test
 	var faults []string
+	add := func(fault string) {
+		lock.Lock()
+		defer lock.Unlock()
+		faults = append(faults, fault)
+	}
 	err := chromedp.Listen(tab, func(ev any) {
 		e, ok := ev.(*network.EventRequestWillBeSent)
 		if !ok {
 			return
 		}
-		lock.Lock()
-		defer lock.Unlock()
 		if to, err := url.Parse(e.Request.URL); err != nil || to.Scheme != "data" && to.Scheme != "file" && e.Request.URL != page {
-			faults = append(faults, "it asks for "+e.Request.URL)
+			add("it asks for " + e.Request.URL)
 		}
 	})
 	if err != nil {
@@ -94,7 +97,7 @@ func lookAt(t *testing.T, browser context.Context, page, root string) []string {
 			t.Fatal(err)
 		}
 		if width := widthOf(t, tab, page); width > 360 {
-			faults = append(faults, fmt.Sprintf("it is %d pixels wide on a screen of 360", width))
+			add(fmt.Sprintf("it is %d pixels wide on a screen of 360", width))
 		}
 		for _, size := range []int64{360, 1440} {
 			if err := chromedp.Do(tab, chromedp.EmulateViewport(size, 900), chromedp.Evaluate[chromedp.Void](axe(t, root))); err != nil {
@@ -109,13 +112,13 @@ func lookAt(t *testing.T, browser context.Context, page, root string) []string {
 				t.Fatal(err)
 			}
 			for _, v := range violations {
-				faults = append(faults, fmt.Sprintf("axe, %s, %d pixels: %s", theme, size, v))
+				add(fmt.Sprintf("axe, %s, %d pixels: %s", theme, size, v))
 			}
 		}
 	}
 	lock.Lock()
 	defer lock.Unlock()
-	return faults
+	return slices.Clone(faults)
 }
 
 // widthOf opens a page on a screen of 360 pixels, and returns how wide it gets.
