@@ -58,7 +58,7 @@ func openBoard(file string, exercises []*exercise.Exercise) (*board, error) {
 		return nil, err
 	}
 	if err := json.Unmarshal(content, &b.entries); err != nil {
-		return nil, fmt.Errorf("read %s: %w; move it away to begin anew", file, err)
+		return nil, fmt.Errorf("read %s: %w; move the file elsewhere to start again", file, err)
 	}
 	return b, nil
 }

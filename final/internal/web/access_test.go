@@ -151,7 +151,7 @@ func TestInvalidTokens(t *testing.T) {
 		"not valid yet":            {signed(jwt.MapClaims{"nbf": seconds(40)}, nil), "not valid yet"},
 		"for another audience":     {signed(jwt.MapClaims{"aud": "other"}, nil), "audience"},
 		"a part of the audience":   {signed(jwt.MapClaims{"aud": "micro"}, nil), "audience"},
-		"for nobody":               {signed(jwt.MapClaims{"aud": nil}, nil), "aud"},
+		"for no audience":          {signed(jwt.MapClaims{"aud": nil}, nil), "aud"},
 		"for an empty list":        {signed(jwt.MapClaims{"aud": []string{}}, nil), "aud"},
 		"from another issuer":      {signed(jwt.MapClaims{"iss": "https://other.example"}, nil), "issuer"},
 		"an issuer with a slash":   {signed(jwt.MapClaims{"iss": issuer.URL + "/"}, nil), "issuer"},
