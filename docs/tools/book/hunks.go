@@ -2,6 +2,9 @@ package main
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"html"
 	"regexp"
 	"slices"
@@ -64,9 +67,10 @@ func between(old, new, oldEnd, newEnd int) ([]diffLine, bool) {
 
 // texts are both versions of a file, highlighted.
 type texts struct {
-	old, new     [][]span
-	wasID, newID string // what the ids of its lines begin with
-	said         []*located
+	old, new           [][]span
+	oldLinks, newLinks map[int]identifier
+	wasID, newID       string // what the ids of its lines begin with
+	said               []*located
 }
 
 // hunks is the HTML of the hunks of a file, with the remarks on them.
@@ -83,10 +87,7 @@ func (b *book) hunks(d *diffPage, f changes.File, id string, snippets []*located
 	}
 	fmt.Fprintf(&w, `<div class="hunks %s">`+"\n", class)
 	old, new := 1, 1
-	for i, lines := range parsePatch(f.Patch) {
-		if len(lines) == 0 {
-			continue
-		}
+	for i, lines := range t.unfold(parsePatch(f.Patch), declarationLines(f.Path, d.comparison.Is[f.Path])) {
 		t.skipped(&w, old, new, lines[0].old, lines[0].new, !f.Cut, i == 0)
 		said := b.hunk(&w, t, lines, snippets)
 		if sectionOf(f) == "" {
@@ -95,14 +96,7 @@ func (b *book) hunks(d *diffPage, f changes.File, id string, snippets []*located
 				d.remarked++
 			}
 		}
-		last := lines[len(lines)-1]
-		old, new = last.old, last.new
-		if last.sign != '+' {
-			old++
-		}
-		if last.sign != '-' {
-			new++
-		}
+		old, new = after(lines)
 	}
 	t.skipped(&w, old, new, len(t.old)+1, len(t.new)+1, !f.Cut, false)
 	return w.String() + "</div>\n", nil
@@ -117,14 +111,112 @@ func (b *book) texts(d *diffPage, f changes.File, id string) (texts, error) {
 	t := texts{wasID: id + "-old-", newID: id + "-"}
 	var err error
 	if was, there := c.Was[from]; there {
-		if t.old, err = b.highlights.lines(from, strings.ReplaceAll(was, changes.AnyModule, c.Before.Module())); err != nil {
+		was = strings.ReplaceAll(was, changes.AnyModule, c.Before.Module())
+		t.oldLinks = b.declared.linksIn(c.Before.Name+"/"+from, was)
+		if t.old, err = b.highlights.lines(from, was); err != nil {
 			return t, err
 		}
 	}
 	if is, there := c.Is[f.Path]; there {
-		t.new, err = b.highlights.lines(f.Path, strings.ReplaceAll(is, changes.AnyModule, c.After.Module()))
+		is = strings.ReplaceAll(is, changes.AnyModule, c.After.Module())
+		t.newLinks = b.declared.linksIn(c.After.Name+"/"+f.Path, is)
+		t.new, err = b.highlights.lines(f.Path, is)
 	}
 	return t, err
+}
+
+// declarationLines are the lines of each declaration of a Go file, with its comment.
+func declarationLines(name, content string) []stretch {
+	if !strings.HasSuffix(name, ".go") {
+		return nil
+	}
+	set := token.NewFileSet()
+	file, err := parser.ParseFile(set, name, content, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		return nil // testdata may be wrong on purpose
+	}
+	var found []stretch
+	for _, decl := range file.Decls {
+		from := decl.Pos()
+		switch decl := decl.(type) {
+		case *ast.FuncDecl:
+			if decl.Doc != nil {
+				from = decl.Doc.Pos()
+			}
+		case *ast.GenDecl:
+			if decl.Doc != nil {
+				from = decl.Doc.Pos()
+			}
+		}
+		found = append(found, stretch{set.Position(from).Line, set.Position(decl.End()).Line + 1})
+	}
+	return found
+}
+
+// unfold makes the hunks longer where a remark is about a declaration: all of it is shown.
+// Hunks that then touch become one.
+func (t texts) unfold(hunks [][]diffLine, declarations []stretch) [][]diffLine {
+	hunks = slices.DeleteFunc(hunks, func(hunk []diffLine) bool { return len(hunk) == 0 })
+	wanted := map[int]bool{}
+	for _, hunk := range hunks {
+		for _, l := range hunk {
+			if l.sign == '-' || !t.isSaid(l.new) {
+				continue
+			}
+			for _, d := range declarations {
+				for n := d.start; d.start <= l.new && l.new < d.end && n < d.end; n++ {
+					wanted[n] = true
+				}
+			}
+		}
+	}
+	same := func(old, new int) bool {
+		return wanted[new] && old > 0 && old <= len(t.old) && new <= len(t.new) && plain(t.old[old-1]) == plain(t.new[new-1])
+	}
+	var longer [][]diffLine
+	endOld, endNew := 1, 1 // of the hunk before
+	for i, hunk := range hunks {
+		var before []diffLine
+		for old, new := hunk[0].old-1, hunk[0].new-1; old >= endOld && new >= endNew && same(old, new); old, new = old-1, new-1 {
+			before = append(before, diffLine{' ', old, new})
+		}
+		slices.Reverse(before)
+		hunk = append(before, hunk...)
+		if n := len(longer); n > 0 && hunk[0].old == endOld && hunk[0].new == endNew {
+			longer[n-1] = append(longer[n-1], hunk...)
+		} else {
+			longer = append(longer, hunk)
+		}
+		old, new := after(hunk)
+		for i+1 == len(hunks) || old < hunks[i+1][0].old && new < hunks[i+1][0].new {
+			if !same(old, new) {
+				break
+			}
+			last := len(longer) - 1
+			longer[last] = append(longer[last], diffLine{' ', old, new})
+			old, new = old+1, new+1
+		}
+		endOld, endNew = old, new
+	}
+	return longer
+}
+
+// isSaid reports whether a remark is about a line of the new file.
+func (t texts) isSaid(line int) bool {
+	return slices.ContainsFunc(t.said, func(s *located) bool { return s.has(line) })
+}
+
+// after are the numbers of the lines that follow a hunk.
+func after(hunk []diffLine) (old, new int) {
+	last := hunk[len(hunk)-1]
+	old, new = last.old, last.new
+	if last.sign != '+' {
+		old++
+	}
+	if last.sign != '-' {
+		new++
+	}
+	return old, new
 }
 
 // skipped shows what is between two hunks: folded when nothing has changed there.
@@ -258,20 +350,21 @@ func (t texts) change(w *strings.Builder, run []diffLine) {
 
 // line writes one line, of the old or of the new file.
 func (t texts) line(w *strings.Builder, l diffLine, old bool, marks []stretch) {
-	lines, number, id := t.new, l.new, t.newID
+	lines, number, id, links := t.new, l.new, t.newID, t.newLinks
 	if old {
-		lines, number, id = t.old, l.old, t.wasID
+		lines, number, id, links = t.old, l.old, t.wasID, t.oldLinks
 	}
 	if old && l.sign == ' ' { // shown twice where there are two columns: its anchor is in the other
 		fmt.Fprintf(w, `<div class="l"><i>%d</i><code>`, number)
+		links = nil
 	} else {
 		class := "l"
-		if !old && slices.ContainsFunc(t.said, func(s *located) bool { return s.has(number) }) {
+		if !old && t.isSaid(number) {
 			class = "l said"
 		}
 		fmt.Fprintf(w, `<div class="%s" id="%s%d"><a href="#%[2]s%[3]d">%[3]d</a><code>`, class, html.EscapeString(id), number)
 	}
-	writeMarked(w, lines[number-1], marks)
+	writeMarked(w, lines[number-1], marks, links)
 	w.WriteString("</code></div>")
 }
 
@@ -283,10 +376,12 @@ func plain(spans []span) string {
 	return w.String()
 }
 
-// writeMarked writes a line, with marks around stretches of it.
-func writeMarked(w *strings.Builder, spans []span, marks []stretch) {
+// writeMarked writes a line, with marks around stretches of it, and links. A mark is
+// around whole words, so around all of an identifier or none of it.
+func writeMarked(w *strings.Builder, spans []span, marks []stretch, links map[int]identifier) {
 	at := 0
 	for _, s := range spans {
+		offset := s.offset
 		for text := s.text; text != ""; {
 			for len(marks) > 0 && marks[0].end <= at {
 				marks = marks[1:]
@@ -299,16 +394,15 @@ func writeMarked(w *strings.Builder, spans []span, marks []stretch) {
 					length = min(length, marks[0].start-at)
 				}
 			}
-			part := span{s.class, text[:length], 0}
 			if marked {
 				w.WriteString("<b>")
 			}
-			writeSpans(w, []span{part})
+			writeLinked(w, span{s.class, text[:length], offset}, links)
 			if marked {
 				w.WriteString("</b>")
 			}
 			text = text[length:]
-			at += length
+			at, offset = at+length, offset+length
 		}
 	}
 }

@@ -62,6 +62,7 @@ func TestTheSite(t *testing.T) {
 		}
 	})
 	t.Run("an identifier leads to a line that declares it", func(t *testing.T) { testIdentifiers(t, b) })
+	t.Run("an identifier of a diff leads to its declaration", func(t *testing.T) { testDiffLinks(t, b) })
 	t.Run("in a browser", func(t *testing.T) {
 		ctx := openChromium(t)
 		for _, one := range onePerKind(b) {
@@ -176,6 +177,7 @@ var (
 	changedFile = regexp.MustCompile(`(?s)<section class="changed" id="([^"]+)">(.*?)</section>`)
 	marked      = regexp.MustCompile(`(?s)<(ins|del)>(.*?)</(?:ins|del)>`)
 	codeOfLine  = regexp.MustCompile(`(?s)<code>(.*?)</code></div>`)
+	asideOld    = regexp.MustCompile(`(?s)<div class="old" aria-hidden="true">.*?</div></div>`)
 	tag         = regexp.MustCompile(`<[^>]*>`)
 )
 

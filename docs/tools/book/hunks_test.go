@@ -1,0 +1,60 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"microcomm/docs/tools/internal/changes"
+	"microcomm/docs/tools/internal/repo"
+)
+
+func TestARemarkUnfoldsTheWholeFunction(t *testing.T) {
+	const was = "package x\n\nfunc a() {\n\tone()\n\ttwo()\n\tthree()\n\tfour()\n\tfive()\n\tsix()\n\tseven()\n}\n\nfunc b() {\n\tother()\n}\n"
+	is := strings.Replace(was, "\tsix()\n", "\tsix()\n\tadded()\n", 1)
+	patch := "@@ -8,3 +8,4 @@\n \tfive()\n \tsix()\n+\tadded()\n \tseven()\n"
+	folded := func(said ...*located) string {
+		t.Helper()
+		b := &book{}
+		d := &diffPage{comparison: &changes.Comparison{
+			Before: repo.Stage{Name: "01"}, After: repo.Stage{Name: "02"},
+			Was: map[string]string{"x.go": was}, Is: map[string]string{"x.go": is},
+		}}
+		out, err := b.hunks(d, changes.File{Path: "x.go", Patch: patch}, "x.go", said)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var inside strings.Builder
+		for _, part := range strings.Split(out, `<details class="same">`)[1:] {
+			part, _, _ = strings.Cut(part, "</details>")
+			inside.WriteString(part)
+		}
+		return plainText(inside.String())
+	}
+	if got := folded(); !strings.Contains(got, "two()") || !strings.Contains(got, "other()") {
+		t.Errorf("without a remark, what is unchanged is not folded: %s", got)
+	}
+	got := folded(&located{snippet: &snippet{}, lines: []stretch{{10, 11}}})
+	if strings.Contains(got, "func a()") || strings.Contains(got, "two()") || !strings.Contains(got, "other()") {
+		t.Errorf("beside a remark on added() are folded: %s", got)
+	}
+}
+
+// testDiffLinks looks for the identifiers of a diff, added and removed.
+func testDiffLinks(t *testing.T, b *book) {
+	for _, want := range []struct{ page, link string }{
+		{"02-http-sync/diff/index.html", `<a href="book:code/02-http-sync/platformservice/router.go.html#L`},
+		{"02-http-sync/diff/index.html", `">detached</a>`},
+		{"07-grpc/diff/index.html", `<a href="book:code/06-rabbitmq/`},
+	} {
+		if text := b.byURL[want.page].html; !strings.Contains(text, want.link) {
+			t.Errorf("%s: no %s", want.page, want.link)
+		}
+	}
+	for _, d := range b.diffs {
+		for _, old := range asideOld.FindAllString(d.page.html, -1) {
+			if strings.Contains(old, "<a") {
+				t.Fatalf("%s: a link is hidden from screen readers: %s", d.page.url, old)
+			}
+		}
+	}
+}
