@@ -142,7 +142,7 @@ func (b *book) makeFile(p *page, lives lives) error {
 	w.WriteString(lives.of(b, p.source))
 	w.WriteString(`<div class="lines" role="group" aria-label="` + html.EscapeString(path.Base(p.source)) + `">` + "\n")
 	for i, line := range lines {
-		fmt.Fprintf(&w, `<div class="l" id="L%d"><a href="#L%[1]d">%[1]d</a><code>`, i+1)
+		fmt.Fprintf(&w, `<div class="l" id="L%d"><a href="#L%[1]d" tabindex="-1">%[1]d</a><code>`, i+1)
 		for _, s := range line {
 			writeLinked(&w, s, links)
 		}

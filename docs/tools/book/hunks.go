@@ -348,7 +348,8 @@ func (t texts) change(w *strings.Builder, run []diffLine) {
 	w.WriteString("</div></div>\n")
 }
 
-// line writes one line, of the old or of the new file.
+// line writes one line, of the old or of the new file. Its number is a link to share, but no
+// stop for the keyboard: a page has thousands of them.
 func (t texts) line(w *strings.Builder, l diffLine, old bool, marks []stretch) {
 	lines, number, id, links := t.new, l.new, t.newID, t.newLinks
 	if old {
@@ -362,7 +363,7 @@ func (t texts) line(w *strings.Builder, l diffLine, old bool, marks []stretch) {
 		if !old && t.isSaid(number) {
 			class = "l said"
 		}
-		fmt.Fprintf(w, `<div class="%s" id="%s%d"><a href="#%[2]s%[3]d">%[3]d</a><code>`, class, html.EscapeString(id), number)
+		fmt.Fprintf(w, `<div class="%s" id="%s%d"><a href="#%[2]s%[3]d" tabindex="-1">%[3]d</a><code>`, class, html.EscapeString(id), number)
 	}
 	writeMarked(w, lines[number-1], marks, links)
 	w.WriteString("</code></div>")
