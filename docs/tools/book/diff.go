@@ -251,6 +251,7 @@ func (b *book) why(d *diffPage, f changes.File) string {
 		source = d.page.stage + "/PIECES.md"
 	}
 	parsed := b.parseText(source, strings.Join(slices.Compact(said), "; "))
+	parsed.about = d.page.stage + "/" + f.Path
 	out, err := b.inline(parsed, parsed.tree.FirstChild())
 	if err != nil {
 		return ""

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"html"
@@ -35,6 +34,7 @@ type parsed struct {
 	anchors  map[string]int // how many headings have a name
 	snippets []*snippet     // those that are lines of a file, in order
 	prefix   string         // of the ids of its headings and snippets
+	about    string         // the file that all of it is about, or empty
 }
 
 // snippet is a block of lines of a file, with what the text around it says.
@@ -240,7 +240,7 @@ func (r *documentRenderer) table(w util.BufWriter, _ []byte, n ast.Node, enterin
 	return ast.WalkContinue, nil
 }
 
-// codeSpan leads to the file, when it is the name of one in the document's stage.
+// codeSpan leads to what it names, if that is a file or a declaration of the document's stage.
 func (r *documentRenderer) codeSpan(w util.BufWriter, source []byte, n ast.Node, entering bool) (ast.WalkStatus, error) {
 	if !entering {
 		return ast.WalkContinue, nil
@@ -248,47 +248,12 @@ func (r *documentRenderer) codeSpan(w util.BufWriter, source []byte, n ast.Node,
 	text := strings.ReplaceAll(markdown.PlainText(n, source), "\n", " ")
 	code := "<code>" + html.EscapeString(text) + "</code>"
 	if _, linked := n.Parent().(*ast.Link); !linked {
-		stage := r.b.stageOf(r.d.source)
-		if url := cmp.Or(r.b.fileCalled(stage, text), r.b.declarationCalled(stage, text)); url != "" {
-			code = fmt.Sprintf(`<a class="in-code" href="book:%s">%s</a>`, url, code)
+		if to := r.b.named(r.d, n); to.file != "" {
+			code = fmt.Sprintf(`<a class="in-code" href="book:%s">%s</a>`, to.url(), code)
 		}
 	}
 	_, err := w.WriteString(code)
 	return ast.WalkSkipChildren, err
-}
-
-var fileName = regexp.MustCompile(`^[\w./-]+\.(go|sql|proto|ya?ml|conf|js)$`)
-
-// fileCalled is the address of the file of a stage that a text names, when only one is
-// called so.
-func (b *book) fileCalled(stage, name string) string {
-	if stage == "" || !fileName.MatchString(name) {
-		return ""
-	}
-	if url := codeURL(stage + "/" + name); b.byURL[url] != nil {
-		return url
-	}
-	found := ""
-	for _, file := range b.files {
-		if strings.HasPrefix(file, stage+"/") && strings.HasSuffix(file, "/"+name) && b.byURL[codeURL(file)] != nil {
-			if found != "" {
-				return ""
-			}
-			found = codeURL(file)
-		}
-	}
-	return found
-}
-
-var declarationName = regexp.MustCompile(`^[A-Za-z]\w*[a-z][A-Z]\w*$`)
-
-// declarationCalled is the address of the declaration that a text names, when only one
-// is called so. A single word may well mean something else.
-func (b *book) declarationCalled(stage, name string) string {
-	if stage == "" || !declarationName.MatchString(name) {
-		return ""
-	}
-	return b.declared.called(stage, name)
 }
 
 func (r *documentRenderer) link(w util.BufWriter, _ []byte, node ast.Node, entering bool) (ast.WalkStatus, error) {

@@ -6,9 +6,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"maps"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,11 +24,20 @@ type place struct {
 	line int
 }
 
+// declaration is a name that a package declares, or a method of one of its types.
+type declaration struct {
+	place
+	kind     string // func, method, type, const or var
+	receiver string // the type of a method
+	name     string
+	abstract bool // a method of an interface
+}
+
 // declaredIn are the names that a package declares.
 type declaredIn struct {
 	names   map[string]place // of the package
 	members map[string]place // fields and methods, by name: of any type
-	methods map[string]bool  // those of members that are methods
+	all     map[string][]declaration
 }
 
 // declared are the packages of the checkout, by their folder.
@@ -63,41 +70,13 @@ func (b *book) findDeclarations(ctx context.Context) error {
 			dir += " test"
 		}
 		if found[dir] == nil {
-			found[dir] = &declaredIn{map[string]place{}, map[string]place{}, map[string]bool{}}
+			found[dir] = &declaredIn{map[string]place{}, map[string]place{}, map[string][]declaration{}}
 		}
 		found[dir].add(set, parsed)
 		return nil
 	})
 	b.declared = found
 	return err
-}
-
-// called is the address of the declaration that a text names in a stage: a function, a
-// method or another name of a package. It is empty when there are several, unless they
-// are in files of one name: twins.
-func (d declared) called(stage, name string) string {
-	var found []place
-	for _, dir := range slices.Sorted(maps.Keys(d)) {
-		if !strings.HasPrefix(dir, stage+"/") || strings.Contains(dir, "/exercises/") {
-			continue
-		}
-		p := d[dir].names[name]
-		if p.file == "" && d[dir].methods[name] {
-			p = d[dir].members[name]
-		}
-		if p.file != "" && strings.HasSuffix(p.file, "_test.go") == strings.HasPrefix(name, "Test") {
-			found = append(found, p)
-		}
-	}
-	for _, p := range found {
-		if path.Base(p.file) != path.Base(found[0].file) {
-			return ""
-		}
-	}
-	if len(found) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%s#L%d", codeURL(found[0].file), found[0].line)
 }
 
 // outlineOf are the declarations of a Go file, as headings.
@@ -128,31 +107,40 @@ func outlineOf(content string) []heading {
 
 // add adds what a file declares.
 func (d *declaredIn) add(set *token.FileSet, file *ast.File) {
-	at := func(names map[string]place, name *ast.Ident) {
+	at := func(names map[string]place, name *ast.Ident) place {
 		p := set.Position(name.Pos())
 		if _, twice := names[name.Name]; twice {
 			names[name.Name] = place{}
 		} else {
 			names[name.Name] = place{p.Filename, p.Line}
 		}
+		return place{p.Filename, p.Line}
 	}
+	list := func(one declaration) { d.all[one.name] = append(d.all[one.name], one) }
 	for _, decl := range file.Decls {
 		switch decl := decl.(type) {
 		case *ast.FuncDecl:
 			if decl.Recv == nil {
-				at(d.names, decl.Name)
+				list(declaration{place: at(d.names, decl.Name), kind: "func", name: decl.Name.Name})
 			} else {
-				at(d.members, decl.Name)
-				d.methods[decl.Name.Name] = true
+				list(declaration{place: at(d.members, decl.Name), kind: "method", receiver: receiverOf(decl), name: decl.Name.Name})
 			}
 		case *ast.GenDecl:
 			for _, spec := range decl.Specs {
 				switch spec := spec.(type) {
 				case *ast.TypeSpec:
-					at(d.names, spec.Name)
+					list(declaration{place: at(d.names, spec.Name), kind: "type", name: spec.Name.Name})
+					if i, ok := spec.Type.(*ast.InterfaceType); ok {
+						for _, method := range i.Methods.List {
+							for _, name := range method.Names {
+								p := set.Position(name.Pos())
+								list(declaration{place{p.Filename, p.Line}, "method", spec.Name.Name, name.Name, true})
+							}
+						}
+					}
 				case *ast.ValueSpec:
 					for _, name := range spec.Names {
-						at(d.names, name)
+						list(declaration{place: at(d.names, name), kind: decl.Tok.String(), name: name.Name})
 					}
 				}
 			}
@@ -175,6 +163,21 @@ func (d *declaredIn) add(set *token.FileSet, file *ast.File) {
 		}
 		return true
 	})
+}
+
+// receiverOf is the name of the type that a method belongs to.
+func receiverOf(method *ast.FuncDecl) string {
+	of := method.Recv.List[0].Type
+	if star, ok := of.(*ast.StarExpr); ok {
+		of = star.X
+	}
+	if index, ok := of.(*ast.IndexExpr); ok {
+		of = index.X
+	}
+	if name, ok := of.(*ast.Ident); ok {
+		return name.Name
+	}
+	return ""
 }
 
 // linksIn are the identifiers of a Go file that lead to their declaration, by offset.
