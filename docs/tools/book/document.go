@@ -248,8 +248,12 @@ func (r *documentRenderer) codeSpan(w util.BufWriter, source []byte, n ast.Node,
 	text := strings.ReplaceAll(markdown.PlainText(n, source), "\n", " ")
 	code := "<code>" + html.EscapeString(text) + "</code>"
 	if _, linked := n.Parent().(*ast.Link); !linked {
-		if to := r.b.named(r.d, n); to.file != "" {
-			code = fmt.Sprintf(`<a class="in-code" href="book:%s">%s</a>`, to.url(), code)
+		to := r.b.named(r.d, n).url()
+		if path := r.b.stageOf(r.d.source) + "/" + strings.Trim(text, "/"); to == "" && r.b.has[path] {
+			to = r.b.urlOf(path, "") // a folder, or a file of any kind
+		}
+		if to != "" {
+			code = fmt.Sprintf(`<a class="in-code" href="book:%s">%s</a>`, to, code)
 		}
 	}
 	_, err := w.WriteString(code)

@@ -23,8 +23,12 @@ import (
 // paragraph names, then the snippet that the text is about. Elsewhere a name must be
 // unique in the stage.
 
+// url is the address of a place, and empty for none.
 func (p place) url() string {
-	if p.line == 0 {
+	switch {
+	case p.file == "":
+		return ""
+	case p.line == 0:
 		return codeURL(p.file)
 	}
 	return fmt.Sprintf("%s#L%d", codeURL(p.file), p.line)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 
@@ -8,6 +9,9 @@ import (
 
 	"microcomm/docs/tools/internal/markdown"
 )
+
+// unlinkedFile is a file, by its name's ending, that a table names and that is no link.
+var unlinkedFile = regexp.MustCompile(`[^>]<code>([^</ ]*\.(?:go|mod|yml|yaml|sql|proto))</code>`)
 
 // withCode is the book of this checkout, with its code listed.
 func withCode(t *testing.T) *book {
@@ -58,5 +62,23 @@ func TestANameMeansWhatTheTextAroundItIsAbout(t *testing.T) {
 				t.Errorf("%s leads to %q, not %q", markdown.PlainText(d.tree, d.text), got, test.want)
 			}
 		})
+	}
+}
+
+// testChangesTable follows the table of what changes to the files that it names.
+func testChangesTable(t *testing.T, b *book) {
+	for source, d := range b.lessons {
+		p := b.bySource[source]
+		_, section, _ := strings.Cut(p.html, `<h2 id="what-changes">`)
+		section, _, _ = strings.Cut(section, "<h2 ")
+		for _, name := range unlinkedFile.FindAllStringSubmatch(section, -1) {
+			t.Errorf("%s: %s is no link", d.source, name[1])
+		}
+	}
+	row := `href="book:06-rabbitmq/diff/index.html#`
+	for _, want := range []string{row + `tests"><code>*_test.go`, row + `commandsservice-wire_test.go"><code>wire_test.go`} {
+		if !strings.Contains(b.byURL["06-rabbitmq/index.html"].html, want) {
+			t.Errorf("06: no %s", want)
+		}
 	}
 }

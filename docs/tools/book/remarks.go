@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"html"
+	"path"
 	"regexp"
 	"strings"
 
@@ -95,7 +97,11 @@ var snippetMarks = regexp.MustCompile(`<!--snippet-\d+-->`)
 
 var changesHeading = regexp.MustCompile(`<h2 id="what-changes">.*</h2>\n`)
 
-var changedCell = regexp.MustCompile(`(<td>(?:adds|changes)</td>\s*<td>)(?:<a [^>]*>)?<code>([^<]+)</code>(?:</a>)?`)
+var (
+	changedCell = regexp.MustCompile(`(<td>(?:adds|changes|removes)</td>\s*<td>)(?:<a [^>]*>)?<code>([^<]+)</code>(?:</a>)?`)
+	changedRow  = regexp.MustCompile(`(?s)(<td>(?:adds|changes|removes)</td>\s*<td>)<code>(\*[^<]*)</code>(</td>.*?</tr>)`)
+	namedTest   = regexp.MustCompile(`(^|[^>])<code>(\w+_test\.go)</code>`)
+)
 
 // linkLesson leads from a lesson to its diff: from each snippet that has a place there, and
 // from the table of what changes.
@@ -124,7 +130,35 @@ func (b *book) linkLesson(d *diffPage) {
 			}
 			return fmt.Sprintf(`%s<a href="book:%s#%s"><code>%s</code></a>`, parts[1], d.page.url, fileID(parts[2]), parts[2])
 		})
+		lesson.html = changedRow.ReplaceAllStringFunc(lesson.html, func(found string) string { return linkPattern(d, found) })
 	}
+}
+
+// linkPattern leads from a row that stands for many files, *_test.go, to where the diff
+// shows them, and from one of those that it names to its change: both services may have one.
+func linkPattern(d *diffPage, row string) string {
+	parts := changedRow.FindStringSubmatch(row)
+	change := func(pattern string) string {
+		for _, f := range d.files {
+			if match, err := path.Match(pattern, path.Base(f.Path)); err == nil && match {
+				if pattern == parts[2] {
+					return d.page.url + "#" + cmp.Or(markdown.Slug(sectionOf(f)), fileID(f.Path))
+				}
+				return d.page.url + "#" + fileID(f.Path)
+			}
+		}
+		return ""
+	}
+	linked := func(name string) string {
+		if to := change(name); to != "" {
+			return `<a href="book:` + to + `"><code>` + name + "</code></a>"
+		}
+		return "<code>" + name + "</code>"
+	}
+	return parts[1] + linked(parts[2]) + namedTest.ReplaceAllStringFunc(parts[3], func(found string) string {
+		name := namedTest.FindStringSubmatch(found)
+		return name[1] + linked(name[2])
+	})
 }
 
 // reportRemarks counts the hunks of each stage, and those beside which the lesson says
