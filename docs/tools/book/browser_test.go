@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -198,6 +199,20 @@ func testRecording(t *testing.T, browser context.Context, dir, root string) {
 	}
 	if !moved {
 		t.Error("the position does not move after Play is pressed")
+	}
+}
+
+// testSearch looks for a declaration, in the site as files.
+func testSearch(t *testing.T, browser context.Context, dir string) {
+	tab, cancel := chromedp.NewContext(browser)
+	defer cancel()
+	widthOf(t, tab, "file://"+filepath.ToSlash(filepath.Join(dir, searchURL))+"?q=dialBroker")
+	found, err := chromedp.Run(tab, chromedp.Evaluate[string](`Array.from(document.querySelectorAll(".results a")).map(function (a) { return a.getAttribute("href"); }).join("\n")`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`(?m)^code/07-grpc/platformservice/broker\.go\.html#L\d+$`).MatchString(found) {
+		t.Errorf("dialBroker is not found in chapter 07, but\n%s", found)
 	}
 }
 

@@ -249,8 +249,8 @@ func (r *documentRenderer) codeSpan(w util.BufWriter, source []byte, n ast.Node,
 	code := "<code>" + html.EscapeString(text) + "</code>"
 	if _, linked := n.Parent().(*ast.Link); !linked {
 		to := r.b.named(r.d, n).url()
-		if path := r.b.stageOf(r.d.source) + "/" + strings.Trim(text, "/"); to == "" && r.b.has[path] {
-			to = r.b.urlOf(path, "") // a folder, or a file of any kind
+		if inStage := r.b.stageOf(r.d.source) + "/" + strings.Trim(text, "/"); to == "" && r.b.has[inStage] {
+			to = r.b.urlOf(inStage, "") // a folder, or a file of any kind
 		}
 		if to != "" {
 			code = fmt.Sprintf(`<a class="in-code" href="book:%s">%s</a>`, to, code)

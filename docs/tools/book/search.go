@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"html"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -52,17 +55,65 @@ func (b *book) makeSearch(context.Context) error {
 			entries = append(entries, e)
 		}
 	}
-	index, err := json.Marshal(entries)
-	if err != nil {
-		return err
+	var stages []string
+	for _, s := range b.stages {
+		stages = append(stages, s.Name)
 	}
-	b.assets["assets/search-index.js"] = append(append([]byte("var searchIndex = "), index...), ";\n"...)
+	var script bytes.Buffer
+	for _, part := range []struct {
+		name  string
+		value any
+	}{{"searchIndex", entries}, {"searchStages", stages}, {"searchDeclarations", b.declarationIndex()}} {
+		value, err := json.Marshal(part.value)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&script, "var %s = %s;\n", part.name, value)
+	}
+	b.assets["assets/search-index.js"] = script.Bytes()
 	return nil
+}
+
+// declarationIndex are the declarations of all stages, without those of tests: by the path
+// of their file in a stage, the name, the kind, and the places: "4:38 5:40" is line 38 in
+// the stage at index 4 of the stages, and line 40 in the next.
+func (b *book) declarationIndex() map[string][][3]string {
+	index := map[string][][3]string{}
+	for at, s := range b.stages {
+		for dir, in := range b.declared {
+			if !strings.HasPrefix(dir, s.Name+"/") || strings.Contains(dir, "/exercises/") {
+				continue
+			}
+			for _, same := range in.all {
+				for _, d := range same {
+					if d.abstract || d.isTest() {
+						continue
+					}
+					file := strings.TrimPrefix(d.file, s.Name+"/")
+					name := d.name
+					if d.receiver != "" {
+						name = d.receiver + "." + name
+					}
+					place := fmt.Sprintf("%d:%d", at, d.line)
+					known := slices.IndexFunc(index[file], func(other [3]string) bool { return other[0] == name && other[1] == d.kind })
+					if known >= 0 {
+						index[file][known][2] += " " + place
+					} else {
+						index[file] = append(index[file], [3]string{name, d.kind, place})
+					}
+				}
+			}
+		}
+	}
+	for _, one := range index {
+		slices.SortFunc(one, func(a, b [3]string) int { return strings.Compare(a[0], b[0]) })
+	}
+	return index
 }
 
 var (
 	sectionHead = regexp.MustCompile(`(?s)<h[23] id="([^"]*)"[^>]*>(.*?)</h[23]>`)
-	unsearched  = regexp.MustCompile(`(?s)<svg.*?</svg>|<figure class="picture">.*?</figure>|<!--.*?-->`)
+	unsearched  = regexp.MustCompile(`(?s)<svg.*?</svg>|<figure class="picture">.*?</figure>|<details class="solution">.*?</details>|<!--.*?-->`)
 	anyTag      = regexp.MustCompile(`(?s)<[^>]*>`)
 	blockEnd    = regexp.MustCompile(`</(p|li|td|th|pre|summary|figcaption)>`)
 )

@@ -73,6 +73,7 @@ func TestTheSite(t *testing.T) {
 				}
 			})
 		}
+		t.Run("a declaration is found", func(t *testing.T) { testSearch(t, ctx, dir) })
 		t.Run("a recording is played", func(t *testing.T) { testRecording(t, ctx, dir, root) })
 		t.Run("on a phone", func(t *testing.T) {
 			for _, p := range b.pages {

@@ -17,12 +17,26 @@
     });
     return all;
   }
+  // What the code declares: a name, its kind, and its line in each stage that has it.
+  Object.keys(searchDeclarations).forEach(function (file) {
+    searchDeclarations[file].forEach(function (d) {
+      var places = d[2].split(" ").map(function (place) {
+        var at = place.split(":"), stage = searchStages[at[0]];
+        return { stage: stage, url: "code/" + stage + "/" + file + ".html#L" + at[1] };
+      });
+      searchIndex.push({ id: searchIndex.length, url: places[0].url, page: d[0], kind: "declaration", where: d[1] + " " + file, places: places });
+    });
+  });
   var index = new MiniSearch({
-    fields: ["page", "section", "text"], tokenize: tokens,
+    fields: ["page", "section", "text", "where"], tokenize: tokens,
     searchOptions: {
       prefix: function (term) { return term.length > 2; }, fuzzy: function (term) { return term.length > 5 ? 1 : false; },
       combineWith: "AND", boost: { page: 3, section: 3 },
-      boostDocument: function (id) { var kind = searchIndex[id].kind; return kind === "code" || kind === "tree" ? 0.15 : kind === "lesson" ? 1.5 : 1; },
+      boostDocument: function (id, term) {
+        var e = searchIndex[id];
+        if (e.kind === "declaration") return e.page.toLowerCase().split(".").pop() === term ? 1 : 0.2;
+        return e.kind === "code" || e.kind === "tree" ? 0.15 : e.kind === "lesson" ? 1.5 : 1;
+      },
     },
   });
   index.addAll(searchIndex);
@@ -48,7 +62,15 @@
     var e = searchIndex[found.id], item = document.createElement("li"), link = document.createElement("a"), where = document.createElement("span");
     link.href = e.url;
     link.textContent = e.section || e.page;
-    where.textContent = (e.section && e.page !== e.stage ? e.page + " · " : "") + (e.kind === "code" ? "file of " : "") + (e.stage || e.kind);
+    if (e.places) {
+      where.append(e.where + " ");
+      e.places.forEach(function (place) {
+        var to = document.createElement("a");
+        to.href = place.url;
+        to.textContent = place.stage;
+        where.append(" · ", to);
+      });
+    } else where.textContent = (e.section && e.page !== e.stage ? e.page + " · " : "") + (e.kind === "code" ? "file of " : "") + (e.stage || e.kind);
     item.append(link, where);
     if (e.text) item.append(excerpt(e.text, found.terms));
     return item;
