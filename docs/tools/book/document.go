@@ -210,6 +210,9 @@ func (r *documentRenderer) paragraph(w util.BufWriter, source []byte, n ast.Node
 			class = ` class="predict"`
 		}
 	}
+	if id, ok := n.AttributeString("id"); ok {
+		class += fmt.Sprintf(` id="%s"`, id)
+	}
 	fmt.Fprintf(w, "<p%s>", class)
 	return ast.WalkContinue, nil
 }
@@ -266,7 +269,14 @@ func (r *documentRenderer) link(w util.BufWriter, _ []byte, node ast.Node, enter
 		return ast.WalkContinue, nil
 	}
 	n := node.(*ast.Link)
-	fmt.Fprintf(w, `<a href="%s">`, html.EscapeString(r.b.resolve(r.d.source, string(n.Destination))))
+	fmt.Fprintf(w, `<a href="%s"`, html.EscapeString(r.b.resolve(r.d.source, string(n.Destination))))
+	if class, ok := n.AttributeString("class"); ok {
+		fmt.Fprintf(w, ` class="%s"`, class)
+	}
+	if len(n.Title) > 0 {
+		fmt.Fprintf(w, ` title="%s"`, html.EscapeString(string(n.Title)))
+	}
+	_, _ = w.WriteString(">")
 	return ast.WalkContinue, nil
 }
 

@@ -78,6 +78,7 @@ func (b *book) chain(chosen func(*page) bool) {
 
 // makeDocuments fills the pages of Markdown files.
 func (b *book) makeDocuments(context.Context) error {
+	terms := b.readGlossary()
 	for _, p := range b.pages {
 		d := b.lessons[p.source]
 		if d == nil {
@@ -85,6 +86,9 @@ func (b *book) makeDocuments(context.Context) error {
 		}
 		if err := b.takeHead(d); err != nil {
 			return err
+		}
+		if p.kind == lesson || p.kind == piece {
+			linkTerms(d, p.stage, terms)
 		}
 		if p.kind == home {
 			if err := b.drawTrail(d); err != nil {
