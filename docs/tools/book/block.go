@@ -14,7 +14,7 @@ import (
 func (b *book) codeBlock(d *parsed, n ast.Node, a markdown.Annotation, text string) (string, error) {
 	switch {
 	case a.Language == "mermaid":
-		return b.picture(text)
+		return b.picture(d.source, text)
 	case a.Kind == markdown.Snippet:
 		return b.snippetBlock(d, n, a, text)
 	}

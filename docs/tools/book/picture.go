@@ -9,14 +9,15 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 )
 
 var pictureSize = regexp.MustCompile(`<svg[^>]*>`)
 
-// picture is the HTML of a mermaid picture: an image for each theme, and the source, for
+// picture is the HTML of a document's mermaid picture: an image for each theme, and the source, for
 // those who can't see it. Without the images, which lab book --pictures draws, it is the source.
-func (b *book) picture(source string) (string, error) {
+func (b *book) picture(document, source string) (string, error) {
 	text := `<pre class="mermaid" tabindex="0"><code>` + html.EscapeString(source) + `</code></pre>`
 	var w strings.Builder
 	w.WriteString(`<figure class="picture">`)
@@ -24,7 +25,10 @@ func (b *book) picture(source string) (string, error) {
 		file := pictureDir + "/" + pictureName(source, theme)
 		content, err := b.read(file)
 		if errors.Is(err, fs.ErrNotExist) {
-			b.undrawn++
+			kind, _, _ := strings.Cut(source, "\n")
+			if name := fmt.Sprintf("%s: %s (%s)", document, kind, strings.TrimSuffix(pictureName(source, ""), "-.svg")); !slices.Contains(b.undrawn, name) {
+				b.undrawn = append(b.undrawn, name)
+			}
 			return `<figure class="picture">` + text + `</figure>`, nil
 		}
 		if err != nil {

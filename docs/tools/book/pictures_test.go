@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"microcomm/docs/tools/internal/repo"
@@ -52,6 +53,21 @@ func TestAChangedDiagramNeedsANewPicture(t *testing.T) {
 	missing, left, err = b.stalePictures()
 	if err != nil || len(missing)+len(left) != 0 {
 		t.Fatalf("missing %v, left over %v, error %v: want none", missing, left, err)
+	}
+}
+
+func TestADiagramWithoutAPictureIsNamed(t *testing.T) {
+	b := checkout(t)
+	d := b.parseText("docs/compare.md", "```mermaid\nflowchart LR\n  a --> b\n```\n")
+	for range 2 { // a remark shows it again
+		if _, err := b.render(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var said strings.Builder
+	b.report(&said)
+	if n := strings.Count(said.String(), "docs/compare.md: flowchart LR ("); n != 1 {
+		t.Errorf("named %d times, not once:\n%s", n, said.String())
 	}
 }
 

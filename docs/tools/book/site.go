@@ -76,7 +76,7 @@ type book struct {
 	highlights highlights
 	declared   declared
 	diffs      []*diffPage
-	undrawn    int // pictures without a drawing
+	undrawn    []string // pictures without a drawing
 }
 
 // load lists the pages there are, without what they say.
@@ -286,8 +286,8 @@ func (b *book) report(w io.Writer) {
 	for _, line := range b.reportRemarks() {
 		fmt.Fprintln(w, line)
 	}
-	if b.undrawn > 0 {
-		fmt.Fprintf(w, "%d pictures are not drawn, and shown as text: go tool lab book --pictures draws them\n", b.undrawn)
+	if len(b.undrawn) > 0 {
+		fmt.Fprintf(w, "not drawn, and shown as text (go tool lab book --pictures draws them):\n  %s\n", strings.Join(b.undrawn, "\n  "))
 	}
 }
 
