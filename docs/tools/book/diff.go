@@ -62,7 +62,7 @@ func (b *book) listDiff(c *changes.Comparison) {
 	if len(c.Pieces) == 0 {
 		whole.wide = true
 		c.NoteTwins()
-		b.diffs = append(b.diffs, &diffPage{page: whole, comparison: c, files: inTableOrder(c.Files), said: b.bySource[stage+"/README.md"]})
+		b.diffs = append(b.diffs, &diffPage{page: whole, comparison: c, files: c.Files, said: b.bySource[stage+"/README.md"]})
 		return
 	}
 	whole.kind = list
@@ -102,15 +102,38 @@ func (b *book) pieceCalled(stage, name string) *page {
 	return nil
 }
 
-// inTableOrder are the files in the order of the lesson's table; those that it doesn't
-// list one by one come last, the tests after the others.
-func inTableOrder(files []changes.File) []changes.File {
+// inReadingOrder are the files in the order of the lesson's table. What one may skip comes
+// after the code: twins, then YAML that the lesson quotes nothing of, then the tests.
+func inReadingOrder(files []changes.File, snippets map[string][]*located) []changes.File {
 	files = slices.Clone(files)
-	late := func(f changes.File) int { return max(0, int(f.Kind-changes.Tests)+1) }
+	late := func(f changes.File) int {
+		switch {
+		case f.Kind >= changes.Tests:
+			return 4 + int(f.Kind)
+		case f.Folded:
+			return 3
+		case isAside(f, snippets[f.Path]):
+			return 2
+		case strings.HasPrefix(f.Note, "the same as "):
+			return 1
+		}
+		return 0
+	}
 	slices.SortStableFunc(files, func(a, b changes.File) int {
 		return cmp.Or(cmp.Compare(late(a), late(b)), cmp.Compare(a.Place, b.Place))
 	})
 	return files
+}
+
+// isAside reports whether a file is YAML that the lesson quotes nothing of, as an OpenAPI
+// document: it is folded.
+func isAside(f changes.File, snippets []*located) bool {
+	return lexerOf(f.Path).Config().Name == "YAML" && f.Note == "" && len(snippets) == 0
+}
+
+// isFolded reports whether a click shows a file.
+func isFolded(f changes.File, snippets []*located) bool {
+	return f.Kind >= changes.Tests || f.Folded || isAside(f, snippets)
 }
 
 // makeDiffs fills the pages of diffs, and the links to them in the lessons.
@@ -135,6 +158,7 @@ func fileID(name string) string { return strings.ReplaceAll(name, "/", "-") }
 func (b *book) makeDiff(d *diffPage) error {
 	var w strings.Builder
 	snippets := b.snippetsOf(d)
+	d.files = inReadingOrder(d.files, snippets)
 	section := ""
 	seen := map[string]bool{}
 	for _, f := range d.files {
@@ -203,7 +227,7 @@ func counts(added, removed int) string {
 // fileDiff is the HTML of what changes in a file.
 func (b *book) fileDiff(d *diffPage, f changes.File, id string, snippets []*located) (string, error) {
 	var w strings.Builder
-	folds := f.Kind >= changes.Tests || f.Folded
+	folds := isFolded(f, snippets)
 	name := html.EscapeString(f.Path)
 	title := name
 	if url := b.urlOf(d.page.stage+"/"+f.Path, ""); url != "" {

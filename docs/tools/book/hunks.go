@@ -90,7 +90,7 @@ func (b *book) hunks(d *diffPage, f changes.File, id string, snippets []*located
 	for i, lines := range t.unfold(parsePatch(f.Patch), declarationLines(f.Path, d.comparison.Is[f.Path])) {
 		t.skipped(&w, old, new, lines[0].old, lines[0].new, !f.Cut, i == 0)
 		said := b.hunk(&w, t, lines, snippets)
-		if sectionOf(f) == "" {
+		if !isFolded(f, snippets) {
 			d.hunks++
 			if said {
 				d.remarked++

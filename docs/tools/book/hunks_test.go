@@ -1,6 +1,7 @@
 package main
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 
@@ -56,5 +57,29 @@ func testDiffLinks(t *testing.T, b *book) {
 				t.Fatalf("%s: a link is hidden from screen readers: %s", d.page.url, old)
 			}
 		}
+	}
+}
+
+// testReadingOrder looks for what comes before code, or unfolded, and should not.
+func testReadingOrder(t *testing.T, b *book) {
+	aside := regexp.MustCompile(`(?s)<section class="changed" id="[^"]*(?:\.ya?ml|-Kustomization)"><header><h2>.*?</section>`)
+	folded := 0
+	for _, d := range b.diffs {
+		for _, at := range aside.FindAllStringIndex(d.page.html, -1) {
+			section := d.page.html[at[0]:at[1]]
+			code, _, _ := strings.Cut(d.page.html[at[1]:], `<h2 class="part"`)
+			switch {
+			case strings.Contains(section, `class="remark"`) || strings.Contains(section, `class="note"`):
+			case !strings.Contains(section, `<details class="folded">`):
+				t.Errorf("%s: not folded: %.80s", d.page.url, section)
+			case strings.Contains(code, `.go">`) && strings.Contains(code, `class="run"`):
+				t.Errorf("%s: code comes after %.80s", d.page.url, section)
+			default:
+				folded++
+			}
+		}
+	}
+	if folded < 10 {
+		t.Errorf("only %d files of YAML are folded", folded)
 	}
 }
