@@ -38,6 +38,19 @@
     show();
   });
 
+  // The first page leads to the chapter that was read last.
+  var stations = all(".stations a"), stage = all(".way > li").findIndex(function (li) { return li.className === "current"; });
+  try {
+    if (stage >= 0) localStorage.setItem("microcomm-stage", stage);
+    var last = stations[localStorage.getItem("microcomm-stage") || 0];
+    if (last && last !== stations[0]) {
+      var again = document.createElement("a");
+      again.href = last.href;
+      again.textContent = "Continue with " + last.textContent.trim();
+      document.querySelector(".begin").appendChild(again);
+    }
+  } catch (e) { /* then it begins */ }
+
   // "/" leads to the search.
   document.addEventListener("keydown", function (event) {
     if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA)$/.test(event.target.tagName)) return;
@@ -87,9 +100,26 @@
     });
   });
 
-  // A box that doesn't scroll needs no stop for the keyboard.
-  all("pre[tabindex], .table[tabindex]").forEach(function (box) {
-    if (box.scrollWidth <= box.clientWidth && box.offsetParent) box.removeAttribute("tabindex");
+  // A box that is wider than its place says so: it fades at the side to which it scrolls, and is
+  // a stop for the keyboard with a name. One that isn't needs no stop.
+  var boxes = all("pre[tabindex], .table[tabindex], .drawn[tabindex]");
+  function edge(box) {
+    var rest = box.scrollWidth - box.clientWidth;
+    box.classList.toggle("more", rest > 1 && box.scrollLeft < rest - 1);
+    box.classList.toggle("less", rest > 1 && box.scrollLeft > 1);
+    if (rest > 1) {
+      box.tabIndex = 0;
+      box.setAttribute("role", "group");
+      if (box.tagName === "PRE") box.setAttribute("aria-label", "Code, scrolls sideways");
+    } else if (box.clientWidth) {
+      box.removeAttribute("tabindex");
+    }
+  }
+  // The observer calls once at first, and again when a fold opens or the window changes.
+  var sizes = new ResizeObserver(function (entries) { entries.forEach(function (entry) { edge(entry.target); }); });
+  boxes.forEach(function (box) {
+    sizes.observe(box);
+    box.addEventListener("scroll", function () { edge(box); }, { passive: true });
   });
 
   // What a link leads to may be folded.
