@@ -56,6 +56,9 @@ func markdown(results []result) string {
 	return b.String()
 }
 
+// plotStyle has the plot follow the theme of the page that shows it.
+const plotStyle = `<style>text{fill:#23272a}line{stroke:#23272a}.ground{fill:#fdfcf9}@media (prefers-color-scheme:dark){text{fill:#d8dde0}line{stroke:#d8dde0}.ground{fill:#14181c}}</style>` + "\n"
+
 // svg draws the ratios as bars, with a line at 1: as fast as the floor.
 func svg(results []result) string {
 	results = slices.DeleteFunc(slices.Clone(results), func(r result) bool { return r.ratio == 0 })
@@ -67,17 +70,17 @@ func svg(results []result) string {
 	x := func(ratio float64) float64 { return left + ratio/longest*width }
 	height := 60 + line*len(results)
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="13">`+"\n", left+width+90, height)
-	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" fill="white"/><text x="10" y="22" font-size="15">ours / floor, medians; the thin line is the range of the rounds</text>`+"\n")
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="13">`+"\n"+plotStyle, left+width+90, height)
+	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" class="ground"/><text x="10" y="22" font-size="15">ours / floor, medians; the thin line is the range of the rounds</text>`+"\n")
 	for i, r := range results {
 		y := 40 + line*i
 		colour := map[bool]string{true: "#3b7ea1", false: "#c4820e"}[r.met]
 		fmt.Fprintf(&b, `<text x="%d" y="%d" text-anchor="end">%s</text>`, left-8, y+15, html.EscapeString(r.path))
 		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="%.1f" height="18" fill="%s"/>`, left, y, x(r.ratio)-left, colour)
-		fmt.Fprintf(&b, `<line x1="%.1f" x2="%.1f" y1="%d" y2="%d" stroke="black"/>`, x(r.low), x(r.high), y+9, y+9)
+		fmt.Fprintf(&b, `<line x1="%.1f" x2="%.1f" y1="%d" y2="%d"/>`, x(r.low), x(r.high), y+9, y+9)
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d">%.2f</text>`+"\n", x(max(r.ratio, r.high))+6, y+14, r.ratio)
 	}
-	fmt.Fprintf(&b, `<line x1="%.1f" x2="%.1f" y1="34" y2="%d" stroke="#888" stroke-dasharray="4 3"/><text x="%.1f" y="%d" text-anchor="middle">1</text></svg>`+"\n",
+	fmt.Fprintf(&b, `<line x1="%.1f" x2="%.1f" y1="34" y2="%d" stroke-opacity=".5" stroke-dasharray="4 3"/><text x="%.1f" y="%d" text-anchor="middle">1</text></svg>`+"\n",
 		x(1), x(1), height-22, x(1), height-8)
 	return b.String()
 }

@@ -72,9 +72,10 @@ func chart(panels []panel) string {
 		}
 		y += 8
 	}
-	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12" fill="#24292f">
-<style>.title{font-size:14px;font-weight:bold}.label{text-anchor:end}.bar{fill:#b3401a}.faint{fill:#7a9cc6}</style>
-<rect width="100%%" height="100%%" fill="#ffffff"/>
+	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">
+<style>text{fill:#23272a}.title{font-size:14px;font-weight:bold}.label{text-anchor:end}.bar{fill:#b3401a}.faint{fill:#7a9cc6}.ground{fill:#fdfcf9}
+@media (prefers-color-scheme:dark){text{fill:#d8dde0}.bar{fill:#df7f57}.faint{fill:#6790bd}.ground{fill:#14181c}}</style>
+<rect width="100%%" height="100%%" class="ground"/>
 %s</svg>
 `, width, y+8, b.String())
 }
