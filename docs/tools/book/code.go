@@ -99,7 +99,12 @@ func (b *book) makeTree(p *page, lives lives) {
 			named[dir] = true
 			folders = append(folders, dir)
 		}
-		for _, dir := range slices.Backward(folders) {
+		// A folder that holds nothing but folders has an anchor, and no heading.
+		for _, dir := range slices.Backward(folders[min(1, len(folders)):]) {
+			fmt.Fprintf(&w, `<span id="%s"></span>`, folderID(dir))
+		}
+		if len(folders) > 0 {
+			dir := folders[0]
 			fmt.Fprintf(&w, `<h2 id="%s">%s/</h2>`+"\n", folderID(dir), html.EscapeString(dir))
 			p.outline = append(p.outline, heading{2, folderID(dir), dir + "/"})
 		}

@@ -63,6 +63,13 @@ func TestTheSite(t *testing.T) {
 	})
 	t.Run("an identifier leads to a line that declares it", func(t *testing.T) { testIdentifiers(t, b) })
 	t.Run("each stage's diff shows code before YAML, which is folded", func(t *testing.T) { testReadingOrder(t, b) })
+	t.Run("a list of code has no folder without files", func(t *testing.T) {
+		for _, p := range b.pages {
+			if empty := regexp.MustCompile(`<h2 [^>]*>([^<]*)</h2>\s*(?:<h2|</div>)`).FindStringSubmatch(p.html); p.kind == tree && empty != nil {
+				t.Errorf("%s: %s", p.url, empty[1])
+			}
+		}
+	})
 	t.Run("a file in the table of what changes is a link", func(t *testing.T) { testChangesTable(t, b) })
 	t.Run("an identifier of a diff leads to its declaration", func(t *testing.T) { testDiffLinks(t, b) })
 	t.Run("in a browser", func(t *testing.T) {
