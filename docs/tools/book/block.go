@@ -95,7 +95,7 @@ func (b *book) around(d *parsed, n ast.Node) (string, error) {
 		said.WriteString(out)
 	}
 	if p, ok := n.NextSibling().(*ast.Paragraph); ok {
-		if _, leads := p.NextSibling().(*ast.FencedCodeBlock); !leads && !startsTopic(p) {
+		if follows(p) {
 			out, err := b.renderNode(d, p)
 			if err != nil {
 				return "", err
@@ -104,6 +104,13 @@ func (b *book) around(d *parsed, n ast.Node) (string, error) {
 		}
 	}
 	return said.String(), nil
+}
+
+// follows reports whether a paragraph after a block is about that block, and not about
+// the next.
+func follows(p *ast.Paragraph) bool {
+	_, leads := p.NextSibling().(*ast.FencedCodeBlock)
+	return !leads && !startsTopic(p)
 }
 
 // startsTopic reports whether a paragraph begins with bold words, as one does that

@@ -159,6 +159,7 @@ func (b *book) makeDiff(d *diffPage) error {
 	var w strings.Builder
 	snippets := b.snippetsOf(d)
 	d.files = inReadingOrder(d.files, snippets)
+	b.placeMentions(d, snippets)
 	section := ""
 	seen := map[string]bool{}
 	for _, f := range d.files {

@@ -33,6 +33,7 @@ type parsed struct {
 	outline  []heading
 	anchors  map[string]int // how many headings have a name
 	snippets []*snippet     // those that are lines of a file, in order
+	mentions []mention      // what the text says about code that it doesn't show
 	prefix   string         // of the ids of its headings and snippets
 	about    string         // the file that all of it is about, or empty
 }

@@ -360,7 +360,7 @@ func (t texts) line(w *strings.Builder, l diffLine, old bool, marks []stretch) {
 		links = nil
 	} else {
 		class := "l"
-		if !old && t.isSaid(number) {
+		if !old && slices.ContainsFunc(t.said, func(s *located) bool { return !s.quiet && s.has(number) }) {
 			class = "l said"
 		}
 		fmt.Fprintf(w, `<div class="%s" id="%s%d"><a href="#%[2]s%[3]d" tabindex="-1">%[3]d</a><code>`, class, html.EscapeString(id), number)

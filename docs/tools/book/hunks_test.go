@@ -83,3 +83,34 @@ func testReadingOrder(t *testing.T, b *book) {
 		t.Errorf("only %d files of YAML are folded", folded)
 	}
 }
+
+// testMentions looks for paragraphs beside what they name, without a snippet of it.
+func testMentions(t *testing.T, b *book) {
+	section := func(url, id string) string {
+		_, text, _ := strings.Cut(b.byURL[url].html, `<section class="changed" id="`+id+`">`)
+		text, _, _ = strings.Cut(text, "</section>")
+		return text
+	}
+	for _, want := range []struct{ url, id, declared, said string }{
+		{"06-rabbitmq/diff/index.html", "commandsservice-event_processor.go", "", ">event_processor.go</code>"}, // the file
+		{"03-k8s/diff/index.html", "platformservice-sqlite.go", ">ping</", ">ping</code>"},                      // a method
+		{"final/diff/23-access-control.html", "internal-web-keys.go", ">refreshed</", ">refreshed</code>"},
+	} {
+		_, remark, _ := strings.Cut(section(want.url, want.id), `<aside class="remark"`)
+		remark, code, _ := strings.Cut(remark, "</aside>")
+		code, _, _ = strings.Cut(code, `<details class="same">`)
+		if !strings.Contains(remark, want.said) || !strings.Contains(code, want.declared) {
+			t.Errorf("%s: %s: no paragraph beside %q, but %q", want.url, want.id, want.declared, plainText(remark))
+		}
+	}
+	for _, d := range b.diffs {
+		seen := map[string]bool{}
+		for _, link := range regexp.MustCompile(`#says-\d+">in the lesson`).FindAllString(d.page.html, -1) {
+			link += d.page.url
+			if d.piece == "" && seen[link] {
+				t.Errorf("%s: a paragraph is there twice: %s", d.page.url, link)
+			}
+			seen[link] = true
+		}
+	}
+}

@@ -89,6 +89,9 @@ func (b *book) makeDocuments(context.Context) error {
 		}
 		if p.kind == lesson || p.kind == piece {
 			linkTerms(d, p.stage, terms)
+			if err := b.findMentions(d); err != nil {
+				return err
+			}
 		}
 		if p.kind == home {
 			if err := b.drawTrail(d); err != nil {

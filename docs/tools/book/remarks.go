@@ -6,7 +6,10 @@ import (
 	"html"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
+
+	"github.com/yuin/goldmark/ast"
 
 	"microcomm/docs/tools/internal/markdown"
 )
@@ -17,6 +20,7 @@ type located struct {
 	url    string    // of the snippet in the lesson
 	said   *page     // the page that shows it
 	lines  []stretch // numbers, from the first to the one after the last
+	quiet  bool      // the text names the lines, and doesn't quote them
 	target string    // the id of the line of the diff that it is beside, once it is
 }
 
@@ -34,14 +38,7 @@ func (l *located) has(line int) bool {
 func (b *book) snippetsOf(d *diffPage) map[string][]*located {
 	found := map[string][]*located{}
 	stage := d.page.stage
-	pages := []*page{d.said}
-	if lesson := b.bySource[stage+"/README.md"]; d.said != lesson {
-		pages = append(pages, lesson)
-	}
-	for _, p := range pages {
-		if p == nil || b.lessons[p.source] == nil {
-			continue
-		}
+	for _, p := range b.saidOf(d) {
 		for _, s := range b.lessons[p.source].snippets {
 			name, ours := strings.CutPrefix(s.file, stage+"/")
 			content, there := d.comparison.Is[name]
@@ -54,6 +51,130 @@ func (b *book) snippetsOf(d *diffPage) map[string][]*located {
 		}
 	}
 	return found
+}
+
+// mention is a paragraph that names files and declarations of which no snippet beside it
+// shows lines.
+type mention struct {
+	id     string // of the paragraph
+	remark string
+	places []place
+}
+
+// findMentions finds the paragraphs of a document that name code, and gives them ids.
+// What is folded would give a prediction away.
+func (b *book) findMentions(d *parsed) error {
+	folded, section := false, ""
+	for n := d.tree.FirstChild(); n != nil; n = n.NextSibling() {
+		switch n := n.(type) {
+		case *ast.Heading:
+			section = markdown.PlainText(n, d.text)
+		case *ast.HTMLBlock:
+			text := string(n.Lines().Value(d.text))
+			folded = strings.LastIndex(text, "<details") > strings.LastIndex(text, "</details") || folded && !strings.Contains(text, "</details")
+		case *ast.Paragraph:
+			if folded || slices.Contains([]string{"What changes", "Check yourself", "Exercises"}, section) {
+				continue
+			}
+			shown := b.snippetsBeside(d, n)
+			m := mention{id: fmt.Sprintf("says-%d", len(d.mentions)+1)}
+			_ = ast.Walk(n, func(span ast.Node, entering bool) (ast.WalkStatus, error) {
+				if span.Kind() == ast.KindCodeSpan && entering {
+					if p := b.named(d, span); p.file != "" && !slices.Contains(shown, p.file) {
+						m.places = append(m.places, p)
+					}
+				}
+				return ast.WalkContinue, nil
+			})
+			if m.places == nil {
+				continue
+			}
+			var err error
+			if m.remark, err = b.renderNode(d, n); err != nil {
+				return err
+			}
+			n.SetAttributeString("id", []byte(m.id))
+			d.mentions = append(d.mentions, m)
+		}
+	}
+	return nil
+}
+
+// snippetsBeside are the files of the snippets whose remark a paragraph is, as around says.
+func (b *book) snippetsBeside(d *parsed, p *ast.Paragraph) []string {
+	var files []string
+	if next := p.NextSibling(); next != nil {
+		files = append(files, b.snippetFile(d, next))
+	}
+	if previous := p.PreviousSibling(); previous != nil && follows(p) {
+		files = append(files, b.snippetFile(d, previous))
+	}
+	return files
+}
+
+// placeMentions adds the paragraphs that name a file or a declaration of a page of diffs to
+// its snippets, each once: beside the declaration, unless a remark is there already, or
+// beside the first hunk of the file, if that has none.
+func (b *book) placeMentions(d *diffPage, snippets map[string][]*located) {
+	for _, p := range b.saidOf(d) {
+		for _, m := range b.lessons[p.source].mentions {
+			for _, at := range m.places {
+				if file, line := b.placeIn(d, at, snippets); line > 0 {
+					snippets[file] = append(snippets[file], &located{
+						snippet: &snippet{remark: m.remark}, url: p.url + "#" + m.id, lines: []stretch{{line, line + 1}}, quiet: true,
+					})
+					break
+				}
+			}
+		}
+	}
+}
+
+// placeIn is the file and the line of a page of diffs where a remark on a place belongs. It
+// is 0 where the page shows nothing of it, or has a remark.
+func (b *book) placeIn(d *diffPage, p place, snippets map[string][]*located) (string, int) {
+	_, name, _ := strings.Cut(p.file, "/")
+	for _, f := range d.files {
+		if f.Path != name || f.Note != "" || isFolded(f, snippets[name]) {
+			continue
+		}
+		within := stretch{1, 1 << 30}
+		for _, decl := range declarationLines(name, d.comparison.Is[name]) {
+			if decl.start <= p.line && p.line < decl.end {
+				within = decl
+			}
+		}
+		for _, hunk := range parsePatch(f.Patch) {
+			first, taken := 0, false
+			for _, l := range hunk {
+				if l.sign == '-' || l.new < within.start || l.new >= within.end {
+					continue
+				}
+				if first == 0 && (l.sign == '+' || p.line == 0) {
+					first = l.new
+				}
+				taken = taken || slices.ContainsFunc(snippets[name], func(s *located) bool { return s.has(l.new) })
+			}
+			if first > 0 && !taken {
+				return name, first
+			}
+			if p.line == 0 || taken {
+				return "", 0
+			}
+		}
+	}
+	return "", 0
+}
+
+// saidOf are the pages that say something about a page of diffs: the piece's, then the lesson.
+func (b *book) saidOf(d *diffPage) []*page {
+	var pages []*page
+	for _, p := range []*page{d.said, b.bySource[d.page.stage+"/README.md"]} {
+		if p != nil && b.lessons[p.source] != nil && !slices.Contains(pages, p) {
+			pages = append(pages, p)
+		}
+	}
+	return pages
 }
 
 // locate finds the lines of a file that a snippet shows. Whitespace doesn't count, as
