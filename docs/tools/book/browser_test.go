@@ -100,6 +100,13 @@ func lookAt(t *testing.T, browser context.Context, page, root string) []string {
 		if width := widthOf(t, tab, page); width > 360 {
 			add(fmt.Sprintf("it is %d pixels wide on a screen of 360", width))
 		}
+		found, err := chromedp.Run(tab, chromedp.Evaluate[string](cuesAndShifts, chromedp.EvalAwaitPromise))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found != "" {
+			add(theme + ": " + found)
+		}
 		for _, size := range []int64{360, 1440} {
 			if err := chromedp.Do(tab, chromedp.EmulateViewport(size, 900), chromedp.Evaluate[chromedp.Void](axe(t, root))); err != nil {
 				t.Fatal(err)
@@ -134,6 +141,22 @@ func widthOf(t *testing.T, tab context.Context, page string) int {
 	return width
 }
 
+// cuesAndShifts returns which box scrolls sideways without fading there, or without a stop for the
+// keyboard, and how far things have moved since the page was shown.
+const cuesAndShifts = `new Promise(function (done) {
+	var moved = 0;
+	new PerformanceObserver(function (list) {
+		list.getEntries().forEach(function (shift) { moved += shift.value; });
+	}).observe({ type: "layout-shift", buffered: true });
+	requestAnimationFrame(function () { requestAnimationFrame(function () { // the boxes are measured in the first
+		var boxes = Array.from(document.querySelectorAll("pre, .table, .drawn")).filter(function (box) {
+			return box.checkVisibility() && box.scrollWidth > box.clientWidth + 1 && (box.tabIndex < 0 || !box.matches(".more"));
+		});
+		done((moved > 0.05 ? "things move, by " + moved + " " : "") +
+			(boxes.length ? boxes.length + " boxes scroll sideways without a cue, first " + boxes[0].outerHTML.slice(0, 160) : ""));
+	}); });
+})`
+
 // runAxe returns what axe finds, as a list of texts in JSON.
 const runAxe = `axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}).then(function (r) {
 	return JSON.stringify(r.violations.map(function (v) {
@@ -165,11 +188,11 @@ func TestAPageThatDoesNotReadWellIsNoticed(t *testing.T) {
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
-		_, _ = io.WriteString(w, `<!doctype html><html lang="en"><title>A page</title><main><h1>A page</h1><img src="http://127.0.0.1:9/x.png"><div style="width: 500px">wide</div><p style="color: #999">pale</p></main>`)
+		_, _ = io.WriteString(w, `<!doctype html><html lang="en"><title>A page</title><main><h1>A page</h1><img src="http://127.0.0.1:9/x.png"><div style="width: 500px">wide</div><p style="color: #999">pale</p><pre style="overflow: auto">`+strings.Repeat("long ", 99)+`</pre></main>`)
 	}))
 	defer server.Close()
 	found := strings.Join(lookAt(t, openChromium(t), server.URL+"/", root), "\n")
-	for _, want := range []string{"it asks for http://127.0.0.1:9/x.png", "pixels wide on a screen of 360", "image-alt", "color-contrast"} {
+	for _, want := range []string{"it asks for http://127.0.0.1:9/x.png", "pixels wide on a screen of 360", "image-alt", "color-contrast", "scroll sideways without a cue"} {
 		if !strings.Contains(found, want) {
 			t.Errorf("not noticed: %s, in\n%s", want, found)
 		}
@@ -201,6 +224,44 @@ func testRecording(t *testing.T, browser context.Context, dir, root string) {
 		t.Error("the position does not move after Play is pressed")
 	}
 }
+
+// testThemeOfRecording switches the theme of a lesson twice, and looks whether its recording
+// follows. The site is served: in a browser, a page that is a file may not look into another.
+func testThemeOfRecording(t *testing.T, browser context.Context, dir string) {
+	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	defer server.Close()
+	tab, cancel := chromedp.NewContext(browser)
+	defer cancel()
+	widthOf(t, tab, server.URL+"/02-http-sync/index.html")
+	shown, err := chromedp.Run(tab, chromedp.Evaluate[string](followsTheme, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shown != "followed" {
+		t.Error(shown)
+	}
+}
+
+// followsTheme waits until the recording is in the theme of the page, and then again after each
+// of two clicks on the button, for ten seconds at most each time.
+const followsTheme = `new Promise(function (done) {
+	var frame = document.querySelector(".recording iframe"), clicks = 0, begun = performance.now();
+	frame.scrollIntoView();
+	function isDark(element) { // its text is bright
+		return getComputedStyle(element).color.match(/[0-9]+/g).slice(0, 3).reduce(function (a, b) { return a + Number(b); }, 0) > 384;
+	}
+	(function look() {
+		var player = frame.contentDocument && frame.contentDocument.querySelector(".mc");
+		if (player && isDark(player) === isDark(document.body)) {
+			if (clicks === 2) return done("followed");
+			document.querySelector(".theme").click();
+			clicks++;
+			begun = performance.now();
+		}
+		if (performance.now() - begun > 10000) return done("after " + clicks + " clicks the recording is not in the theme of its lesson");
+		requestAnimationFrame(look);
+	})();
+})`
 
 // testSearch looks for a declaration, in the site as files.
 func testSearch(t *testing.T, browser context.Context, dir string) {

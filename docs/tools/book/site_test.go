@@ -84,6 +84,7 @@ func TestTheSite(t *testing.T) {
 		}
 		t.Run("a declaration is found", func(t *testing.T) { testSearch(t, ctx, dir) })
 		t.Run("a recording is played", func(t *testing.T) { testRecording(t, ctx, dir, root) })
+		t.Run("a recording follows the theme of its lesson", func(t *testing.T) { testThemeOfRecording(t, ctx, dir) })
 		t.Run("on a phone", func(t *testing.T) {
 			for _, p := range b.pages {
 				if p.kind == code || p.kind == diffs { // hundreds; those above stand for them
