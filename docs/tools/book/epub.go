@@ -27,9 +27,9 @@ var (
 	drawnSVG = regexp.MustCompile(`(?s)<svg.*?</svg>|<source [^>]*>| tabindex="0"| loading="lazy"`)
 )
 
-// makeEPUB makes the EPUB of the lessons: https://www.w3.org/TR/epub-33/
+// makeEPUB makes the EPUB of the lessons and exercises: https://www.w3.org/TR/epub-33/
 func (b *book) makeEPUB(context.Context) error {
-	pages := b.course()
+	pages := b.parts()
 	name := map[string]string{}
 	for _, p := range pages {
 		name[p.url] = strings.NewReplacer("/", "-").Replace(strings.TrimSuffix(p.url, ".html")) + ".xhtml"
