@@ -158,10 +158,24 @@ func (b *book) fileNamed(d *parsed, stage, name string, near []string) string {
 			found = append(found, file)
 		}
 	}
-	if len(found) == 0 || len(found) > 1 && !b.areTwins(found) {
+	if len(found) > 1 && !b.areTwins(found) {
+		// the lesson's table lists the one that is meant
+		found = slices.DeleteFunc(found, func(file string) bool { return !b.lessonNames(file) })
+		if len(found) > 1 {
+			return ""
+		}
+	}
+	if len(found) == 0 {
 		return ""
 	}
 	return b.first(found)
+}
+
+// lessonNames reports whether the lesson of a file's stage names it by its whole path.
+func (b *book) lessonNames(file string) bool {
+	stage, name, _ := strings.Cut(file, "/")
+	lesson := b.lessons[stage+"/README.md"]
+	return lesson != nil && bytes.Contains(lesson.text, []byte("`"+name+"`"))
 }
 
 // areTwins reports whether files are the same but for their package.
