@@ -46,6 +46,13 @@ type snippet struct {
 	remark string // HTML: the paragraphs around it
 }
 
+// quotes sets quotation marks and apostrophes as print has them, and leaves dashes and dots alone.
+var quotes = extension.NewTypographer(extension.WithTypographicSubstitutions(map[extension.TypographicPunctuation][]byte{
+	extension.LeftSingleQuote: []byte("‘"), extension.RightSingleQuote: []byte("’"), extension.Apostrophe: []byte("’"),
+	extension.LeftDoubleQuote: []byte("“"), extension.RightDoubleQuote: []byte("”"),
+	extension.EnDash: nil, extension.EmDash: nil, extension.Ellipsis: nil, extension.LeftAngleQuote: nil, extension.RightAngleQuote: nil,
+}))
+
 // parse reads a Markdown file.
 func (b *book) parse(source string) (*parsed, error) {
 	content, err := b.read(source)
@@ -57,7 +64,7 @@ func (b *book) parse(source string) (*parsed, error) {
 
 func (b *book) parseText(source, content string) *parsed {
 	d := &parsed{source: source, text: []byte(content), anchors: map[string]int{}}
-	d.tree = goldmark.New(goldmark.WithExtensions(extension.GFM)).Parser().Parse(text.NewReader(d.text))
+	d.tree = goldmark.New(goldmark.WithExtensions(extension.GFM, quotes)).Parser().Parse(text.NewReader(d.text))
 	if h, ok := d.tree.FirstChild().(*ast.Heading); ok && h.Level == 1 {
 		d.title = markdown.PlainText(h, d.text)
 		d.anchors[markdown.Slug(d.title)]++ // the page's own heading has it
@@ -316,18 +323,22 @@ func (r *documentRenderer) writeHTML(w util.BufWriter, segments *text.Segments) 
 		parts := htmlLink.FindStringSubmatch(found)
 		return parts[1] + `="` + r.b.resolve(r.d.source, parts[2]) + `"`
 	})
-	_, _ = w.WriteString(r.inSummary(raw))
+	raw = summary.ReplaceAllStringFunc(raw, func(found string) string {
+		text, err := inSummary(summary.FindStringSubmatch(found)[1])
+		failed = errors.Join(failed, err)
+		return "<summary>" + text + "</summary>"
+	})
+	_, _ = w.WriteString(raw)
 	return failed
 }
 
 var summary = regexp.MustCompile(`(?s)<summary>(.*?)</summary>`)
 
 // inSummary renders the Markdown that GitHub leaves as it is in a summary.
-func (r *documentRenderer) inSummary(raw string) string {
-	return summary.ReplaceAllStringFunc(raw, func(found string) string {
-		inside := summary.FindStringSubmatch(found)[1]
-		return "<summary>" + regexp.MustCompile("`([^`]+)`").ReplaceAllString(inside, "<code>$1</code>") + "</summary>"
-	})
+func inSummary(inside string) (string, error) {
+	var out strings.Builder
+	err := goldmark.New(goldmark.WithExtensions(quotes), goldmark.WithRendererOptions(markup.WithUnsafe(), markup.WithXHTML())).Convert([]byte(inside), &out)
+	return strings.TrimSuffix(strings.TrimPrefix(out.String(), "<p>"), "</p>\n"), err
 }
 
 func (r *documentRenderer) htmlBlock(w util.BufWriter, source []byte, node ast.Node, entering bool) (ast.WalkStatus, error) {
