@@ -250,7 +250,7 @@ func (b *book) hunk(w *strings.Builder, t texts, lines []diffLine, snippets []*l
 			return
 		}
 		if open != nil {
-			fmt.Fprintf(w, `<div class="remarked"><aside class="remark" aria-label="From the lesson">%s<p class="in"><a href="book:%s">in the lesson</a></p></aside>`+"\n", open.remark, open.url)
+			fmt.Fprintf(w, `<div class="remarked"><aside class="remark" role="note" aria-label="From the lesson">%s<p class="in"><a href="book:%s">in the lesson</a></p></aside>`+"\n", open.remark, open.url)
 		}
 		w.WriteString(`<div class="run">` + "\n")
 		t.write(w, lines[start:end])

@@ -76,7 +76,7 @@ func TestTheSite(t *testing.T) {
 	t.Run("an identifier of a diff leads to its declaration", func(t *testing.T) { testDiffLinks(t, b) })
 	t.Run("in a browser", func(t *testing.T) {
 		ctx := openChromium(t)
-		for _, one := range onePerKind(b) {
+		for _, one := range append(onePerKind(b), b.byURL[diffURL("06-rabbitmq")]) { // the last has several remarks
 			t.Run(string(one.kind), func(t *testing.T) {
 				for _, fault := range lookAt(t, ctx, "file://"+filepath.ToSlash(filepath.Join(dir, one.url)), root) {
 					t.Errorf("%s: %s", one.url, fault)
