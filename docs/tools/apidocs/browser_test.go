@@ -1,12 +1,9 @@
 package main
 
 import (
-	"compress/gzip"
 	"context"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -17,7 +14,7 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/chromedp"
 
-	"microcomm/docs/tools/internal/chromium"
+	"microcomm/docs/tools/internal/chromium/chromiumtest"
 )
 
 // TestPageInABrowser sends a request from its form, and looks at the page in both themes
@@ -29,7 +26,8 @@ func TestPageInABrowser(t *testing.T) {
 		w.WriteHeader(http.StatusCreated)
 		_, _ = w.Write(body)
 	})
-	tab := openTab(t)
+	tab, cancel := context.WithTimeout(chromiumtest.Start(t), 2*time.Minute)
+	defer cancel()
 	var mu sync.Mutex
 	err := chromedp.Listen(tab, func(ev any) {
 		if e, ok := ev.(*log.EventEntryAdded); ok && e.Entry.Level == log.EntryLevelError {
@@ -55,7 +53,7 @@ func TestPageInABrowser(t *testing.T) {
 	do(t, tab, chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("details").forEach(d => { d.open = true; })`))
 	for _, theme := range []string{"light", "dark"} {
 		for _, width := range []int64{360, 1280} {
-			do(t, tab, chromedp.EmulateViewport(width, 900), inTheme(theme), chromedp.Evaluate[chromedp.Void](axe(t)))
+			do(t, tab, chromedp.EmulateViewport(width, 900), inTheme(theme), chromedp.Evaluate[chromedp.Void](chromiumtest.Axe(t, "../../..")))
 			found, err := chromedp.Run(tab, chromedp.Evaluate[string](runAxe, chromedp.EvalAwaitPromise))
 			if err != nil {
 				t.Fatal(err)
@@ -73,48 +71,6 @@ func TestPageInABrowser(t *testing.T) {
 // runAxe returns what axe-core finds, as text.
 const runAxe = `axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]})
 	.then(r => r.violations.map(v => v.id + ": " + v.nodes[0].html).join("\n"))`
-
-// axe is the script of axe-core, which the console's tests have.
-func axe(t *testing.T) string {
-	t.Helper()
-	file, err := os.Open(filepath.Join("..", "..", "..", "final", "console", "testdata", "axe", "axe.min.js.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	unpacked, err := gzip.NewReader(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	script, err := io.ReadAll(unpacked)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(script)
-}
-
-// openTab starts a Chromium, for the length of the test.
-func openTab(t *testing.T) context.Context {
-	t.Helper()
-	found, err := chromium.Ensure(t.Context(), t.Output())
-	if err != nil {
-		t.Fatal(err)
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(found), chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(time.Minute))
-	if os.Geteuid() == 0 {
-		options = append(options, chromedp.NoSandbox) // Chromium refuses to run as root with it
-	}
-	allocated, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(stop)
-	tab, cancel := chromedp.NewContext(allocated)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(tab); err != nil {
-		t.Fatalf("start Chromium: %v", err)
-	}
-	tab, cancelTime := context.WithTimeout(tab, 2*time.Minute)
-	t.Cleanup(cancelTime)
-	return tab
-}
 
 func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Void]) {
 	t.Helper()

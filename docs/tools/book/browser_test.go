@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -25,7 +22,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 
-	"microcomm/docs/tools/internal/chromium"
+	"microcomm/docs/tools/internal/chromium/chromiumtest"
 	"microcomm/docs/tools/internal/repo"
 )
 
@@ -38,26 +35,6 @@ func onePerKind(b *book) []*page {
 		}
 	}
 	return slices.SortedFunc(maps.Values(chosen), func(a, b *page) int { return strings.Compare(a.url, b.url) })
-}
-
-// openChromium starts a Chromium, for the length of the test.
-func openChromium(t *testing.T) context.Context {
-	found, err := chromium.Ensure(t.Context(), t.Output())
-	if err != nil {
-		t.Fatal(err)
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(found), chromedp.UserDataDir(t.TempDir()), chromedp.WSURLReadTimeout(time.Minute))
-	if os.Geteuid() == 0 {
-		options = append(options, chromedp.NoSandbox) // Chromium refuses to run as root with it
-	}
-	allocated, stop := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(stop)
-	ctx, cancel := chromedp.NewContext(allocated)
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatalf("start Chromium: %v", err)
-	}
-	return ctx
 }
 
 // lookAt opens a page, and returns what is wrong with it: what it asks of another host,
@@ -108,7 +85,7 @@ func lookAt(t *testing.T, browser context.Context, page, root string) []string {
 			add(theme + ": " + found)
 		}
 		for _, size := range []int64{360, 1440} {
-			if err := chromedp.Do(tab, chromedp.EmulateViewport(size, 900), chromedp.Evaluate[chromedp.Void](axe(t, root))); err != nil {
+			if err := chromedp.Do(tab, chromedp.EmulateViewport(size, 900), chromedp.Evaluate[chromedp.Void](chromiumtest.Axe(t, root))); err != nil {
 				t.Fatal(err)
 			}
 			found, err := chromedp.Run(tab, chromedp.Evaluate[string](runAxe, chromedp.EvalAwaitPromise))
@@ -164,23 +141,6 @@ const runAxe = `axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wc
 	}));
 })`
 
-// axe is the script of axe-core, which the console's tests have.
-func axe(t *testing.T, root string) string {
-	packed, err := os.ReadFile(filepath.Join(root, "final", "console", "testdata", "axe", "axe.min.js.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	unpacked, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	script, err := io.ReadAll(unpacked)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(script)
-}
-
 func TestAPageThatDoesNotReadWellIsNoticed(t *testing.T) {
 	root, err := repo.Root()
 	if err != nil {
@@ -191,7 +151,7 @@ func TestAPageThatDoesNotReadWellIsNoticed(t *testing.T) {
 		_, _ = io.WriteString(w, `<!doctype html><html lang="en"><title>A page</title><main><h1>A page</h1><img src="http://127.0.0.1:9/x.png"><div style="width: 500px">wide</div><p style="color: #999">pale</p><pre style="overflow: auto">`+strings.Repeat("long ", 99)+`</pre></main>`)
 	}))
 	defer server.Close()
-	found := strings.Join(lookAt(t, openChromium(t), server.URL+"/", root), "\n")
+	found := strings.Join(lookAt(t, chromiumtest.Start(t), server.URL+"/", root), "\n")
 	for _, want := range []string{"it asks for http://127.0.0.1:9/x.png", "pixels wide on a screen of 360", "image-alt", "color-contrast", "scroll sideways without a cue"} {
 		if !strings.Contains(found, want) {
 			t.Errorf("not noticed: %s, in\n%s", want, found)

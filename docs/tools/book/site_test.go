@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"microcomm/docs/tools/internal/changes"
+	"microcomm/docs/tools/internal/chromium/chromiumtest"
 	"microcomm/docs/tools/internal/repo"
 )
 
@@ -75,7 +76,7 @@ func TestTheSite(t *testing.T) {
 	t.Run("a file in the table of what changes is a link", func(t *testing.T) { testChangesTable(t, b) })
 	t.Run("an identifier of a diff leads to its declaration", func(t *testing.T) { testDiffLinks(t, b) })
 	t.Run("in a browser", func(t *testing.T) {
-		ctx := openChromium(t)
+		ctx := chromiumtest.Start(t)
 		for _, one := range append(onePerKind(b), b.byURL[diffURL("06-rabbitmq")]) { // the last has several remarks
 			t.Run(string(one.kind), func(t *testing.T) {
 				for _, fault := range lookAt(t, ctx, "file://"+filepath.ToSlash(filepath.Join(dir, one.url)), root) {

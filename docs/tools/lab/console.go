@@ -125,6 +125,7 @@ func (c *console) exchange() string {
 
 // slowable puts a proxy between CommandsService and its source of platforms: the broker
 // or, in 02, PlatformService. From 06 on, the call of 02 would hide the loss of an event.
+// A slow CommandsService gets events late but acknowledges them at once, or responds late.
 func (c *console) slowable(platforms, commands *service) (err error) {
 	if c.fleet.broker == nil {
 		if os.Getenv("COMMANDS_SERVICE_URL") != "" {
@@ -150,15 +151,6 @@ func (c *console) slowable(platforms, commands *service) (err error) {
 		commands.env = append(commands.env, "RABBITMQ_URL="+u.String())
 	}
 	return err
-}
-
-// delay is how late a slow CommandsService receives, each way: 2 s for an event, and for
-// a call and its response together.
-func (c *console) delay() time.Duration {
-	if c.fleet.broker == nil {
-		return time.Second
-	}
-	return 2 * time.Second
 }
 
 // attend reports to the console what the services do, and carries out its requests, until

@@ -309,7 +309,7 @@ func (k *control) setSlow(slow bool) {
 	k.slow = slow
 	state := badnet.State{}
 	if slow {
-		state.Delay = k.console.delay()
+		state.DelayBack = 2 * time.Second
 	}
 	k.console.network.Set(state)
 }

@@ -32,7 +32,8 @@ func testVerb() verb {
 go mod tidy, and "What changes" in its README.md compared with the real difference
 from the stage before. Files that both services have, such as problem.go, must be the
 same except for the package. final is drilled too, in a short form (see lab drill): its
-processes are killed, cut off and overloaded, and nothing accepted may be lost.
+processes are killed, cut off and overloaded, and nothing accepted may be lost. And each
+fault is caused on the console's page, in a Chromium.
 Without a stage: all of them, this tool, and that all modules
 require one version of each dependency, staticcheck and govulncheck.
 
@@ -140,7 +141,7 @@ func (t *tester) test(ctx context.Context, s repo.Stage) error {
 		return err
 	}
 	if s.Name == "final" && !t.options.noBroker {
-		if err := t.drill(ctx, env, results); err != nil {
+		if err := t.whole(ctx, env, results); err != nil {
 			return err
 		}
 	}
@@ -234,16 +235,24 @@ func ensureNode(ctx context.Context, progress io.Writer) (string, error) {
 	return apt.Install(ctx, "nodejs", find, progress)
 }
 
-// drill runs the short form of final's drills: tests too, of another module.
-func (t *tester) drill(ctx context.Context, env []string, results *testResults) error {
-	const all = "TestDrills"
-	pattern := cmp.Or(t.options.pattern, "^"+all+"$")
-	if !strings.Contains(pattern, all) {
+// whole runs the tests of docs that are about final as a whole: the short form of its
+// drills and, unless docs is tested anyway, the faults on the console's page.
+func (t *tester) whole(ctx context.Context, env []string, results *testResults) error {
+	if err := t.ofDocs(ctx, env, results, "TestDrills", "-tags=drills", "./tools/drill"); err != nil || t.all {
+		return err
+	}
+	return t.ofDocs(ctx, env, results, "TestFaultsOnThePageOfFinal", "./tools/lab")
+}
+
+// ofDocs runs a test of docs, unless the pattern is about others.
+func (t *tester) ofDocs(ctx context.Context, env []string, results *testResults, name string, what ...string) error {
+	pattern := cmp.Or(t.options.pattern, "^"+name+"$")
+	if !strings.Contains(pattern, name) {
 		return nil
 	}
 	results.module, results.each = "microcomm/docs", true
 	docs := repo.Stage{Name: "docs", Dir: filepath.Join(t.lab.root, "docs")}
-	return t.goTest(ctx, docs, env, results, pattern, "-tags=drills", "./tools/drill")
+	return t.goTest(ctx, docs, env, results, pattern, what...)
 }
 
 // goTest runs vet and the tests of one module that match pattern, all tests if it is

@@ -83,6 +83,17 @@ test('a message whose platform is learned later becomes one journey with it', ()
   assert.deepEqual(state.journeys.get('platform/4').hops.map((h) => h.hop), ['confirmed', 'accepted', 'stored']);
 });
 
+test('an empty queue of dead letters has none: they were dropped, unless they came back', () => {
+  const empty = (ms) => [ms, 'queue', 'queue/dead', { depth: 0, consumers: 0, role: 'dead' }];
+  const dead = [hop(1, 4, 'accepted'), hop(2, 4, 'delivered'), hop(3, 4, 'dead_lettered')];
+  assert.equal(where(play([...dead, empty(2)]), 4, 10), 'dead', 'the queue was empty before');
+  assert.equal(where(play([...dead, empty(9)]), 4, 10), 'missing');
+  assert.equal(where(play([...dead, hop(8, 4, 'delivered'), empty(9), hop(10, 4, 'stored')]), 4, 10), 'stored');
+  assert.equal(where(play([...dead, hop(7, 4, 'delivered'), hop(8, 4, 'retried'), empty(9)]), 4, 10), 'retry');
+  assert.equal(where(play([...dead, empty(8), hop(9, 4, 'dead_lettered')]), 4, 10), 'dead', 'replayed, and failed again');
+  assert.equal(ledger(play([[1, 'hop', 'message/bad', { hop: 'dead_lettered', message: 'bad' }], empty(2)]), start).strangers.length, 0);
+});
+
 test('a message that is no platform is a dead letter, and was not accepted', () => {
   const state = play([[1, 'hop', 'message/bad', { hop: 'dead_lettered', message: 'bad', reason: 'not JSON' }]]);
   assert.equal(ledger(state, start).strangers.length, 1);

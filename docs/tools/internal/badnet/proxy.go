@@ -26,9 +26,10 @@ type Proxy struct {
 
 // State is how the proxy treats its connections.
 type State struct {
-	Delay   time.Duration // of every byte, in both directions
-	Stalled bool          // nothing arrives, and no error says so
-	Cut     bool          // connections end, and new ones are closed at once
+	Delay     time.Duration // of every byte, in both directions
+	DelayBack time.Duration // further, of every byte that the target sends
+	Stalled   bool          // nothing arrives, and no error says so
+	Cut       bool          // connections end, and new ones are closed at once
 }
 
 // New listens on a free loopback port and forwards to target, host:port.
@@ -96,8 +97,8 @@ func (p *Proxy) forward(client net.Conn) {
 	}
 	defer server.Close()
 	var pumps sync.WaitGroup
-	pumps.Go(func() { p.pump(ctx, client, server) })
-	pumps.Go(func() { p.pump(ctx, server, client) })
+	pumps.Go(func() { p.pump(ctx, client, server, func(n State) time.Duration { return n.Delay }) })
+	pumps.Go(func() { p.pump(ctx, server, client, func(n State) time.Duration { return n.Delay + n.DelayBack }) })
 	ended := make(chan struct{})
 	go func() {
 		pumps.Wait()
@@ -129,8 +130,8 @@ type chunk struct {
 }
 
 // pump copies from one side to the other until the first closes, and then closes the
-// second for writing.
-func (p *Proxy) pump(ctx context.Context, from, to net.Conn) {
+// second for writing. delay says how late each byte is in a state of the network.
+func (p *Proxy) pump(ctx context.Context, from, to net.Conn, delay func(State) time.Duration) {
 	ctx, end := context.WithCancel(ctx)
 	chunks := make(chan chunk, 256)
 	var reader sync.WaitGroup
@@ -154,7 +155,7 @@ func (p *Proxy) pump(ctx context.Context, from, to net.Conn) {
 		}
 	})
 	for c := range chunks {
-		if p.hold(ctx, c.came) != nil {
+		if p.hold(ctx, c.came, delay) != nil {
 			return
 		}
 		if _, err := to.Write(c.data); err != nil {
@@ -168,10 +169,10 @@ func (p *Proxy) pump(ctx context.Context, from, to net.Conn) {
 }
 
 // hold waits until bytes that arrived at came may pass.
-func (p *Proxy) hold(ctx context.Context, came time.Time) error {
+func (p *Proxy) hold(ctx context.Context, came time.Time, delay func(State) time.Duration) error {
 	for {
 		n, changed := p.now()
-		wait := time.Until(came.Add(n.Delay))
+		wait := time.Until(came.Add(delay(n)))
 		if !n.Stalled && wait <= 0 {
 			return nil
 		}

@@ -101,6 +101,41 @@ func TestProxyDelaysBothWays(t *testing.T) {
 	}
 }
 
+func TestProxyDelaysWhatComesBackAlone(t *testing.T) {
+	target, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	p, err := New(target.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	p.Set(State{DelayBack: time.Hour})
+	client := dial(t, p)
+	if _, err := io.WriteString(client, "there\n"); err != nil {
+		t.Fatal(err)
+	}
+	server, err := target.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	if got, err := bufio.NewReader(server).ReadString('\n'); err != nil || got != "there\n" {
+		t.Errorf("the target received %q, %v", got, err)
+	}
+	if err := client.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(server, "back\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := bufio.NewReader(client).ReadString('\n'); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %q, %v an hour early", got, err)
+	}
+}
+
 func TestAStalledProxyHoldsEverythingUntilItIsHealed(t *testing.T) {
 	p, conn := proxied(t)
 	p.Set(State{Stalled: true})

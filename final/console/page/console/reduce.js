@@ -133,6 +133,7 @@ const apply = {
   queue(draft, line, at) {
     const name = after(line.subject);
     draft.queues.set(name, { ...line.content, name });
+    if (line.content.role === 'dead' && line.content.depth === 0) dropLetters(draft, at);
     draft.charts.depth = sample(draft.charts.depth, at, depth(draft), 'last');
   },
 
@@ -230,14 +231,23 @@ function settle(draft, key, journey) {
   journey.refused = refusal;
   journey.accepted = (journey.inPlatforms && !unreported(draft, journey)) || journey.gone || has('accepted') || has('outbox') || has('backfilled') || (journey.id !== null && journey.hops.length > 0 && !refusal);
   journey.stored = journey.inCommands || (!journey.lost && (has('stored') || has('backfilled') || has('acknowledged')));
-  journey.dead = !journey.stored && last('dead_lettered') > Math.max(last('replayed'), last('dropped'), -1);
-  journey.dropped = !journey.stored && last('dropped') > last('replayed');
+  const back = Math.max(last('replayed'), last('delivered'), last('retried')); // it was a dead letter no longer
+  journey.dead = !journey.stored && last('dead_lettered') > Math.max(back, last('dropped'));
+  journey.dropped = !journey.stored && last('dropped') > Math.max(back, last('dead_lettered'));
   journey.failed = journey.hops.findLast((h) => h.hop === 'notified')?.reason ?? '';
   journey.retried = journey.hops.filter((h) => h.hop === 'retried').length;
   if (journey.accepted && !before?.accepted) journey.unheard = unheard(draft);
   if (before) count(draft, before, -1);
   count(draft, journey, 1);
   draft.journeys.set(key, journey);
+}
+
+/** dropLetters is an empty queue of dead letters: no span tells that one was dropped. */
+function dropLetters(draft, at) {
+  for (const [key, journey] of draft.journeys) {
+    if (!journey.dead || journey.hops.at(-1).at > at) continue;
+    settle(draft, key, { ...journey, hops: withHop(journey.hops, { hop: 'dropped', at, start: null, from: 'queue' }) });
+  }
 }
 
 /** unreported is a platform of a chapter's beginning, which that chapter reports to nothing: the seeds of 02 and 06. */

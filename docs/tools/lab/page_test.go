@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"microcomm/docs/tools/internal/chromium/chromiumtest"
+)
+
+// TestFaultsOnThePageOfFinal breaks and repairs each part with the buttons of the
+// console's page. Nothing goes missing, as was predicted.
+func TestFaultsOnThePageOfFinal(t *testing.T) {
+	p := openConsole(t, runWatched(t, "final", "--broker"))
+	p.creates("Docker")
+	p.shows(".mc-column.mc-k-stored", "Docker")
+
+	p.breaks("Kill CommandsService", "commandsservice", "down", 0)
+	p.creates("Redis")
+	p.shows(".mc-story", "Redis waits in the queue")
+	p.repairs("Start CommandsService", "commandsservice")
+	p.shows(".mc-column.mc-k-stored", "Redis")
+	p.shows(".mc-bets", "Kill CommandsService: you predicted 0 missing; of 1 platform created since, 0 are missing, as you predicted")
+
+	p.breaks("Kill the broker", "broker", "down", 0)
+	p.creates("Grafana")
+	p.shows(".mc-story", "Grafana waits in the outbox")
+	p.repairs("Start the broker", "broker")
+	p.shows(".mc-column.mc-k-stored", "Grafana")
+
+	p.breaks("Pause CommandsService", "commandsservice", "paused", 0)
+	p.creates("Kafka")
+	p.shows(".mc-story", "Kafka waits in the queue")
+	p.repairs("Let CommandsService continue", "commandsservice")
+	p.shows(".mc-column.mc-k-stored", "Kafka")
+
+	p.predicts("Slow CommandsService by 2 s", 0)
+	p.shows(".mc-n-commandsservice", "slow by 2 s")
+	p.creates("Consul")
+	p.shows(".mc-column.mc-k-way", "Consul")
+	p.shows(".mc-column.mc-k-stored", "Consul")
+	p.press("Let CommandsService continue")
+	p.holds("nothing is slow", `!document.querySelector('.mc-n-commandsservice').textContent.includes('slow')`)
+
+	p.breaks("Kill PlatformService", "platformservice", "down", 0)
+	p.submits("Nomad")
+	p.holds("the failure is said", `document.querySelector('.mc-doing .mc-answer.mc-bad')?.textContent`)
+	p.repairs("Start PlatformService", "platformservice")
+	p.breaks("Pause PlatformService", "platformservice", "paused", 0)
+	p.repairs("Let PlatformService continue", "platformservice")
+	p.creates("Vault")
+	p.shows(".mc-column.mc-k-stored", "Vault")
+
+	p.predicts("Send a message that isn't JSON", 0)
+	p.shows(".mc-n-dead-letters.mc-letters", "1")
+	p.press("Replay the dead letters")
+	p.holds("it still isn't JSON, and is a dead letter again", `[...microcommConsole.player.states[0].journeys.values()].some((j) => j.hops.filter((h) => h.hop === 'dead_lettered').length === 2)`)
+	p.press("Drop the dead letters")
+	p.holds("no dead letter is left", `!document.querySelector('.mc-n-dead-letters.mc-letters')`)
+
+	p.shows(".mc-k-missing b", "0")
+}
+
+// TestFaultsOnThePageOf06 is the same learner in chapter 06, where an event that no queue
+// receives is lost.
+func TestFaultsOnThePageOf06(t *testing.T) {
+	w := runWatched(t, "06", "--console")
+	w.flows() // once the broker has both
+	p := openConsole(t, w)
+	p.breaks("Kill CommandsService", "commandsservice", "down", 1)
+	p.creates("Redis")
+	p.shows(".mc-column.mc-k-missing", "Redis")
+	p.repairs("Start CommandsService", "commandsservice")
+	p.shows(".mc-bets", "as you predicted")
+	w.flows()
+
+	p.breaks("Pause CommandsService", "commandsservice", "paused", 0)
+	p.creates("Kafka")
+	p.repairs("Let CommandsService continue", "commandsservice")
+	p.shows(".mc-column.mc-k-stored", "Kafka")
+	p.holds("Redis alone is missing", `document.querySelector('.mc-column.mc-k-missing').textContent.includes('Redis') && document.querySelector('.mc-k-missing b').textContent === '1'`)
+}
+
+// consolePage is the console's page in a browser. Its methods fail the test.
+type consolePage struct {
+	*watchedStage
+	tab context.Context
+}
+
+func openConsole(t *testing.T, w *watchedStage) *consolePage {
+	t.Helper()
+	tab, cancel := context.WithTimeout(chromiumtest.Start(t), 8*time.Minute)
+	t.Cleanup(cancel)
+	p := &consolePage{w, tab}
+	p.do("open the page", chromedp.EmulateViewport(1280, 1400), chromedp.Navigate("http://"+w.console+"/"), chromedp.WaitVisible(chromedp.CSS("main .mc-map")))
+	p.shows(".mc-status", "Live")
+	p.holds("the faults are offered", `document.querySelector('.mc-faults .mc-break')`)
+	return p
+}
+
+func (p *consolePage) do(what string, actions ...chromedp.Action[chromedp.Void]) {
+	p.t.Helper()
+	if err := chromedp.Do(p.tab, actions...); err != nil {
+		p.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// holds waits until an expression of the page is true.
+func (p *consolePage) holds(what, expression string) {
+	p.t.Helper()
+	p.eventually(what, func() bool {
+		is, err := chromedp.Run(p.tab, chromedp.Evaluate[bool]("Boolean("+expression+")"))
+		if err != nil {
+			p.t.Fatalf("%s: %v", what, err)
+		}
+		return is
+	})
+}
+
+// shows waits until an element shows a text.
+func (p *consolePage) shows(selector, text string) {
+	p.t.Helper()
+	p.holds(fmt.Sprintf("%s shows %q", selector, text), fmt.Sprintf(`[...document.querySelectorAll(%q)].some((e) => e.textContent.includes(%q))`, selector, text))
+}
+
+// press presses a fault's button, once it can be pressed.
+func (p *consolePage) press(title string) {
+	p.t.Helper()
+	button := fmt.Sprintf(`.mc-faults button[title="%s"]`, title)
+	p.holds(title+" can be pressed", fmt.Sprintf(`document.querySelector(%q)?.disabled === false`, button))
+	p.do(title, chromedp.Click(chromedp.CSS(button)))
+}
+
+// predicts presses a fault's button, and answers the page's question: how many platforms
+// will go missing?
+func (p *consolePage) predicts(title string, missing int) {
+	p.t.Helper()
+	p.press(title)
+	p.shows(".mc-question", "how many of them will go missing?")
+	p.do("predict", chromedp.SetValue(chromedp.CSS("#mc-prediction"), fmt.Sprint(missing)), chromedp.Click(chromedp.CSS(".mc-question .mc-danger")))
+	p.shows(".mc-bets", fmt.Sprintf("%s: you predicted %d missing", title, missing))
+}
+
+// breaks predicts, breaks a part, and waits until the map shows it in that state.
+func (p *consolePage) breaks(title, part, state string, missing int) {
+	p.t.Helper()
+	p.predicts(title, missing)
+	p.shows(".mc-n-"+part+".mc-is-"+state+" .mc-badge", state)
+}
+
+// repairs repairs a part, and waits until the map shows nothing broken.
+func (p *consolePage) repairs(title, part string) {
+	p.t.Helper()
+	p.press(title)
+	p.holds(part+" is up again", `!document.querySelector('.mc-is-down, .mc-is-paused')`)
+}
+
+// submits sends the form for a platform.
+func (p *consolePage) submits(name string) {
+	p.t.Helper()
+	p.do("create "+name, chromedp.SetValue(chromedp.CSS("[name=name]"), name), chromedp.Click(chromedp.CSS(".mc-doing button[type=submit]")))
+}
+
+// creates creates a platform, and waits for the response.
+func (p *consolePage) creates(name string) {
+	p.t.Helper()
+	p.submits(name)
+	p.shows(".mc-doing .mc-answer", name+" has id")
+}
