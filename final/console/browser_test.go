@@ -520,16 +520,20 @@ func (b *browser) testLoad(t *testing.T) {
 		return usage.UsedSize / (1 << 20)
 	}
 	var id int32 = 3
+	var starved time.Duration // the longest time in which this test could not run, either
 	flood := func(length time.Duration) {
 		ticker := time.NewTicker(10 * time.Millisecond)
 		defer ticker.Stop()
 		sent := 0
-		for began := time.Now(); time.Since(began) < length; <-ticker.C {
+		last := time.Now()
+		for began := last; time.Since(began) < length; <-ticker.C {
+			starved = max(starved, time.Since(last))
 			for ; float64(sent) < time.Since(began).Seconds()*1000; sent += 7 { // hops a platform
 				id++
 				w.accepted(id, fmt.Sprint("platform ", id))
 				w.stored(id, fmt.Sprint("platform ", id))
 			}
+			last = time.Now()
 		}
 	}
 	flood(length / 2)
@@ -541,7 +545,8 @@ func (b *browser) testLoad(t *testing.T) {
 	p.shows(".mc-sampled", "left out")
 	longest := eval[float64](p, `window.longest`)
 	end := heap()
-	t.Logf("heap %.1f MiB, then %.1f MiB; the page was busy for %.0f ms at most, with %d platforms", middle, end, longest, id-3)
+	patience := 4 * max(starved, 250*time.Millisecond)
+	t.Logf("heap %.1f MiB, then %.1f MiB; the page was busy for %.0f ms at most, the test kept from running for %s, with %d platforms", middle, end, longest, starved, id-3)
 	assert.Less(t, end, middle+20, "the memory grows")
-	assert.Less(t, longest, 1000.0, "the page froze, in milliseconds")
+	assert.Less(t, longest, float64(patience.Milliseconds()), "the page froze, in milliseconds")
 }
