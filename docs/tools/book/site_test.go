@@ -63,6 +63,7 @@ func TestTheSite(t *testing.T) {
 		}
 	})
 	t.Run("an identifier leads to a line that declares it", func(t *testing.T) { testIdentifiers(t, b) })
+	t.Run("every link of the EPUB leads somewhere", func(t *testing.T) { checkEPUB(t, b.assets[epubURL], len(b.parts())) })
 	t.Run("each exercise is in the course on one page", func(t *testing.T) { testPrint(t, b) })
 	t.Run("each paragraph that names code is beside it", func(t *testing.T) { testMentions(t, b) })
 	t.Run("each stage's diff shows code before YAML, which is folded", func(t *testing.T) { testReadingOrder(t, b) })
