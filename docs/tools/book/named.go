@@ -36,7 +36,7 @@ func (p place) url() string {
 
 var (
 	fileName        = regexp.MustCompile(`^[\w./-]+\.(go|sql|proto|ya?ml|conf|js)$`)
-	declarationName = regexp.MustCompile(`^(?:(\w+)\.)?([A-Za-z_]\w*)(\(.*\))?$`)
+	declarationName = regexp.MustCompile(`^[*&]?(?:(\w+)\.)?([A-Za-z_]\w*)(\(.*\))?$`)
 	mixedCase       = regexp.MustCompile(`[a-z][A-Z]`)
 )
 

@@ -133,9 +133,9 @@ func (b *book) placeMentions(d *diffPage, snippets map[string][]*located) {
 // placeIn is the file and the line of a page of diffs where a remark on a place belongs. It
 // is 0 where the page shows nothing of it, or has a remark.
 func (b *book) placeIn(d *diffPage, p place, snippets map[string][]*located) (string, int) {
-	_, name, _ := strings.Cut(p.file, "/")
+	stage, name, _ := strings.Cut(p.file, "/")
 	for _, f := range d.files {
-		if f.Path != name || f.Note != "" || isFolded(f, snippets[name]) {
+		if stage != d.page.stage || f.Path != name || f.Note != "" || isFolded(f, snippets[name]) {
 			continue
 		}
 		within := stretch{1, 1 << 30}
