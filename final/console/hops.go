@@ -127,7 +127,7 @@ func (j *journey) published(s span) {
 		committed = s.events[eventStored]
 	}
 	sent := s.start
-	if again, ok := s.events[eventAttempt]; ok { // the bus was away, and the event in the outbox
+	if again, ok := s.events[eventAttempt]; ok { // the bus was down, and the event waited in the outbox
 		sent = again
 	}
 	j.add(j.hop(s, "outbox"), committed, sent)
