@@ -24,7 +24,7 @@ func TestArrivalDuringAGapIsNotTimed(t *testing.T) {
 		fmt.Fprint(w, text)
 	}))
 	defer server.Close()
-	watched := watchArrivals(t.Context(), newClient(""), []*service{{url: server.URL}})
+	watched := watchArrivals(t.Context(), newClient(nil), []*service{{url: server.URL}})
 	defer watched.stop()
 	responds := func() { // waits for at least two responses, of which the last began after the call
 		t.Helper()

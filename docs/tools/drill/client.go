@@ -15,10 +15,10 @@ type client struct {
 	http *http.Client
 }
 
-func newClient(authorization string) *client {
+func newClient(b *bearer) *client {
 	return &client{http: &http.Client{
 		Timeout:   time.Minute, // a list can be long
-		Transport: authorized{&http.Transport{DisableKeepAlives: true}, authorization},
+		Transport: authorized{&http.Transport{DisableKeepAlives: true}, b},
 	}}
 }
 

@@ -44,11 +44,11 @@ func (w directWrite) accepted() bool {
 
 // startCommandsLoad posts the first platform, and starts the clients. The caller must
 // call stop.
-func startCommandsLoad(ctx context.Context, url, authorization string) (*commandsLoad, error) {
+func startCommandsLoad(ctx context.Context, url string, b *bearer) (*commandsLoad, error) {
 	const clients = 4
 	sending, ending := context.WithCancel(ctx)
 	l := &commandsLoad{url: url, ending: ending,
-		http: &http.Client{Timeout: postTimeout, Transport: authorized{&http.Transport{MaxIdleConnsPerHost: clients}, authorization}}}
+		http: &http.Client{Timeout: postTimeout, Transport: authorized{&http.Transport{MaxIdleConnsPerHost: clients}, b}}}
 	if first := l.platform(ctx); !first.accepted() {
 		ending()
 		return nil, fmt.Errorf("POST %s: status %d", commandsPath, first.status)

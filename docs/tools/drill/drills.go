@@ -74,6 +74,8 @@ func drills() []drill {
 			does: "each service has the memory of its pod, 128 MiB, while one client after the other does what uses the most."},
 		{stage: "final", name: "upgrade", run: upgrade,
 			does: "07's services are replaced by final's, side by side on one database and one broker, and PlatformService is rolled back."},
+		{stage: "final", name: "rotation", run: rotation, killsBroker: true, // it needs a broker with a user of its own
+			does: "two replicas of each service get a new password of RabbitMQ, new certificates of a new CA, a new login of SQL Server, and tokens of a new key."},
 		{stage: "final", name: "cluster", run: cluster, expect: expectNothingLost, unanswered: true,
 			does: "on Kubernetes, each pod is deleted and killed, one of three RabbitMQ nodes is down for a long time, another one loses its disk, and everything is restarted."},
 		{stage: "final", name: "sigterm", run: sigterm,

@@ -32,7 +32,7 @@ func diskFull(r *run) {
 		}
 	}()
 	full := func() {
-		direct = get(startCommandsLoad(r.ctx, commands.url, r.options.authorization))
+		direct = get(startCommandsLoad(r.ctx, commands.url, r.options.bearer))
 		r.fill(commands)
 		r.lasts(5 * time.Second) // events have to wait
 		r.fill(platforms)

@@ -31,7 +31,9 @@ type loadConfig struct {
 	total   int     // POSTs in all; 0: until stop
 	keys    bool    // retry POSTs of unknown outcome, with an Idempotency-Key
 
-	authorization string // the header of each POST; empty: none
+	balanced bool // another replica gets what one refuses while it starts or stops (503), as behind a load balancer
+
+	bearer *bearer // of each POST; nil: none
 }
 
 // load is a number of clients that POST platforms, and the history of their POSTs.
@@ -54,7 +56,7 @@ func startLoad(ctx context.Context, cfg loadConfig) *load {
 		http: &http.Client{Transport: authorized{&http.Transport{
 			Proxy:               nil, // the targets are loopback addresses, whatever the environment says
 			MaxIdleConnsPerHost: cfg.clients,
-		}, cfg.authorization}},
+		}, cfg.bearer}},
 		ending: ending,
 	}
 	for i := range cfg.clients {
@@ -131,20 +133,21 @@ func (l *load) nextName() (string, bool) {
 	return fmt.Sprintf("%s-%06d", l.cfg.prefix, l.begun), true
 }
 
-// post makes one POST and, with keys, retries until its outcome is known. After a
-// target that does not respond it uses the next one.
+// post makes one POST and, with keys or balanced, retries until its outcome is known.
+// After a target that does not respond it uses the next one.
 func (l *load) post(ctx context.Context, name string, target *int) post {
 	p := post{name: name, begun: time.Now()}
 	giveUp := p.begun.Add(retryFor)
 	for {
 		l.attempt(ctx, &p, l.cfg.targets[*target%len(l.cfg.targets)])
-		if p.status == 0 {
+		elsewhere := l.cfg.balanced && p.status == http.StatusServiceUnavailable
+		if p.status == 0 || elsewhere {
 			*target++
 		}
 		if p.attempts > 1 && p.outcome == refused {
 			p.outcome = unknown // this attempt was refused, but the first may have succeeded
 		}
-		if p.outcome != unknown || !l.cfg.keys || time.Now().After(giveUp) {
+		if again := elsewhere || p.outcome == unknown && l.cfg.keys; !again || time.Now().After(giveUp) {
 			return p
 		}
 		pause := time.NewTimer(retryPause)

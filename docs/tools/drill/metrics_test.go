@@ -18,7 +18,7 @@ func TestSamplerTakesALastSample(t *testing.T) {
 		_, _ = io.WriteString(w, "process_resident_memory_bytes 4096\ngo_goroutines 7\n")
 	}))
 	defer server.Close()
-	m := sample(t.Context(), newClient(""), &service{url: server.URL})
+	m := sample(t.Context(), newClient(nil), &service{url: server.URL})
 	<-asked
 	asked <- struct{}{}
 	m.stop()

@@ -37,8 +37,8 @@ type options struct {
 	keys   bool
 	broker string // the URL of a shared broker; empty: each drill starts its own
 
-	access        []string // settings of the services for access control; nil: it is off
-	authorization string   // the header that their clients send then
+	access []string // settings of the services for access control; nil: it is off
+	bearer *bearer  // what their clients send then
 }
 
 // phase is a stretch of a run. It lasts until the next one begins.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,8 @@ type sqlServerDatabase struct {
 	given *url.URL // with the database
 	name  string
 	admin *sql.DB
+
+	logins []string // to drop in the end
 }
 
 // createSQLServerDatabase creates a database on the server at given, a sqlserver:// URL.
@@ -51,6 +54,49 @@ func (s *sqlServerDatabase) setDatabase(name string) {
 	s.given.RawQuery = query.Encode()
 }
 
+// createLogin creates a login with the rights that login.sql gives a service. Name and
+// password must contain neither a quote nor a bracket.
+func (s *sqlServerDatabase) createLogin(ctx context.Context, name, password string) error {
+	err := s.exec(ctx, "CREATE LOGIN ["+name+"] WITH PASSWORD = N'"+password+"'")
+	if err != nil {
+		return fmt.Errorf("create a login: %w", err)
+	}
+	s.logins = append(s.logins, name)
+	for _, statement := range []string{
+		"CREATE USER [" + name + "] FOR LOGIN [" + name + "]",
+		"ALTER ROLE db_datareader ADD MEMBER [" + name + "]",
+		"ALTER ROLE db_datawriter ADD MEMBER [" + name + "]",
+		"ALTER ROLE db_ddladmin ADD MEMBER [" + name + "]",
+	} {
+		if err := s.exec(ctx, s.inside(statement)); err != nil {
+			return fmt.Errorf("give a login its rights: %w", err)
+		}
+	}
+	return nil
+}
+
+// dropLogin removes a login. SQL Server refuses to while it is in use.
+func (s *sqlServerDatabase) dropLogin(ctx context.Context, name string) error {
+	s.logins = slices.DeleteFunc(s.logins, func(login string) bool { return login == name })
+	if err := s.exec(ctx, "DROP LOGIN ["+name+"]"); err != nil {
+		return fmt.Errorf("drop a login: %w", err)
+	}
+	return s.exec(ctx, s.inside("DROP USER ["+name+"]"))
+}
+
+// exec executes statements as the administrator.
+func (s *sqlServerDatabase) exec(ctx context.Context, statements string) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	_, err := s.admin.ExecContext(ctx, statements)
+	return err
+}
+
+// inside is a statement that executes another in the database, whichever one is current.
+func (s *sqlServerDatabase) inside(statement string) string {
+	return "EXECUTE [" + s.name + "].sys.sp_executesql N'" + statement + "'"
+}
+
 func (s *sqlServerDatabase) url(address string) string { return withHost(s.given.String(), address) }
 func (s *sqlServerDatabase) address() string           { return s.given.Host }
 
@@ -61,6 +107,11 @@ func (s *sqlServerDatabase) close() error {
 	_, err := s.admin.ExecContext(ctx, "ALTER DATABASE ["+s.name+"] SET SINGLE_USER WITH ROLLBACK IMMEDIATE; DROP DATABASE ["+s.name+"]")
 	if err != nil {
 		return fmt.Errorf("drop the drill's database: %w", err)
+	}
+	for _, login := range s.logins {
+		if err := s.exec(ctx, "DROP LOGIN ["+login+"]"); err != nil {
+			return fmt.Errorf("drop the drill's login: %w", err)
+		}
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func (r *run) startLoad(cfg loadConfig) {
 	if cfg.prefix == "" {
 		cfg.prefix = fmt.Sprintf("drill-%d", len(r.loads)+1)
 	}
-	cfg.authorization = r.options.authorization
+	cfg.bearer = r.options.bearer
 	r.load = startLoad(r.ctx, cfg)
 	r.loads = append(r.loads, r.load)
 	r.progress.follow(r.load)

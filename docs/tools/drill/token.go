@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"sync/atomic"
 
 	"microcomm/docs/tools/internal/issuer"
 )
@@ -19,21 +20,31 @@ func (d *driller) guard() (stop func(), err error) {
 		i.Close()
 		return nil, fmt.Errorf("a token for the drill: %w", err)
 	}
-	d.options.access, d.options.authorization = i.Settings(), "Bearer "+token
+	d.options.access, d.options.bearer = i.Settings(), newBearer(token)
 	return i.Close, nil
 }
 
-// authorized sends each request with a header, so that no drill has to know of it.
+// bearer is the token that the clients of a drill send. It may be replaced meanwhile.
+// A nil one sends none.
+type bearer struct{ token atomic.Pointer[string] }
+
+func newBearer(token string) *bearer {
+	b := &bearer{}
+	b.token.Store(&token)
+	return b
+}
+
+// authorized sends each request with a token, so that no drill has to know of it.
 type authorized struct {
 	*http.Transport
-	header string
+	bearer *bearer
 }
 
 // RoundTrip implements http.RoundTripper.
 func (a authorized) RoundTrip(r *http.Request) (*http.Response, error) {
-	if a.header != "" {
+	if a.bearer != nil {
 		r = r.Clone(r.Context())
-		r.Header.Set("Authorization", a.header)
+		r.Header.Set("Authorization", "Bearer "+*a.bearer.token.Load())
 	}
 	return a.Transport.RoundTrip(r)
 }

@@ -140,6 +140,18 @@ func startNode(ctx context.Context, server string, ports Ports, progress io.Writ
 // URL is the address for AMQP clients. It stays the same over a Restart.
 func (n *Node) URL() string { return "amqp://" + n.address + "/" }
 
+// Control runs rabbitmqctl on the node. The error has what it printed.
+func (n *Node) Control(ctx context.Context, args ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var said strings.Builder
+	err := process.Run(ctx, process.Command{Args: append([]string{filepath.Join(filepath.Dir(n.server), "rabbitmqctl")}, args...), Dir: n.dir, Env: n.env, Stdout: &said, Stderr: &said})
+	if err != nil {
+		return fmt.Errorf("rabbitmqctl %s: %w:\n%s", args[0], err, process.LastLines(said.String(), 5))
+	}
+	return nil
+}
+
 // Process is the node's own, until the next Restart.
 func (n *Node) Process() *process.Process { return n.node }
 
