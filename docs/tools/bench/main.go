@@ -5,15 +5,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"microcomm/docs/tools/internal/cli"
 	"microcomm/docs/tools/internal/rabbitmq"
@@ -21,26 +18,12 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if len(os.Args) > 1 && os.Args[1] == "floor" { // bench has started itself as a floor
-		if err := serveFloor(ctx, os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "floor:", err)
-			os.Exit(1)
+	cli.Main("bench", func(ctx context.Context, args []string) error {
+		if len(args) > 0 && args[0] == "floor" { // bench has started itself as a floor
+			return serveFloor(ctx, args[1:])
 		}
-		return
-	}
-	err := command(ctx, os.Args[1:])
-	var usage cli.UsageError
-	switch {
-	case err == nil:
-		return
-	case errors.As(err, &usage):
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(2)
-	}
-	fmt.Fprintln(os.Stderr, "bench:", err)
-	os.Exit(1)
+		return command(ctx, args)
+	})
 }
 
 func command(ctx context.Context, args []string) error {

@@ -13,14 +13,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"microcomm/docs/tools/internal/cli"
@@ -28,22 +25,9 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	err := command(ctx, os.Args[1:], os.Stdout)
-	var usage cli.UsageError
-	switch {
-	case err == nil:
-		return
-	case ctx.Err() != nil:
-		fmt.Fprintln(os.Stderr, "book: interrupted")
-		os.Exit(130)
-	case errors.As(err, &usage):
-		fmt.Fprintln(os.Stderr, "book:", err)
-		os.Exit(2)
-	}
-	fmt.Fprintln(os.Stderr, "book:", err)
-	os.Exit(1)
+	cli.Main("book", func(ctx context.Context, args []string) error {
+		return command(ctx, args, os.Stdout)
+	})
 }
 
 func command(ctx context.Context, args []string, stdout io.Writer) error {

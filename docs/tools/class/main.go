@@ -11,9 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"microcomm/docs/tools/internal/cli"
@@ -22,18 +20,9 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	err := command(ctx, os.Args[1:], os.Stdout)
-	if err == nil {
-		return
-	}
-	fmt.Fprintln(os.Stderr, "class:", err)
-	var usage cli.UsageError
-	if errors.As(err, &usage) {
-		os.Exit(2)
-	}
-	os.Exit(1)
+	cli.Main("class", func(ctx context.Context, args []string) error {
+		return command(ctx, args, os.Stdout)
+	})
 }
 
 func command(ctx context.Context, args []string, stdout io.Writer) error {

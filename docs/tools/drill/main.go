@@ -9,11 +9,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"microcomm/docs/tools/internal/cli"
@@ -23,27 +21,10 @@ import (
 	"microcomm/docs/tools/internal/repo"
 )
 
-// errFailed ends the program with status 1; the report has said why.
-var errFailed = errors.New("a drill failed")
-
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	err := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
-	var usage cli.UsageError
-	switch {
-	case err == nil:
-		return
-	case ctx.Err() != nil:
-		fmt.Fprintln(os.Stderr, "drill: interrupted")
-		os.Exit(130)
-	case errors.As(err, &usage):
-		fmt.Fprintln(os.Stderr, "drill:", err)
-		os.Exit(2)
-	case !errors.Is(err, errFailed):
-		fmt.Fprintln(os.Stderr, "drill:", err)
-	}
-	os.Exit(1)
+	cli.Main("drill", func(ctx context.Context, args []string) error {
+		return command(ctx, args, os.Stdout, os.Stderr)
+	})
 }
 
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
@@ -113,7 +94,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	return d.runAll(ctx, s, chosen, flags.JSON, stdout)
 }
 
-// runAll runs drills of a stage and reports them. The error is errFailed if one of
+// runAll runs drills of a stage and reports them. The error is cli.ErrReported if one of
 // them failed.
 func (d *driller) runAll(ctx context.Context, s repo.Stage, chosen []drill, asJSON bool, stdout io.Writer) error {
 	compiled, err := build(ctx, s, d.dir, d.progress)
@@ -151,7 +132,7 @@ func (d *driller) runAll(ctx context.Context, s repo.Stage, chosen []drill, asJS
 		}
 	}
 	if failed {
-		return errFailed
+		return cli.ErrReported
 	}
 	return nil
 }

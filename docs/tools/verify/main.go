@@ -30,22 +30,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 
 	"microcomm/docs/tools/internal/cli"
 	"microcomm/docs/tools/internal/process"
 	"microcomm/docs/tools/internal/repo"
 )
-
-// errFailed ends the program with status 1; the report has said why.
-var errFailed = errors.New("something does not hold")
 
 // verifier holds what every part needs.
 type verifier struct {
@@ -74,23 +68,9 @@ type part struct {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	err := command(ctx, os.Args[1:], os.Stdout)
-	var usage cli.UsageError
-	switch {
-	case err == nil:
-		return
-	case ctx.Err() != nil:
-		fmt.Fprintln(os.Stderr, "verify: interrupted")
-		os.Exit(130)
-	case errors.As(err, &usage):
-		fmt.Fprintln(os.Stderr, "verify:", err)
-		os.Exit(2)
-	case !errors.Is(err, errFailed):
-		fmt.Fprintln(os.Stderr, "verify:", err)
-	}
-	os.Exit(1)
+	cli.Main("verify", func(ctx context.Context, args []string) error {
+		return command(ctx, args, os.Stdout)
+	})
 }
 
 func command(ctx context.Context, args []string, stdout io.Writer) error {

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"microcomm/docs/tools/internal/cli"
 )
 
 // report prints the findings as they arrive, and counts them.
@@ -81,7 +83,7 @@ func (r *report) summary() error {
 	}
 	fmt.Fprintf(r.out, "%d passed, %d failed, %d skipped\n", r.passed, r.failed, r.skipped)
 	if r.failed > 0 {
-		return errFailed
+		return cli.ErrReported
 	}
 	if r.passed == 0 {
 		return fmt.Errorf("nothing was verified")
