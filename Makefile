@@ -18,10 +18,10 @@ verify: ## run the documentation: its commands, snippets, links and requests
 doctor: ## say what this machine lacks
 	@go tool lab doctor
 
-recordings: ## record again the drills that the console's page plays
+recordings: ## record again what the console's page plays
 	@set -e; for drill in '02 commands-down' '06 subscriber-down' '06 broker-crash' '07 subscriber-down' 'final broker-crash --short'; do \
 		set -- $$drill; go tool lab drill $$drill --record final/console/page/console/$$1-$$2.ndjson; \
-	done
+	done; cd docs && go run ./tools/screenshots --record
 
 screenshots: ## make the pictures of the console again, from its recordings
 	@cd docs && go run ./tools/screenshots

@@ -1,8 +1,8 @@
 // Command screenshots makes the pictures of the console that the documents show, from
 // recordings in final/console/page: make screenshots.
 //
-// With --record URL it first plays a story on a running system and keeps it as
-// broker-down.ndjson: URL is the console of go tool lab run final --broker.
+// With --record it starts final instead, plays a story on it, and keeps what the console
+// has seen as broker-down.ndjson: make recordings.
 package main
 
 import (
@@ -41,7 +41,7 @@ var pictures = []picture{
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	record := flag.String("record", "", "first record the story on the system whose console is at `URL`")
+	record := flag.Bool("record", false, "record the story broker-down instead, on final")
 	out := flag.String("out", "", "write the pictures to this `folder` (default docs)")
 	flag.Parse()
 	if err := run(ctx, *record, *out); err != nil {
@@ -50,16 +50,14 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, record, out string) error {
+func run(ctx context.Context, record bool, out string) error {
 	root, err := repo.Root()
 	if err != nil {
 		return err
 	}
 	page := filepath.Join(root, "final", "console", "page")
-	if record != "" {
-		if err := tell(ctx, record, filepath.Join(page, "console", "broker-down.ndjson")); err != nil {
-			return fmt.Errorf("record: %w", err)
-		}
+	if record {
+		return recordStory(ctx, filepath.Join(page, "console", "broker-down.ndjson"))
 	}
 	if out == "" {
 		out = filepath.Join(root, "docs")

@@ -10,11 +10,57 @@ import (
 	"image/color"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"slices"
 	"time"
+
+	"microcomm/docs/tools/internal/process"
 )
+
+// recordStory starts final with a broker, tells the story there, and writes what its
+// console has seen to file.
+func recordStory(ctx context.Context, file string) error {
+	env, url := os.Environ(), ""
+	for _, name := range []string{"PLATFORMS_HTTP_ADDR", "PLATFORMS_GRPC_ADDR", "COMMANDS_HTTP_ADDR", "API_PAGE_ADDR", "CONSOLE_HTTP_ADDR"} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return fmt.Errorf("find a free port: %w", err)
+		}
+		env, url = append(env, name+"="+listener.Addr().String()), "http://"+listener.Addr().String()
+		listener.Close()
+	}
+	final, err := process.Start(process.Command{Args: []string{"go", "tool", "lab", "run", "final", "--broker"}, Env: env, Stdout: os.Stderr, Stderr: os.Stderr})
+	if err != nil {
+		return err
+	}
+	defer final.Stop(time.Minute)
+	if err := ready(ctx, url, final); err != nil {
+		return err
+	}
+	return tell(ctx, url, file)
+}
+
+// ready waits until the console at url shows every part.
+func ready(ctx context.Context, url string, final *process.Process) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute) // with nothing compiled yet
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := request(ctx, http.MethodGet, url, "/api/c/platforms", nil); err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-final.Done():
+			return fmt.Errorf("lab run final: %s", final.Ending())
+		case <-ctx.Done():
+			return fmt.Errorf("final is not up: %w", ctx.Err())
+		}
+	}
+}
 
 // tell plays a story on a running system: two platforms, a broker that is killed,
 // three platforms that wait, and the broker again. It writes what the console has seen
