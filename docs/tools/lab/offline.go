@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -64,7 +65,7 @@ func offline(ctx context.Context, l *lab, dir string) error {
 	defer process.RemoveAll(cache)
 	env := append(os.Environ(), "GOMODCACHE="+cache, "GOFLAGS=-modcacherw")
 	for i, module := range l.moduleDirs() {
-		fmt.Fprintf(l.err, "modules of %s (%d of %d)\n", filepath.Base(module), i+1, len(l.moduleDirs()))
+		fmt.Fprintf(l.err, "modules of %s (%d of %d)\n", l.moduleName(module), i+1, len(l.moduleDirs()))
 		if err := downloadModules(ctx, l, module, env); err != nil {
 			return err
 		}
@@ -100,22 +101,43 @@ func (l *lab) moduleDirs() []string {
 	return append(dirs, filepath.Join(l.root, "docs"), l.root)
 }
 
+// moduleName is what the reader calls a folder of moduleDirs.
+func (l *lab) moduleName(dir string) string {
+	if dir == l.root {
+		return "the workspace"
+	}
+	return filepath.Base(dir)
+}
+
 // downloadModules fetches everything that a module needs, alone or, for the checkout's
-// top, in the workspace.
-func downloadModules(ctx context.Context, l *lab, dir string, env []string) error {
+// top, in the workspace. There Go would add to go.work.sum what no build needs; that is
+// undone.
+func downloadModules(ctx context.Context, l *lab, dir string, env []string) (err error) {
 	work := "off"
 	if dir == l.root {
 		work = filepath.Join(dir, "go.work")
+		sums := work + ".sum"
+		before, readErr := os.ReadFile(sums)
+		if readErr != nil && !errors.Is(readErr, fs.ErrNotExist) {
+			return readErr
+		}
+		defer func() {
+			if readErr != nil {
+				err = errors.Join(err, os.RemoveAll(sums))
+				return
+			}
+			err = errors.Join(err, os.WriteFile(sums, before, 0o644))
+		}()
 	}
 	env = append(slices.Clone(env), "GOWORK="+work)
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
 	defer cancel()
-	err := process.Run(ctx, process.Command{
+	err = process.Run(ctx, process.Command{
 		Args: []string{"go", "mod", "download"}, Dir: dir, Env: env, Stdout: l.err, Stderr: l.err,
 		Still: func(elapsed time.Duration) { fmt.Fprintf(l.err, "  … %s\n", elapsed) },
 	})
 	if err != nil {
-		return fmt.Errorf("modules of %s: %w", filepath.Base(dir), err)
+		return fmt.Errorf("modules of %s: %w", l.moduleName(dir), err)
 	}
 	return nil
 }
@@ -204,11 +226,7 @@ func doctorOffline(ctx context.Context, l *lab, dir string) error {
 	say("a C compiler", needCompiler(ctx), "for SQLite")
 	env := append(os.Environ(), "GOPROXY="+modulesURL(dir), "GOSUMDB=off", "GOTOOLCHAIN=local")
 	for _, module := range l.moduleDirs() {
-		name := filepath.Base(module)
-		if module == l.root {
-			name = "the workspace"
-		}
-		say(name, downloadModules(ctx, l, module, env), "its modules are here")
+		say(l.moduleName(module), downloadModules(ctx, l, module, env), "its modules are here")
 	}
 	if server := rabbitmq.Find(); server != "" {
 		say("RabbitMQ", nil, server)

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -120,6 +121,9 @@ func TestOfflineCollectsTheModules(t *testing.T) {
 		if !strings.Contains(l.out.(*bytes.Buffer).String(), want) {
 			t.Errorf("it does not say %q (error: %v):\n%s%s", want, err, l.out, l.err)
 		}
+	}
+	if sums, err := os.ReadFile(filepath.Join(l.root, "go.work.sum")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the checkout is not as it was (error: %v): go.work.sum has\n%s", err, sums)
 	}
 }
 
