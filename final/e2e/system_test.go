@@ -54,7 +54,21 @@ func buildAndRun(m *testing.M) (int, error) {
 		return 1, fmt.Errorf("build the services: %w\n%s", err, output)
 	}
 	os.Setenv("E2E_BIN", bin)
+	forgetSettings()
 	return m.Run(), nil
+}
+
+// forgetSettings keeps what is exported for other runs, such as an admin port, from the
+// services.
+func forgetSettings() {
+	for _, setting := range os.Environ() {
+		name, _, _ := strings.Cut(setting, "=")
+		for _, prefix := range []string{"PLATFORMS_", "COMMANDS_", "CONSOLE_", "AUTH_", "HTTP_MAX_", "HTTP_RATE_", "LOG_", "OTEL_"} {
+			if strings.HasPrefix(name, prefix) {
+				os.Unsetenv(name)
+			}
+		}
+	}
 }
 
 // system is the services that are tested.

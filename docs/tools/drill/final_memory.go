@@ -328,7 +328,7 @@ func fullRead(ctx context.Context, address string) (size int, status string, err
 func (a *attacker) largePages(ctx context.Context) error {
 	path := fmt.Sprintf("/api/c/platforms/%d/commands?limit=1000", largeOwner)
 	for range 36 {
-		if err := a.send(ctx, a.commands, "GET "+path+" HTTP/1.1\r\nHost: drill\r\n\r\n"); err != nil {
+		if err := a.send(ctx, a.commands, a.head("GET", path)+"\r\n"); err != nil {
 			return err
 		}
 	}
@@ -354,11 +354,20 @@ func (a *attacker) largePages(ctx context.Context) error {
 // silentLists asks for large lists.
 func (a *attacker) silentLists(ctx context.Context) error {
 	for s, path := range a.posts() {
-		if err := a.sendAll(ctx, 400, s, "GET "+path+" HTTP/1.1\r\nHost: drill\r\n\r\n"); err != nil {
+		if err := a.sendAll(ctx, 400, s, a.head("GET", path)+"\r\n"); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// head is the beginning of a request.
+func (a *attacker) head(method, path string) string {
+	text := method + " " + path + " HTTP/1.1\r\nHost: drill\r\n"
+	if value := a.options.bearer.header(); value != "" {
+		text += "Authorization: " + value + "\r\n"
+	}
+	return text
 }
 
 // send opens a connection and sends text, and nothing more.
@@ -389,7 +398,7 @@ func (a *attacker) posts() map[*service]string {
 // halfBodies sends almost all of a body of 1 MiB.
 func (a *attacker) halfBodies(ctx context.Context) error {
 	for s, path := range a.posts() {
-		text := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: drill\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, 1<<20, strings.Repeat(" ", 1<<20-1))
+		text := fmt.Sprintf("%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", a.head("POST", path), 1<<20, strings.Repeat(" ", 1<<20-1))
 		if err := a.sendAll(ctx, 256, s, text); err != nil {
 			return err
 		}
@@ -400,7 +409,7 @@ func (a *attacker) halfBodies(ctx context.Context) error {
 // firstBytes sends the first byte of a body.
 func (a *attacker) firstBytes(ctx context.Context) error {
 	for s, path := range a.posts() {
-		if err := a.sendAll(ctx, 256, s, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: drill\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", path)); err != nil {
+		if err := a.sendAll(ctx, 256, s, a.head("POST", path)+"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"); err != nil {
 			return err
 		}
 	}
@@ -410,7 +419,7 @@ func (a *attacker) firstBytes(ctx context.Context) error {
 // largeHeaders sends a header of almost 1 MB, without its end.
 func (a *attacker) largeHeaders(ctx context.Context) error {
 	for _, s := range a.all() {
-		if err := a.sendAll(ctx, 500, s, "GET /livez HTTP/1.1\r\nHost: drill\r\nLarge: "+strings.Repeat("x", 1_000_000)); err != nil {
+		if err := a.sendAll(ctx, 500, s, a.head("GET", "/livez")+"Large: "+strings.Repeat("x", 1_000_000)); err != nil {
 			return err
 		}
 	}

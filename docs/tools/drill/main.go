@@ -44,8 +44,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return cli.UsageError("--out is for --compare")
 	case len(names) > 2:
 		return cli.UsageError("unexpected argument " + names[2])
-	case flags.Auth && (flags.Compare || flags.Record != "" || names[0] != "final"):
-		return cli.UsageError("--auth is for final alone, and for what is not recorded")
+	case flags.Auth && (flags.Compare || names[0] != "final"):
+		return cli.UsageError("--auth is for final alone")
 	case flags.Record != "" && len(names) != 2:
 		return cli.UsageError("--record goes with a STAGE and a NAME")
 	}
@@ -80,10 +80,9 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		chosen = withKeys(chosen)
 	}
 	if flags.Auth {
-		// The drill memory speaks HTTP by hand, and cluster uses what is deployed.
-		chosen = slices.DeleteFunc(chosen, func(d drill) bool { return d.name == "memory" || d.name == "cluster" })
+		chosen = slices.DeleteFunc(chosen, func(d drill) bool { return d.name == "cluster" })
 		if len(chosen) == 0 {
-			return cli.UsageError("this drill does not know --auth")
+			return cli.UsageError("--auth starts an issuer for services of the drill's own; cluster breaks those that are deployed")
 		}
 		stop, err := d.guard()
 		if err != nil {

@@ -65,6 +65,13 @@ func (rec *recorder) start(r *run) error {
 	if r.brokerURL != "" {
 		env = append(env, "RABBITMQ_URL="+r.brokerURL)
 	}
+	if token := r.options.bearer; token != nil {
+		file := filepath.Join(r.dir, "token")
+		if err := os.WriteFile(file, []byte(*token.token.Load()), 0o600); err != nil {
+			return err
+		}
+		env = append(env, "CONSOLE_TOKEN_FILE="+file)
+	}
 	log, err := os.Create(filepath.Join(r.dir, "console.log"))
 	if err != nil {
 		return err

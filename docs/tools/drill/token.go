@@ -34,6 +34,14 @@ func newBearer(token string) *bearer {
 	return b
 }
 
+// header is the value of Authorization; empty: there is none.
+func (b *bearer) header() string {
+	if b == nil {
+		return ""
+	}
+	return "Bearer " + *b.token.Load()
+}
+
 // authorized sends each request with a token, so that no drill has to know of it.
 type authorized struct {
 	*http.Transport
@@ -42,9 +50,9 @@ type authorized struct {
 
 // RoundTrip implements http.RoundTripper.
 func (a authorized) RoundTrip(r *http.Request) (*http.Response, error) {
-	if a.bearer != nil {
+	if value := a.bearer.header(); value != "" {
 		r = r.Clone(r.Context())
-		r.Header.Set("Authorization", "Bearer "+*a.bearer.token.Load())
+		r.Header.Set("Authorization", value)
 	}
 	return a.Transport.RoundTrip(r)
 }
