@@ -38,6 +38,7 @@ type entry struct {
 type board struct {
 	file  string
 	tests map[string][]string // of each exercise, in order, by its name with its stage's
+	texts map[stop]string     // what a test holds
 	now   func() time.Time
 
 	mu      sync.Mutex
@@ -46,9 +47,15 @@ type board struct {
 
 // openBoard is the board that file holds, from an earlier session, or an empty one.
 func openBoard(file string, exercises []*exercise.Exercise) (*board, error) {
-	b := &board{file: file, tests: map[string][]string{}, now: time.Now}
+	b := &board{file: file, tests: map[string][]string{}, texts: map[stop]string{}, now: time.Now}
 	for _, e := range exercises {
 		b.tests[e.Stage+" "+e.Name] = slices.Concat(e.Tests, e.ClusterTests)
+		for _, item := range e.Items {
+			text, _, _ := strings.Cut(item.Text, "`Test")
+			for _, test := range item.Tests {
+				b.texts[stop{Stage: e.Stage, Exercise: e.Name, Test: test}] = strings.ReplaceAll(strings.TrimRight(text, " :(;,"), "`", "")
+			}
+		}
 	}
 	content, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -136,14 +143,18 @@ type person struct {
 	Passed int // exercises
 }
 
+// NothingRan says that no test was run: the code does not compile, say.
+func (p person) NothingRan() bool { return !p.Report.Passed && p.Held == 0 && len(p.Failed) == 0 }
+
 // stop is a test that fails for some people in their newest result of its exercise.
 type stop struct {
 	Stage, Exercise, Test string
+	Text                  string // what the test holds
 	People                int
 }
 
-// people are all, those who reported last first; stops are the tests that stop
-// people, that of most people first.
+// summary is all people, by name, and the tests that stop people, that of most people
+// first.
 func (b *board) summary() (people []person, stops []stop) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -155,7 +166,7 @@ func (b *board) summary() (people []person, stops []stop) {
 			continue
 		}
 		for _, test := range e.Failed {
-			at[stop{e.Stage, e.Exercise, test, 0}]++
+			at[stop{Stage: e.Stage, Exercise: e.Exercise, Test: test}]++
 		}
 	}
 	shown := map[string]bool{}
@@ -165,8 +176,11 @@ func (b *board) summary() (people []person, stops []stop) {
 			people = append(people, person{e, passed[e.Name]})
 		}
 	}
+	slices.SortFunc(people, func(a, b person) int {
+		return cmp.Or(cmp.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)), cmp.Compare(a.Name, b.Name))
+	})
 	for s, n := range at {
-		s.People = n
+		s.Text, s.People = b.texts[s], n
 		stops = append(stops, s)
 	}
 	slices.SortFunc(stops, func(a, b stop) int {

@@ -25,9 +25,9 @@ func TestTheBoardShowsWhoIsWhereAndWhatStopsThem(t *testing.T) {
 		t.Helper()
 		page := get(t, url+"/class", http.StatusOK)
 		for _, want := range []string{
-			"<bdi>Ada</bdi></th><td>02-http-sync <b>bulkhead</b></td><td class=\"passed\">passed</td><td>1</td>",
-			"<bdi>Grace</bdi></th><td>06-rabbitmq <b>durable-queue</b>", "2 of 3",
-			"<b>2</b> <span><code>TestB</code>", "<b>1</b> <span><code>TestA</code>",
+			"<bdi>Ada</bdi></h3>\n<p>02-http-sync <b>bulkhead</b></p>\n<p><b>passed</b>, 1 so far",
+			"<bdi>Grace</bdi></h3>\n<p>06-rabbitmq <b>durable-queue</b></p>", "2 of 3",
+			"<b>2</b> <span><strong>The queue outlives a restart</strong> <code>TestB</code>", "<b>1</b> <span><code>TestA</code>",
 		} {
 			if !strings.Contains(page, want) {
 				t.Errorf("the board lacks %s:\n%s", want, page)
@@ -35,6 +35,9 @@ func TestTheBoardShowsWhoIsWhereAndWhatStopsThem(t *testing.T) {
 		}
 		if strings.Index(page, "TestB") > strings.Index(page, "TestA") {
 			t.Error("the test that stops most people must come first")
+		}
+		if strings.Index(page, "Ada") > strings.Index(page, "Grace") {
+			t.Error("people must be in the order of their names: one who reports stays in place")
 		}
 	}
 	wants(url)
@@ -47,6 +50,14 @@ func TestANewReportReplacesTheOneBefore(t *testing.T) {
 	report(t, url, http.StatusNoContent, `{"name":"Ada","stage":"06-rabbitmq","exercise":"durable-queue","passed":true,"held":3,"total":3}`)
 	if page := get(t, url+"/class", http.StatusOK); strings.Contains(page, "TestA") || strings.Count(page, "Ada") != 1 {
 		t.Errorf("Ada has passed, and nothing stops her:\n%s", page)
+	}
+}
+
+func TestCodeThatDoesNotCompileIsSeen(t *testing.T) {
+	url := startBoard(t, filepath.Join(t.TempDir(), "class.json"))
+	report(t, url, http.StatusNoContent, `{"name":"Ada","stage":"06-rabbitmq","exercise":"durable-queue","held":0,"total":3}`)
+	if page := get(t, url+"/class", http.StatusOK); !strings.Contains(page, "no test ran") {
+		t.Errorf("it looks like a try that failed:\n%s", page)
 	}
 }
 
@@ -116,7 +127,8 @@ func startBoard(t *testing.T, file string) (url string) {
 	t.Helper()
 	b, err := openBoard(file, []*exercise.Exercise{
 		{Stage: "02-http-sync", Name: "bulkhead", Tests: []string{"TestC"}},
-		{Stage: "06-rabbitmq", Name: "durable-queue", Tests: []string{"TestA", "TestB"}},
+		{Stage: "06-rabbitmq", Name: "durable-queue", Tests: []string{"TestA", "TestB"},
+			Items: []exercise.Item{{Text: "The `queue` outlives a restart: `TestB`", Tests: []string{"TestB"}}}},
 	})
 	if err != nil {
 		t.Fatal(err)
