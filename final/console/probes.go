@@ -196,6 +196,9 @@ func (s *service) get(ctx context.Context, url string, limit int64) (status int,
 		request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	}
 	request.Header.Set("traceparent", untraced)
+	if s.watched.Client != "" {
+		request.Header.Set("X-Forwarded-For", s.watched.Client)
+	}
 	response, err := s.client.Do(request)
 	if err != nil {
 		return 0, nil, err

@@ -29,6 +29,7 @@ import (
 type Parts struct {
 	HTTPListener net.Listener // instead of Config.HTTPAddr
 	Spans        *Spans       // of the services in this process, beside those that arrive by OTLP
+	Client       string       // the address that it names as its own to services that trust loopback as a proxy
 
 	// A bus in memory, instead of RabbitMQ at Config.RabbitMQURL.
 	Events <-chan bus.Message

@@ -153,6 +153,18 @@ func TestConsoleCanBeLeftOut(t *testing.T) {
 	}
 }
 
+// The console reads from the services all the time; a client on the same machine
+// has a rate limit of its own.
+func TestConsoleTakesNothingFromAClientsRateLimit(t *testing.T) {
+	url, _ := startSystem(t, "HTTP_RATE_LIMIT", "1")
+	for range 4 {
+		<-time.After(1100 * time.Millisecond) // a request a second is what the limit allows
+		status, body, err := get(url + "/api/platforms")
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, status, body)
+	}
+}
+
 func TestTakenPortIsAClearError(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
