@@ -15,6 +15,7 @@ import (
 
 const (
 	queueInterval = time.Second
+	redialAfter   = 250 * time.Millisecond  // so that the exchange is up when the broker is
 	brokerTimeout = 1500 * time.Millisecond // for one declaration; then the broker counts as down
 	ownMessages   = 10_000                  // events that wait for the console, at most: the broker drops the oldest
 	ownBytes      = 16 << 20
@@ -65,7 +66,7 @@ func (s *service) watchBroker(ctx context.Context) {
 		}
 		s.log.DebugContext(ctx, "broker not watched, retrying", "error", err)
 		s.reportBroker(partContent{State: down, Detail: short(err.Error())})
-		if backoff.PauseFor(ctx, queueInterval) != nil {
+		if backoff.PauseFor(ctx, redialAfter) != nil {
 			return
 		}
 	}

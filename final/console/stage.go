@@ -1,5 +1,10 @@
 package console
 
+import (
+	"net"
+	"net/url"
+)
+
 // describe returns what is watched, and what of it can be seen.
 func (s *service) describe() runContent {
 	content := runContent{Stage: s.cfg.Stage, Title: "Chapter " + s.cfg.Stage, CannotSee: []cannotSee{}}
@@ -51,6 +56,9 @@ func (s *service) describe() runContent {
 		} else {
 			content.Sees = append(content.Sees, "lists")
 		}
+		if !oneProcess && (shared(s.platforms) || shared(s.commands)) {
+			cannot("each replica of a service", "replicas behind one address, as a Service of Kubernetes has it, are seen as one: name them one by one in PLATFORMS_URL and COMMANDS_URL")
+		}
 		if s.cfg.measured(s.cfg.PlatformsAdminURL) && s.cfg.measured(s.cfg.CommandsAdminURL) {
 			content.Sees = append(content.Sees, "metrics")
 		} else {
@@ -65,4 +73,14 @@ func (s *service) describe() runContent {
 		cannot("when CommandsService takes an event", "chapter "+s.cfg.Stage+" has no traces: the console compares the two lists")
 	}
 	return content
+}
+
+// shared reports whether the only address of a service is a name behind which there
+// may be several replicas.
+func shared(all []target) bool {
+	if len(all) != 1 {
+		return false
+	}
+	address, err := url.Parse(all[0].url)
+	return err == nil && address.Hostname() != "localhost" && net.ParseIP(address.Hostname()) == nil
 }

@@ -56,7 +56,8 @@ func configFromEnv(lookup func(string) (string, bool)) (cfg config, err error) {
 	cfg.commands.HTTPTLS, cfg.commands.GRPCTLS = tlsconfig.Files{}, tlsconfig.Files{}
 	cfg.console.HTTPAddr, cfg.console.RabbitMQURL, cfg.console.HTTPTLS = "", "", tlsconfig.Files{}
 	cfg.platforms.GRPCClients = nil
-	cfg.platforms.Docs = "all" // at the gateway, which routes /docs there as the Ingress does
+	cfg.commands.Guard.Warned, cfg.console.Guard.Warned = true, true // once is enough
+	cfg.platforms.Docs = "all"                                       // at the gateway, which routes /docs there as the Ingress does
 	// The services see the gateway alone, which tells them who its client is.
 	cfg.trusted = cfg.platforms.Guard.TrustedProxies
 	loopback := netip.MustParsePrefix("127.0.0.0/8")

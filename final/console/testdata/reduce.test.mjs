@@ -164,6 +164,13 @@ test('what happens is said in a sentence', () => {
   assert.equal(narrate(fast, start + 10).text, 'p4 was accepted in 2.0 ms, and CommandsService had stored it before the response was out.');
 });
 
+test('the platforms of the beginning wait for nothing, until the other list says that it lacks them', () => {
+  const platforms = [1, 'list', 'list/platforms', { added: [{ id: 1, name: 'a' }, { id: 2, name: 'b' }], total: 2 }];
+  const half = play([platforms]);
+  assert.deepEqual(sums(half), { accepted: 0, stored: 0, way: 0, dead: 0, missing: 0 });
+  assert.deepEqual(sums(play([[2, 'list', 'list/commands', { added: [{ id: 1, name: 'a' }], total: 1 }]], final, half), 10), { accepted: 2, stored: 1, way: 1, dead: 0, missing: 0 });
+});
+
 test('a repeated request changes nothing of the journey that it repeats', () => {
   const rows = [hop(1, 4, 'accepted', { ms: 1.25 }), hop(2, 4, 'outbox'), hop(9, 4, 'confirmed')];
   const again = hop(5000, 4, 'accepted', { ms: 0.5, reason: 'the key was used before' });
@@ -200,15 +207,19 @@ test('a refusal is the headline for a moment', () => {
   assert.match(narrate(play([hop(3000, 5, 'accepted'), hop(3009, 5, 'stored')], final, refused('400')), start + 3010).text, /^p5 was accepted/);
 });
 
-test('an outage is summed up once all that waited is stored, until something newer is', () => {
+test('an outage is summed up once all that waited is stored: for twelve seconds, and then until something newer is', () => {
   const part = (ms, id, state) => [ms, 'part', `part/${id}`, { state }];
   const rows = (id) => [part(0, id, 'up'), hop(1, 3, 'accepted'), hop(5, 3, 'stored'), part(1000, id, 'down'), hop(2000, 4, 'accepted'), hop(3000, 5, 'accepted'), part(22_000, id, 'up'), hop(22_100, 4, 'stored')];
   const half = play(rows('broker'));
   assert.doesNotMatch(narrate(half, start + 22_110).text, /was down/);
   const whole = play([hop(22_120, 5, 'stored')], final, half);
-  assert.equal(narrate(whole, start + 22_130).text, 'broker was down for 21.0 s: 2 waited in the outbox, 0 lost.');
-  assert.match(narrate(play([hop(23_000, 6, 'accepted'), hop(23_009, 6, 'stored')], final, whole), start + 23_010).text, /^p6 was accepted/);
-  assert.equal(narrate(play([...rows('commandsservice'), hop(22_120, 5, 'stored')]), start + 22_130).text, 'commandsservice was down for 21.0 s: 2 waited in the queue, 0 lost.');
+  assert.equal(narrate(whole, start + 22_130).text, 'broker was down for 21.0 s: 2 platforms waited in the outbox, and none was lost.');
+  const newer = play([hop(23_000, 6, 'accepted'), hop(23_009, 6, 'stored')], final, whole);
+  assert.match(narrate(newer, start + 23_010).text, /was down/);
+  assert.match(narrate(newer, start + 34_130).text, /^p6 was accepted/);
+  assert.match(narrate(whole, start + 60_000).text, /was down/);
+  assert.match(narrate(play([hop(23_000, 6, 'accepted')], final, whole), start + 23_010).text, /was down/, 'while something newer is on its way');
+  assert.equal(narrate(play([...rows('commandsservice'), hop(22_120, 5, 'stored')]), start + 22_130).text, 'commandsservice was down for 21.0 s: 2 platforms waited in the queue, and none was lost.');
 });
 
 test('the feed is cut into events, wherever its packets end', () => {

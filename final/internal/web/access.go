@@ -36,6 +36,8 @@ type GuardConfig struct {
 	RateLimit int
 	// TrustedProxies may name the client in X-Forwarded-For.
 	TrustedProxies []netip.Prefix
+	// Warned says that another guard of this process warns when access control is off.
+	Warned bool
 }
 
 // Guard decides which requests are handled: those of clients that may send them,
@@ -46,7 +48,7 @@ type Guard struct {
 	trusted []netip.Prefix
 }
 
-// NewGuard returns a guard. It warns with log when access control is off. The
+// NewGuard returns a guard. It warns with log when access control is off, unless cfg says that another one does. The
 // caller must call Start. The error is one of reading the issuer's CA.
 func NewGuard(cfg GuardConfig, log *slog.Logger) (*Guard, error) {
 	g := &Guard{trusted: cfg.TrustedProxies}
@@ -54,7 +56,9 @@ func NewGuard(cfg GuardConfig, log *slog.Logger) (*Guard, error) {
 		g.clients = newRateLimit(cfg.RateLimit)
 	}
 	if cfg.Access.Issuer == "" {
-		log.Warn("access control off: every client may read and write; AUTH_ISSUER turns it on")
+		if !cfg.Warned {
+			log.Warn("access control off: every client may read and write; AUTH_ISSUER turns it on")
+		}
 		return g, nil
 	}
 	keys, err := newKeySet(cfg.Access, log)

@@ -56,10 +56,11 @@ class Chart {
     this.series = series;
     this.values = series.map((name, i) => h('span', { class: `mc-series mc-s${i}` }, name, ' ', h('b')));
     this.lines = series.map((_, i) => s('path', { class: `mc-plot mc-s${i}` }));
+    this.points = series.map((_, i) => s('path', { class: `mc-plot mc-point mc-s${i}` })); // where a line would have a single point
     this.top = h('span', { class: 'mc-scale' });
     this.svg = s('svg', { viewBox: `0 0 ${width} ${height}`, role: 'img', class: 'mc-chart', preserveAspectRatio: 'none' },
-      s('path', { d: `M0,${height - 0.5} H${width} M0,4.5 H${width}`, class: 'mc-grid' }), ...this.lines);
-    this.element = h('figure', {}, h('figcaption', {}, h('span', {}, title), ...this.values, this.top), this.svg);
+      s('path', { d: `M0,${height - 0.5} H${width} M0,4.5 H${width}`, class: 'mc-grid' }), ...this.lines, ...this.points);
+    this.element = h('figure', {}, h('figcaption', {}, h('span', {}, title), ...this.values, this.top), this.svg, h('div', { class: 'mc-span', 'aria-hidden': 'true' }, h('span', {}, `${span} s ago`), h('span', {}, 'now')));
   }
 
   draw(end, series, write) {
@@ -68,13 +69,17 @@ class Chart {
     setText(this.top, top > 0 ? `to ${write(top)}` : '');
     const words = [];
     visible.forEach((points, i) => {
+      let alone = '';
+      const joins = (j) => j > 0 && j < points.length && points[j][0] - points[j - 1][0] <= 5;
       const d = points.map(([second, value], j) => {
         const x = width - (end - second) * (width / span);
         const y = height - 1 - (value / (top || 1)) * (height - 6);
-        const joined = j > 0 && second - points[j - 1][0] <= 5;
-        return joined ? `L${x.toFixed(1)},${y.toFixed(1)}` : `M${x.toFixed(1)},${y.toFixed(1)} h0.1`;
+        const point = `${x.toFixed(1)},${y.toFixed(1)}`;
+        if (!joins(j) && !joins(j + 1)) alone += `M${point} h0.01 `;
+        return `${joins(j) ? 'L' : 'M'}${point}`;
       }).join(' ');
       setAttribute(this.lines[i], 'd', d || 'M0,0');
+      setAttribute(this.points[i], 'd', alone || 'M0,0');
       const last = points.length > 0 ? write(points.at(-1)[1]) : '–';
       setText(this.values[i].lastChild, last);
       words.push(`${this.series[i]} ${last}`);

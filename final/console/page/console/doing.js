@@ -22,7 +22,7 @@ class Form {
     this.errors = {};
     const rows = Object.entries(labels).map(([name, label]) => {
       const id = `mc-field-${++fields}`;
-      this.inputs[name] = h('input', { id, name, autocomplete: 'off', 'aria-describedby': `${id}-error` });
+      this.inputs[name] = h('input', { id, name, autocomplete: 'off', 'aria-describedby': `${id}-error`, input: () => this.fail(name, '') });
       this.errors[name] = h('p', { id: `${id}-error`, class: 'mc-error' });
       return h('div', { class: 'mc-field' }, h('label', { for: id }, label), this.inputs[name], this.errors[name]);
     });
@@ -57,7 +57,8 @@ class Form {
     }
     const first = Object.values(this.inputs).find((input) => input.getAttribute('aria-invalid'));
     this.answer.classList.toggle('mc-bad', Boolean(problem));
-    setText(this.answer, problem ? [`${status || ''} ${problem.title ?? 'failed'}`.trim(), problem.detail, ...rest].filter(Boolean).join(' · ') : `${status} in ${duration(ms)}${text ? ` · ${text}` : ''}`);
+    const said = first && rest.length === 0; // at the fields
+    setText(this.answer, problem ? [`${status || ''} ${problem.title ?? 'failed'}`.trim(), said ? 'see the fields above' : problem.detail, ...rest].filter(Boolean).join(' · ') : `${status} in ${duration(ms)}${text ? ` · ${text}` : ''}`);
     first?.focus();
   }
 

@@ -34,13 +34,14 @@ export class Journeys {
       this.rows.delete(key);
     }
     let previous = null;
+    let above = ''; // why the one above waits: it isn't said again
     for (const journey of latest) {
       let row = this.rows.get(journey.key);
       if (!row) this.rows.set(journey.key, (row = this.make(stations)));
       const wanted = previous ? previous.nextSibling : this.list.firstChild;
       if (row.element !== wanted) this.list.insertBefore(row.element, wanted);
       previous = row.element;
-      this.fill(row, journey, state, now, stations);
+      above = this.fill(row, journey, state, now, stations, above);
     }
     this.none.hidden = latest.length > 0;
     this.head.hidden = latest.length === 0;
@@ -66,7 +67,7 @@ export class Journeys {
     return { element, name, cells, total, branch, stations: stations.join() };
   }
 
-  fill(row, journey, state, now, stations) {
+  fill(row, journey, state, now, stations, above) {
     const p = place(journey, state, now);
     const id = journey.id === null ? '' : ` #${journey.id}`;
     setText(row.name, nameOf(journey) + id);
@@ -74,9 +75,10 @@ export class Journeys {
     const passed = stations.map((station) => journey.hops.findLast((hop) => hop.hop === (journey.refused && station === 'accepted' ? 'refused' : station)));
     const furthest = passed.findLastIndex(Boolean);
     const done = p.where === 'stored' || p.where === 'dead' || p.where === 'client';
+    row.element.classList.toggle('mc-ended', journey.refused);
     row.cells.forEach((cell, i) => {
       const hop = passed[i];
-      const state = hop ? (hop.reason || hop.hop === 'refused' ? 'failed' : 'passed') : i < furthest ? 'skipped' : !done && i === furthest + 1 ? (p.where === 'missing' ? 'lost' : 'waiting') : 'ahead';
+      const state = hop ? (hop.reason || hop.hop === 'refused' ? 'failed' : 'passed') : i < furthest || p.where === 'stored' ? 'skipped' : !done && i === furthest + 1 ? (p.where === 'missing' ? 'lost' : 'waiting') : 'ahead';
       const waits = now - p.since;
       const text = hop ? latency(journey, hop) ?? '✓' : state === 'waiting' && waits > 400 ? duration(waits) : state === 'lost' ? 'lost' : '';
       setAttribute(cell.button, 'class', `mc-station mc-${state}`);
@@ -85,22 +87,25 @@ export class Journeys {
       setAttribute(cell.button, 'aria-label', `${nameOf(journey)}, ${labels[cell.station]}: ${words}. Show the code`);
     });
     setText(row.total, total(journey, p, now));
-    this.fillBranch(row, journey, p);
+    const unseen = p.where === 'stored' && passed.every((hop) => !hop || hop.from === 'list') && has(state, 'outbox');
+    return this.fillBranch(row, journey, unseen ? { ...p, why: 'only the lists tell of it: no span has come' } : p, above);
   }
 
-  fillBranch(row, journey, p) {
+  /** fillBranch returns why the platform waits. */
+  fillBranch(row, journey, p, above) {
     const hops = journey.hops.filter((hop) => branches.includes(hop.hop) || (hop.hop === 'published' && hop.reason));
-    const why = p.where !== 'stored' && p.why && !hops.some((hop) => hop.reason === p.why) ? p.why : '';
-    const key = hops.map((hop) => `${hop.hop}${hop.at}`).join() + why + p.where;
-    if (row.drawn === key) return;
+    const why = p.why && !hops.some((hop) => hop.reason === p.why) ? `${places[p.where]}: ${p.why}` : '';
+    const key = [...hops.map((hop) => `${hop.hop}${hop.at}`), why, why === above].join();
+    if (row.drawn === key) return why;
     row.drawn = key;
     const retries = hops.filter((hop) => hop.hop === 'retried').length;
     const once = hops.filter((hop, i) => hop.hop !== 'retried' || hops.findLastIndex((x) => x.hop === 'retried') === i);
     row.branch.replaceChildren(
       ...once.map((hop) => h('button', { type: 'button', class: `mc-chip mc-${hop.hop}`, click: () => this.onHop(hop.hop === 'repeated' ? 'accepted' : hop.hop) },
         `${labels[hop.hop]}${hop.hop === 'retried' && retries > 1 ? ` ${retries} times` : ''}${hop.reason ? `: ${hop.reason}` : ''}`)),
-      ...(why ? [h('span', { class: `mc-why mc-${p.where}` }, `${places[p.where]}: ${why}`)] : []),
+      ...(why && why !== above ? [h('span', { class: `mc-why mc-${p.where}` }, why)] : []),
     );
+    return why;
   }
 }
 

@@ -76,11 +76,12 @@ export class SystemMap {
     const bottom = Math.max(...shown.map(([id, n]) => n.y + (id === 'platforms-db' && !this.shows('outbox') ? 98 : n.h))) + (this.shows('console') && layout === wide ? 44 : 12);
     const hatch = s('pattern', { id: `${this.id}-hatch`, width: 8, height: 8, patternUnits: 'userSpaceOnUse', patternTransform: 'rotate(45)' }, s('rect', { width: 3, height: 8, class: 'mc-hatch' }));
     const arrow = (name) => s('marker', { id: `${this.id}-${name}`, viewBox: '0 0 8 8', refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, markerUnits: 'userSpaceOnUse', orient: 'auto' }, s('path', { d: 'M0,0 L8,4 L0,8 Z', class: `mc-arrow mc-${name}` }));
-    this.svg = s('svg', { viewBox: `0 ${layout.top} ${layout.width} ${bottom - layout.top}`, class: `mc-map ${layout === tall ? 'mc-tall' : ''}`, role: 'group', 'aria-label': 'Map of the system' },
+    const left = this.shows('gateway') ? 0 : layout.alone ?? 0;
+    this.svg = s('svg', { viewBox: `${left} ${layout.top} ${layout.width - left} ${bottom - layout.top}`, class: `mc-map ${layout === tall ? 'mc-tall' : ''}`, role: 'group', 'aria-label': 'Map of the system' },
       s('defs', {}, hatch, arrow('idle'), arrow('hot'), arrow('bad')));
     for (const [id, n] of shown.filter(([, n]) => n.box)) this.drawNode(id, id === 'platforms-db' && !this.shows('outbox') ? { ...n, h: 98 } : n);
     for (const id of Object.keys(layout.edges)) if (this.showsEdge(id)) this.drawEdge(id, layout.edges[id]);
-    for (const [id, n] of shown.filter(([, n]) => !n.box)) this.drawNode(id, n);
+    for (const [id, n] of shown.filter(([, n]) => !n.box)) this.drawNode(id, n.alone && !this.shows('gateway') ? { ...n, x: n.alone } : n);
     this.aside = layout.asides.outbox && this.shows('outbox') && s('g', {});
     if (this.aside) this.svg.append(this.aside);
     this.moving = s('g', { class: 'mc-tokens', 'aria-hidden': 'true' });
@@ -212,7 +213,7 @@ export class SystemMap {
     }
     if (!['platforms', 'copies'].includes(id)) {
       const oldest = waiting.length > 0 ? this.now - Math.min(...waiting.map((w) => w.since)) : 0;
-      sub = n === 0 ? (id === 'queue' && this.consumers() === 0 ? 'no consumer' : '') : `${n}${oldest > 1000 && id !== 'dead-letters' ? ` · ${duration(oldest)}` : ''}`;
+      sub = n === 0 ? (id === 'queue' && this.consumers() === 0 ? 'no consumer' : id === 'dead-letters' || this.stateOf(id).state === 'down' ? '' : 'empty') : `${n}${oldest > 1000 && id !== 'dead-letters' ? ` · ${duration(oldest)}` : ''}`;
     }
     setText(node.sub, sub);
     node.group.classList.toggle('mc-waiting', n > 0 && id !== 'dead-letters');
@@ -224,7 +225,7 @@ export class SystemMap {
   updateAside(found) {
     if (!this.aside) return;
     const waiting = found.get('outbox') ?? [];
-    const names = waiting.slice(0, 4).map((p) => nameOf(p.journey).slice(0, 36));
+    const names = waiting.slice(0, 4).map((p) => nameOf(p.journey).slice(0, 24));
     const lines = waiting.length === 0 ? explained : waiting.length > 4 ? [...names.slice(0, 3), `and ${waiting.length - 3} more`] : names;
     if (this.said === lines.join('\n') && this.aside.childElementCount > 0) return;
     this.said = lines.join('\n');

@@ -128,6 +128,7 @@ const apply = {
     draft.lists[which] = total;
     for (const { id, name } of added) listed(draft, which, `platform/${id}`, id, name, snapshot ? null : at);
     for (const id of removed) unlisted(draft, which, `platform/${id}`, line.seq);
+    if (snapshot && which === 'commands') for (const [key, journey] of draft.journeys) if (journey.before) settle(draft, key, { ...journey });
   },
 
   queue(draft, line, at) {
@@ -250,8 +251,9 @@ function dropLetters(draft, at) {
   }
 }
 
-/** unreported is a platform of a chapter's beginning, which that chapter reports to nothing: the seeds of 02 and 06. */
+/** unreported is a platform of a chapter's beginning, which that chapter reports to nothing: the seeds of 02 and 06. Until CommandsService's list is known, nothing says that a platform of the beginning waits. */
 function unreported(draft, journey) {
+  if (journey.before && draft.lists.commands === undefined && Boolean(draft.run?.parts)) return true;
   return journey.before && !journey.inCommands && Boolean(draft.run?.parts) && !draft.run.parts.some((part) => part.id === 'outbox');
 }
 

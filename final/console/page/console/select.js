@@ -3,6 +3,7 @@
 
 import { count, duration } from './words.js';
 
+const keptFor = 12_000; //  how long what an outage came to stays the headline, whatever else happens
 const grace = 3000; //       a chapter without an outbox: after this, nothing holds the event any more
 const refusedFor = 8000; // how long a refusal is the headline
 const longest = 60; //       characters of a name that are shown
@@ -143,7 +144,7 @@ export function narrate(state, now, l = ledger(state, now), invites = true) {
   if (l.dead + l.strangers.length > 0 && !(latest && now - latest.hops.at(-1).at < 5000)) {
     return { tone: 'wait', text: `${count(l.dead + l.strangers.length, 'dead letter')}: an event that failed again and again is put aside, so that it doesn’t block the others. Replay or drop it.` };
   }
-  return { tone: 'calm', text: recovered(state, l, latest) ?? told(latest, invites) };
+  return { tone: 'calm', text: recovered(state, now, l, latest) ?? told(latest, invites) };
 }
 
 function narrateFault(state, l, [id, part], waiting, invites) {
@@ -186,20 +187,22 @@ function refusal(state, now) {
   return `Refused: ${status}${status.startsWith('4') ? ', nothing was stored' : ''}.`;
 }
 
-/** recovered sums up the last outage, from when all that waited is stored until something newer is. */
-function recovered(state, l, latest) {
+/** recovered sums up the last outage, from when all that waited is stored: for a while, and then until something newer is. */
+function recovered(state, now, l, latest) {
   const up = state.marks.findLast((m) => ['broker', 'commandsservice'].includes(m.part) && m.state === 'up');
   const down = up && state.marks.findLast((m) => m.part === up.part && m.at < up.at && ['down', 'paused'].includes(m.state));
-  if (!down || !has(state, 'outbox') || l.way > 0 || l.dead > 0) return null;
+  if (!down || !has(state, 'outbox') || l.dead > 0) return null;
   const time = (journey, name) => journey.hops.find((h) => h.hop === name)?.at;
-  if (latest && time(latest, 'accepted') > up.at) return null;
+  if (l.names.way.some(({ journey }) => !(time(journey, 'accepted') > up.at))) return null;
   const waited = [...state.journeys.values()].filter((j) => {
     const accepted = time(j, 'accepted');
     const stored = time(j, 'stored');
     return accepted <= up.at && stored >= down.at && stored - accepted > 500;
   });
   if (waited.length === 0) return null;
-  return `${titleOf(state, up.part)} was ${down.state} for ${duration(up.at - down.at)}: ${waited.length} waited in the ${up.part === 'broker' ? 'outbox' : 'queue'}, ${l.missing} lost.`;
+  const whole = Math.max(...waited.map((j) => time(j, 'stored')));
+  if (latest && time(latest, 'accepted') > up.at && now - whole > keptFor) return null;
+  return `${titleOf(state, up.part)} was ${down.state} for ${duration(up.at - down.at)}: ${count(waited.length, 'platform')} waited in the ${up.part === 'broker' ? 'outbox' : 'queue'}, and ${l.missing === 0 ? 'none was' : `${l.missing} were`} lost.`;
 }
 
 function told(last, invites) {
