@@ -63,7 +63,9 @@ func Start(address string) (*Issuer, error) {
 		listener.Close()
 		return nil, err
 	}
-	i.server = &http.Server{Handler: i.handler(), ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
+	// A page of another site, open in the same browser, must not rotate the keys.
+	handler := http.NewCrossOriginProtection().Handler(i.handler())
+	i.server = &http.Server{Handler: handler, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
 	i.serving.Go(func() { _ = i.server.Serve(listener) }) // it ends by Close
 	return i, nil
 }

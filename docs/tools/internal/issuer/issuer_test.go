@@ -87,6 +87,21 @@ func TestIssuer(t *testing.T) {
 		}
 	})
 
+	t.Run("does nothing for a page of another site", func(t *testing.T) {
+		token, err := i.Token("ann", "platforms:read")
+		require.NoError(t, err)
+		for range 2 {
+			request, err := http.NewRequestWithContext(t.Context(), "POST", i.URL+"/rotate", nil)
+			require.NoError(t, err)
+			request.Header.Set("Origin", "https://example.com")
+			response, err := http.DefaultClient.Do(request)
+			require.NoError(t, err)
+			response.Body.Close()
+			assert.Equal(t, http.StatusForbidden, response.StatusCode)
+		}
+		assert.NotNil(t, verified(t, i, token), "the token ended")
+	})
+
 	t.Run("listens on this machine only", func(t *testing.T) {
 		for _, address := range []string{":0", "0.0.0.0:0", "192.0.2.1:0", "example.com:0", "localhost"} {
 			_, err := Start(address)
