@@ -51,13 +51,13 @@ func sameOrigin(r *http.Request) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// newControl returns what forwards to lab, with the secret.
-func newControl(cfg Config) (http.Handler, error) {
+// newControl returns what forwards to lab, with the secret, which no proxy may see.
+func newControl(cfg Config, transport http.RoundTripper) (http.Handler, error) {
 	target, err := url.Parse(cfg.ControlURL)
 	if err != nil {
 		return nil, err
 	}
-	return &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+	return &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)
 		r.Out.Header.Set("Authorization", "Bearer "+string(cfg.ControlSecret))
 	}, ErrorHandler: badGateway}, nil

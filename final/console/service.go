@@ -124,7 +124,7 @@ func build(cfg Config, parts Parts, log *slog.Logger) (*service, error) {
 		return nil, err
 	}
 	if cfg.ControlURL != "" {
-		s.toControl, err = newControl(cfg)
+		s.toControl, err = newControl(cfg, transport)
 	}
 	return s, err
 }

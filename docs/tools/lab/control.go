@@ -222,7 +222,7 @@ func (k *control) start(p *part) {
 		err = f.waitForServices(ctx, []*service{p.service})
 	}
 	if err == nil {
-		err = note(f.dir, f.services) // for lab pause: it has another process
+		err = f.note() // for lab pause: it has another process
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -101,14 +101,16 @@ func runDir(root string) string {
 const servicesFile = "services"
 
 // note records the running services, for lab pause and lab resume.
-func note(dir string, services []*service) error {
+func (f *fleet) note() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	var text strings.Builder
-	for _, s := range services {
+	for _, s := range f.services {
 		if s.binary != "" {
 			fmt.Fprintln(&text, s.binary, s.process.PID(), s.http.address(), s.paths[0])
 		}
 	}
-	return os.WriteFile(filepath.Join(dir, servicesFile), []byte(text.String()), 0o600)
+	return os.WriteFile(filepath.Join(f.dir, servicesFile), []byte(text.String()), 0o600)
 }
 
 // findRunning returns the service of this name that a lab run of the checkout has

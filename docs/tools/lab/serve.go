@@ -25,6 +25,7 @@ type fleet struct {
 	broker   *rabbitmq.Broker
 	headers  []string // of a request; with --auth, a token
 
+	mu       sync.Mutex    // guards the services' processes: control starts some again
 	printing sync.Mutex    // of a line
 	died     chan *service // a service that ended without lab
 	leaving  chan struct{} // closed when the others have ended, too
@@ -73,7 +74,7 @@ func (f *fleet) serve(ctx context.Context, c *console) error {
 			return err
 		}
 	}
-	if err := note(f.dir, f.services); err != nil {
+	if err := f.note(); err != nil {
 		return err
 	}
 	ready := make(chan error, 1)
@@ -88,9 +89,11 @@ func (f *fleet) serve(ctx context.Context, c *console) error {
 				return err
 			}
 			c.ready()
+			f.mu.Lock()
 			f.printing.Lock()
 			greet(f.lab, f.stage, f.services, f.pages, f.headers != nil)
 			f.printing.Unlock()
+			f.mu.Unlock()
 		case service := <-f.died:
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -107,26 +110,30 @@ func (f *fleet) serve(ctx context.Context, c *console) error {
 
 // start starts a service that is not running, including the broker after kill.
 func (f *fleet) start(ctx context.Context, s *service) error {
+	p := s.process
 	switch {
 	case s.node != nil && s.ending != nil:
 		if err := s.node.Restart(ctx); err != nil {
 			return err
 		}
-		s.process = s.node.Process()
+		p = s.node.Process()
 	case s.node == nil:
 		prefix := colour(f.lab.out, s.colour, fmt.Sprintf("%-15s |", s.binary)) + " "
 		out := &lineWriter{prefix: prefix, out: f.lab.out, lock: &f.printing}
-		p, err := process.Start(process.Command{
+		var err error
+		p, err = process.Start(process.Command{
 			Args: []string{filepath.Join(f.dir, s.binary)}, // LookPath adds .exe
 			Dir:  f.stage.Dir, Env: slices.Concat(f.env, s.env), Stdout: out, Stderr: out,
 		})
 		if err != nil {
 			return err
 		}
-		s.process = p
 	}
-	s.ending = &atomic.Bool{}
-	f.watch(s, s.process, s.ending)
+	ending := &atomic.Bool{}
+	f.mu.Lock()
+	s.process, s.ending = p, ending
+	f.mu.Unlock()
+	f.watch(s, p, ending)
 	return nil
 }
 
