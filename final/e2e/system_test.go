@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,14 +60,14 @@ func buildAndRun(m *testing.M) (int, error) {
 }
 
 // forgetSettings keeps what is exported for other runs, such as an admin port, from the
-// services.
+// services. The tests' own broker stays.
 func forgetSettings() {
+	prefixes := []string{"PLATFORMS_", "COMMANDS_", "CONSOLE_", "GATEWAY_", "AUTH_", "HTTP_MAX_", "HTTP_RATE_", "LOG_", "OTEL_", "RABBITMQ_", "DATABASE_", "SQLITE_",
+		"BACKFILL_", "SEED_DATA", "DRAIN_TIME", "TRUSTED_PROXIES"}
 	for _, setting := range os.Environ() {
 		name, _, _ := strings.Cut(setting, "=")
-		for _, prefix := range []string{"PLATFORMS_", "COMMANDS_", "CONSOLE_", "AUTH_", "HTTP_MAX_", "HTTP_RATE_", "LOG_", "OTEL_"} {
-			if strings.HasPrefix(name, prefix) {
-				os.Unsetenv(name)
-			}
+		if name != "RABBITMQ_URL" && slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
+			os.Unsetenv(name)
 		}
 	}
 }
