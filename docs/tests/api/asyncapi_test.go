@@ -119,6 +119,17 @@ func TestEventsFitTheDocument(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
+	// What System.Text.Json 4.0.1.1 (.NET Core 3.1.2), with its default options, made of
+	// the .NET service's PlatformPublishedDto. Neither that service nor a broker was involved.
+	recorded, err := os.ReadFile(filepath.Join("testdata", "dotnet-events.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for event := range strings.Lines(string(recorded)) {
+		if err := payload.Validate(decoded(t, []byte(event))); err != nil {
+			t.Errorf("%s: %v", event, err)
+		}
+	}
 	for name := range at(t, document, "components", "messages") {
 		message := at(t, document, "components", "messages", name)
 		examples, _ := message["examples"].([]any)
