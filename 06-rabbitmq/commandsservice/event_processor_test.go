@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// An event as the .NET PlatformService publishes it, as recorded.
+// An event as the .NET PlatformService publishes it.
 const recordedEvent = `{"Id":4,"Name":"x","Event":"Platform_Published"}`
 
 func TestEventProcessor(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The body that the .NET PlatformService sends, as recorded.
+// The body that the .NET PlatformService sends.
 const recordedPost = `{"Id":1,"Name":"Dot Net","Publisher":"Microsoft","Cost":"Free"}`
 
 func TestReceivePlatform(t *testing.T) {

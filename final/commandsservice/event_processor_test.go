@@ -26,7 +26,7 @@ import (
 	"microcomm/final/internal/testkit"
 )
 
-// An event as the .NET PlatformService publishes it, as recorded.
+// An event as the .NET PlatformService publishes it.
 const recordedEvent = `{"Id":4,"Name":"x","Event":"Platform_Published"}`
 
 func TestEventProcessor(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"microcomm/final/internal/web"
 )
 
-// The body that the .NET PlatformService sends, as recorded.
+// The body that the .NET PlatformService sends.
 const recordedPost = `{"Id":1,"Name":"Dot Net","Publisher":"Microsoft","Cost":"Free"}`
 
 func TestReceivePlatform(t *testing.T) {
