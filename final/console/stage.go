@@ -46,7 +46,7 @@ func (s *service) describe() runContent {
 	cannot := func(what, why string) { content.CannotSee = append(content.CannotSee, cannotSee{what, why}) }
 	switch s.cfg.Stage {
 	case "final":
-		content.Title = "final"
+		content.Title = "final, with RabbitMQ"
 		if oneProcess {
 			content.Title = "final, in one process"
 		}

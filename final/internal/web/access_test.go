@@ -236,6 +236,8 @@ func TestAccessIsOff(t *testing.T) {
 	testkit.RequireJSON(t, get(t, url+"/things", ""), http.StatusOK, `{"subject":"","key":""}`)
 	assert.Equal(t, http.StatusOK, get(t, url+"/things", "wrong").Status)
 	assert.Len(t, logged.Lines("access control off"), 1)
+	_, logged = guarded(t, web.GuardConfig{Warned: true})
+	assert.Empty(t, logged.Lines("access control off"), "another guard of the process warns")
 }
 
 // TestVerifiedTokenExpires: a token that was accepted before is not accepted forever.

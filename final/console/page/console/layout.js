@@ -78,7 +78,7 @@ export const tall = {
     enqueue: { path: 'M84,636 H140', value: [112, 626, 'middle'] },
     deliver: { path: 'M300,650 H326 V826 H302', value: [318, 784, 'end'], caption: [250, 784, 'end'] },
     ack: { path: 'M302,846 H338 V634 H300', value: [330, 600, 'end'], back: true },
-    store: { path: 'M206,866 V884', value: [316, 902, 'start'] },
+    store: { path: 'M206,866 V884', value: [356, 904, 'end'] },
     retry: { path: 'M206,610 V588', value: [214, 604, 'start'] },
     dead: { path: 'M206,676 V698', value: [198, 692, 'end'] },
     replay: { path: 'M230,698 V676', value: [238, 692, 'start'], back: true },

@@ -213,7 +213,7 @@ export class SystemMap {
     }
     if (!['platforms', 'copies'].includes(id)) {
       const oldest = waiting.length > 0 ? this.now - Math.min(...waiting.map((w) => w.since)) : 0;
-      sub = n === 0 ? (id === 'queue' && this.consumers() === 0 ? 'no consumer' : id === 'dead-letters' || this.stateOf(id).state === 'down' ? '' : 'empty') : `${n}${oldest > 1000 && id !== 'dead-letters' ? ` · ${duration(oldest)}` : ''}`;
+      sub = n === 0 ? (id === 'queue' && this.consumers() === 0 ? 'no consumer' : id === 'dead-letters' || this.stateOf(id).state !== 'up' ? '' : 'empty') : `${n}${oldest > 1000 && id !== 'dead-letters' ? ` · ${duration(oldest)}` : ''}`;
     }
     setText(node.sub, sub);
     node.group.classList.toggle('mc-waiting', n > 0 && id !== 'dead-letters');

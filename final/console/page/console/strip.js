@@ -35,9 +35,9 @@ export class Strip {
     const watch = h('button', { type: 'button', class: 'mc-primary', click: this.watch }, '▶ Watch a broker go down');
     const steps = {
       outbox: () => [
-        step(0, 'Create a platform', 'and follow the dot: from the client to PlatformService, through the broker, to CommandsService.'),
-        step(1, 'Kill the broker, and create another', 'It is accepted anyway. It waits in the outbox: a table in PlatformService’s own database.'),
-        step(2, 'Start the broker', 'The relay sends what waits. Nothing is lost, and no client had to wait. That’s what the outbox is for.'),
+        step(0, 'Create a platform', 'and follow the dot: PlatformService, the broker, CommandsService.'),
+        step(1, 'Kill the broker, and create another', 'It is accepted anyway, and waits in the outbox: a table in PlatformService’s own database.'),
+        step(2, 'Start the broker', 'The relay sends what waits. Nothing is lost, no client had to wait: that’s what the outbox is for.'),
       ],
       chapter: () => [
         step(0, 'Create a platform', 'and see both services get it.'),
