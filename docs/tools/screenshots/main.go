@@ -34,7 +34,7 @@ type picture struct {
 }
 
 var pictures = []picture{
-	{"console-broker-down", []string{"broker-down"}, 19, 1280, 1010},
+	{"console-broker-down", []string{"broker-down"}, 16, 1280, 1010},
 	{"console-side-by-side", []string{"06-subscriber-down", "07-subscriber-down"}, 13, 1600, 960},
 }
 
