@@ -67,7 +67,7 @@ func checkCompose(from stage, text []byte) ([]string, error) {
 		}
 		for _, volume := range service.Volumes {
 			volume, _, _ = strings.Cut(volume, ":")
-			if _, ok := file.Volumes[volume]; !ok {
+			if _, ok := file.Volumes[volume]; !ok && !strings.HasPrefix(volume, "${") { // a file that the user names
 				complain("%s: there is no volume %s", name, volume)
 			}
 		}
