@@ -124,8 +124,8 @@ func (s *service) watchConnection(ctx context.Context) error {
 	}
 }
 
-// look asks for every queue, and has the events sent here once there is a subscriber's
-// queue. Without one a publisher learns that no queue takes its events, and keeps them:
+// look asks for every queue, and has the events sent here once a subscriber's queue is
+// bound. Without one a publisher learns that no queue takes its events, and keeps them:
 // the console's queue must not make the difference.
 func (v *brokerView) look(ctx context.Context) error {
 	exists, err := v.passively(func(channel *amqp.Channel) error {
@@ -155,7 +155,8 @@ func (v *brokerView) look(ctx context.Context) error {
 		}
 		if found {
 			v.queues.say(wanted)
-			subscribed = subscribed || wanted.Role == "work"
+			// A consumer or a message tells that it is bound, too: a queue is declared first.
+			subscribed = subscribed || wanted.Role == "work" && (wanted.Consumers > 0 || wanted.Depth > 0 || v.own != "")
 		}
 	}
 	switch {

@@ -84,12 +84,20 @@ func TestConsoleListensOnlyBesideASubscriber(t *testing.T) {
 	feed.part("exchange", up)
 	assert.False(t, b.Publish(t, "{}"), "no queue has it")
 
-	_, err := b.Channel.QueueDeclare(b.Exchange, true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum})
-	require.NoError(t, err)
+	for _, name := range []string{b.Exchange, b.Exchange + ".dead"} { // once the second is seen, the first has been looked at
+		_, err := b.Channel.QueueDeclare(name, true, false, false, false, amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum})
+		require.NoError(t, err)
+		feed.until("the queue "+name, func(l received) bool { return l.Subject == "queue/"+name })
+	}
+	assert.False(t, b.Publish(t, "{}"), "the queue exists, and is not bound yet")
+
 	require.NoError(t, b.Channel.QueueBind(b.Exchange, "", b.Exchange, false, nil))
+	assert.True(t, b.Publish(t, "{}"))
 	feed.until("the console's own queue", func(l received) bool { return l.Subject == "queue/console" })
-	_, err = b.Channel.QueueDelete(b.Exchange, false, false, false)
-	require.NoError(t, err)
+	for _, name := range []string{b.Exchange, b.Exchange + ".dead"} {
+		_, err := b.Channel.QueueDelete(name, false, false, false)
+		require.NoError(t, err)
+	}
 	testkit.Eventually(t, "no queue has it again", func() bool { return !b.Publish(t, "{}") })
 }
 
