@@ -38,6 +38,8 @@ type declaredIn struct {
 	names   map[string]place // of the package
 	members map[string]place // fields and methods, by name: of any type
 	all     map[string][]declaration
+
+	variables map[string]map[string]bool // those of functions, and their parameters, by file
 }
 
 // declared are the packages of the checkout, by their folder.
@@ -70,7 +72,7 @@ func (b *book) findDeclarations(ctx context.Context) error {
 			dir += " test"
 		}
 		if found[dir] == nil {
-			found[dir] = &declaredIn{map[string]place{}, map[string]place{}, map[string][]declaration{}}
+			found[dir] = &declaredIn{map[string]place{}, map[string]place{}, map[string][]declaration{}, map[string]map[string]bool{}}
 		}
 		found[dir].add(set, parsed)
 		return nil
@@ -146,9 +148,23 @@ func (d *declaredIn) add(set *token.FileSet, file *ast.File) {
 			}
 		}
 	}
+	variables := map[string]bool{}
+	d.variables[set.Position(file.Pos()).Filename] = variables
 	ast.Inspect(file, func(n ast.Node) bool {
 		var fields *ast.FieldList
 		switch n := n.(type) {
+		case *ast.FuncType:
+			for _, field := range n.Params.List {
+				for _, name := range field.Names {
+					variables[name.Name] = true
+				}
+			}
+		case *ast.AssignStmt:
+			for _, left := range n.Lhs {
+				if name, ok := left.(*ast.Ident); ok && n.Tok == token.DEFINE {
+					variables[name.Name] = true
+				}
+			}
 		case *ast.StructType:
 			fields = n.Fields
 		case *ast.InterfaceType:

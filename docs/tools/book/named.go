@@ -219,12 +219,16 @@ func (d declared) named(b *book, stage, text string, near []string) place {
 	if token.IsKeyword(name) || types.Universe.Lookup(name) != nil && of == "" {
 		return place{}
 	}
+	word := of == "" && !called && !mixedCase.MatchString(name) // it may well mean something else
 	for _, file := range near {
-		if found := d.in(file, of, name, called); found.file != "" {
+		found := d.in(file, of, name, called)
+		if word && found.receiver != "" && !slices.Contains(near, found.file) && slices.ContainsFunc(near, d.hasVariable(name)) {
+			return place{} // the variable of the snippet, not a method of another file
+		}
+		if found.file != "" {
 			return found.place
 		}
 	}
-	word := of == "" && !called && !mixedCase.MatchString(name) // it may well mean something else
 	if word && b.bySource[stage+"/PIECES.md"] != nil {
 		return place{}
 	}
@@ -257,6 +261,14 @@ func (d declared) named(b *book, stage, text string, near []string) place {
 		return place{}
 	}
 	return found[b.first(files)].place
+}
+
+// hasVariable reports whether a function in a file has a variable or a parameter of a name.
+func (d declared) hasVariable(name string) func(file string) bool {
+	return func(file string) bool {
+		in := d[path.Dir(file)]
+		return in != nil && in.variables[file][name]
+	}
 }
 
 // in is what a name means in the package of a file: what the file declares, or else the

@@ -45,6 +45,7 @@ func TestANameMeansWhatTheTextAroundItIsAbout(t *testing.T) {
 		"a file of the exercise itself":          {"06-rabbitmq/exercises/durable-queue/README.md", "See `exercise_test.go`.", "exercises/durable-queue/exercise_test.go"},
 		"a method by its type":                   {"06-rabbitmq/README.md", commands + "`subscriber.bind`", "commandsservice/subscriber.go"},
 		"a pointer to a type":                    {"01-rest/README.md", "a `*problem`", "platformservice/problem.go"},
+		"a variable, not another file's method":  {"06-rabbitmq/README.md", commands + "what `handle` stands for", ""},
 		"a keyword":                              {"06-rabbitmq/README.md", commands + "This `select`", ""},
 		"what the library has":                   {"06-rabbitmq/README.md", commands + "its `Config`.", "commandsservice/config.go"},
 		"what the library has, elsewhere":        {"06-rabbitmq/README.md", "its `Config`.", ""},
