@@ -243,7 +243,7 @@ func (b *book) linkLesson(d *diffPage) {
 	}
 	lesson := b.bySource[d.page.stage+"/README.md"]
 	if d.piece == "" && lesson != nil {
-		lesson.html = changesHeading.ReplaceAllString(lesson.html, "${0}<p class=\"to-diff\"><a href=\"book:"+d.page.url+"\">Read the changes in this order, with the lesson’s remarks beside them</a></p>\n")
+		lesson.html = changesHeading.ReplaceAllString(lesson.html, "${0}<p class=\"to-diff\"><a href=\"book:"+d.page.url+"\">Read the changes, with the lesson’s remarks beside them</a></p>\n")
 		lesson.html = changedCell.ReplaceAllStringFunc(lesson.html, func(found string) string {
 			parts := changedCell.FindStringSubmatch(found)
 			if !shown[parts[2]] {
