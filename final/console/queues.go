@@ -59,8 +59,9 @@ func (s *service) watchMemory(ctx context.Context) {
 // watchBroker watches RabbitMQ: whether it is up, what its queues hold, and, in a
 // queue of its own, the events. It reconnects until ctx ends.
 func (s *service) watchBroker(ctx context.Context) {
+	bound := false // whether the subscriber's queue is; a lost connection changes nothing about that
 	for {
-		err := s.watchConnection(ctx)
+		err := s.watchConnection(ctx, &bound)
 		if ctx.Err() != nil {
 			return
 		}
@@ -87,16 +88,17 @@ type brokerView struct {
 	*service
 	connection *amqp.Connection
 	own        string // the queue, once it is bound
+	bound      *bool  // whether the subscriber's is
 	queues     queues
 	running    sync.WaitGroup
 }
 
-func (s *service) watchConnection(ctx context.Context) error {
+func (s *service) watchConnection(ctx context.Context, bound *bool) error {
 	connection, err := bus.Dial(ctx, s.cfg.RabbitMQURL, s.cfg.RabbitMQTLS, 0)
 	if err != nil {
 		return err
 	}
-	v := &brokerView{service: s, connection: connection, queues: queues{s.feed, map[string]QueueState{}}}
+	v := &brokerView{service: s, connection: connection, bound: bound, queues: queues{s.feed, map[string]QueueState{}}}
 	defer v.running.Wait()
 	defer bus.Close(connection)
 	lost := connection.NotifyClose(make(chan *amqp.Error, 1))
@@ -143,7 +145,6 @@ func (v *brokerView) look(ctx context.Context) error {
 		return nil
 	}
 	v.parts.report("exchange", partContent{State: up})
-	subscribed := v.cfg.Stage != "final" // its queues have names of the broker's choice
 	for _, wanted := range v.wanted() {
 		found, err := v.passively(func(channel *amqp.Channel) error {
 			queue, err := channel.QueueDeclarePassive(wanted.Name, true, false, false, false, nil)
@@ -155,10 +156,12 @@ func (v *brokerView) look(ctx context.Context) error {
 		}
 		if found {
 			v.queues.say(wanted)
-			// A consumer or a message tells that it is bound, too: a queue is declared first.
-			subscribed = subscribed || wanted.Role == "work" && (wanted.Consumers > 0 || wanted.Depth > 0 || v.own != "")
+		}
+		if wanted.Role == "work" { // a queue is declared first; a consumer or a message tells that it is bound, too
+			*v.bound = found && (*v.bound || wanted.Consumers > 0 || wanted.Depth > 0)
 		}
 	}
+	subscribed := *v.bound || v.cfg.Stage != "final" // a chapter's queues have names of the broker's choice
 	switch {
 	case subscribed && v.own == "":
 		return v.listen(ctx)
