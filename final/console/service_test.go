@@ -238,8 +238,12 @@ func TestOnePostIsAStoryOfHops(t *testing.T) {
 	var story []string
 	message := hops[0].Content.Message
 	for _, h := range hops {
-		assert.Equal(t, fmt.Sprintf("platform/%d", h.Content.ID), h.Subject)
-		assert.Equal(t, "Docker", h.Content.Name)
+		if h.Content.ID == 0 { // the relay may be faster than the response, which tells the id
+			assert.Equal(t, "message/"+message, h.Subject)
+		} else {
+			assert.Equal(t, fmt.Sprintf("platform/%d", h.Content.ID), h.Subject)
+			assert.Equal(t, "Docker", h.Content.Name)
+		}
 		assert.Equal(t, message, h.Content.Message)
 		assert.False(t, h.Content.Start.After(h.Time), "%s", h.Content.Hop)
 		if h.Content.Hop != "published" && h.Content.Hop != "accepted" { // their places differ: neither waits for the rest
