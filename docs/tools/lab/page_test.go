@@ -18,26 +18,18 @@ func TestFaultsOnThePageOfFinal(t *testing.T) {
 	p.creates("Docker")
 	p.shows(".mc-column.mc-k-stored", "Docker")
 
-	p.breaks("Kill CommandsService", "commandsservice", "down", 0)
-	p.creates("Redis")
-	p.shows(".mc-story", "Redis waits in the queue")
-	p.repairs("Start CommandsService", "commandsservice")
-	p.shows(".mc-column.mc-k-stored", "Redis")
-	p.provesRight("Kill CommandsService")
-
-	p.breaks("Kill the broker", "broker", "down", 0)
-	p.creates("Grafana")
-	p.shows(".mc-story", "Grafana waits in the outbox")
-	p.repairs("Start the broker", "broker")
-	p.shows(".mc-column.mc-k-stored", "Grafana")
-	p.provesRight("Kill the broker")
-
-	p.breaks("Pause CommandsService", "commandsservice", "paused", 0)
-	p.creates("Kafka")
-	p.shows(".mc-story", "Kafka waits in the queue")
-	p.repairs("Let CommandsService continue", "commandsservice")
-	p.shows(".mc-column.mc-k-stored", "Kafka")
-	p.provesRight("Pause CommandsService")
+	for _, fault := range []struct{ title, part, state, waits, repair, name string }{
+		{"Kill CommandsService", "commandsservice", "down", "queue", "Start CommandsService", "Redis"},
+		{"Kill the broker", "broker", "down", "outbox", "Start the broker", "Grafana"},
+		{"Pause CommandsService", "commandsservice", "paused", "queue", "Let CommandsService continue", "Kafka"},
+	} {
+		p.breaks(fault.title, fault.part, fault.state, 0)
+		p.creates(fault.name)
+		p.shows(".mc-story", fault.name+" waits in the "+fault.waits)
+		p.repairs(fault.repair, fault.part)
+		p.shows(".mc-column.mc-k-stored", fault.name)
+		p.shows(".mc-bets", fault.title+": you predicted 0 missing; of 1 platform created since, 0 are missing, as you predicted")
+	}
 
 	p.predicts("Slow CommandsService by 2 s", 0)
 	p.shows(".mc-n-commandsservice", "slow by 2 s")
@@ -144,12 +136,6 @@ func (p *consolePage) predicts(title string, missing int) {
 	p.shows(".mc-question", "how many of them will go missing?")
 	p.do("predict", chromedp.SetValue(chromedp.CSS("#mc-prediction"), fmt.Sprint(missing)), chromedp.Click(chromedp.CSS(".mc-question .mc-danger")))
 	p.shows(".mc-bets", fmt.Sprintf("%s: you predicted %d missing", title, missing))
-}
-
-// provesRight waits until the page says that none of one platform is missing, as predicted.
-func (p *consolePage) provesRight(title string) {
-	p.t.Helper()
-	p.shows(".mc-bets", title+": you predicted 0 missing; of 1 platform created since, 0 are missing, as you predicted")
 }
 
 // breaks predicts, breaks a part, and waits until the map shows it in that state.
