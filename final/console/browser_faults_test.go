@@ -44,6 +44,7 @@ func (b *browser) testFaults(t *testing.T) {
 	p.shows(".mc-n-outbox.mc-waiting", "1")
 	toBroker.Restore()
 	stored("Redis")
+	p.shows(".mc-n-console", "listening too")
 
 	require.NoError(t, broker.Channel.Publish(broker.Exchange, "", false, false, amqp.Publishing{MessageId: "poison-1", Body: []byte("not JSON")}))
 	p.shows(journeyRows, "published: the body is not JSON")

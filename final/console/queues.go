@@ -59,9 +59,10 @@ func (s *service) watchMemory(ctx context.Context) {
 // watchBroker watches RabbitMQ: whether it is up, what its queues hold, and, in a
 // queue of its own, the events. It reconnects until ctx ends.
 func (s *service) watchBroker(ctx context.Context) {
-	bound := false // whether the subscriber's queue is; a lost connection changes nothing about that
+	v := &brokerView{service: s, queues: queues{s.feed, map[string]QueueState{}}}
 	for {
-		err := s.watchConnection(ctx, &bound)
+		v.queues.say(QueueState{Name: "console", Role: "console"}) // it doesn't listen yet, or any more
+		err := v.watchConnection(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -86,19 +87,20 @@ func (s *service) reportBroker(content partContent) {
 // its own.
 type brokerView struct {
 	*service
-	connection *amqp.Connection
-	own        string // the queue, once it is bound
-	bound      *bool  // whether the subscriber's is
 	queues     queues
+	bound      bool // whether the subscriber's queue is; a lost connection changes nothing about that
+	connection *amqp.Connection
+	listens    bool // over this connection
 	running    sync.WaitGroup
 }
 
-func (s *service) watchConnection(ctx context.Context, bound *bool) error {
-	connection, err := bus.Dial(ctx, s.cfg.RabbitMQURL, s.cfg.RabbitMQTLS, 0)
+// watchConnection returns what ended the connection.
+func (v *brokerView) watchConnection(ctx context.Context) error {
+	connection, err := bus.Dial(ctx, v.cfg.RabbitMQURL, v.cfg.RabbitMQTLS, 0)
 	if err != nil {
 		return err
 	}
-	v := &brokerView{service: s, connection: connection, bound: bound, queues: queues{s.feed, map[string]QueueState{}}}
+	v.connection, v.listens = connection, false
 	defer v.running.Wait()
 	defer bus.Close(connection)
 	lost := connection.NotifyClose(make(chan *amqp.Error, 1))
@@ -115,7 +117,7 @@ func (s *service) watchConnection(ctx context.Context, bound *bool) error {
 		case <-time.After(brokerTimeout):
 			return errors.New("it does not respond")
 		}
-		s.reportBroker(partContent{State: up})
+		v.reportBroker(partContent{State: up})
 		select {
 		case <-timer.C:
 		case err := <-lost:
@@ -158,14 +160,14 @@ func (v *brokerView) look(ctx context.Context) error {
 			v.queues.say(wanted)
 		}
 		if wanted.Role == "work" { // a queue is declared first; a consumer or a message tells that it is bound, too
-			*v.bound = found && (*v.bound || wanted.Consumers > 0 || wanted.Depth > 0)
+			v.bound = found && (v.bound || wanted.Consumers > 0 || wanted.Depth > 0)
 		}
 	}
-	subscribed := *v.bound || v.cfg.Stage != "final" // a chapter's queues have names of the broker's choice
+	subscribed := v.bound || v.cfg.Stage != "final" // a chapter's queues have names of the broker's choice
 	switch {
-	case subscribed && v.own == "":
+	case subscribed && !v.listens:
 		return v.listen(ctx)
-	case !subscribed && v.own != "":
+	case !subscribed && v.listens:
 		return errors.New("the subscriber's queue is gone") // and with the connection the console's own
 	}
 	return nil
@@ -223,7 +225,7 @@ func (v *brokerView) listen(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("consume: %w", err)
 	}
-	v.own = queue.Name
+	v.listens = true
 	v.queues.say(QueueState{Name: "console", Role: "console", Consumers: 1})
 	v.running.Go(func() { // until the connection ends
 		for d := range deliveries {

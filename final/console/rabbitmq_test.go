@@ -43,11 +43,14 @@ func startOverBroker(t *testing.T, b *testkit.Broker) (w watched, url string, st
 	return w, url, stopConsole
 }
 
+// listening is the line after which the console sees every event.
+func listening(l received) bool { return l.Subject == "queue/console" && l.Content.Consumers == 1 }
+
 func TestOnePostOverRabbitMQIsTheSameStory(t *testing.T) {
 	b := testkit.NewBroker(t)
 	w, url, _ := startOverBroker(t, b)
 	feed := read(t, url, "")
-	feed.until("the console's own queue", func(l received) bool { return l.Subject == "queue/console" })
+	feed.until("the console to listen", listening)
 	require.Equal(t, http.StatusCreated, create(t, w.platforms, "Docker").Status)
 	for _, hop := range []string{"accepted", "outbox", "relay", "confirmed", "published", "delivered", "stored", "acknowledged"} {
 		lines := read(t, url, "").hop(hop, "Docker") // they arrive in the order of the exporters
@@ -59,7 +62,7 @@ func TestPoisonIsSeenToBecomeADeadLetter(t *testing.T) {
 	b := testkit.NewBroker(t)
 	_, url, _ := startOverBroker(t, b)
 	feed := read(t, url, "")
-	feed.until("the console's own queue", func(l received) bool { return l.Subject == "queue/console" })
+	feed.until("the console to listen", listening)
 	require.NoError(t, b.Channel.Publish(b.Exchange, "", false, false, amqp.Publishing{MessageId: "poison-1", Body: []byte("not JSON")}))
 
 	published := read(t, url, "").until("the event", func(l received) bool { return l.Content.Hop == "published" })
@@ -93,7 +96,7 @@ func TestConsoleListensOnlyBesideASubscriber(t *testing.T) {
 
 	require.NoError(t, b.Channel.QueueBind(b.Exchange, "", b.Exchange, false, nil))
 	assert.True(t, b.Publish(t, "{}"))
-	feed.until("the console's own queue", func(l received) bool { return l.Subject == "queue/console" })
+	feed.until("the console to listen", listening)
 	for _, name := range []string{b.Exchange, b.Exchange + ".dead"} {
 		_, err := b.Channel.QueueDelete(name, false, false, false)
 		require.NoError(t, err)

@@ -296,12 +296,9 @@ func receive(t *testing.T, url, exchange string, platforms service) amqp.Deliver
 // which it is set aside.
 func deadLetter(t *testing.T, url, exchange, queue string) (headers amqp.Table) {
 	t.Helper()
-	err := onChannel(url, func(c *amqp.Channel) error {
-		return c.PublishWithContext(t.Context(), exchange, "", false, false, amqp.Publishing{ContentType: "application/json", Body: []byte("{")})
+	eventually(t, func() error { // a queue is declared before it is bound
+		return onChannel(url, func(c *amqp.Channel) error { return publish(t.Context(), c, exchange, "{") })
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	eventually(t, func() error {
 		return onChannel(url, func(c *amqp.Channel) error {
 			got, found, err := c.Get(queue, true)
@@ -313,6 +310,26 @@ func deadLetter(t *testing.T, url, exchange, queue string) (headers amqp.Table) 
 		})
 	})
 	return headers
+}
+
+// publish publishes an event that some queue must take.
+func publish(ctx context.Context, c *amqp.Channel, exchange, body string) error {
+	if err := c.Confirm(false); err != nil {
+		return err
+	}
+	returned := c.NotifyReturn(make(chan amqp.Return, 1)) // before the confirm
+	const mandatory, immediate = true, false
+	sent, err := c.PublishWithDeferredConfirmWithContext(ctx, exchange, "", mandatory, immediate, amqp.Publishing{ContentType: "application/json", Body: []byte(body)})
+	if err != nil {
+		return err
+	}
+	if _, err := sent.WaitContext(ctx); err != nil {
+		return err
+	}
+	if len(returned) > 0 {
+		return errors.New("no queue takes it")
+	}
+	return nil
 }
 
 // compare holds a message that was received against the document.

@@ -40,7 +40,9 @@ func publish(ctx context.Context, url, exchange string) error {
 	if err := channel.Confirm(false); err != nil {
 		return fmt.Errorf("ask for confirms: %w", err)
 	}
-	sent, err := channel.PublishWithDeferredConfirmWithContext(ctx, exchange, "", false, false, amqp.Publishing{
+	returned := channel.NotifyReturn(make(chan amqp.Return, 1)) // the broker returns it before it confirms it
+	const mandatory, immediate = true, false
+	sent, err := channel.PublishWithDeferredConfirmWithContext(ctx, exchange, "", mandatory, immediate, amqp.Publishing{
 		DeliveryMode: amqp.Persistent,
 		ContentType:  "application/json",
 		Type:         "Platform_Published",
@@ -54,6 +56,9 @@ func publish(ctx context.Context, url, exchange string) error {
 	confirmed, err := sent.WaitContext(ctx)
 	if err == nil && !confirmed {
 		err = errors.New("the broker refused it")
+	}
+	if err == nil && len(returned) > 0 {
+		err = errors.New("no queue takes it")
 	}
 	if err != nil {
 		return fmt.Errorf("publish to %s: %w", exchange, err)

@@ -163,7 +163,8 @@ export class SystemMap {
     if (!node.n.tray && !node.n.round) {
       setText(node.title, this.layout === tall && id === 'broker' ? 'broker' : titleOf(this.state, id) === id ? node.n.title : titleOf(this.state, id));
       const states = Object.values(own?.replicas ?? {});
-      if (!node.n.box) setText(node.sub, states.length > 1 ? `${states.filter((x) => x === 'up').length} of ${states.length} replicas up` : own?.state === 'up' && own.detail ? own.detail : node.n.sub ?? '');
+      const deaf = id === 'console' && this.state.queues.get('console')?.consumers === 0;
+      if (!node.n.box) setText(node.sub, states.length > 1 ? `${states.filter((x) => x === 'up').length} of ${states.length} replicas up` : own?.state === 'up' && own.detail ? own.detail : deaf ? 'not listening' : node.n.sub ?? '');
       if (!node.n.box) setAttribute(node.title, 'y', node.n.y + node.n.h / 2 + (node.sub.textContent ? -3 : 5));
     }
     if (node.n.tray) this.updateTray(id, node, found);
