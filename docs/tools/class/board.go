@@ -22,11 +22,15 @@ import (
 // What a board holds at most. A room is smaller.
 const (
 	maxPeople = 300
-	maxName   = 60 // code points
+	maxFrom   = 100 // people of one address: a room may share one, but not fill the board by a script
+	maxName   = 60  // code points
 )
 
-// errFull is a report of one person too many.
-var errFull = fmt.Errorf("the board has %d people, and no room for more", maxPeople)
+// errFull and errCrowd are reports of one person too many.
+var (
+	errFull  = fmt.Errorf("the board has %d people, and no room for more", maxPeople)
+	errCrowd = fmt.Errorf("%d people have reported from this address, and the board accepts no more from it", maxFrom)
+)
 
 // entry is the newest report of a person about an exercise.
 type entry struct {
@@ -42,12 +46,13 @@ type board struct {
 	now   func() time.Time
 
 	mu      sync.Mutex
-	entries []entry // one for each person and exercise; the newest last
+	entries []entry        // one for each person and exercise; the newest last
+	from    map[string]int // people that are new since the start, by the address of their first report
 }
 
 // openBoard is the board that file holds, from an earlier session, or an empty one.
 func openBoard(file string, exercises []*exercise.Exercise) (*board, error) {
-	b := &board{file: file, tests: map[string][]string{}, texts: map[stop]string{}, now: time.Now}
+	b := &board{file: file, tests: map[string][]string{}, texts: map[stop]string{}, now: time.Now, from: map[string]int{}}
 	for _, e := range exercises {
 		b.tests[e.Stage+" "+e.Name] = slices.Concat(e.Tests, e.ClusterTests)
 		for _, item := range e.Items {
@@ -70,21 +75,25 @@ func openBoard(file string, exercises []*exercise.Exercise) (*board, error) {
 	return b, nil
 }
 
-// add keeps a report. The error says what is wrong with it, or that it could not be
-// kept.
-func (b *board) add(r class.Report) error {
+// add keeps a report from an address. The error says what is wrong with it, or that it
+// could not be kept.
+func (b *board) add(r class.Report, from string) error {
 	r, err := b.valid(r)
 	if err != nil {
 		return err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	people := map[string]bool{r.Name: true}
+	people := map[string]bool{}
 	for _, e := range b.entries {
 		people[e.Name] = true
 	}
-	if len(people) > maxPeople {
+	known := people[r.Name]
+	switch {
+	case !known && len(people) >= maxPeople:
 		return errFull
+	case !known && b.from[from] >= maxFrom:
+		return errCrowd
 	}
 	entries := slices.DeleteFunc(slices.Clone(b.entries), func(e entry) bool {
 		return e.Name == r.Name && e.Stage == r.Stage && e.Exercise == r.Exercise
@@ -94,6 +103,9 @@ func (b *board) add(r class.Report) error {
 		return fmt.Errorf("keep the report: %w", err)
 	}
 	b.entries = entries
+	if !known {
+		b.from[from]++
+	}
 	return nil
 }
 

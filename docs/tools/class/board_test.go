@@ -92,16 +92,36 @@ func TestHostileReportsAreText(t *testing.T) {
 }
 
 func TestTheBoardHoldsABoundedNumberOfPeople(t *testing.T) {
+	b := newBoard(t, filepath.Join(t.TempDir(), "class.json"))
+	one := func(i int) error {
+		return b.add(class.Report{Name: fmt.Sprint("person ", i), Stage: "02-http-sync", Exercise: "bulkhead", Total: 1}, fmt.Sprint("192.0.2.", i%10))
+	}
+	var adding sync.WaitGroup
+	for i := range maxPeople {
+		adding.Go(func() {
+			if err := one(i); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	adding.Wait()
+	if err := one(maxPeople); err != errFull {
+		t.Error(err)
+	}
+	if err := one(0); err != nil {
+		t.Error("who is on it, stays: ", err)
+	}
+}
+
+func TestNoAddressFillsTheBoard(t *testing.T) {
 	url := startBoard(t, filepath.Join(t.TempDir(), "class.json"))
 	one := func(i, status int) {
 		report(t, url, status, fmt.Sprintf(`{"name":"person %d","stage":"02-http-sync","exercise":"bulkhead","held":0,"total":1}`, i))
 	}
-	var sending sync.WaitGroup
-	for i := range maxPeople {
-		sending.Go(func() { one(i, http.StatusNoContent) })
+	for i := range maxFrom {
+		one(i, http.StatusNoContent)
 	}
-	sending.Wait()
-	one(maxPeople, http.StatusServiceUnavailable)
+	one(maxFrom, http.StatusTooManyRequests)
 	one(0, http.StatusNoContent) // who is on it, stays
 }
 
@@ -122,8 +142,8 @@ func TestTheBookIsServedBesideTheBoard(t *testing.T) {
 	get(t, server.URL+"/class", http.StatusOK)
 }
 
-// startBoard serves a board of two exercises.
-func startBoard(t *testing.T, file string) (url string) {
+// newBoard is a board of two exercises.
+func newBoard(t *testing.T, file string) *board {
 	t.Helper()
 	b, err := openBoard(file, []*exercise.Exercise{
 		{Stage: "02-http-sync", Name: "bulkhead", Tests: []string{"TestC"}},
@@ -133,7 +153,13 @@ func startBoard(t *testing.T, file string) (url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(handler(b, t.TempDir()))
+	return b
+}
+
+// startBoard serves it.
+func startBoard(t *testing.T, file string) (url string) {
+	t.Helper()
+	server := httptest.NewServer(handler(newBoard(t, file), t.TempDir()))
 	t.Cleanup(server.Close)
 	return server.URL
 }

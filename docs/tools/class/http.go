@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"mime"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -57,7 +58,8 @@ func take(b *board, w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the body must be a report, as JSON", http.StatusBadRequest)
 		return
 	}
-	err := b.add(report)
+	from, _, _ := net.SplitHostPort(r.RemoteAddr)
+	err := b.add(report, from)
 	var fault invalid
 	switch {
 	case err == nil:
@@ -66,6 +68,8 @@ func take(b *board, w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fault.Error(), http.StatusBadRequest)
 	case errors.Is(err, errFull):
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	case errors.Is(err, errCrowd):
+		http.Error(w, err.Error(), http.StatusTooManyRequests)
 	default:
 		fmt.Fprintln(os.Stderr, "class:", err)
 		http.Error(w, "the board could not keep the report", http.StatusInternalServerError)
