@@ -96,6 +96,7 @@ func (s *service) faults(ctx context.Context) any {
 func (s *service) post(w http.ResponseWriter, r *http.Request) error {
 	given := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if s.cfg.ControlSecret == "" || subtle.ConstantTimeCompare([]byte(given), []byte(s.cfg.ControlSecret)) != 1 {
+		w.Header().Set("WWW-Authenticate", "Bearer")
 		return web.NewProblem(http.StatusUnauthorized, "only `lab` may add lines")
 	}
 	body, free, err := s.read(w, r)

@@ -5,6 +5,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 
+	"microcomm/final/internal/requestid"
 	"microcomm/final/internal/web"
 )
 
@@ -18,12 +19,20 @@ func newForward(platforms, commands target, transport http.RoundTripper) (http.H
 			return nil, err
 		}
 		proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // also what cannot be read: the service refuses it
 			r.SetURL(to)
 			r.SetXForwarded()
+			r.Out.Header.Set(requestid.Header, requestid.From(r.In.Context()))
+		}, ModifyResponse: func(response *http.Response) error {
+			response.Header.Del(requestid.Header) // the console's own response has it, too
+			return nil
 		}, ErrorHandler: badGateway}
 		routes.Handle(path, proxy)
 		routes.Handle(path+"/", proxy)
 	}
+	routes.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		web.WriteProblem(w, web.NewProblem(http.StatusNotFound, "there is nothing at this path"))
+	})
 	return routes, nil
 }
 

@@ -61,7 +61,7 @@ func (s *service) traces(w http.ResponseWriter, r *http.Request) error {
 func (s *service) read(w http.ResponseWriter, r *http.Request) (body []byte, free func(), err error) {
 	body, free, err = s.bodies.Read(w, r)
 	if refused := (*web.BodyError)(nil); errors.As(err, &refused) {
-		err = web.NewProblem(refused.Status, refused.Detail)
+		err = refused.Problem(w)
 	}
 	return body, free, err
 }

@@ -21,6 +21,7 @@ import (
 
 	"microcomm/final/commandsservice"
 	"microcomm/final/internal/bus"
+	"microcomm/final/internal/requestid"
 	"microcomm/final/internal/telemetry"
 	"microcomm/final/internal/testkit"
 	"microcomm/final/platformservice"
@@ -303,4 +304,21 @@ func parse(t *testing.T, stream io.Reader, each func(received) (more bool)) {
 			return
 		}
 	}
+}
+
+func TestForwardedRequestHasOneIDAndItsQuery(t *testing.T) {
+	service := testkit.Serve(t, requestid.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/platforms/1" {
+			_, _ = w.Write([]byte(r.URL.RawQuery))
+			return
+		}
+		_, _ = w.Write([]byte(requestid.From(r.Context())))
+	})))
+	url, _ := startConsole(t, map[string]string{"RABBITMQ_URL": "amqp://localhost:1/", "PLATFORMS_URL": service, "COMMANDS_URL": service}, Parts{})
+	for _, header := range [][]string{nil, {requestid.Header, "mine"}} {
+		got := testkit.Send(t, "GET", url+"/api/platforms", "", header...)
+		assert.Equal(t, []string{got.Body}, got.Header.Values(requestid.Header), "the service and the client know it by the same")
+	}
+	assert.Equal(t, "limit=%zz", testkit.Send(t, "GET", url+"/api/platforms/1?limit=%zz", "").Body, "the service refuses it")
+	testkit.RequireProblem(t, testkit.Send(t, "GET", url+"/api/other", ""), http.StatusNotFound)
 }

@@ -106,6 +106,7 @@ func newHandler(title string, pairs []string) (http.Handler, error) {
 func forward(target *url.URL) http.Handler {
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // also what cannot be read: the service refuses it
 			r.SetURL(target)
 			r.Out.Header.Del("Origin")
 			r.Out.Header.Del("Referer")

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -14,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"microcomm/final/internal/requestid"
 	"microcomm/final/internal/web"
 )
 
@@ -30,7 +30,7 @@ const maxConnections = 512
 func newGateway(platformsAddr, commandsAddr, consoleAddr string, trusted []netip.Prefix, log *slog.Logger) http.Handler {
 	var bodies web.Bodies
 	platforms, commands, console := newProxy(platformsAddr, trusted, log), newProxy(commandsAddr, trusted, log), newProxy(consoleAddr, trusted, log)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return requestid.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w = lasting{w}
 		switch {
 		case hasPathPrefix(r.URL.Path, "/api/platforms"), hasPathPrefix(r.URL.Path, "/docs"), hasPathPrefix(r.URL.Path, "/openapi.json"):
@@ -40,9 +40,9 @@ func newGateway(platformsAddr, commandsAddr, consoleAddr string, trusted []netip
 		case consoleAddr != "" && isConsole(r.URL.Path):
 			console.ServeHTTP(w, r) // not forward: a feed ends when its client disconnects
 		default:
-			refuse(w, http.StatusNotFound, "there is nothing here: try /api/platforms or /api/c/platforms")
+			web.WriteProblem(w, web.NewProblem(http.StatusNotFound, "there is nothing here: try /api/platforms or /api/c/platforms"))
 		}
-	})
+	}))
 }
 
 // isConsole reports whether a path is one of the console's.
@@ -57,7 +57,7 @@ func isConsole(path string) bool {
 func forward(w http.ResponseWriter, r *http.Request, bodies *web.Bodies, service http.Handler) {
 	body, free, err := bodies.Read(w, r)
 	if refused := (*web.BodyError)(nil); errors.As(err, &refused) {
-		refuse(w, refused.Status, refused.Detail)
+		web.WriteProblem(w, refused.Problem(w))
 		return
 	}
 	if err != nil {
@@ -74,16 +74,6 @@ func forward(w http.ResponseWriter, r *http.Request, bodies *web.Bodies, service
 	whole.Body, _ = whole.GetBody()
 	whole.ContentLength, whole.TransferEncoding = int64(len(body)), nil
 	service.ServeHTTP(w, whole)
-}
-
-// refuse writes an error of the gateway itself, in the form of the services' own.
-func refuse(w http.ResponseWriter, status int, detail string) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	if status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
-	}
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail})
 }
 
 // hasPathPrefix is the Ingress's pathType Prefix: it goes by whole elements, so
@@ -111,15 +101,21 @@ func newProxy(addr string, trusted []netip.Prefix, log *slog.Logger) http.Handle
 	return &httputil.ReverseProxy{
 		Transport: transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.RawQuery = r.In.URL.RawQuery // also what cannot be read: the service refuses it
 			r.SetURL(&url.URL{Scheme: "http", Host: addr})
 			if peer, err := netip.ParseAddrPort(r.In.RemoteAddr); err == nil && web.IsTrusted(peer.Addr().Unmap(), trusted) {
 				r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"] // which SetXForwarded adds to
 			}
 			r.SetXForwarded()
+			r.Out.Header.Set(requestid.Header, requestid.From(r.In.Context()))
+		},
+		ModifyResponse: func(response *http.Response) error {
+			response.Header.Del(requestid.Header) // the gateway's own response has it, too
+			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			log.Warn("no response from the service", "path", r.URL.Path, "error", err)
-			refuse(w, http.StatusBadGateway, "the service behind this address did not respond")
+			log.WarnContext(r.Context(), "no response from the service", "path", r.URL.Path, "error", err)
+			web.WriteProblem(w, web.NewProblem(http.StatusBadGateway, "the service behind this address did not respond"))
 		},
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"microcomm/final/internal/requestid"
+	"microcomm/final/internal/testkit"
 	"microcomm/final/internal/web"
 )
 
@@ -148,4 +150,31 @@ func TestGatewayNamesAServiceThatDoesNotRespond(t *testing.T) {
 	status, contentType, _ := exchange(t, url, "GET /api/platforms HTTP/1.1\r\nHost: x\r\n\r\n", false)
 	assert.Equal(t, http.StatusBadGateway, status)
 	assert.Equal(t, "application/problem+json", contentType)
+}
+
+func TestGatewayGivesEachRequestOneID(t *testing.T) {
+	var seen string // by the service
+	url := serveGateway(t, requestid.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if seen = requestid.From(r.Context()); r.URL.Path == "/api/platforms/1" {
+			panic(http.ErrAbortHandler)
+		}
+	})).ServeHTTP)
+	for _, header := range [][]string{nil, {requestid.Header, "mine"}} {
+		served := testkit.Send(t, "GET", url+"/api/platforms", "", header...)
+		assert.Equal(t, []string{seen}, served.Header.Values(requestid.Header))
+		for path, status := range map[string]int{"/": http.StatusNotFound, "/api/platforms/1": http.StatusBadGateway} {
+			refused := testkit.Send(t, "GET", url+path, "", header...)
+			testkit.RequireProblem(t, refused, status)
+			id := refused.Header.Get(requestid.Header)
+			assert.Contains(t, refused.Body, `"instance":"`+id+`"`)
+			assert.Equal(t, header != nil, id == "mine")
+		}
+	}
+}
+
+func TestGatewayPassesOnWhatTheServiceRefuses(t *testing.T) {
+	url := serveGateway(t, func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.URL.RawQuery) })
+	for _, query := range []string{"limit=%zz", "limit=1;after=2", "limit=1&after=%"} {
+		assert.Equal(t, query, testkit.Send(t, "GET", url+"/api/platforms?"+query, "").Body)
+	}
 }

@@ -37,6 +37,14 @@ type BodyError struct {
 // Error implements error.
 func (e *BodyError) Error() string { return e.Detail }
 
+// Problem returns the response.
+func (e *BodyError) Problem(w http.ResponseWriter) *Problem {
+	if e.Status == http.StatusServiceUnavailable {
+		return Unavailable(w, e.Detail)
+	}
+	return NewProblem(e.Status, e.Detail)
+}
+
 // Bodies reads the bodies of requests, and bounds the memory that they take
 // together: a client may send its body slowly, or never complete it. The zero
 // value is ready to use.

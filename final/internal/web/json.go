@@ -50,10 +50,7 @@ func readBody(w http.ResponseWriter, r *http.Request, bodies *Bodies) (body []by
 	}
 	body, free, err = bodies.Read(w, r)
 	if refused := (*BodyError)(nil); errors.As(err, &refused) {
-		if refused.Status == http.StatusServiceUnavailable {
-			return nil, nil, Unavailable(w, refused.Detail)
-		}
-		return nil, nil, NewProblem(refused.Status, refused.Detail)
+		return nil, nil, refused.Problem(w)
 	}
 	if err != nil {
 		return nil, nil, err
