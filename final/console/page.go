@@ -70,7 +70,7 @@ func (s *service) fileHandler(w http.ResponseWriter, r *http.Request) error {
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-cache")
 	header.Set("ETag", found.etag)
-	if r.Header.Get("If-None-Match") == found.etag {
+	if web.HasTag(r, found.etag) {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}

@@ -71,6 +71,23 @@ func (h *holding) guarded(t *testing.T, programs string, env []string) {
 	}
 }
 
+// keyless expects a 503 for a token that the service cannot check, because its issuer
+// does not respond.
+func (h *holding) keyless(t *testing.T, programs string, env []string) {
+	t.Helper()
+	issuer := newIssuer(t)
+	open := h.service
+	defer func() { h.service = open }()
+	h.service = service{name: open.name, database: filepath.Join(t.TempDir(), "keyless.db")}
+	h.start(t, programs, append(env, "AUTH_ISSUER="+issuer.url, "AUTH_JWKS_URL=http://127.0.0.1:1/", "AUTH_AUDIENCE="+audience)...)
+	h.waitFor(t, "/livez", http.StatusOK)
+	for _, op := range h.operations() {
+		if scope, guarded := op.scope(); guarded {
+			h.try(t, op.provoke(http.StatusOK)[0].with("Authorization", "Bearer "+issuer.token(scope)), http.StatusServiceUnavailable)
+		}
+	}
+}
+
 // scope is what a token needs for the operation, "" for nothing but being one.
 func (o operation) scope() (scope string, guarded bool) {
 	if o.Security == nil {

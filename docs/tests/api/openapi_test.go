@@ -136,7 +136,7 @@ func hold(t *testing.T, d *document, stage, name, programs string) []error {
 	}
 	slow := h.slowBodies(t)
 	h.each(t, 200, 201)
-	for _, status := range []int{400, 404, 409, 413, 415, 422} {
+	for _, status := range []int{304, 400, 404, 409, 413, 415, 422} {
 		h.each(t, status)
 	}
 	h.bounds(t)
@@ -146,6 +146,7 @@ func hold(t *testing.T, d *document, stage, name, programs string) []error {
 	slow()
 	if h.spec.Components.SecuritySchemes != nil {
 		h.guarded(t, programs, env)
+		h.keyless(t, programs, env)
 		h.limited(t, programs, env)
 	}
 	h.breakDatabase(t)
@@ -164,6 +165,7 @@ func (h *holding) each(t *testing.T, statuses ...int) {
 		for _, status := range statuses {
 			switch {
 			case op.Responses.Status(status) == nil || h.seen[op.OperationID+" "+strconv.Itoa(status)]:
+			case status == http.StatusServiceUnavailable && op.path == "/metrics": // only keyless provokes it
 			case status == http.StatusConflict:
 				h.conflict(t, op)
 			default:
@@ -220,6 +222,8 @@ func (o operation) provoke(status int) []request {
 	case status == 201 && o.takes("Idempotency-Key"):
 		keyed := r.with("Idempotency-Key", "first "+o.OperationID)
 		return []request{r, keyed, keyed}
+	case status == 304:
+		return []request{r.with("If-None-Match", "*")}
 	case status == 422:
 		body = maps.Clone(body)
 		for name := range body {
