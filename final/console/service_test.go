@@ -320,5 +320,7 @@ func TestForwardedRequestHasOneIDAndItsQuery(t *testing.T) {
 		assert.Equal(t, []string{got.Body}, got.Header.Values(requestid.Header), "the service and the client know it by the same")
 	}
 	assert.Equal(t, "limit=%zz", testkit.Send(t, "GET", url+"/api/platforms/1?limit=%zz", "").Body, "the service refuses it")
-	testkit.RequireProblem(t, testkit.Send(t, "GET", url+"/api/other", ""), http.StatusNotFound)
+	for _, path := range []string{"/api/other", "/api//platforms", "/api/platforms2"} {
+		testkit.RequireProblem(t, testkit.Send(t, "GET", url+path, ""), http.StatusNotFound)
+	}
 }
