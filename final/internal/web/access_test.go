@@ -148,6 +148,7 @@ func TestInvalidTokens(t *testing.T) {
 		"without an expiry":        {signed(jwt.MapClaims{"exp": nil}, nil), "lacks"},
 		"an expiry of long ago":    {signed(jwt.MapClaims{"exp": 0}, nil), ""},
 		"an expiry that is huge":   {signed(jwt.MapClaims{"exp": "never"}, nil), "malformed"},
+		"an expiry that is text":   {signed(jwt.MapClaims{"exp": fmt.Sprint(seconds(60))}, nil), "malformed"},
 		"not valid yet":            {signed(jwt.MapClaims{"nbf": seconds(40)}, nil), "not valid yet"},
 		"for another audience":     {signed(jwt.MapClaims{"aud": "other"}, nil), "audience"},
 		"a part of the audience":   {signed(jwt.MapClaims{"aud": "micro"}, nil), "audience"},

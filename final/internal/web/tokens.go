@@ -167,6 +167,22 @@ type claims struct {
 	SCP   scopes `json:"scp"`   // the same at Entra ID and Okta
 }
 
+// UnmarshalJSON implements json.Unmarshaler. A time is a number (RFC 7519, section 2),
+// which jwt would read from a text as well.
+func (c *claims) UnmarshalJSON(text []byte) error {
+	var times struct{ EXP, NBF, IAT *json.RawMessage }
+	if err := json.Unmarshal(text, &times); err != nil {
+		return err
+	}
+	for _, value := range []*json.RawMessage{times.EXP, times.NBF, times.IAT} {
+		if value != nil && (*value)[0] == '"' {
+			return errMalformed
+		}
+	}
+	type plain claims // without this method
+	return json.Unmarshal(text, (*plain)(c))
+}
+
 // scopes are a list, or one text with a blank between them.
 type scopes []string
 
