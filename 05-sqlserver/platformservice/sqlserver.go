@@ -64,7 +64,7 @@ func openSQLServer(address string) (*sqlServerStore, error) {
 		return nil, errors.New("not a SQL Server URL or connection string that can be read")
 	}
 	if strings.Contains(config.Host+config.Database+config.User, "=") { // with a password in it, which errors would show
-		return nil, errors.New("DATABASE_URL: a semicolon is missing in the connection string")
+		return nil, errors.New("a semicolon is missing in the connection string")
 	}
 	if config.Database == "" {
 		return nil, errors.New("the SQL Server database is not named (database=… or Initial Catalog=…)")
