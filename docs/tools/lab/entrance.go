@@ -67,21 +67,23 @@ func (e entrance) opens(ctx context.Context, patience time.Duration) error {
 	defer cancel()
 	poll := time.NewTicker(200 * time.Millisecond)
 	defer poll.Stop()
+	var last error // of the last request that was not cut short
 	for {
 		status, err := e.ask(ctx)
 		switch {
 		case err == nil && (status == http.StatusOK || status == http.StatusUnauthorized): // it wants a token
 			return nil
-		case err != nil && ctx.Err() == nil:
+		case err == nil:
+			last = fmt.Errorf("the %s at %s does not lead to PlatformService: status %d", e.kind, e.url, status)
+		case ctx.Err() == nil:
 			return fmt.Errorf("%w: %w", errUnreachable, err)
+		case last == nil:
+			last = fmt.Errorf("%w: %w", errUnreachable, err)
 		}
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
-			if err != nil {
-				return fmt.Errorf("%w: %w", errUnreachable, err)
-			}
-			return fmt.Errorf("the %s at %s does not lead to PlatformService: status %d", e.kind, e.url, status)
+			return last
 		}
 	}
 }

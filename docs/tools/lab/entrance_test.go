@@ -59,7 +59,7 @@ func TestEntranceOpens(t *testing.T) {
 	if err := (entrance{"Ingress", "microcomm.com", server.URL}).opens(t.Context(), time.Minute); err != nil || requests != 3 {
 		t.Errorf("got %v after %d requests, want that the third gets through", err, requests)
 	}
-	err := entrance{"Gateway", "other.com", server.URL}.opens(t.Context(), 10*time.Millisecond)
+	err := entrance{"Gateway", "other.com", server.URL}.opens(t.Context(), time.Second)
 	if err == nil || errors.Is(err, errUnreachable) || !strings.Contains(err.Error(), "does not lead to PlatformService: status 404") {
 		t.Errorf("a host without a route: got %v", err)
 	}
