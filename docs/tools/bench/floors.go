@@ -67,115 +67,128 @@ func httpFloor(ctx context.Context, file, synchronous string) error {
 		return err
 	}
 	defer db.Close()
-	byID, err := db.Prepare(`SELECT id, name, publisher, cost FROM platforms WHERE id = ?`)
-	if err != nil {
-		return err
-	}
-	all, err := db.Prepare(`SELECT id, name, publisher, cost FROM platforms ORDER BY id`)
-	if err != nil {
-		return err
-	}
-	insert, err := db.Prepare(`INSERT INTO platforms (name, publisher, cost) VALUES (?, ?, ?) RETURNING id`)
-	if err != nil {
-		return err
-	}
-	event, err := db.Prepare(`INSERT INTO outbox (message_id, type, body, traceparent, tracestate, created_at) VALUES (?, 'Platform_Published', ?, '', '', ?)`)
-	if err != nil {
-		return err
-	}
-	create := func(r *http.Request) (p row, err error) {
-		if err := json.NewDecoder(r.Body).Decode(&p); err != nil {
-			return p, err
-		}
-		tx, err := db.BeginTx(r.Context(), nil)
-		if err != nil {
-			return p, err
-		}
-		defer tx.Rollback()
-		if err := tx.StmtContext(r.Context(), insert).QueryRow(p.Name, p.Publisher, p.Cost).Scan(&p.ID); err != nil {
-			return p, err
-		}
-		body, err := json.Marshal(map[string]any{"Id": p.ID, "Name": p.Name, "Event": "Platform_Published"})
-		if err != nil {
-			return p, err
-		}
-		if _, err := tx.StmtContext(r.Context(), event).Exec(rand.Text(), body, time.Now().UnixMilli()); err != nil {
-			return p, err
-		}
-		return p, tx.Commit()
-	}
-	short := func(w http.ResponseWriter, r *http.Request) error {
-		rows, err := all.QueryContext(r.Context())
-		if err != nil {
+	api := &floorAPI{db: db}
+	for statement, query := range map[**sql.Stmt]string{
+		&api.byID:   `SELECT id, name, publisher, cost FROM platforms WHERE id = ?`,
+		&api.all:    `SELECT id, name, publisher, cost FROM platforms ORDER BY id`,
+		&api.insert: `INSERT INTO platforms (name, publisher, cost) VALUES (?, ?, ?) RETURNING id`,
+		&api.event:  `INSERT INTO outbox (message_id, type, body, traceparent, tracestate, created_at) VALUES (?, 'Platform_Published', ?, '', '', ?)`,
+	} {
+		if *statement, err = db.Prepare(query); err != nil {
 			return err
 		}
-		defer rows.Close()
-		list := []row{}
-		for rows.Next() {
-			var p row
-			if err := rows.Scan(&p.ID, &p.Name, &p.Publisher, &p.Cost); err != nil {
-				return err
-			}
-			list = append(list, p)
-		}
-		if err := rows.Err(); err != nil {
-			return err
-		}
-		return json.NewEncoder(w).Encode(list)
-	}
-	long := func(w http.ResponseWriter, r *http.Request) error {
-		rows, err := all.QueryContext(r.Context())
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		encoder, separator := json.NewEncoder(w), "["
-		for rows.Next() {
-			var p row
-			if err := rows.Scan(&p.ID, &p.Name, &p.Publisher, &p.Cost); err != nil {
-				return err
-			}
-			fmt.Fprint(w, separator)
-			separator = ","
-			if err := encoder.Encode(p); err != nil {
-				return err
-			}
-		}
-		fmt.Fprint(w, "]")
-		return rows.Err()
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /api/platforms", func(w http.ResponseWriter, r *http.Request) {
-		p, err := create(r)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusCreated)
-		_ = json.NewEncoder(w).Encode(p)
-	})
-	mux.HandleFunc("GET /api/platforms/{id}", func(w http.ResponseWriter, r *http.Request) {
-		id, _ := strconv.Atoi(r.PathValue("id"))
-		var p row
-		if err := byID.QueryRowContext(r.Context(), id).Scan(&p.ID, &p.Name, &p.Publisher, &p.Cost); err != nil {
-			http.Error(w, err.Error(), http.StatusNotFound)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(p)
-	})
-	mux.HandleFunc("GET /api/platforms", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		list := long
-		if r.URL.Query().Has("limit") { // it fits into memory
-			list = short
-		}
-		if err := list(w, r); err != nil {
-			panic(http.ErrAbortHandler)
-		}
-	})
+	mux.HandleFunc("POST /api/platforms", api.post)
+	mux.HandleFunc("GET /api/platforms/{id}", api.get)
+	mux.HandleFunc("GET /api/platforms", api.list)
 	return listenAndServe(ctx, mux)
+}
+
+// floorAPI holds the prepared statements.
+type floorAPI struct {
+	db                       *sql.DB
+	byID, all, insert, event *sql.Stmt
+}
+
+func (a *floorAPI) post(w http.ResponseWriter, r *http.Request) {
+	p, err := a.create(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusCreated)
+	_ = json.NewEncoder(w).Encode(p)
+}
+
+// create stores a platform and its event.
+func (a *floorAPI) create(r *http.Request) (p row, err error) {
+	if err := json.NewDecoder(r.Body).Decode(&p); err != nil {
+		return p, err
+	}
+	tx, err := a.db.BeginTx(r.Context(), nil)
+	if err != nil {
+		return p, err
+	}
+	defer tx.Rollback()
+	if err := tx.StmtContext(r.Context(), a.insert).QueryRow(p.Name, p.Publisher, p.Cost).Scan(&p.ID); err != nil {
+		return p, err
+	}
+	body, err := json.Marshal(map[string]any{"Id": p.ID, "Name": p.Name, "Event": "Platform_Published"})
+	if err != nil {
+		return p, err
+	}
+	if _, err := tx.StmtContext(r.Context(), a.event).Exec(rand.Text(), body, time.Now().UnixMilli()); err != nil {
+		return p, err
+	}
+	return p, tx.Commit()
+}
+
+func (a *floorAPI) get(w http.ResponseWriter, r *http.Request) {
+	id, _ := strconv.Atoi(r.PathValue("id"))
+	var p row
+	if err := a.byID.QueryRowContext(r.Context(), id).Scan(&p.ID, &p.Name, &p.Publisher, &p.Cost); err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(p)
+}
+
+func (a *floorAPI) list(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	list := a.long
+	if r.URL.Query().Has("limit") { // it fits into memory
+		list = a.short
+	}
+	if err := list(w, r); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// short writes a list that fits into memory.
+func (a *floorAPI) short(w http.ResponseWriter, r *http.Request) error {
+	rows, err := a.all.QueryContext(r.Context())
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	list := []row{}
+	for rows.Next() {
+		var p row
+		if err := rows.Scan(&p.ID, &p.Name, &p.Publisher, &p.Cost); err != nil {
+			return err
+		}
+		list = append(list, p)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return json.NewEncoder(w).Encode(list)
+}
+
+// long writes a list of any length, row by row.
+func (a *floorAPI) long(w http.ResponseWriter, r *http.Request) error {
+	rows, err := a.all.QueryContext(r.Context())
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	encoder, separator := json.NewEncoder(w), "["
+	for rows.Next() {
+		var p row
+		if err := rows.Scan(&p.ID, &p.Name, &p.Publisher, &p.Cost); err != nil {
+			return err
+		}
+		fmt.Fprint(w, separator)
+		separator = ","
+		if err := encoder.Encode(p); err != nil {
+			return err
+		}
+	}
+	fmt.Fprint(w, "]")
+	return rows.Err()
 }
 
 func listenAndServe(ctx context.Context, handler http.Handler) error {
@@ -226,48 +239,67 @@ func consumeFloor(ctx context.Context, file string) error {
 			ahead <- d
 		}
 	}()
-	for ctx.Err() == nil {
-		var arrived []amqp.Delivery
-		select {
-		case <-ctx.Done():
-			return nil
-		case d, ok := <-ahead:
-			if !ok {
-				return errors.New("deliveries ended")
-			}
-			arrived = append(arrived, d)
-		}
-		for waiting := true; waiting && len(arrived) < batch; {
-			select {
-			case d, ok := <-ahead:
-				if !ok {
-					return errors.New("deliveries ended")
-				}
-				arrived = append(arrived, d)
-			default:
-				waiting = false
-			}
-		}
-		var rows []row
-		for _, d := range arrived {
-			var event struct {
-				ID   int32 `json:"Id"`
-				Name string
-			}
-			if err := json.Unmarshal(d.Body, &event); err != nil {
-				return err
-			}
-			rows = append(rows, row{ID: event.ID, Name: event.Name})
-		}
-		if err := insertRows(ctx, db, rows); err != nil {
+	for {
+		arrived, err := arrivedTogether(ctx, ahead)
+		if err != nil || arrived == nil {
 			return err
 		}
-		if os.Getenv("LOG_LEVEL") == "info" { // as the service does
-			fmt.Fprintf(os.Stderr, "stored id=%d \n", rows[len(rows)-1].ID)
+		if err := storeTogether(ctx, db, arrived); err != nil {
+			return err
 		}
 		if err := arrived[len(arrived)-1].Ack(true); err != nil {
 			return err
 		}
+	}
+}
+
+// errEnded is returned when the broker sends no more.
+var errEnded = errors.New("deliveries ended")
+
+// arrivedTogether waits for a delivery, and returns it with those that have arrived after
+// it, at most a batch. It returns none when ctx has ended.
+func arrivedTogether(ctx context.Context, ahead <-chan amqp.Delivery) (arrived []amqp.Delivery, err error) {
+	select {
+	case <-ctx.Done():
+		return nil, nil
+	case d, ok := <-ahead:
+		if !ok {
+			return nil, errEnded
+		}
+		arrived = append(arrived, d)
+	}
+	for len(arrived) < batch {
+		select {
+		case d, ok := <-ahead:
+			if !ok {
+				return nil, errEnded
+			}
+			arrived = append(arrived, d)
+		default:
+			return arrived, nil
+		}
+	}
+	return arrived, nil
+}
+
+// storeTogether stores the platforms of events in one transaction.
+func storeTogether(ctx context.Context, db *sql.DB, events []amqp.Delivery) error {
+	var rows []row
+	for _, d := range events {
+		var event struct {
+			ID   int32 `json:"Id"`
+			Name string
+		}
+		if err := json.Unmarshal(d.Body, &event); err != nil {
+			return err
+		}
+		rows = append(rows, row{ID: event.ID, Name: event.Name})
+	}
+	if err := insertRows(ctx, db, rows); err != nil {
+		return err
+	}
+	if os.Getenv("LOG_LEVEL") == "info" { // as the service does
+		fmt.Fprintf(os.Stderr, "stored id=%d \n", rows[len(rows)-1].ID)
 	}
 	return nil
 }

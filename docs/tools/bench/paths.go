@@ -225,20 +225,47 @@ func (b *bench) queue(name string) (file string, env []string) {
 // measureReadable measures from the 201 of a POST until CommandsService has the
 // platform, and compares it with a bare publish, consume and insert.
 func measureReadable(ctx context.Context, b *bench) ([]result, error) {
+	ours, stopOurs, err := b.readableOurs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer stopOurs()
+	floor, stopFloor, err := b.readableFloor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer stopFloor()
+	var p50, p99 [2][]float64
+	for range b.rounds {
+		for side, measure := range []func() (time.Duration, error){ours, floor} {
+			l, err := b.calmly(measure)
+			if err != nil {
+				return nil, err
+			}
+			p50[side] = append(p50[side], l.percentile(0.5).Seconds()*1000)
+			p99[side] = append(p99[side], l.percentile(0.99).Seconds()*1000)
+		}
+	}
+	return []result{compareTimes("POST to readable, p50", p50, 1.5), compareTimes("POST to readable, p99", p99, 3)}, nil
+}
+
+// readableOurs starts both services, and returns what measures one POST. The first, which
+// waits for the connections, is done.
+func (b *bench) readableOurs(ctx context.Context) (latency func() (time.Duration, error), stop func(), err error) {
 	file, env := b.queue("readable")
 	platforms, err := b.start(ctx, "platformservice", "/api/platforms",
 		append(env, "DATABASE_URL=sqlite:"+filepath.Join(b.dir, "readable.db")))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer platforms.stop()
 	commands, err := b.start(ctx, "commandsservice", "/api/c/platforms", append(env, "PLATFORMS_GRPC_TARGET=127.0.0.1:1", "LOG_LEVEL=info"))
 	if err != nil {
-		return nil, err
+		platforms.stop()
+		return nil, nil, err
 	}
-	defer commands.stop()
+	stop = func() { commands.stop(); platforms.stop() }
 	client := &http.Client{Timeout: 10 * time.Second}
-	latency := func() (time.Duration, error) {
+	latency = func() (time.Duration, error) {
 		response, err := client.Do(post(ctx, platforms.addr)(0, 0))
 		if err != nil {
 			return 0, err
@@ -251,67 +278,63 @@ func measureReadable(ctx context.Context, b *bench) ([]result, error) {
 		}
 		return untilStored(ctx, commands, file, began, created.ID)
 	}
-	if _, err := latency(); err != nil { // the first waits for the connections
-		return nil, err
+	if _, err := latency(); err != nil {
+		stop()
+		return nil, nil, err
 	}
+	return latency, stop, nil
+}
 
-	floorFile, floorEnv := b.queue("readable-floor")
-	floor, publish, stop, err := b.startConsumeFloor(ctx, floorFile, append(floorEnv, "LOG_LEVEL=info"))
+// readableFloor is readableOurs with the bare consumer.
+func (b *bench) readableFloor(ctx context.Context) (latency func() (time.Duration, error), stop func(), err error) {
+	file, env := b.queue("readable-floor")
+	consumer, publish, stop, err := b.startConsumeFloor(ctx, file, append(env, "LOG_LEVEL=info"))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer stop()
 	id := int32(0)
-	floorLatency := func() (time.Duration, error) {
+	latency = func() (time.Duration, error) {
 		id++
 		began := time.Now()
 		confirmation, err := publish(id)
 		if err != nil {
 			return 0, err
 		}
-		latency, err := untilStored(ctx, floor, floorFile, began, id)
+		took, err := untilStored(ctx, consumer, file, began, id)
 		if err != nil {
 			return 0, err
 		}
 		_, err = confirmation.WaitContext(ctx)
-		return latency, err
+		return took, err
 	}
-	if _, err := floorLatency(); err != nil {
-		return nil, err
+	if _, err := latency(); err != nil {
+		stop()
+		return nil, nil, err
 	}
-	var results []result
-	var p50, p99 [2][]float64
-	for range b.rounds {
-		for side, measure := range []func() (time.Duration, error){latency, floorLatency} {
-			var all []time.Duration
-			calm := time.NewTicker(20 * time.Millisecond) // low load: fifty events a second
-			defer calm.Stop()
-			for range b.scale(20_000) / 100 {
-				<-calm.C
-				d, err := measure()
-				if err != nil {
-					return nil, err
-				}
-				all = append(all, d)
-			}
-			slices.Sort(all)
-			l := load{latencies: all}
-			p50[side] = append(p50[side], l.percentile(0.5).Seconds()*1000)
-			p99[side] = append(p99[side], l.percentile(0.99).Seconds()*1000)
+	return latency, stop, nil
+}
+
+// calmly measures one round at a low load: fifty events a second.
+func (b *bench) calmly(measure func() (time.Duration, error)) (l load, err error) {
+	calm := time.NewTicker(20 * time.Millisecond)
+	defer calm.Stop()
+	for range b.scale(20_000) / 100 {
+		<-calm.C
+		d, err := measure()
+		if err != nil {
+			return l, err
 		}
+		l.latencies = append(l.latencies, d)
 	}
-	for _, each := range []struct {
-		name  string
-		sides [2][]float64
-		aim   float64
-	}{{"POST to readable, p50", p50, 1.5}, {"POST to readable, p99", p99, 3}} {
-		median, low, high := ratios(each.sides[0], each.sides[1])
-		results = append(results, result{path: each.name, ratio: median, low: low, high: high,
-			aim: fmt.Sprintf("≤ %.1f", each.aim), met: median <= each.aim,
-			ours:  fmt.Sprintf("%.2f ms", medianOf(each.sides[0])),
-			floor: fmt.Sprintf("%.2f ms", medianOf(each.sides[1]))})
-	}
-	return results, nil
+	slices.Sort(l.latencies)
+	return l, nil
+}
+
+// compareTimes makes a result of milliseconds, of ours and of the floor; lower is better.
+func compareTimes(name string, sides [2][]float64, aim float64) result {
+	median, low, high := ratios(sides[0], sides[1])
+	return result{path: name, ratio: median, low: low, high: high, aim: fmt.Sprintf("≤ %.1f", aim), met: median <= aim,
+		ours: fmt.Sprintf("%.2f ms", medianOf(sides[0])), floor: fmt.Sprintf("%.2f ms", medianOf(sides[1]))}
 }
 
 // untilStored returns how long it took from began until a consumer reported the commit of

@@ -52,76 +52,101 @@ func usualPorts() []usualPort {
 	}
 }
 
+// doctor examines this machine, part by part, and says what is missing.
 func doctor(ctx context.Context, l *lab, ports []usualPort) error {
-	missing := 0
-	say := func(state, what, detail string) {
-		code := map[string]string{"ok": "32", "no": "31"}[state]
-		fmt.Fprintf(l.out, "  %s  %-15s %s\n", colour(l.out, code, fmt.Sprintf("%-2s", state)), what, detail)
+	d := examination{lab: l}
+	d.needed(ctx)
+	d.brokers(ctx)
+	d.cluster(ctx)
+	taken := d.ports(ctx, ports)
+	switch {
+	case d.missing > 0:
+		fmt.Fprintf(l.out, "\nMissing: %d\n", d.missing)
+		return errReported
+	case len(taken) > 0:
+		fmt.Fprintf(l.out, "\nEverything needed is installed, but these ports are taken: %s\n", strings.Join(taken, ", "))
+	default:
+		fmt.Fprintln(l.out, "\nEverything needed is installed.")
 	}
-	need := func(what string, err error, found string) {
-		if err == nil {
-			say("ok", what, found)
-			return
-		}
-		missing++
-		say("no", what, howToGet(what))
-	}
-	optional := func(what string, err error, found string) {
-		if err == nil {
-			say("ok", what, found)
-		} else {
-			say("-", what, err.Error()+"; "+howToGet(what))
-		}
-	}
+	return nil
+}
 
-	fmt.Fprintf(l.out, "Needed on this machine (%s/%s):\n", runtime.GOOS, runtime.GOARCH)
-	version, err := firstLine(ctx, "go", "version")
-	need("Go", err, version)
-	compiler := ""
-	if err = needCompiler(ctx); err == nil {
-		cc, _ := firstLine(ctx, "go", "env", "CC")
-		compiler = cc + ", for SQLite"
-	}
+// examination prints what it finds on this machine.
+type examination struct {
+	*lab
+	missing int // of what is needed
+}
+
+func (d *examination) say(state, what, detail string) {
+	code := map[string]string{"ok": "32", "no": "31"}[state]
+	fmt.Fprintf(d.out, "  %s  %-15s %s\n", colour(d.out, code, fmt.Sprintf("%-2s", state)), what, detail)
+}
+
+// need prints what was found or, with err, the advice.
+func (d *examination) need(what string, err error, found, advice string) {
 	if err == nil {
-		say("ok", "a C compiler", compiler)
+		d.say("ok", what, found)
+		return
+	}
+	d.missing++
+	d.say("no", what, advice)
+}
+
+func (d *examination) optional(what string, err error, found string) {
+	if err == nil {
+		d.say("ok", what, found)
 	} else {
-		missing++
-		say("no", "a C compiler", strings.TrimPrefix(err.Error(), "no C compiler: "))
+		d.say("-", what, err.Error()+"; "+howToGet(what))
+	}
+}
+
+// needed examines what every stage needs.
+func (d *examination) needed(ctx context.Context) {
+	fmt.Fprintf(d.out, "Needed on this machine (%s/%s):\n", runtime.GOOS, runtime.GOARCH)
+	version, err := firstLine(ctx, "go", "version")
+	d.need("Go", err, version, howToGet("Go"))
+	if err := needCompiler(ctx); err != nil {
+		d.need("a C compiler", err, "", strings.TrimPrefix(err.Error(), "no C compiler: "))
+	} else {
+		cc, _ := firstLine(ctx, "go", "env", "CC")
+		d.need("a C compiler", nil, cc+", for SQLite", "")
 	}
 	version, err = firstLine(ctx, "git", "--version")
-	need("git", err, version)
+	d.need("git", err, version, howToGet("git"))
 	if err == nil {
-		if err := needClone(ctx, l.root); err != nil {
-			missing++
-			say("no", "the checkout", err.Error())
-		} else {
-			say("ok", "the checkout", l.root)
-		}
+		err := needClone(ctx, d.root)
+		d.need("the checkout", err, d.root, fmt.Sprint(err))
 	}
-	switch run, test := toCompile(ctx, l.stages[0].Dir, "./..."), toCompile(ctx, l.stages[0].Dir, "-race", "-test", "./..."); {
-	case run != "" || test != "":
-		say("-", "SQLite", "not compiled yet: the first lab run, and the first lab check or test, take one to four minutes each")
-	default:
-		say("ok", "SQLite", "is compiled, to run and to test")
-	}
-
-	fmt.Fprintln(l.out, "\nFor stages 06 to final, one of these:")
-	if server := rabbitmq.Find(); server != "" {
-		say("ok", "RabbitMQ", server)
+	first := d.stages[0].Dir
+	if toCompile(ctx, first, "./...") != "" || toCompile(ctx, first, "-race", "-test", "./...") != "" {
+		d.say("-", "SQLite", "not compiled yet: the first lab run, and the first lab check or test, take one to four minutes each")
 	} else {
-		say("-", "RabbitMQ", howToGet("RabbitMQ"))
+		d.say("ok", "SQLite", "is compiled, to run and to test")
 	}
-	optional("Docker", rabbitmq.CheckDocker(ctx), "its daemon responds")
+}
 
-	fmt.Fprintln(l.out, "\nOptional, for the cluster of stages 03 to final:")
-	version, err = firstLine(ctx, "kubectl", "version", "--client")
-	optional("kubectl", err, version)
+func (d *examination) brokers(ctx context.Context) {
+	fmt.Fprintln(d.out, "\nFor stages 06 to final, one of these:")
+	if server := rabbitmq.Find(); server != "" {
+		d.say("ok", "RabbitMQ", server)
+	} else {
+		d.say("-", "RabbitMQ", howToGet("RabbitMQ"))
+	}
+	d.optional("Docker", rabbitmq.CheckDocker(ctx), "its daemon responds")
+}
 
-	fmt.Fprintln(l.out, "\nPorts:")
-	var taken []string
+func (d *examination) cluster(ctx context.Context) {
+	fmt.Fprintln(d.out, "\nOptional, for the cluster of stages 03 to final:")
+	version, err := firstLine(ctx, "kubectl", "version", "--client")
+	d.optional("kubectl", err, version)
+}
+
+// ports examines the usual ports, and returns those that are taken and have to be moved.
+func (d *examination) ports(ctx context.Context, ports []usualPort) (taken []string) {
+	fmt.Fprintln(d.out, "\nPorts:")
 	for _, port := range ports {
 		if err := portFree(ctx, net.JoinHostPort("localhost", port.number)); err == nil {
-			say("ok", port.number, "free: "+port.use)
+			d.say("ok", port.number, "free: "+port.use)
 			continue
 		}
 		if port.setting != "" {
@@ -134,18 +159,9 @@ func doctor(ctx context.Context, l *lab, ports []usualPort) error {
 		if port.number == "5000" && runtime.GOOS == "darwin" {
 			by += "; macOS's AirPlay Receiver takes it (System Settings, General, AirDrop & Handoff)"
 		}
-		say("-", port.number, "taken"+by+": "+port.use)
+		d.say("-", port.number, "taken"+by+": "+port.use)
 	}
-	if missing > 0 {
-		fmt.Fprintf(l.out, "\nMissing: %d\n", missing)
-		return errReported
-	}
-	if len(taken) > 0 {
-		fmt.Fprintf(l.out, "\nEverything needed is installed, but these ports are taken: %s\n", strings.Join(taken, ", "))
-		return nil
-	}
-	fmt.Fprintln(l.out, "\nEverything needed is installed.")
-	return nil
+	return taken
 }
 
 // needClone returns an error that says what to do if the checkout is not a git clone:

@@ -115,55 +115,9 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 	if err != nil {
 		return v, err
 	}
-	for _, problem := range r.Problems {
-		for line := range strings.SplitSeq(fmt.Sprintf("  %s %s", colour(l.out, "31", "FAIL"), indent(problem, "       ")), "\n") {
-			fmt.Fprintln(l.out, layout.Wrap(line, "         "))
-		}
-	}
-	if len(r.Problems) > 0 {
-		fmt.Fprintln(l.out)
-	}
-	more := false
-	shown := map[string]bool{}
-	for _, item := range itemsOf(e, r) {
-		v.total++
-		state := exercise.State("pass")
-		for _, name := range item.Tests {
-			if s := r.Test(name).State; s != "pass" {
-				state = s
-			}
-		}
-		mark := colour(l.out, "33", "?   ") // no result
-		switch state {
-		case "pass":
-			v.held++
-			mark = colour(l.out, "32", "ok  ")
-		case "fail":
-			mark = colour(l.out, "31", "FAIL")
-		case "skip":
-			mark = colour(l.out, "33", "skip")
-		}
-		fmt.Fprintln(l.out, layout.Wrap(fmt.Sprintf("  %s %s", mark, strings.ReplaceAll(item.Text, "`", "")), "       "))
-		for _, name := range item.Tests {
-			t := r.Test(name)
-			if t.State == "pass" && !verbose || shown[name] {
-				continue
-			}
-			shown[name] = true
-			if t.State == "fail" {
-				v.failed = append(v.failed, name)
-			}
-			if reason := t.Reason(); reason != "" {
-				fmt.Fprintln(l.out, layout.Wrap("         "+reason, "         "))
-			}
-			if verbose {
-				fmt.Fprintf(l.out, "         %s\n", indent(strings.TrimSpace(t.Output), "         "))
-			} else if t.State == "fail" {
-				more = true
-			}
-		}
-	}
-	if more {
+	l.printProblems(r.Problems)
+	v = l.printItems(e, r, verbose)
+	if len(v.failed) > 0 && !verbose {
 		fmt.Fprintln(l.out, "\n-v shows everything that the tests print.")
 	}
 	passed, ownPassed := r.Passed(), true
@@ -198,6 +152,61 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 			p.PassedAt = now()
 		}
 	})
+}
+
+// printProblems prints why tests could not run, or did not end.
+func (l *lab) printProblems(problems []string) {
+	for _, problem := range problems {
+		for line := range strings.SplitSeq(fmt.Sprintf("  %s %s", colour(l.out, "31", "FAIL"), indent(problem, "       ")), "\n") {
+			fmt.Fprintln(l.out, layout.Wrap(line, "         "))
+		}
+	}
+	if len(problems) > 0 {
+		fmt.Fprintln(l.out)
+	}
+}
+
+// printItems prints which items of the acceptance hold and, once for each test, why it
+// failed. It returns their numbers, and the tests that failed.
+func (l *lab) printItems(e *exercise.Exercise, r *exercise.Result, verbose bool) (v verdict) {
+	shown := map[string]bool{}
+	for _, item := range itemsOf(e, r) {
+		v.total++
+		state := exercise.State("pass")
+		for _, name := range item.Tests {
+			if s := r.Test(name).State; s != "pass" {
+				state = s
+			}
+		}
+		mark := colour(l.out, "33", "?   ") // no result
+		switch state {
+		case "pass":
+			v.held++
+			mark = colour(l.out, "32", "ok  ")
+		case "fail":
+			mark = colour(l.out, "31", "FAIL")
+		case "skip":
+			mark = colour(l.out, "33", "skip")
+		}
+		fmt.Fprintln(l.out, layout.Wrap(fmt.Sprintf("  %s %s", mark, strings.ReplaceAll(item.Text, "`", "")), "       "))
+		for _, name := range item.Tests {
+			t := r.Test(name)
+			if t.State == "pass" && !verbose || shown[name] {
+				continue
+			}
+			shown[name] = true
+			if t.State == "fail" {
+				v.failed = append(v.failed, name)
+			}
+			if reason := t.Reason(); reason != "" {
+				fmt.Fprintln(l.out, layout.Wrap("         "+reason, "         "))
+			}
+			if verbose {
+				fmt.Fprintf(l.out, "         %s\n", indent(strings.TrimSpace(t.Output), "         "))
+			}
+		}
+	}
+	return v
 }
 
 // solutionApplied reports whether the stage is unchanged since lab solution --apply.

@@ -3,6 +3,7 @@
 package markdown
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -65,86 +66,104 @@ var allowed = map[string][]string{
 func ParseAnnotation(info string) (Annotation, error) {
 	language, rest, _ := strings.Cut(strings.TrimSpace(info), " ")
 	a := Annotation{Language: language}
-	shell := slices.Contains([]string{"sh", "bash", "shell", "zsh", "console", "powershell", "pwsh", "bat"}, language)
-	code := slices.Contains([]string{"go", "yaml", "yml", "sql", "proto", "dockerfile", "Dockerfile"}, language)
 	words := word.FindAllStringSubmatch(rest, -1)
 	if len(words) == 0 {
-		switch {
-		case shell:
-			return a, fmt.Errorf("a %s block says neither run, background, cluster nor manual", language)
-		case code:
-			return a, fmt.Errorf("a %s block says neither file= nor sketch", language)
-		}
-		return a, nil
+		return a, a.mayBeBare()
 	}
 	may, known := allowed[words[0][1]]
 	if !known {
 		return a, fmt.Errorf("unknown annotation %s", words[0][1])
 	}
 	a.Word = words[0][1]
-	background := false
 	for i, w := range words {
 		name, value := w[1], w[2]+w[3]
 		if i > 0 && !slices.Contains(may, name) {
-			return a, fmt.Errorf("%s does not go with %s", name, words[0][1])
+			return a, fmt.Errorf("%s does not go with %s", name, a.Word)
 		}
-		switch name {
-		case "run":
-			a.Kind = Run
-		case "cluster":
-			a.Cluster = true
-		case "background":
-			if a.Kind == Output {
-				a.FromBackground = true
-			} else {
-				background = true
-			}
-		case "manual":
-			a.Kind = Manual
-		case "output":
-			a.Kind = Output
-		case "file":
-			a.Kind, a.File = Snippet, value
-		case "exit":
-			var err error
-			if a.Exit, err = strconv.Atoi(value); err != nil {
-				return a, fmt.Errorf("exit=%s is not a number", value)
-			}
-		case "eventually":
-			a.Eventually = true
-		case "ready":
-			a.Ready = value
-		case "replaces":
-			a.Replaces = 1
-			if value != "" {
-				var err error
-				if a.Replaces, err = strconv.Atoi(value); err != nil {
-					return a, fmt.Errorf("replaces=%s is not a number", value)
-				}
-			}
-		case "reason":
-			a.Reason = value
-		case "partial":
-			a.Partial = true
+		if err := a.read(name, value); err != nil {
+			return a, err
 		}
 	}
 	if a.Cluster && a.Kind == Free {
 		a.Kind = Run
 	}
-	if background {
-		a.Kind = Background
-	}
+	return a, a.check()
+}
+
+// isShellLanguage reports whether the language's blocks hold commands.
+func (a Annotation) isShellLanguage() bool {
+	return slices.Contains([]string{"sh", "bash", "shell", "zsh", "console", "powershell", "pwsh", "bat"}, a.Language)
+}
+
+// mayBeBare returns an error if a block of this language needs an annotation.
+func (a Annotation) mayBeBare() error {
 	switch {
-	case a.IsShell() != shell:
-		return a, fmt.Errorf("%s does not go with the language %q", words[0][1], language)
-	case (a.Kind == Run || a.Kind == Background) && language != "sh" && language != "bash":
-		return a, fmt.Errorf("a %s block can only be manual", language)
-	case a.Kind == Background && a.Ready == "":
-		return a, fmt.Errorf(`background needs ready="…"`)
-	case a.Kind == Manual && a.Reason == "":
-		return a, fmt.Errorf(`manual needs reason="…"`)
-	case a.Kind == Snippet && a.File == "":
-		return a, fmt.Errorf("file= names no file")
+	case a.isShellLanguage():
+		return fmt.Errorf("a %s block says neither run, background, cluster nor manual", a.Language)
+	case slices.Contains([]string{"go", "yaml", "yml", "sql", "proto", "dockerfile", "Dockerfile"}, a.Language):
+		return fmt.Errorf("a %s block says neither file= nor sketch", a.Language)
 	}
-	return a, nil
+	return nil
+}
+
+// read reads one word, after those before it.
+func (a *Annotation) read(name, value string) (err error) {
+	switch name {
+	case "run":
+		if a.Kind != Background {
+			a.Kind = Run
+		}
+	case "cluster":
+		a.Cluster = true
+	case "background":
+		if a.Kind == Output {
+			a.FromBackground = true
+		} else {
+			a.Kind = Background
+		}
+	case "manual":
+		a.Kind = Manual
+	case "output":
+		a.Kind = Output
+	case "file":
+		a.Kind, a.File = Snippet, value
+	case "exit":
+		if a.Exit, err = strconv.Atoi(value); err != nil {
+			return fmt.Errorf("exit=%s is not a number", value)
+		}
+	case "eventually":
+		a.Eventually = true
+	case "ready":
+		a.Ready = value
+	case "replaces":
+		a.Replaces = 1
+		if value == "" {
+			return nil
+		}
+		if a.Replaces, err = strconv.Atoi(value); err != nil {
+			return fmt.Errorf("replaces=%s is not a number", value)
+		}
+	case "reason":
+		a.Reason = value
+	case "partial":
+		a.Partial = true
+	}
+	return nil
+}
+
+// check returns an error if what was read does not fit together.
+func (a Annotation) check() error {
+	switch {
+	case a.IsShell() != a.isShellLanguage():
+		return fmt.Errorf("%s does not go with the language %q", a.Word, a.Language)
+	case (a.Kind == Run || a.Kind == Background) && a.Language != "sh" && a.Language != "bash":
+		return fmt.Errorf("a %s block can only be manual", a.Language)
+	case a.Kind == Background && a.Ready == "":
+		return errors.New(`background needs ready="…"`)
+	case a.Kind == Manual && a.Reason == "":
+		return errors.New(`manual needs reason="…"`)
+	case a.Kind == Snippet && a.File == "":
+		return errors.New("file= names no file")
+	}
+	return nil
 }
