@@ -3,11 +3,11 @@ package access
 
 import (
 	"bytes"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -52,13 +52,9 @@ func (b *logBuffer) String() string {
 // start runs the program with the provider as its issuer, and returns its URL and log.
 func start(t *testing.T, path string, p *provider, env ...string) (string, *logBuffer) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := listener.Addr().String()
-	require.NoError(t, listener.Close())
 	log := &logBuffer{}
 	process := exec.CommandContext(t.Context(), path) // killed before the cleanup that waits for it
-	process.Env = append([]string{"PLATFORMS_HTTP_ADDR=" + addr, "PLATFORMS_GRPC_ADDR=127.0.0.1:0", "RABBITMQ_URL=amqp://127.0.0.1:1/", "LOG_LEVEL=debug",
+	process.Env = append([]string{"PLATFORMS_HTTP_ADDR=127.0.0.1:0", "PLATFORMS_GRPC_ADDR=127.0.0.1:0", "RABBITMQ_URL=amqp://127.0.0.1:1/", "LOG_LEVEL=debug",
 		"AUTH_ISSUER=" + p.url, "AUTH_AUDIENCE=" + audience, "AUTH_TOKEN_TYPE=JWT"}, env...)
 	process.Stdout, process.Stderr = log, log
 	require.NoError(t, process.Start())
@@ -68,7 +64,9 @@ func start(t *testing.T, path string, p *provider, env ...string) (string, *logB
 			t.Log(log)
 		}
 	})
-	return "http://" + addr, log
+	addr := regexp.MustCompile(`msg="listening for HTTP" addr=(\S+)`)
+	require.Eventually(t, func() bool { return addr.MatchString(log.String()) }, patience, 20*time.Millisecond, "an address in the log")
+	return "http://" + addr.FindStringSubmatch(log.String())[1], log
 }
 
 // get returns the status of a GET with that token, or 0 while nothing responds.
@@ -108,7 +106,7 @@ func TestAnotherIssuer(t *testing.T) {
 
 	t.Run("its key rotates, twice", func(t *testing.T) {
 		p.rotate(t, "second")
-		assert.Equal(t, http.StatusOK, get(t, list, p.token(t, "platforms:read")))
+		eventually(t, list, p.token(t, "platforms:read"), http.StatusOK)
 		assert.Equal(t, http.StatusOK, get(t, list, token), "the key before is published still")
 		p.rotate(t, "third") // at most one refresh in ten seconds
 		eventually(t, list, p.token(t, "platforms:read"), http.StatusOK)

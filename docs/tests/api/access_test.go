@@ -125,14 +125,15 @@ func (h *holding) limited(t *testing.T, programs string, env []string) {
 		documented := op.Responses.Status(http.StatusTooManyRequests) != nil
 		r := op.provoke(http.StatusOK)[0]
 		got := response{}
-		for range 5 { // more than a burst
+		// More than a burst, and more again on a machine that sends less than one a second.
+		for i := 0; i < 5 || documented && got.status != http.StatusTooManyRequests && i < 50; i++ {
 			var err error
 			if got, err = send(t.Context(), r.method, h.url+r.path, r.header, r.body); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if limited := got.status == http.StatusTooManyRequests; limited != documented {
-			h.errs = append(h.errs, fmt.Errorf("%s, after five at once: %d; the document says otherwise", op.OperationID, got.status))
+			h.errs = append(h.errs, fmt.Errorf("%s, after five or more: %d; the document says otherwise", op.OperationID, got.status))
 		} else if documented {
 			if err := h.check(r, got); err != nil {
 				h.errs = append(h.errs, err)

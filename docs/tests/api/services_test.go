@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -176,14 +177,16 @@ func send(ctx context.Context, method, url string, header http.Header, body stri
 	return readResponse(got)
 }
 
-// freeAddresses are loopback addresses that nothing listens on.
+// freeAddresses are loopback addresses that nothing listens on. Their ports lie below
+// those that the system gives to listeners and to connections, which would take some
+// before the service does.
 func freeAddresses(t *testing.T, n int) []string {
 	t.Helper()
 	var free []string
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+	for len(free) < n {
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(20_000)))
 		if err != nil {
-			t.Fatal(err)
+			continue // it is in use
 		}
 		defer listener.Close() // at the end, so that no address is given twice
 		free = append(free, listener.Addr().String())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -28,14 +29,14 @@ func scrape(t *testing.T) []labels.Labels {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	free := freeAddresses(t, 4)
-	platforms, grpc, commands, nobody := free[0], free[1], free[2], free[3]
+	platforms, grpc, commands, nothing := free[0], free[1], free[2], free[3]
 	for _, name := range []string{"platformservice", "commandsservice"} {
 		service := exec.CommandContext(t.Context(), filepath.Join(bin, name)) // killed before the cleanup that waits for it
 		service.Dir, service.Stdout, service.Stderr = dir, t.Output(), t.Output()
 		service.Env = []string{
 			"PLATFORMS_HTTP_ADDR=" + platforms, "PLATFORMS_GRPC_ADDR=" + grpc,
 			"COMMANDS_HTTP_ADDR=" + commands, "PLATFORMS_GRPC_TARGET=" + grpc,
-			"RABBITMQ_URL=amqp://" + nobody + "/",
+			"RABBITMQ_URL=amqp://" + nothing + "/",
 		}
 		if err := service.Start(); err != nil {
 			t.Fatal(err)
@@ -100,7 +101,7 @@ func send(t *testing.T, method, url, body string) string {
 }
 
 func try(ctx context.Context, method, url, body string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
@@ -138,14 +139,16 @@ func waitFor(t *testing.T, url string) {
 	}
 }
 
-// freeAddresses are loopback addresses that nobody listens on.
+// freeAddresses are loopback addresses that nothing listens on. Their ports lie below
+// those that the system gives to listeners and to connections, which would take some
+// before the service does.
 func freeAddresses(t *testing.T, n int) []string {
 	t.Helper()
 	var free []string
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+	for len(free) < n {
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(20_000)))
 		if err != nil {
-			t.Fatal(err)
+			continue // it is in use
 		}
 		defer listener.Close() // at the end, so that no address is given twice
 		free = append(free, listener.Addr().String())

@@ -11,7 +11,7 @@ import (
 )
 
 // brokerStep bounds each step of a conversation with the broker.
-const brokerStep = 3 * time.Second
+const brokerStep = 10 * time.Second
 
 // dialBroker connects to the broker at url.
 func dialBroker(ctx context.Context, url string) (*amqp.Connection, error) {

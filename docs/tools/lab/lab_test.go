@@ -697,6 +697,7 @@ func TestDoctorAndTheTestsSayThatCgoIsOff(t *testing.T) {
 	}
 	l := exerciseStage(t)
 	t.Setenv("CGO_ENABLED", "0")
+	t.Setenv("PLATFORMS_HTTP_ADDR", someFreeAddress())
 	const want = "unset CGO_ENABLED"
 	if err := doctor(t.Context(), l, nil); !errors.Is(err, errReported) || !strings.Contains(said(l), want) {
 		t.Errorf("doctor: error: %v; it does not say %q", err, want)

@@ -96,8 +96,8 @@ func TestInterrupts(t *testing.T) {
 				}
 			}
 			interrupt()
+			interrupt() // a moment later, as from a terminal
 			readUntil(t, lines, "stopping")
-			interrupt()
 			tick := time.NewTicker(100 * time.Millisecond)
 			defer tick.Stop()
 			for test.again {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -223,13 +224,17 @@ func portFree(ctx context.Context, address string) error {
 	return listener.Close()
 }
 
+// someFreeAddress finds a loopback address without a listener. Its port lies below those
+// that the system gives to listeners and to connections, which could take it soon.
 func someFreeAddress() string {
-	listener, err := net.Listen("tcp", "localhost:0")
-	if err != nil {
-		return "localhost:18080"
+	for range 1000 {
+		address := fmt.Sprintf("localhost:%d", 10_000+rand.N(20_000))
+		if listener, err := net.Listen("tcp", address); err == nil {
+			listener.Close()
+			return address
+		}
 	}
-	defer listener.Close()
-	return fmt.Sprintf("localhost:%d", listener.Addr().(*net.TCPAddr).Port)
+	return "localhost:18080"
 }
 
 // build compiles the services' programs into dir.

@@ -2,8 +2,10 @@ package rabbitmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -193,16 +195,20 @@ func (n *Node) Stop() {
 	process.RemoveAll(n.dir)
 }
 
-// freePorts finds n free ports on the loopback address.
+// freePorts finds n free ports on the loopback address. They lie below those that the
+// system gives to listeners and to connections: one of those could be in use by the time
+// the node has started, or starts again.
 func freePorts(n int) ([]int, error) {
 	var ports []int
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(20_000)))
 		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
+			continue // it is in use
 		}
 		defer listener.Close() // at the end, so that no port is given twice
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
+		if ports = append(ports, listener.Addr().(*net.TCPAddr).Port); len(ports) == n {
+			return ports, nil
+		}
 	}
-	return ports, nil
+	return nil, errors.New("no free port between 10000 and 30000")
 }
