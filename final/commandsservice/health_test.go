@@ -16,7 +16,7 @@ import (
 func TestHealthOfStore(t *testing.T) {
 	store := memoryStore(t)
 	h := web.NewHealth(slog.New(slog.DiscardHandler), web.Check{Name: "database", Run: store.ping})
-	h.Set("ready")
+	h.Set(web.Ready)
 	url := testkit.Serve(t, h.Handler(http.NotFoundHandler()))
 	assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", url+"/readyz", "").Status)
 	_, err := store.(*sqliteStore).db.Exec(`DROP TABLE platforms`)

@@ -27,7 +27,7 @@ func TestRequestID(t *testing.T) {
 		assert.Equal(t, "a b", testkit.RequireProblem(t, r, http.StatusServiceUnavailable).Instance)
 	})
 
-	health.Set("ready")
+	health.Set(web.Ready)
 	for path, status := range map[string]int{"/nothing": 404, "/api/c/platforms/5/commands": 404, "/api/c/platforms/x/commands": 400} {
 		t.Run("is in the problem for "+path, func(t *testing.T) {
 			r := testkit.Send(t, "GET", url+path, "")

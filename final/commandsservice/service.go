@@ -86,7 +86,7 @@ func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
 	background.Go(func() { s.backfill.run(backgroundCtx) })
 	background.Go(func() { s.subscriber.Run(backgroundCtx, s.events.process, s.backfill.request) })
 
-	s.health.Set("ready")
+	s.health.Set(web.Ready)
 	log.Info("ready")
 	select {
 	case <-ctx.Done():

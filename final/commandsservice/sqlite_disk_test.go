@@ -25,7 +25,7 @@ func TestDiskFailsAtCommit(t *testing.T) {
 	addPlatforms(t, store, platform{ExternalID: 4, Name: "x"})
 	log, logged := testkit.CaptureLog()
 	h := web.NewHealth(log, web.Check{Name: "database", Failing: "no response", Reason: sqlite.Reason, Run: store.ping})
-	h.Set("ready")
+	h.Set(web.Ready)
 	url := testkit.Serve(t, h.Handler((&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler()))
 
 	free := testkit.FillDisk(t, file+"-wal")

@@ -30,6 +30,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 // TestPage shows the page in a headless Chromium: the one at CHROMIUM, else one of the
@@ -256,7 +257,7 @@ func startScene(t *testing.T, addr string, faults ...fault) *scene {
 	run := s.describe()
 	run.Faults = faults
 	s.feed.begin(run)
-	s.health.Set("ready")
+	s.health.Set(web.Ready)
 	mux := http.NewServeMux()
 	mux.Handle("/", s.handler())
 	mux.HandleFunc("POST /control/faults", func(w http.ResponseWriter, r *http.Request) {

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"microcomm/final/internal/testkit"
+	"microcomm/final/internal/web"
 )
 
 // fakeClock is the time of a feed under test.
@@ -36,7 +37,7 @@ func startService(t *testing.T, clock *fakeClock) (s *service, url string) {
 	require.NoError(t, err)
 	s.feed = newFeed(clock.now)
 	s.feed.begin(s.first)
-	s.health.Set("ready")
+	s.health.Set(web.Ready)
 	server := httptest.NewServer(s.handler())
 	t.Cleanup(func() {
 		close(s.stopping)

@@ -87,7 +87,7 @@ func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
 	defer stop()
 	s.watch(watching, &running)
 
-	s.health.Set("ready")
+	s.health.Set(web.Ready)
 	log.Info("ready")
 	select {
 	case <-ctx.Done():

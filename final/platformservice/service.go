@@ -92,7 +92,7 @@ func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
 	running.grpc = startGRPC(grpcListener, newGRPCAPI(s.store, ctx.Done(), log), options...)
 	log.Info("listening for gRPC", "addr", grpcListener.Addr())
 
-	s.health.Set("ready")
+	s.health.Set(web.Ready)
 	log.Info("ready")
 	select {
 	case <-ctx.Done():

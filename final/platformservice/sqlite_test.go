@@ -145,7 +145,7 @@ func TestReplacedFile(t *testing.T) {
 			known := createPlatform(t, store, "x")
 			log, logged := testkit.CaptureLog()
 			h := web.NewHealth(slog.New(slog.DiscardHandler), web.Check{Name: "database", Failing: "no response", Reason: sqlite.Reason, Run: store.ping})
-			h.Set("ready")
+			h.Set(web.Ready)
 			url := testkit.Serve(t, h.Handler((&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler()))
 			require.Equal(t, http.StatusOK, testkit.Send(t, "GET", url+"/readyz", "").Status)
 

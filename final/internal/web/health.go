@@ -25,12 +25,25 @@ const checkTimeout = time.Second
 // A database that is down is no reason to restart: alive, not ready.
 type Health struct {
 	checks []Check
-	state  atomic.Value // string: starting, ready or stopping
+	state  atomic.Int32 // a State
 	log    *slog.Logger
 
 	mu      sync.Mutex
 	failing map[string]bool // whether a check failed when it was last made, by its name
 }
+
+// State is what a service is doing.
+type State int32
+
+// The states of a service, which is ready in one of them only.
+const (
+	Starting State = iota // until it can serve
+	Ready
+	Stopping // what still arrives is served
+)
+
+// String returns the state as the probe's response names it.
+func (s State) String() string { return [...]string{"starting", "ready", "stopping"}[s] }
 
 // Check is one thing that the service depends on.
 type Check struct {
@@ -44,9 +57,7 @@ type Check struct {
 // NewHealth returns the probes of a service that is starting. It logs a check with
 // log when it fails and when it passes again.
 func NewHealth(log *slog.Logger, checks ...Check) *Health {
-	h := &Health{checks: checks, log: log, failing: map[string]bool{}}
-	h.state.Store("starting")
-	return h
+	return &Health{checks: checks, log: log, failing: map[string]bool{}}
 }
 
 // BrokerCheck reports the connection to the broker. The service is ready without
@@ -61,21 +72,23 @@ func BrokerCheck(connected func() bool) Check {
 }
 
 // Drain says for the duration that the service is stopping, while requests are
-// still handled: a load balancer that goes by /readyz has that long to
-// send them elsewhere.
+// still handled: a load balancer that relies on /readyz has that long to send them
+// elsewhere.
 func (h *Health) Drain(duration time.Duration) {
-	h.Set("stopping")
+	h.Set(Stopping)
 	<-time.After(duration)
 }
 
-// Set changes the state. The service is ready in the state "ready" only.
-func (h *Health) Set(state string) { h.state.Store(state) }
+// Set changes the state.
+func (h *Health) Set(state State) { h.state.Store(int32(state)) }
+
+func (h *Health) get() State { return State(h.state.Load()) }
 
 // Gate leaves requests to api. While the service is starting they get a 503: api may
 // have no database yet.
 func (h *Health) Gate(api http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if h.state.Load() == "starting" {
+		if h.get() == Starting {
 			WriteProblem(w, Unavailable(w, "the service is starting"))
 			return
 		}
@@ -120,7 +133,8 @@ type checkResult struct {
 }
 
 func (h *Health) ready(w http.ResponseWriter, r *http.Request) error {
-	response := readiness{Status: h.state.Load().(string), Checks: map[string]checkResult{}}
+	state, available := h.get(), true
+	response := readiness{Checks: map[string]checkResult{}}
 	for _, c := range h.checks {
 		result := checkResult{Status: "ok"}
 		err := c.attempt(r.Context())
@@ -132,14 +146,16 @@ func (h *Health) ready(w http.ResponseWriter, r *http.Request) error {
 			if c.Reason != nil {
 				result.Detail = cmp.Or(c.Reason(err), c.Failing)
 			}
-			if response.Status == "ready" && !c.Optional {
-				response.Status = "unavailable"
-			}
+			available = available && c.Optional
 		}
 		response.Checks[c.Name] = result
 	}
+	response.Status = state.String()
+	if state == Ready && !available {
+		response.Status = "unavailable"
+	}
 	status := http.StatusOK
-	if response.Status != "ready" {
+	if state != Ready || !available {
 		status = http.StatusServiceUnavailable
 		w.Header().Set("Retry-After", "1")
 	}

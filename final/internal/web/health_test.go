@@ -23,24 +23,24 @@ func TestHealth(t *testing.T) {
 	const ok, failing = `{"status":"ok"}`, `{"status":"failing","detail":"no response"}`
 
 	for _, row := range []struct {
-		state         string
+		state         State
 		database      error
 		readyz, other int
 		status, check string // in the response of /readyz
 	}{
-		{"ready", nil, 200, 204, "ready", ok},
-		{"ready", errors.New("secret"), 503, 204, "unavailable", failing}, // the API has its own response to that
-		{"starting", nil, 503, 503, "starting", ok},
-		{"starting", errors.New("secret"), 503, 503, "starting", failing},
-		{"stopping", nil, 503, 204, "stopping", ok}, // requests that still arrive are served
+		{Ready, nil, 200, 204, "ready", ok},
+		{Ready, errors.New("secret"), 503, 204, "unavailable", failing}, // the API has its own response to that
+		{Starting, nil, 503, 503, "starting", ok},
+		{Starting, errors.New("secret"), 503, 503, "starting", failing},
+		{Stopping, nil, 503, 204, "stopping", ok}, // requests that still arrive are served
 	} {
-		what := row.state
+		what := row.state.String()
 		if row.database != nil {
 			what += ", the database is down"
 		}
 		t.Run(what, func(t *testing.T) {
 			h := NewHealth(slog.New(slog.DiscardHandler), databaseCheck(row.database))
-			if row.state != "starting" { // the state to begin with
+			if row.state != Starting { // the state to begin with
 				h.Set(row.state)
 			}
 			url := testkit.Serve(t, h.Handler(api))
@@ -65,7 +65,7 @@ func TestHealth(t *testing.T) {
 	t.Run("an optional check is reported, and changes no status", func(t *testing.T) {
 		h := NewHealth(slog.New(slog.DiscardHandler), databaseCheck(nil), Check{Name: "broker", Failing: "not connected", Optional: true,
 			Run: func(context.Context) error { return errors.New("bus down") }})
-		h.Set("ready")
+		h.Set(Ready)
 		testkit.RequireJSON(t, testkit.Send(t, "GET", testkit.Serve(t, h.Handler(api))+"/readyz", ""), http.StatusOK,
 			`{"status":"ready","checks":{"database":{"status":"ok"},"broker":{"status":"failing","detail":"not connected"}}}`)
 	})
@@ -74,7 +74,7 @@ func TestHealth(t *testing.T) {
 		log, logged := testkit.CaptureLog()
 		var cause error
 		h := NewHealth(log, Check{Name: "database", Failing: "no response", Run: func(context.Context) error { return cause }})
-		h.Set("ready")
+		h.Set(Ready)
 		url := testkit.Serve(t, h.Handler(api))
 		for n, err := range []error{nil, errors.New("the first cause"), nil, errors.New("the second cause")} {
 			cause = err
@@ -99,7 +99,7 @@ func TestHealth(t *testing.T) {
 
 	t.Run("a database that hangs does not hang the probe", func(t *testing.T) {
 		h := NewHealth(slog.New(slog.DiscardHandler), Check{Name: "database", Run: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }})
-		h.Set("ready")
+		h.Set(Ready)
 		assert.Equal(t, http.StatusServiceUnavailable, testkit.Send(t, "GET", testkit.Serve(t, h.Handler(api))+"/readyz", "").Status)
 	})
 }
