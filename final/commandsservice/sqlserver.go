@@ -209,8 +209,8 @@ func (s *sqlServerStore) createInTransaction(ctx context.Context, c command, key
 // ping finds a database that does not respond, and one whose tables are gone.
 func (s *sqlServerStore) ping(ctx context.Context) error {
 	return s.db.Read(ctx, func() error {
-		var any bool
-		err := s.db.QueryRowContext(ctx, `SELECT CAST(IIF(EXISTS (SELECT 1 FROM dbo.Platforms), 1, 0) AS bit)`).Scan(&any)
+		var some bool
+		err := s.db.QueryRowContext(ctx, `SELECT CAST(IIF(EXISTS (SELECT 1 FROM dbo.Platforms), 1, 0) AS bit)`).Scan(&some)
 		if err != nil {
 			return fmt.Errorf("query platforms: %w", err)
 		}

@@ -8,11 +8,10 @@ import (
 	"strconv"
 	"strings"
 
-	"microcomm/final/internal/sqlite"
-	"microcomm/final/internal/sqlserver"
-
 	"github.com/prometheus/client_golang/prometheus"
 
+	"microcomm/final/internal/sqlite"
+	"microcomm/final/internal/sqlserver"
 	"microcomm/final/internal/web"
 )
 

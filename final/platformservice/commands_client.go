@@ -28,17 +28,17 @@ type commandsClient struct {
 	tracer trace.Tracer
 }
 
-// newCommandsClient returns a client that posts to url, with files when that is an
+// newCommandsClient returns a client that posts to address, with files when that is an
 // https URL. timeout bounds one call, from the connection to the last byte of the
 // response.
-func newCommandsClient(url string, timeout time.Duration, files tlsconfig.Files, tracer trace.Tracer) (*commandsClient, error) {
+func newCommandsClient(address string, timeout time.Duration, files tlsconfig.Files, tracer trace.Tracer) (*commandsClient, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil // no proxy between two services, even if the environment sets one
 	var err error
 	if transport.TLSClientConfig, err = files.Client(); err != nil {
 		return nil, err
 	}
-	return &commandsClient{url: url, tracer: tracer, http: &http.Client{
+	return &commandsClient{url: address, tracer: tracer, http: &http.Client{
 		Timeout:   timeout,
 		Transport: transport,
 		// Most redirects would turn the POST into a GET, whose 200 would look like success.

@@ -171,8 +171,8 @@ func (s *sqliteStore) ping(ctx context.Context) error {
 	if err := s.file.Ping(ctx); err != nil {
 		return err
 	}
-	var any bool
-	if err := s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM platforms)`).Scan(&any); err != nil {
+	var some bool
+	if err := s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM platforms)`).Scan(&some); err != nil {
 		return fmt.Errorf("query platforms: %w", err)
 	}
 	return nil

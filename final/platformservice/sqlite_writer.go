@@ -24,7 +24,7 @@ var errWriterClosed = errors.New("the database is closed")
 type sqliteWriter struct {
 	db      *sql.DB
 	file    *sqlite.File
-	queue   chan *sqliteWrite // holds nothing: who waits to send is the queue
+	queue   chan *sqliteWrite // unbuffered: the callers that wait to send are the queue
 	closing context.Context   // ends when close is called
 	stop    context.CancelFunc
 	done    sync.WaitGroup

@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"strings"
 
-	"microcomm/final/internal/sqlite"
-	"microcomm/final/internal/sqlserver"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"microcomm/final/internal/outbox"
+	"microcomm/final/internal/sqlite"
+	"microcomm/final/internal/sqlserver"
 	"microcomm/final/internal/web"
 )
 

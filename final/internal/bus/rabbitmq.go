@@ -50,7 +50,8 @@ func Explain(err error, doing, advice string) error {
 
 // TLSFromEnv reads RABBITMQ_TLS_CA_FILE, who signs the broker's certificate, and
 // RABBITMQ_TLS_CERT_FILE and RABBITMQ_TLS_KEY_FILE, for a broker that asks for a
-// certificate. They need an amqps url: who sets them does not mean plain text.
+// certificate. Set for any other url than amqps, they are an error: a connection in plain
+// text would ignore them.
 func TLSFromEnv(lookup func(string) (string, bool), url string) (tlsconfig.Files, error) {
 	var files tlsconfig.Files
 	files.CA, _ = lookup("RABBITMQ_TLS_CA_FILE")

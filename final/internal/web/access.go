@@ -48,8 +48,9 @@ type Guard struct {
 	trusted []netip.Prefix
 }
 
-// NewGuard returns a guard. It warns with log when access control is off, unless cfg says that another one does. The
-// caller must call Start. The error is one of reading the issuer's CA.
+// NewGuard returns a guard. It warns with log when access control is off, unless cfg
+// says that another one does. The caller must call Start. The error is one of reading
+// the issuer's CA.
 func NewGuard(cfg GuardConfig, log *slog.Logger) (*Guard, error) {
 	g := &Guard{trusted: cfg.TrustedProxies}
 	if cfg.RateLimit > 0 {

@@ -18,7 +18,7 @@ type requestBody interface {
 // ReadJSON decodes the request's body into body, a pointer to a struct, and
 // validates it. Field names are matched without regard to case, and unknown
 // ones are ignored. It returns a problem (400, 408, 413, 415 or 503), FieldErrors
-// or web.ErrDisconnected.
+// or ErrDisconnected.
 func ReadJSON(w http.ResponseWriter, r *http.Request, bodies *Bodies, body requestBody) error {
 	text, free, err := readBody(w, r, bodies)
 	if err != nil {
@@ -81,7 +81,7 @@ func isJSON(contentType string) bool {
 		strings.HasPrefix(mediaType, "application/") && strings.HasSuffix(mediaType, "+json")
 }
 
-// WriteJSON writes value as the response, or returns web.ErrDisconnected. A
+// WriteJSON writes value as the response, or returns ErrDisconnected. A
 // handler ends with it.
 func WriteJSON(w http.ResponseWriter, status int, value any) error {
 	return writeBody(w, "application/json", status, value)
