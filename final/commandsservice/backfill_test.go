@@ -314,6 +314,7 @@ func TestRunBackfills(t *testing.T) {
 		broker := newQueueBroker(t)
 		cfg := testConfig(t)
 		cfg.RabbitMQURL, cfg.Exchange, cfg.Queue = broker.URL, broker.Exchange, broker.Exchange
+		cfg.RetryDelays = slices.Repeat(cfg.RetryDelays, 400) // until the database accepts the row
 		cfg.GRPCTarget = startPlatformServer(t, having(platform{ExternalID: 4, Name: "x"}, platform{ExternalID: 5, Name: "y"}))
 		service := startService(t, cfg)
 		service.waitReady(t)
@@ -324,7 +325,7 @@ func TestRunBackfills(t *testing.T) {
 		db, err := sql.Open("sqlite3", strings.TrimPrefix(cfg.DatabaseURL, "sqlite:"))
 		require.NoError(t, err)
 		defer db.Close()
-		_, err = db.Exec(`DELETE FROM platforms; CREATE TRIGGER refuse BEFORE INSERT ON platforms BEGIN SELECT RAISE(ABORT, 'refused'); END`)
+		_, err = db.Exec(`BEGIN IMMEDIATE; DELETE FROM platforms; CREATE TRIGGER refuse BEFORE INSERT ON platforms BEGIN SELECT RAISE(ABORT, 'refused'); END; COMMIT`)
 		require.NoError(t, err)
 		require.True(t, broker.Publish(t, recordedEvent))
 		testkit.Eventually(t, "the failure", func() bool { return len(service.Log.Lines("events not handled, delivered again later")) > 0 })

@@ -231,8 +231,12 @@ func TestPublisher(t *testing.T) {
 		log, logged := testkit.CaptureLog()
 		publisher := startPublisher(t, broker.URL, broker.Exchange, log)
 		waitConnected(t, logged, 1)
-		require.NoError(t, broker.Channel.ExchangeDelete(broker.Exchange, false, false))
-		require.Error(t, publishOne(t, publisher, "to nowhere")) // which the broker answers with a 404
+		testkit.Eventually(t, "a 404 from the broker", func() bool {
+			require.NoError(t, broker.Channel.ExchangeDelete(broker.Exchange, false, false))
+			err := publishOne(t, publisher, "to nowhere")
+			require.Error(t, err)
+			return !errors.Is(err, bus.ErrNoQueue) // else it was just declared again
+		})
 		waitConnected(t, logged, 2)
 		events := listen(t, broker)
 		require.NoError(t, publishOne(t, publisher, "{}"))

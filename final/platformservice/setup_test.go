@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -85,12 +86,14 @@ func TestSetUp(t *testing.T) {
 	})
 
 	t.Run("returns the reason and the setting when the wait is over", func(t *testing.T) {
-		url, _ := testkit.LateDatabase(t)
-		_, _, result := startSetUp(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: 10 * time.Millisecond})
-		err := testkit.Receive(t, "the result", result)
-		require.ErrorContains(t, err, "DATABASE_WAIT")
-		assert.ErrorContains(t, err, "10ms")
-		assert.ErrorContains(t, err, "unable to open database file")
+		synctest.Test(t, func(t *testing.T) { // in which an attempt takes no time
+			url, _ := testkit.LateDatabase(t)
+			_, _, result := startSetUp(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: time.Minute})
+			err := <-result
+			require.ErrorContains(t, err, "DATABASE_WAIT")
+			assert.ErrorContains(t, err, "1m0s")
+			assert.ErrorContains(t, err, "unable to open database file")
+		})
 	})
 
 	t.Run("returns the last reason, not the timeout", func(t *testing.T) {

@@ -21,16 +21,24 @@ import (
 	"microcomm/final/internal/web"
 )
 
+// patience bounds how long a test waits for what must happen.
+const patience = 30 * time.Second
+
 // serveGateway serves a gateway to service and returns its URL.
 func serveGateway(t *testing.T, service http.HandlerFunc) string {
+	t.Helper()
+	return serveGatewayWithin(t, patience, service)
+}
+
+// serveGatewayWithin is serveGateway with a limit for the arrival of a request.
+func serveGatewayWithin(t *testing.T, readTimeout time.Duration, service http.HandlerFunc) string {
 	t.Helper()
 	behind := httptest.NewServer(service)
 	t.Cleanup(behind.Close)
 	addr := strings.TrimPrefix(behind.URL, "http://")
 	gateway := httptest.NewUnstartedServer(newGateway(addr, addr, "", nil, slog.New(slog.DiscardHandler)))
-	// For reading longer than a busy machine takes for the largest body; for writing
-	// shorter than a response here takes.
-	gateway.Config.ReadTimeout, gateway.Config.WriteTimeout = time.Second, 100*time.Millisecond
+	gateway.Config.ReadHeaderTimeout, gateway.Config.ReadTimeout = patience, readTimeout
+	gateway.Config.WriteTimeout = 100 * time.Millisecond // shorter than a response here takes
 	gateway.Start()
 	t.Cleanup(gateway.Close)
 	return gateway.URL
@@ -66,7 +74,7 @@ func exchange(t *testing.T, url, request string, halfClose bool) (status int, co
 	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
 	_, err = io.WriteString(conn, request)
 	require.NoError(t, err)
 	if halfClose {
@@ -105,7 +113,8 @@ func TestGatewayRespondsToAClientThatHalfCloses(t *testing.T) {
 
 func TestGatewayDoesNotBlameTheServiceForTheClientsFaults(t *testing.T) {
 	var called atomic.Bool
-	url := serveGateway(t, func(http.ResponseWriter, *http.Request) { called.Store(true) })
+	service := func(http.ResponseWriter, *http.Request) { called.Store(true) }
+	patient, impatient := serveGateway(t, service), serveGatewayWithin(t, 100*time.Millisecond, service)
 	for what, row := range map[string]struct {
 		request   string
 		halfClose bool
@@ -117,9 +126,13 @@ func TestGatewayDoesNotBlameTheServiceForTheClientsFaults(t *testing.T) {
 		"a body that stops arriving":     {"Content-Length: 10\r\n\r\n12345", false, http.StatusRequestTimeout},
 		"chunks that stop arriving":      {"Transfer-Encoding: chunked\r\n\r\n5\r\n12", false, http.StatusRequestTimeout},
 		"a body announced as too large":  {"Content-Length: 1048577\r\nExpect: 100-continue\r\n\r\n", false, http.StatusRequestEntityTooLarge},
-		"a body that turns out to be so": {"Transfer-Encoding: chunked\r\n\r\n100001\r\n" + strings.Repeat("x", web.MaxBody+1), false, http.StatusRequestEntityTooLarge},
+		"a body that turns out to be so": {"Transfer-Encoding: chunked\r\n\r\n100001\r\n" + strings.Repeat("x", web.MaxBody+1) + "\r\n0\r\n\r\n", false, http.StatusRequestEntityTooLarge},
 	} {
 		t.Run(what, func(t *testing.T) {
+			url := patient
+			if row.status == http.StatusRequestTimeout {
+				url = impatient
+			}
 			status, contentType, body := exchange(t, url, "POST /api/platforms HTTP/1.1\r\nHost: x\r\n"+row.request, row.halfClose)
 			assert.Equal(t, row.status, status)
 			assert.Equal(t, "application/problem+json", contentType)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -22,13 +23,9 @@ import (
 func startSystem(t *testing.T, settings ...string) (url string, log *logBuffer) {
 	t.Helper()
 	log = &logBuffer{}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := listener.Addr().String()
-	require.NoError(t, listener.Close())
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	values := map[string]string{"GATEWAY_ADDR": addr, "RABBITMQ_URL": ""}
+	values := map[string]string{"GATEWAY_ADDR": "127.0.0.1:0", "RABBITMQ_URL": ""}
 	for i := 0; i < len(settings); i += 2 {
 		values[settings[i]] = settings[i+1]
 	}
@@ -41,11 +38,13 @@ func startSystem(t *testing.T, settings ...string) (url string, log *logBuffer) 
 		cancel()
 		require.NoError(t, <-ended)
 	})
-	url = "http://" + addr
+	gateway := regexp.MustCompile(`msg="listening for HTTP" service=gateway addr=(\S+)`)
+	require.Eventually(t, func() bool { return gateway.MatchString(log.String()) }, patience, 10*time.Millisecond)
+	url = "http://" + gateway.FindStringSubmatch(log.String())[1]
 	require.Eventually(t, func() bool {
 		status, _, err := get(url + "/api/platforms")
 		return err == nil && status == http.StatusOK
-	}, 30*time.Second, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 	return url, log
 }
 
@@ -75,7 +74,7 @@ func env(values map[string]string) func(string) (string, bool) {
 }
 
 func get(url string) (int, string, error) {
-	client := http.Client{Timeout: 10 * time.Second}
+	client := http.Client{Timeout: patience}
 	defer client.CloseIdleConnections()
 	response, err := client.Get(url)
 	if err != nil {
@@ -100,9 +99,9 @@ func TestPlatformCreatedAtTheGatewayReachesCommandsService(t *testing.T) {
 	require.Eventually(t, func() bool {
 		status, _, err := get(fmt.Sprintf("%s/api/c/platforms/%d/commands", url, created.ID))
 		return err == nil && status == http.StatusOK
-	}, 30*time.Second, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 	require.Eventually(t, func() bool { return strings.Contains(log.String(), "received by event") },
-		30*time.Second, 10*time.Millisecond, "it arrived by the bus")
+		patience, 10*time.Millisecond, "it arrived by the bus")
 	require.NotContains(t, log.String(), "platform received by HTTP")
 }
 
@@ -111,7 +110,7 @@ func TestSeededPlatformsAreBackfilled(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, body, err := get(url + "/api/c/platforms")
 		return err == nil && strings.Contains(body, "Kubernetes")
-	}, 30*time.Second, 10*time.Millisecond)
+	}, patience, 10*time.Millisecond)
 }
 
 func TestGatewayRoutesAsTheIngressDoes(t *testing.T) {

@@ -177,7 +177,7 @@ func TestRefusedBodies(t *testing.T, hold func(testing.TB) Rows) {
 	t.Run("one that stops arriving is a 408", func(t *testing.T) {
 		rows := hold(t)
 		server := httptest.NewUnstartedServer(rows.api)
-		server.Config.ReadTimeout = 100 * time.Millisecond
+		server.Config.ReadHeaderTimeout, server.Config.ReadTimeout = Patience, 100*time.Millisecond
 		server.Start()
 		defer server.Close()
 		conn := Dial(t, server.URL)

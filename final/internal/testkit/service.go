@@ -132,7 +132,7 @@ func TestServing(t *testing.T, rows ServedRows, start func(*testing.T, Limits) (
 	})
 
 	t.Run("while it drains, it says that it stops and handles requests", func(t *testing.T) {
-		service, _ := start(t, Limits{Drain: 2 * time.Second})
+		service, _ := start(t, Limits{Drain: Patience / 2})
 		service.waitServes(t, rows.List)
 		service.Stop()
 		Eventually(t, "a probe that reports it", func() bool {

@@ -250,7 +250,7 @@ func TestVerifiedTokenExpires(t *testing.T) {
 	cfg.Leeway = 0
 	url, _ := guarded(t, web.GuardConfig{Access: cfg})
 	claims := issuer.Claims("ann", "things:read")
-	claims["exp"] = float64(time.Now().Add(2*time.Second).UnixMilli()) / 1000
+	claims["exp"] = float64(time.Now().Add(5*time.Second).UnixMilli()) / 1000
 	token := testkit.Sign(t, key, claims, nil)
 	require.Equal(t, http.StatusOK, get(t, url+"/things", token).Status)
 	testkit.Eventually(t, "the token expires", func() bool { return get(t, url+"/things", token).Status == http.StatusUnauthorized })
@@ -263,15 +263,16 @@ func TestRateLimitOfSubjects(t *testing.T) {
 	url, _ := guarded(t, web.GuardConfig{Access: accessConfig(issuer), RateLimit: 1})
 	for _, subject := range []string{"ann", "bob"} { // each has a burst of two, though both come from one address
 		token := testkit.Sign(t, key, issuer.Claims(subject, "things:read"), nil)
-		for i := range 3 {
-			r := get(t, url+"/things", token)
-			if i < 2 {
-				assert.Equal(t, http.StatusOK, r.Status, fmt.Sprint(subject, i))
-				continue
-			}
-			testkit.RequireProblem(t, r, http.StatusTooManyRequests)
-			assert.Equal(t, "1", r.Header.Get("Retry-After"))
+		for i := range 2 {
+			assert.Equal(t, http.StatusOK, get(t, url+"/things", token).Status, fmt.Sprint(subject, i))
 		}
+		var r testkit.Response
+		testkit.Eventually(t, "a refusal", func() bool { // the next one, unless a second has passed
+			r = get(t, url+"/things", token)
+			return r.Status != http.StatusOK
+		})
+		testkit.RequireProblem(t, r, http.StatusTooManyRequests)
+		assert.Equal(t, "1", r.Header.Get("Retry-After"))
 	}
 	assert.Equal(t, http.StatusUnauthorized, get(t, url+"/things", "").Status, "the address has a bucket of its own")
 }

@@ -37,7 +37,7 @@ func serveBodies(t *testing.T, bodies *Bodies, readTimeout time.Duration) (addr 
 		defer free()
 		fmt.Fprint(w, len(body))
 	}))
-	server.Config.ReadTimeout = readTimeout
+	server.Config.ReadHeaderTimeout, server.Config.ReadTimeout = patience, readTimeout
 	server.Start()
 	t.Cleanup(server.Close)
 	return server.Listener.Addr().String(), failed

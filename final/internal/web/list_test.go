@@ -313,6 +313,7 @@ func TestListTakesTime(t *testing.T) {
 		return numbers(20*web.MaxLimit)(ctx, after, limit)
 	}))
 	server := httptest.NewUnstartedServer(handler)
+	server.Config.ReadHeaderTimeout = testkit.Patience
 	server.Config.ReadTimeout, server.Config.WriteTimeout = serverTimeout, serverTimeout
 	server.Start()
 	defer server.Close()
