@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -120,12 +121,16 @@ func newService(t *testing.T, name, url string, env []string) *service {
 
 // freeAddrs returns n addresses of this machine, each with a port that nothing
 // uses. It holds all of them before it releases the first, so no port occurs twice.
+// The ports lie below those that the system gives to listeners and to connections,
+// which would now and then take one before its service does.
 func freeAddrs(t *testing.T, n int) []string {
 	t.Helper()
 	var addrs []string
-	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
+	for len(addrs) < n {
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(20_000)))
+		if err != nil {
+			continue // it is in use
+		}
 		defer listener.Close()
 		addrs = append(addrs, listener.Addr().String())
 	}
