@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -91,12 +92,14 @@ func TestSetUp(t *testing.T) {
 	})
 
 	t.Run("returns the reason and the setting when the wait is over", func(t *testing.T) {
-		url, _ := lateDatabase(t)
-		_, _, result := startSetUp(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: 10 * time.Millisecond})
-		err := receive(t, "the result", result)
-		require.ErrorContains(t, err, "DATABASE_WAIT")
-		assert.ErrorContains(t, err, "10ms")
-		assert.ErrorContains(t, err, "unable to open database file")
+		synctest.Test(t, func(t *testing.T) { // in which an attempt takes no time
+			url, _ := lateDatabase(t)
+			_, _, result := startSetUp(t, t.Context(), Config{DatabaseURL: url, DatabaseWait: time.Minute})
+			err := <-result
+			require.ErrorContains(t, err, "DATABASE_WAIT")
+			assert.ErrorContains(t, err, "1m0s")
+			assert.ErrorContains(t, err, "unable to open database file")
+		})
 	})
 
 	t.Run("returns the last reason, not the timeout", func(t *testing.T) {
