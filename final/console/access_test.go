@@ -55,6 +55,26 @@ func TestFeedNeedsATokenAndThePageDoesNot(t *testing.T) {
 	}
 }
 
+func TestFeedOnLoopbackIsNotReadByAnotherName(t *testing.T) {
+	open, _ := startConsole(t, map[string]string{"RABBITMQ_URL": "amqp://localhost:1/"}, Parts{})
+	guarded, token := startGuarded(t, nil)
+	ask := func(url, host string) int {
+		request := testkit.NewRequest(t, "GET", url+"/feed?format=ndjson", nil)
+		request.Host = host
+		if url == guarded {
+			request.Header.Set("Authorization", "Bearer "+token("platforms:read"))
+		}
+		return testkit.SendRequest(t, request).Status
+	}
+	for _, host := range []string{"localhost", "localhost:7000", "127.0.0.1:7000", "[::1]:7000"} {
+		assert.Equal(t, http200, ask(open, host), host)
+	}
+	for _, host := range []string{"rebound.example.com", "localhost.example.com:7000", "192.0.2.1"} {
+		assert.Equal(t, http.StatusMisdirectedRequest, ask(open, host), host)
+		assert.Equal(t, http200, ask(guarded, host), "with access control, the token decides")
+	}
+}
+
 // Without a token of its own, the console says what it cannot see.
 func TestConsoleWithoutATokenSaysWhatItCannotSee(t *testing.T) {
 	url, token := startGuarded(t, nil)

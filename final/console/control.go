@@ -46,7 +46,18 @@ func sameOrigin(r *http.Request) bool {
 	if err != nil || origin.Host != r.Host {
 		return false
 	}
-	host := origin.Hostname()
+	return isOwnName(origin.Hostname())
+}
+
+// misdirected reports whether a browser on this machine asks by a name that someone
+// else's DNS points here: then a page of theirs would read the answer.
+func misdirected(r *http.Request) bool {
+	asked := url.URL{Host: r.Host}
+	return web.OnLoopback(r) && !isOwnName(asked.Hostname())
+}
+
+// isOwnName reports whether a host is this machine, whatever any DNS says.
+func isOwnName(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

@@ -23,6 +23,9 @@ const (
 // feedHandler is GET /feed: the lines as server-sent events or, with format=ndjson,
 // those that the feed has, as a file.
 func (s *service) feedHandler(w http.ResponseWriter, r *http.Request) error {
+	if s.cfg.Guard.Access.Issuer == "" && misdirected(r) {
+		return web.NewProblem(http.StatusMisdirectedRequest, "without access control, this machine's own feed is read at localhost")
+	}
 	switch format := r.URL.Query().Get("format"); format {
 	case "ndjson":
 		return s.download(w)

@@ -107,6 +107,9 @@ func newProxy(addr string, trusted []netip.Prefix, log *slog.Logger) http.Handle
 				r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"] // which SetXForwarded adds to
 			}
 			r.SetXForwarded()
+			if web.OnLoopback(r.In) {
+				r.Out.Host = r.In.Host // the console checks it
+			}
 			r.Out.Header.Set(requestid.Header, requestid.From(r.In.Context()))
 		},
 		ModifyResponse: func(response *http.Response) error {

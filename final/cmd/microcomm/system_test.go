@@ -143,6 +143,18 @@ func TestGatewayRoutesAsTheIngressDoes(t *testing.T) {
 	}
 }
 
+// A page whose own name now leads to this machine is of the gateway's origin, too.
+func TestFeedIsNotReadByAnotherName(t *testing.T) {
+	url, _ := startSystem(t)
+	request, err := http.NewRequest(http.MethodGet, url+"/feed?format=ndjson", nil)
+	require.NoError(t, err)
+	request.Host = "rebound.example.com"
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	require.Equal(t, http.StatusMisdirectedRequest, response.StatusCode)
+}
+
 func TestConsoleCanBeLeftOut(t *testing.T) {
 	url, _ := startSystem(t, "CONSOLE", "off")
 	for path, status := range map[string]int{"/": http.StatusNotFound, "/feed": http.StatusNotFound, "/api/platforms": http.StatusOK} {

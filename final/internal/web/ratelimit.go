@@ -3,6 +3,7 @@ package web
 import (
 	"container/list"
 	"hash/maphash"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -125,6 +126,13 @@ func clientAddress(r *http.Request, trusted []netip.Prefix) netip.Addr {
 // IsTrusted reports whether address is in one of the networks.
 func IsTrusted(address netip.Addr, trusted []netip.Prefix) bool {
 	return slices.ContainsFunc(trusted, func(network netip.Prefix) bool { return network.Contains(address.WithZone("")) })
+}
+
+// OnLoopback reports whether the request has arrived at an address that only programs
+// on this machine reach.
+func OnLoopback(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return ok && local.IP.IsLoopback()
 }
 
 // parseHop accepts an address with and without a port.

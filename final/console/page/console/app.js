@@ -173,7 +173,7 @@ class Page {
           tape.skew = Math.min(tape.skew ?? Infinity, Date.now() - time);
           view.from ||= time;
         }
-        const texts = { connecting: 'Connecting…', open: 'Live', unauthorized: 'An access token is needed', closed: 'The console doesn’t answer. Trying again…' };
+        const texts = { connecting: 'Connecting…', open: 'Live', unauthorized: 'An access token is needed', misdirected: 'The feed is only read at localhost: open this page there', closed: 'The console doesn’t answer. Trying again…' };
         this.setStatus(state, texts[state]);
         if (state === 'unauthorized') access.hidden = false;
       },

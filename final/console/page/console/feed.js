@@ -29,7 +29,7 @@ function event(block) {
 
 /**
  * Feed keeps one stream open, and connects again when it ends. onLines gets lines in batches, onState one of
- * connecting, open (with the server's time), unauthorized, closed. token returns the access token, or ''.
+ * connecting, open (with the server's time), unauthorized, misdirected, closed. token returns the access token, or ''.
  */
 export class Feed {
   constructor({ url, onLines, onState, token }) {
@@ -64,7 +64,7 @@ export class Feed {
     if (this.stopped || this.abort !== abort) return;
     this.flush();
     this.onState(reason);
-    if (reason === 'unauthorized') return; // until there is a token, the answer stays the same
+    if (reason !== 'closed') return; // the answer stays the same
     this.timer = setTimeout(() => this.connect(), this.pause);
     this.pause = Math.min(this.pause * 2, longest);
   }
@@ -76,6 +76,7 @@ export class Feed {
     if (this.lastID) headers['Last-Event-ID'] = this.lastID;
     const response = await fetch(this.url, { headers, signal: abort.signal, cache: 'no-store' });
     if (response.status === 401 || response.status === 403) return 'unauthorized';
+    if (response.status === 421) return 'misdirected';
     if (!response.ok || !response.headers.get('Content-Type')?.startsWith('text/event-stream')) return 'closed';
     this.onState('open', Date.parse(response.headers.get('Date')));
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
