@@ -50,7 +50,7 @@ func (b *browser) testFaults(t *testing.T) {
 	p.shows(journeyRows, "published: the body is not JSON")
 	p.shows(journeyRows, "dead letter: ")
 	p.shows(".mc-n-dead-letters.mc-letters", "1")
-	p.shows(".mc-column.mc-k-dead", "a message without a platform")
+	p.shows(".mc-column.mc-k-dead", "unknown message")
 
 	w.stopCommands()
 	p.shows(".mc-n-commandsservice.mc-is-down .mc-badge", "down")

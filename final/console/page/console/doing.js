@@ -6,7 +6,7 @@ import { h, setText } from './dom.js';
 import { count, duration } from './words.js';
 
 const examples = [
-  ['Docker', 'Docker', 'Free'], ['Redis', 'Redis', 'Free'], ['PostgreSQL', 'PostgreSQL Group', 'Free'], ['Grafana', 'Grafana Labs', 'Free'],
+  ['Docker', 'Docker', 'Free'], ['Redis', 'Redis', 'Free'], ['PostgreSQL', 'PGDG', 'Free'], ['Grafana', 'Grafana Labs', 'Free'],
   ['NATS', 'Synadia', 'Free'], ['Terraform', 'HashiCorp', 'Free'], ['Envoy', 'CNCF', 'Free'], ['Kafka', 'Apache', 'Free'],
 ];
 const burstSize = 50;
@@ -133,14 +133,15 @@ export class Doing {
   async many() {
     this.burst.disabled = true;
     this.sent();
-    const stamp = new Date().toISOString().slice(11, 19);
+    const names = [...this.state?.journeys.values() ?? []].map((journey) => Number(/^Burst (\d+)$/.exec(journey.name)?.[1] ?? 0));
+    const before = Math.max(0, ...names);
     let sent = 0;
     let created = 0;
     const failures = new Map();
     const client = async () => {
       while (sent < burstSize) {
         const n = ++sent;
-        const { problem } = await post({ name: `#${n} Burst ${stamp}`, publisher: 'the burst', cost: 'Free' });
+        const { problem } = await post({ name: `Burst ${before + n}`, publisher: 'the burst', cost: 'Free' });
         if (problem) failures.set(problem.title, (failures.get(problem.title) ?? 0) + 1);
         else created++;
         setText(this.form.answer, `${created} of ${burstSize} created`);

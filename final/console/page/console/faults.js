@@ -51,7 +51,7 @@ export class Faults {
     for (const fault of faults) {
       const title = titleOf(this.state, fault.part);
       if (!groups.has(title)) groups.set(title, []);
-      const button = h('button', { type: 'button', class: breaks.includes(fault.action) ? 'mc-break' : 'mc-repair', title: fault.title, 'aria-label': `${verbs[fault.action] ?? fault.action} ${title}: ${fault.title}`, click: () => this.ask(fault) }, verbs[fault.action] ?? fault.action);
+      const button = h('button', { type: 'button', class: breaks.includes(fault.action) || fault.action === 'drop' ? 'mc-break' : 'mc-repair', title: fault.title, 'aria-label': `${verbs[fault.action] ?? fault.action} ${title}: ${fault.title}`, click: () => this.ask(fault) }, verbs[fault.action] ?? fault.action);
       groups.get(title).push(button);
       this.buttons.push({ fault, button });
     }
@@ -76,6 +76,7 @@ export class Faults {
     },
     h('label', { for: 'mc-prediction' }, `${fault.title}. Suppose you create a few platforms meanwhile: how many of them will go missing?`),
     h('div', { class: 'mc-actions' }, input, h('button', { type: 'submit', class: 'mc-primary mc-danger' }, verbs[fault.action] ?? fault.action), h('button', { type: 'button', click: () => this.question.replaceChildren() }, 'Cancel')));
+    this.buttons.find((b) => b.fault === fault).button.closest('.mc-fault').after(this.question);
     this.question.replaceChildren(form);
     input.focus();
   }

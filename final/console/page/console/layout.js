@@ -8,11 +8,11 @@ export const wide = {
   nodes: {
     client: { x: 16, alone: 112, y: 100, w: 96, h: 60, title: 'client', sub: 'you' },
     gateway: { x: 174, y: 100, w: 108, h: 60, title: 'gateway' },
-    platformservice: { x: 344, y: 88, w: 208, h: 84, title: 'PlatformService' },
-    'platforms-db': { x: 344, y: 258, w: 208, h: 194, title: 'its database', box: true },
-    platforms: { x: 360, y: 296, w: 176, h: 44, title: 'platforms', tray: true, in: 'platforms-db' },
-    outbox: { x: 360, y: 356, w: 176, h: 80, title: 'outbox', tray: true, in: 'platforms-db' },
-    relay: { x: 612, y: 366, w: 96, h: 60, title: 'relay', in: 'platformservice' },
+    platformservice: { x: 344, y: 88, w: 196, h: 84, title: 'PlatformService' },
+    'platforms-db': { x: 344, y: 258, w: 196, h: 194, title: 'its database', box: true },
+    platforms: { x: 360, y: 296, w: 164, h: 44, title: 'platforms', tray: true, in: 'platforms-db' },
+    outbox: { x: 360, y: 356, w: 164, h: 80, title: 'outbox', tray: true, in: 'platforms-db' },
+    relay: { x: 606, y: 366, w: 84, h: 60, title: 'relay', in: 'platformservice' },
     broker: { x: 760, y: 236, w: 272, h: 304, title: 'broker', box: true },
     exchange: { x: 776, y: 366, w: 60, h: 60, title: 'exchange', round: true, in: 'broker' },
     retry: { x: 868, y: 268, w: 150, h: 56, title: 'retry', tray: true, in: 'broker' },
@@ -21,17 +21,17 @@ export const wide = {
     commandsservice: { x: 1096, y: 88, w: 176, h: 84, title: 'CommandsService' },
     'commands-db': { x: 1096, y: 258, w: 176, h: 98, title: 'its database', box: true },
     copies: { x: 1112, y: 296, w: 144, h: 44, title: 'platforms', tray: true, in: 'commands-db' },
-    console: { x: 1096, y: 470, w: 176, h: 66, title: 'console', sub: 'this page, listening too' },
+    console: { x: 1096, y: 470, w: 176, h: 66, title: 'console', sub: 'listening too' },
   },
   asides: { outbox: [330, 372, 'end'] },
   edges: {
     request: { path: 'M112,130 H174', value: [143, 120, 'middle'] },
     route: { path: 'M282,130 H344', value: [313, 120, 'middle'] },
     direct: { path: 'M208,130 H344', value: [276, 120, 'middle'], caption: [276, 148, 'middle'] },
-    commit: { path: 'M448,172 V258', value: [460, 212, 'start'], caption: [460, 230, 'start'] },
-    take: { path: 'M536,396 H612', value: [582, 384, 'middle'], caption: [582, 416, 'middle'] },
-    publish: { path: 'M708,396 H776', value: [734, 384, 'middle'], caption: [734, 416, 'middle'] },
-    publishDirect: { path: 'M552,150 H660 V396 H776', value: [672, 290, 'start'], caption: [672, 308, 'start'] },
+    commit: { path: 'M442,172 V258', value: [454, 212, 'start'], caption: [454, 230, 'start'] },
+    take: { path: 'M524,396 H606', value: [573, 384, 'middle'], caption: [573, 418, 'middle'] },
+    publish: { path: 'M690,396 H776', value: [725, 384, 'middle'], caption: [725, 418, 'middle'] },
+    publishDirect: { path: 'M540,150 H660 V396 H776', value: [672, 290, 'start'], caption: [672, 308, 'start'] },
     enqueue: { path: 'M836,396 H868', value: [866, 358, 'end'] },
     deliver: { path: 'M1018,410 H1068 V150 H1096', value: [1078, 200, 'start'], caption: [1078, 218, 'start'] },
     ack: { path: 'M1096,126 H1046 V384 H1018', value: [1036, 196, 'end'], caption: [1036, 214, 'end'], back: true },
@@ -40,8 +40,8 @@ export const wide = {
     dead: { path: 'M930,436 V466', value: [922, 455, 'end'] },
     replay: { path: 'M954,466 V436', value: [962, 455, 'start'], back: true },
     copy: { path: 'M806,426 V572 H1184 V536', caption: [816, 564, 'start'], quiet: true },
-    backfill: { path: 'M552,106 H1096', value: [824, 96, 'middle'], caption: [824, 124, 'middle'], quiet: true },
-    notify: { path: 'M552,130 H1096', value: [824, 120, 'middle'], caption: [824, 148, 'middle'] },
+    backfill: { path: 'M540,106 H1096', value: [824, 96, 'middle'], caption: [824, 124, 'middle'], quiet: true },
+    notify: { path: 'M540,130 H1096', value: [824, 120, 'middle'], caption: [824, 148, 'middle'] },
   },
 };
 
@@ -85,6 +85,17 @@ export const tall = {
     copy: { path: 'M54,666 V806', quiet: true },
     backfill: { path: 'M304,140 H350 V856 H302', value: [344, 432, 'end'], quiet: true },
     notify: { path: 'M304,140 H330 V826 H302', value: [322, 480, 'end'], caption: [322, 496, 'end'] },
+  },
+};
+
+/** tallWithoutBroker is tall with nothing between the services. */
+export const tallWithoutBroker = {
+  ...tall,
+  nodes: { ...tall.nodes, commandsservice: { ...tall.nodes.commandsservice, y: 396 }, copies: { ...tall.nodes.copies, y: 474 } },
+  edges: {
+    ...tall.edges,
+    store: { path: 'M206,456 V474', value: [356, 494, 'end'] },
+    notify: { path: 'M304,140 H330 V416 H302', value: [322, 346, 'end'], caption: [322, 362, 'end'] },
   },
 };
 

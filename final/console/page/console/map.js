@@ -1,9 +1,9 @@
 // The map: every part, what waits in it, and messages on their way.
 
 import { calm, s, setAttribute, setText } from './dom.js';
-import { edges, tall, wide } from './layout.js';
-import { atPlaces, isPaused, nameOf, titleOf, totalDepth } from './select.js';
-import { duration, labels } from './words.js';
+import { edges, tall, tallWithoutBroker, wide } from './layout.js';
+import { atPlaces, isDown, isPaused, nameOf, titleOf, totalDepth } from './select.js';
+import { count, duration, labels } from './words.js';
 
 const narrow = 680; //    pixels: below, the tall layout
 const crowd = 10; //      more messages than this on their way: only the edges light up
@@ -33,10 +33,14 @@ export class SystemMap {
   }
 
   relayout() {
-    const layout = this.element.clientWidth < narrow ? tall : wide;
-    if (layout === this.layout || !this.state) return;
-    this.draw(layout);
+    if (!this.state || this.fitting() === this.layout) return;
+    this.draw(this.fitting());
     this.update(this.state, this.now);
+  }
+
+  fitting() {
+    if (this.element.clientWidth >= narrow) return wide;
+    return this.shows('exchange') ? tall : tallWithoutBroker;
   }
 
   /** parts that this system has; those of the map that aren't listed follow from others. */
@@ -61,6 +65,7 @@ export class SystemMap {
       case 'direct': return both && !this.shows('gateway');
       case 'publishDirect': return both && !this.shows('relay');
       case 'backfill': return both && this.state.run?.stage !== '02' && this.state.run?.stage !== '06';
+      case 'ack': return both && this.shows('dead-letters'); // before final, the broker forgets what it has delivered
       case 'notify': return both && !this.shows('exchange');
       default: return both;
     }
@@ -77,7 +82,7 @@ export class SystemMap {
     const hatch = s('pattern', { id: `${this.id}-hatch`, width: 8, height: 8, patternUnits: 'userSpaceOnUse', patternTransform: 'rotate(45)' }, s('rect', { width: 3, height: 8, class: 'mc-hatch' }));
     const arrow = (name) => s('marker', { id: `${this.id}-${name}`, viewBox: '0 0 8 8', refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, markerUnits: 'userSpaceOnUse', orient: 'auto' }, s('path', { d: 'M0,0 L8,4 L0,8 Z', class: `mc-arrow mc-${name}` }));
     const left = this.shows('gateway') ? 0 : layout.alone ?? 0;
-    this.svg = s('svg', { viewBox: `${left} ${layout.top} ${layout.width - left} ${bottom - layout.top}`, class: `mc-map ${layout === tall ? 'mc-tall' : ''}`, role: 'group', 'aria-label': 'Map of the system' },
+    this.svg = s('svg', { viewBox: `${left} ${layout.top} ${layout.width - left} ${bottom - layout.top}`, class: `mc-map ${layout === wide ? '' : 'mc-tall'}`, role: 'group', 'aria-label': 'Map of the system' },
       s('defs', {}, hatch, arrow('idle'), arrow('hot'), arrow('bad')));
     for (const [id, n] of shown.filter(([, n]) => n.box)) this.drawNode(id, id === 'platforms-db' && !this.shows('outbox') ? { ...n, h: 98 } : n);
     for (const id of Object.keys(layout.edges)) if (this.showsEdge(id)) this.drawEdge(id, layout.edges[id]);
@@ -101,14 +106,15 @@ export class SystemMap {
     const titleY = n.box ? n.y + 24 : n.tray ? n.y + 19 : n.round ? n.y + n.h + 18 : n.y + (n.h / 2) - (n.h > 50 ? 4 : 1);
     const title = s('text', { x: left ? n.x + 12 : middle, y: titleY, 'text-anchor': left ? 'start' : 'middle', class: 'mc-title' }, n.title);
     const sub = s('text', { x: n.tray ? n.x + n.w - 10 : middle, y: n.tray ? n.y + 19 : n.y + n.h / 2 + 15, 'text-anchor': n.tray ? 'end' : 'middle', class: 'mc-sub' }, n.sub ?? '');
+    const more = id === 'queue' ? s('text', { x: n.x + 12, y: n.y + (n.h > 70 ? 39 : 32), class: 'mc-more' }) : null;
     const badge = s('g', { class: 'mc-badge' });
     const badgeText = s('text', { 'text-anchor': 'middle' });
     const badgeShape = s('rect', { rx: 9, height: 19 });
     badge.append(badgeShape, badgeText);
     const content = s('g', { class: 'mc-dots' });
-    const group = s('g', { class: `mc-node ${n.in === 'broker' ? 'mc-inner' : ''} ${n.box ? 'mc-box' : ''} ${n.tray ? 'mc-tray' : ''} mc-n-${id}` }, shape, veil, title, sub, content, badge);
+    const group = s('g', { class: `mc-node ${n.in === 'broker' ? 'mc-inner' : ''} ${n.box ? 'mc-box' : ''} ${n.tray ? 'mc-tray' : ''} mc-n-${id}` }, shape, veil, title, sub, more ?? '', content, badge);
     this.svg.append(group);
-    this.nodes.set(id, { n, group, title, sub, content, badge, badgeText, badgeShape });
+    this.nodes.set(id, { n, group, title, sub, more, content, badge, badgeText, badgeShape });
   }
 
   drawEdge(id, e) {
@@ -136,7 +142,7 @@ export class SystemMap {
     const another = this.state && state.run?.run !== this.stage;
     this.state = state;
     this.now = now;
-    if (!this.layout || another) this.draw(this.element.clientWidth < narrow ? tall : wide);
+    if (!this.layout || another) this.draw(this.fitting());
     const found = atPlaces(state, now);
     for (const [id, node] of this.nodes) this.updateNode(id, node, found);
     for (const [id, edge] of this.edges) this.updateEdge(id, edge);
@@ -163,8 +169,8 @@ export class SystemMap {
     if (!node.n.tray && !node.n.round) {
       setText(node.title, this.layout === tall && id === 'broker' ? 'broker' : titleOf(this.state, id) === id ? node.n.title : titleOf(this.state, id));
       const states = Object.values(own?.replicas ?? {});
-      const deaf = id === 'console' && this.state.queues.get('console')?.consumers === 0;
-      if (!node.n.box) setText(node.sub, states.length > 1 ? `${states.filter((x) => x === 'up').length} of ${states.length} replicas up` : own?.state === 'up' && own.detail ? own.detail : deaf ? 'not listening' : node.n.sub ?? '');
+      const deaf = id === 'console' && (isDown(this.state, 'broker') || this.state.queues.get('console')?.consumers === 0);
+      if (!node.n.box) setText(node.sub, states.length > 1 ? `${states.filter((x) => x === 'up').length} of ${states.length} replicas up` : own?.state === 'up' && own.detail ? own.detail : deaf ? (this.layout === tall ? 'no events' : isDown(this.state, 'broker') ? 'not listening' : 'not listening yet') : node.n.sub ?? '');
       if (!node.n.box) setAttribute(node.title, 'y', node.n.y + node.n.h / 2 + (node.sub.textContent ? -3 : 5));
     }
     if (node.n.tray) this.updateTray(id, node, found);
@@ -214,9 +220,11 @@ export class SystemMap {
     }
     if (!['platforms', 'copies'].includes(id)) {
       const oldest = waiting.length > 0 ? this.now - Math.min(...waiting.map((w) => w.since)) : 0;
-      sub = n === 0 ? (id === 'queue' && this.consumers() === 0 ? 'no consumer' : id === 'dead-letters' || this.stateOf(id).state !== 'up' ? '' : 'empty') : `${n}${oldest > 1000 && id !== 'dead-letters' ? ` · ${duration(oldest)}` : ''}`;
+      const waits = oldest < 60_000 ? duration(oldest) : `${Math.floor(oldest / 60_000)} min`; // there is little room
+      sub = n === 0 ? (id === 'dead-letters' || this.stateOf(id).state !== 'up' ? '' : 'empty') : `${n}${oldest > 1000 && id !== 'dead-letters' ? ` · ${waits}` : ''}`;
     }
     setText(node.sub, sub);
+    if (node.more) this.updateConsumers(node.more, id);
     node.group.classList.toggle('mc-waiting', n > 0 && id !== 'dead-letters');
     node.group.classList.toggle('mc-letters', n > 0 && id === 'dead-letters');
     this.drawDots(node, n, waiting);
@@ -234,10 +242,12 @@ export class SystemMap {
     this.aside.replaceChildren(...lines.map((text, i) => s('text', { x, y: y + i * 19, 'text-anchor': anchor, class: `mc-aside ${waiting.length > 0 ? 'mc-wait' : ''}` }, text)));
   }
 
-  consumers() {
-    let found;
-    for (const queue of this.state.queues.values()) if (queue.role === 'work') found = (found ?? 0) + (queue.consumers ?? 0);
-    return found;
+  /** updateConsumers says how many read from the queue, if the console can see that. */
+  updateConsumers(text, id) {
+    const queues = [...this.state.queues.values()].filter((queue) => queue.role === 'work');
+    const n = queues.reduce((sum, queue) => sum + (queue.consumers ?? 0), 0);
+    setText(text, queues.length === 0 || this.stateOf(id).state !== 'up' ? '' : n === 0 ? 'no consumer' : count(n, 'consumer'));
+    text.classList.toggle('mc-nobody', n === 0);
   }
 
   drawDots(node, n, waiting) {
@@ -390,9 +400,9 @@ function before(journey, hop) {
 
 /** latency is what a station took: its own time, else the time since the one before. */
 export function latency(journey, hop) {
-  if (hop.from === 'list') return 'listed'; // when it was first seen in a list says little about when it happened
-  if (hop.ms !== undefined) return duration(hop.ms);
-  if (hop.start) return duration(hop.at - hop.start);
+  if (hop.from === 'list') return null; // when it was first seen in a list says little about when it happened
+  const took = hop.ms ?? (hop.start ? hop.at - hop.start : undefined);
+  if (took !== undefined) return took < 0.001 ? null : duration(took); // its spans can't tell
   const index = journey.hops.indexOf(hop);
   if (index <= 0 || journey.hops[index - 1].from === 'list') return null;
   return duration(hop.at - journey.hops[index - 1].at);

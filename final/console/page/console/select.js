@@ -119,7 +119,7 @@ export function atPlaces(state, now) {
 export function nameOf(journey) {
   if (journey.name) return journey.name.length > longest ? `${journey.name.slice(0, longest - 1)}…` : journey.name;
   if (journey.id !== null) return `platform ${journey.id}`;
-  return journey.refused ? 'a refused request' : 'a message without a platform';
+  return journey.refused ? 'a refused request' : 'unknown message';
 }
 
 /** causes are the parts that are broken on purpose, the one that explains the others first: a relay without a broker is down, too. */
@@ -142,7 +142,7 @@ export function narrate(state, now, l = ledger(state, now), invites = true) {
   }
   const latest = lastStored(state);
   if (l.dead + l.strangers.length > 0 && !(latest && now - latest.hops.at(-1).at < 5000)) {
-    return { tone: 'wait', text: `${count(l.dead + l.strangers.length, 'dead letter')}: an event that failed again and again is put aside, so that it doesn’t block the others. Replay or drop it.` };
+    return { tone: 'wait', text: `${count(l.dead + l.strangers.length, 'dead letter')}: an event that can’t be used, or failed again and again, is put aside, so that it doesn’t block the others. Replay or drop it.` };
   }
   return { tone: 'calm', text: recovered(state, now, l, latest) ?? told(latest, invites) };
 }
@@ -156,7 +156,7 @@ function narrateFault(state, l, [id, part], waiting, invites) {
     return { tone: 'wait', text: `${is} ${list(outbox)} ${outbox.length === 1 ? 'waits' : 'wait'} in the outbox: the client has its 201, and the event is safe in PlatformService’s database.` };
   }
   if (queue.length > 0) {
-    const where = has(state, 'exchange') ? 'in the queue, until it is up again' : 'for its answer, and so does the client';
+    const where = has(state, 'exchange') ? 'in the queue until it runs again' : 'for its answer, and so does the client';
     return { tone: 'wait', text: `${is} ${list(queue)} ${queue.length === 1 ? 'waits' : 'wait'} ${where}.` };
   }
   const comes = state.run?.stage === '07' && id === 'commandsservice' ? ' The backfill brings what is missing when CommandsService starts.' : '';
