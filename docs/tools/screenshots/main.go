@@ -20,8 +20,11 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
 	"microcomm/docs/tools/internal/chromium"
-	"microcomm/docs/tools/internal/process"
 	"microcomm/docs/tools/internal/repo"
 )
 
@@ -30,12 +33,14 @@ type picture struct {
 	name          string
 	recordings    []string
 	at            float64 // seconds after the beginning
-	width, height int
+	width, height int64
+	live          bool // the first recording, as if it happened now; the page has asked for its fault
 }
 
 var pictures = []picture{
-	{"console-broker-down", []string{"broker-down"}, 16, 1280, 1010},
-	{"console-side-by-side", []string{"06-subscriber-down", "07-subscriber-down"}, 13, 1600, 960},
+	{"console-broker-down", []string{"broker-down"}, 16, 1280, 1010, false},
+	{"console-side-by-side", []string{"06-subscriber-down", "07-subscriber-down"}, 13, 1600, 960, false},
+	{"console-predict", []string{"broker-down"}, 16, 1280, 1260, true},
 }
 
 func main() {
@@ -62,46 +67,67 @@ func run(ctx context.Context, record bool, out string) error {
 	if out == "" {
 		out = filepath.Join(root, "docs")
 	}
-	browser, err := chromium.Ensure(ctx, os.Stdout)
+	found, err := chromium.Ensure(ctx, os.Stdout)
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(found), chromedp.Flag("hide-scrollbars", true))
+	if os.Geteuid() == 0 {
+		options = append(options, chromedp.NoSandbox) // Chromium refuses to run as root with it
 	}
-	server := &http.Server{Handler: http.FileServer(http.Dir(page)), ReadHeaderTimeout: time.Second}
-	go server.Serve(listener) // until Close
-	defer server.Close()
+	browser, stop := chromedp.NewExecAllocator(ctx, options...)
+	defer stop()
 	for _, p := range pictures {
-		if err := p.take(ctx, browser, "http://"+listener.Addr().String(), filepath.Join(out, p.name+".png")); err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
+		for theme, suffix := range map[string]string{"light": "", "dark": "-dark"} {
+			file := filepath.Join(out, p.name+suffix+".png")
+			if err := p.take(browser, page, theme, file); err != nil {
+				return fmt.Errorf("%s: %w", file, err)
+			}
 		}
 	}
 	return nil
 }
 
 // take writes the picture to file, with few enough colours to be small.
-func (p picture) take(ctx context.Context, browser, url, file string) error {
-	profile, err := os.MkdirTemp("", "microcomm-screenshots-")
-	if err != nil {
-		return err
-	}
-	defer process.RemoveAll(profile)
+func (p picture) take(ctx context.Context, page, theme, file string) error {
+	handler := http.NewServeMux()
+	handler.Handle("/", http.FileServer(http.Dir(page)))
 	query := fmt.Sprintf("/?at=%g", p.at)
 	for _, name := range p.recordings {
 		query += "&play=console/" + name + ".ndjson"
 	}
-	shot := filepath.Join(profile, "shot.png")
-	args := append([]string{browser}, chromium.Flags(profile)...)
-	args = append(args, fmt.Sprintf("--window-size=%d,%d", p.width, p.height), "--virtual-time-budget=3000", "--screenshot="+shot)
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	var output bytes.Buffer
-	if err := process.Run(ctx, process.Command{Args: append(args, url+query), Stdout: &output, Stderr: &output}); err != nil {
-		return fmt.Errorf("%w\n%s", err, output.String())
+	show := chromedp.Steps(settled)
+	if p.live {
+		told, err := newPlayback(page, p.recordings[0], p.at)
+		if err != nil {
+			return err
+		}
+		handler.HandleFunc("GET /feed", told.feed)
+		handler.HandleFunc("POST /control/faults", told.control)
+		query, show = "/", predict
 	}
-	taken, err := os.ReadFile(shot)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Second}
+	go server.Serve(listener) // until Close
+	defer server.Close()
+
+	tab, closeTab := chromedp.NewContext(ctx)
+	defer closeTab()
+	tab, cancel := context.WithTimeout(tab, time.Minute)
+	defer cancel()
+	media := chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: theme}, {Name: "prefers-reduced-motion", Value: "reduce"}}})
+		return err
+	})
+	err = chromedp.Do(tab, media, chromedp.EmulateViewport(p.width, p.height), chromedp.Navigate("http://"+listener.Addr().String()+query), show)
+	if err != nil {
+		return err
+	}
+	taken, err := chromedp.Run(tab, chromedp.CaptureScreenshot())
 	if err != nil {
 		return err
 	}
@@ -111,6 +137,27 @@ func (p picture) take(ctx context.Context, browser, url, file string) error {
 	}
 	fmt.Printf("%s %d kB\n", file, len(small)/1000)
 	return os.WriteFile(file, small, 0o644)
+}
+
+// settled is a page that has come to its moment, and in which nothing moves.
+var settled = until(`document.querySelector('main .mc-map') && !microcommConsole.player?.playing`)
+
+// predict asks the live page to kill the broker, and waits for what comes of it.
+var predict = chromedp.Steps(
+	until(`document.querySelector('.mc-faults [title="Kill the broker"]')?.disabled === false`),
+	chromedp.Click(chromedp.CSS(`.mc-faults [title="Kill the broker"]`)),
+	chromedp.SetValue(chromedp.CSS("#mc-prediction"), "0"),
+	chromedp.Click(chromedp.CSS(".mc-question .mc-danger")),
+	until(`document.querySelector('.mc-bets').textContent.includes('of 3 platforms')`),
+	chromedp.Evaluate[chromedp.Void](`scrollTo(0, 0)`),
+)
+
+// until waits until an expression of the page is true.
+func until(expression string) chromedp.Action[chromedp.Void] {
+	return func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
+		_, err := chromedp.Poll[bool]("Boolean("+expression+")")(ctx, target)
+		return chromedp.Void{}, err
+	}
 }
 
 // reduce encodes a picture again with its 256 most frequent colours, and the nearest
