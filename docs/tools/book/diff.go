@@ -60,6 +60,9 @@ func (b *book) listDiff(c *changes.Comparison) {
 		lead: "Compared with " + c.Before.Name + ", in the lesson's reading order.",
 	})
 	if len(c.Pieces) == 0 {
+		for i, f := range c.Files { // as Piece does: what the table folds, the page folds
+			c.Files[i].Folded = len(f.Rows) > 0 && f.Rows[0].Folded
+		}
 		whole.wide = true
 		c.NoteTwins()
 		b.diffs = append(b.diffs, &diffPage{page: whole, comparison: c, files: c.Files, said: b.bySource[stage+"/README.md"]})

@@ -95,6 +95,7 @@ func testMentions(t *testing.T, b *book) {
 		{"06-rabbitmq/diff/index.html", "commandsservice-event_processor.go", "", ">event_processor.go</code>"}, // the file
 		{"03-k8s/diff/index.html", "platformservice-sqlite.go", ">ping</", ">ping</code>"},                      // a method
 		{"final/diff/23-access-control.html", "internal-web-keys.go", ">refreshed</", ">refreshed</code>"},
+		{"02-http-sync/diff/index.html", "platformservice-config.go", ">httpURL</", ">httpURL</code>"}, // of an item of a list
 	} {
 		_, remark, _ := strings.Cut(section(want.url, want.id), `<aside class="remark"`)
 		remark, code, _ := strings.Cut(remark, "</aside>")

@@ -54,7 +54,7 @@ func (b *book) snippetsOf(d *diffPage) map[string][]*located {
 }
 
 // mention is a paragraph that names files and declarations of which no snippet beside it
-// shows lines.
+// shows lines, or an item of a list that begins with such a name.
 type mention struct {
 	id     string // of the paragraph
 	remark string
@@ -64,39 +64,60 @@ type mention struct {
 // findMentions finds the paragraphs of a document that name code, and gives them ids.
 // What is folded would give a prediction away.
 func (b *book) findMentions(d *parsed) error {
-	folded, section := false, ""
+	folded, aside := false, false
 	for n := d.tree.FirstChild(); n != nil; n = n.NextSibling() {
 		switch n := n.(type) {
 		case *ast.Heading:
-			section = markdown.PlainText(n, d.text)
+			aside = slices.Contains([]string{"What changes", "Check yourself", "Exercises"}, markdown.PlainText(n, d.text))
 		case *ast.HTMLBlock:
 			text := string(n.Lines().Value(d.text))
 			folded = strings.LastIndex(text, "<details") > strings.LastIndex(text, "</details") || folded && !strings.Contains(text, "</details")
 		case *ast.Paragraph:
-			if folded || slices.Contains([]string{"What changes", "Check yourself", "Exercises"}, section) {
+			if folded || aside {
 				continue
 			}
-			shown := b.snippetsBeside(d, n)
-			m := mention{id: fmt.Sprintf("says-%d", len(d.mentions)+1)}
-			_ = ast.Walk(n, func(span ast.Node, entering bool) (ast.WalkStatus, error) {
-				if span.Kind() == ast.KindCodeSpan && entering {
-					if p := b.named(d, span); p.file != "" && !slices.Contains(shown, p.file) {
-						m.places = append(m.places, p)
-					}
-				}
-				return ast.WalkContinue, nil
-			})
-			if m.places == nil {
-				continue
-			}
-			var err error
-			if m.remark, err = b.renderNode(d, n); err != nil {
+			if err := b.findMention(d, n, n, b.snippetsBeside(d, n)); err != nil {
 				return err
 			}
-			n.SetAttributeString("id", []byte(m.id))
-			d.mentions = append(d.mentions, m)
+		case *ast.List:
+			for item := n.FirstChild(); item != nil && !folded && !aside; item = item.NextSibling() {
+				if text, ok := item.FirstChild().(*ast.TextBlock); ok && text.FirstChild().Kind() == ast.KindCodeSpan {
+					if err := b.findMention(d, item, text, nil); err != nil {
+						return err
+					}
+				}
+			}
 		}
 	}
+	return nil
+}
+
+// findMention adds a text of a document to its mentions, if it names code that is not in
+// the files shown beside it. Its block gets the id.
+func (b *book) findMention(d *parsed, block, text ast.Node, shown []string) error {
+	m := mention{id: fmt.Sprintf("says-%d", len(d.mentions)+1)}
+	_ = ast.Walk(text, func(span ast.Node, entering bool) (ast.WalkStatus, error) {
+		if span.Kind() == ast.KindCodeSpan && entering {
+			if p := b.named(d, span); p.file != "" && !slices.Contains(shown, p.file) {
+				m.places = append(m.places, p)
+			}
+		}
+		return ast.WalkContinue, nil
+	})
+	if m.places == nil {
+		return nil
+	}
+	var err error
+	if m.remark, err = b.renderNode(d, text); err != nil {
+		return err
+	}
+	if block != text {
+		m.remark = "<p>" + strings.TrimSpace(m.remark) + "</p>\n"
+	}
+	// what names a file and a declaration is about the declaration
+	slices.SortStableFunc(m.places, func(a, b place) int { return cmp.Compare(min(1, b.line), min(1, a.line)) })
+	block.SetAttributeString("id", []byte(m.id))
+	d.mentions = append(d.mentions, m)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -128,5 +129,48 @@ func TestEmptyBrokerURLCountsAsUnset(t *testing.T) {
 	_, out := startLab(t, l, "run 01", "RABBITMQ_URL=")
 	if said := readUntil(t, bufio.NewReader(out), "is up"); !strings.Contains(said, "RABBITMQ_URL is set: false") {
 		t.Errorf("the service sees it: %s", said)
+	}
+}
+
+// TestCtrlCIsHowAServerEnds is that of lab class and lab book --serve. What had more to do
+// was interrupted.
+func TestCtrlCIsHowAServerEnds(t *testing.T) {
+	l := workspace(t, map[string]string{"docs/tools/server/main.go": `package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGTERM)
+	fmt.Println("serving")
+	<-ended
+	os.Exit(len(os.Args) - 1)
+}
+`})
+	for name, test := range map[string]struct {
+		args   []string
+		status int
+	}{"a server": {nil, 0}, "half-done work": {[]string{"unfinished"}, 130}} {
+		t.Run(name, func(t *testing.T) {
+			out := &syncBuffer{}
+			l.out, l.err = out, out
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			ended := make(chan error, 1)
+			go func() { ended <- runProgram(ctx, l, "docs", "tools/server", test.args) }()
+			waitFor(t, "the server", func() bool { return strings.Contains(out.String(), "serving") })
+			cancel()
+			if got := status(ctx, <-ended, out); got != test.status {
+				t.Errorf("status %d, want %d:\n%s", got, test.status, out)
+			}
+			if test.status == 0 && out.String() != "serving\n" {
+				t.Errorf("it says more: %s", out)
+			}
+		})
 	}
 }

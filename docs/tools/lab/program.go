@@ -39,8 +39,11 @@ func runProgram(ctx context.Context, l *lab, module, path string, args []string)
 	if err != nil {
 		return err
 	}
-	defer p.Stop(30 * time.Second) // it may have processes to end, and a last word
 	err = p.Wait(ctx)
+	p.Stop(30 * time.Second) // it may have processes to end, and a last word
+	if ctx.Err() != nil && p.Err() == nil {
+		return nil // Ctrl-C is how a server ends
+	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 2 {
 		return errUsageReported
