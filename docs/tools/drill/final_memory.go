@@ -495,6 +495,9 @@ func (w *answers) ask(ctx context.Context, c *client, url string) {
 	}
 	begun := time.Now()
 	response, err := c.http.Do(request)
+	if err != nil && asking.Err() == nil {
+		response, err = c.http.Do(request) // its connection was closed to make room for another: a GET is repeated
+	}
 	if err == nil {
 		response.Body.Close()
 	}
