@@ -273,7 +273,7 @@ func startScene(t *testing.T, addr string, faults ...fault) *scene {
 	})
 	listener, err := net.Listen("tcp", addr)
 	require.NoError(t, err)
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: testkit.Patience}
 	var serving sync.WaitGroup
 	serving.Go(func() { server.Serve(listener) })
 	stop := sync.OnceFunc(func() {

@@ -51,8 +51,8 @@ type service struct {
 // Run runs the service until ctx ends, and then returns nil. It returns an error
 // when the service cannot start or cannot continue.
 //
-// Each start is followed by the defer that stops it. So things stop in the
-// reverse order: the servers first, then the store that their requests use.
+// What is started is stopped by a defer, in the reverse order: the servers first, and
+// then, by close, what their requests use.
 func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
 	s, err := build(cfg, parts, log)
 	if err != nil {
