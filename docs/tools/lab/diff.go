@@ -51,7 +51,7 @@ func diff(ctx context.Context, l *lab, options diffOptions, args []string) error
 	if err != nil {
 		return err
 	}
-	compared, err := changes.Compare(ctx, l.root, before, after, isTerminal(l.out) && os.Getenv("NO_COLOR") == "")
+	compared, err := changes.Compare(ctx, l.root, before, after, coloured(l.out))
 	if err != nil {
 		return err
 	}
@@ -92,10 +92,10 @@ func (l *lab) stagesToDiff(args []string) (before, after repo.Stage, piece strin
 	return l.stages[first-1], l.stages[first], strings.Join(args, " "), nil
 }
 
-// page shows the text in git's pager if the output is a terminal.
+// page shows the text in git's pager if the output is a terminal that can scroll.
 func page(ctx context.Context, l *lab, text []byte) error {
 	pager := ""
-	if isTerminal(l.out) {
+	if isTerminal(l.out) && os.Getenv("TERM") != "dumb" {
 		pager, _ = repo.Git(ctx, l.root, "var", "GIT_PAGER")
 		pager = strings.TrimSpace(pager)
 	}

@@ -118,7 +118,7 @@ func judge(ctx context.Context, l *lab, e *exercise.Exercise, o exercise.Options
 	l.printProblems(r.Problems)
 	v = l.printItems(e, r, verbose)
 	if len(v.failed) > 0 && !verbose {
-		fmt.Fprintln(l.out, "\n-v shows everything that the tests print.")
+		fmt.Fprintf(l.out, "\n-v shows everything that the tests print. The tests are in:\n  %s/exercises/%s\n", e.Stage, e.Name)
 	}
 	passed, ownPassed := r.Passed(), true
 	if passed && !o.Cluster {

@@ -62,7 +62,7 @@ func TestCheckSaysWhichItemsHold(t *testing.T) {
 		{"0", true, []string{
 			"FAIL Two positive numbers are added: TestPositive\n         Sum(1, 2) is 0, want 3 (exercise_add_test.go:9)\n",
 			"FAIL Negative ones are, too: TestNegative\n         both: Sum(-1, -2) is 0, want -3 (exercise_add_test.go:16)\n",
-			"-v shows everything that the tests print.\n",
+			"-v shows everything that the tests print. The tests are in:\n  01-one/exercises/add\n",
 			"0 of 2 hold.", "lab hint 01-one add\n",
 		}},
 		{"max(a+b, 0)", true, []string{"ok   Two positive", "FAIL Negative", "1 of 2 hold."}},
@@ -171,6 +171,18 @@ func TestHintsAfterPassingDoNotCount(t *testing.T) {
 	if text := said(l); !strings.Contains(text, " passed            0 of 2 hints") {
 		t.Errorf("it says %q", text)
 	}
+}
+
+func TestHintsFitATerminal(t *testing.T) {
+	l := exerciseStage(t)
+	hints := filepath.Join(l.root, "01-one", "exercises", "add", "hints.md")
+	if err := os.WriteFile(hints, []byte("## Hint 1\n\n"+strings.Repeat("Look at the result. ", 6)+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.do(t.Context(), "hint", "01", "add"); err != nil {
+		t.Fatal(err)
+	}
+	requireNarrow(t, "hint", said(l))
 }
 
 func TestCodeInHintsIsIndented(t *testing.T) {

@@ -114,6 +114,6 @@ func help(w io.Writer, args []string) error {
 	for _, v := range verbs() {
 		fmt.Fprintln(w, entry(v.name, 8, v.summary))
 	}
-	fmt.Fprintln(w, "\nA stage is named 06, 06-rabbitmq or final.\nThe help of one command: go tool lab help COMMAND")
+	fmt.Fprintln(w, "\nA stage is a chapter or final, and is named 06, 06-rabbitmq or final.\nThe help of one command: go tool lab help COMMAND")
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"microcomm/docs/tools/internal/layout"
 )
 
 func hintVerb() verb {
@@ -44,7 +46,7 @@ func hint(l *lab, stage, name string, all bool) error {
 		from, to = 0, len(e.Hints)
 	}
 	for i := from; i < to; i++ {
-		fmt.Fprintf(l.out, "%s\n\n%s\n\n", colour(l.out, "1", fmt.Sprintf("Hint %d of %d", i+1, len(e.Hints))), indentCode(e.Hints[i]))
+		fmt.Fprintf(l.out, "%s\n\n%s\n\n", colour(l.out, "1", fmt.Sprintf("Hint %d of %d", i+1, len(e.Hints))), layout.Reflow(indentCode(e.Hints[i])))
 	}
 	if from == to {
 		fmt.Fprintf(l.out, "You have seen all %d hints; --all shows them again. A solution: go tool lab solution %s %s\n", len(e.Hints), stage, name)

@@ -328,7 +328,11 @@ func greet(l *lab, s repo.Stage, services []*service, pages []string, guarded bo
 		}
 	}
 	for _, page := range pages {
-		fmt.Fprintf(l.out, "  %-15s  %s\n", "The API page", page)
+		note := ""
+		if strings.Contains(page, ":6000/") { // that of final --broker
+			note = "  (browsers refuse port 6000; COMMANDS_HTTP_ADDR moves it)"
+		}
+		fmt.Fprintf(l.out, "  %-15s  %s%s\n", "The API page", page, note)
 	}
 	body := `'{"name":"NATS","publisher":"Synadia","cost":"Free"}'`
 	if runtime.GOOS == "windows" {

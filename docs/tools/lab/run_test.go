@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"microcomm/docs/tools/internal/repo"
 )
 
 // miniStage is a stage whose one service listens on PLATFORMS_HTTP_ADDR, and
@@ -201,6 +203,18 @@ func TestBrokerPort(t *testing.T) {
 	} {
 		if got, err := brokerPort(given); got != want || (err == nil) != (want != 0) {
 			t.Errorf("brokerPort(%q) = %d, %v, want %d", given, got, err, want)
+		}
+	}
+}
+
+// TestGreetWarnsOfAPortThatBrowsersRefuse: final --broker serves a page at port 6000.
+func TestGreetWarnsOfAPortThatBrowsersRefuse(t *testing.T) {
+	var out bytes.Buffer
+	pages := []string{"http://localhost:6000/docs", "http://localhost:5000/docs"}
+	greet(&lab{out: &out}, repo.Stage{Name: "final"}, []*service{{}}, pages, false)
+	for _, want := range []string{"6000/docs  (browsers refuse port 6000; COMMANDS_HTTP_ADDR moves it)\n", "5000/docs\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, out.String())
 		}
 	}
 }

@@ -67,8 +67,13 @@ func isTerminal(w io.Writer) bool {
 
 // colour wraps text in an ANSI colour where it can be seen.
 func colour(w io.Writer, code, text string) string {
-	if os.Getenv("NO_COLOR") != "" || !isTerminal(w) {
+	if !coloured(w) {
 		return text
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+// coloured reports whether w shows colours, and the user wants them.
+func coloured(w io.Writer) bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
 }

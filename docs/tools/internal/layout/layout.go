@@ -30,14 +30,14 @@ func Wrap(line, indent string) string {
 	return b.String()
 }
 
-// Reflow wraps the paragraphs of a text. An indented line stays unchanged: it may be an
-// example to copy.
+// Reflow wraps the paragraphs of a text, and the items of its lists. An indented line stays
+// unchanged: it may be an example to copy.
 func Reflow(text string) string {
 	var lines []string
 	joins := false // the last line is one of a paragraph
 	for line := range strings.SplitSeq(text, "\n") {
 		prose := line != "" && !strings.HasPrefix(line, " ")
-		if prose && joins {
+		if prose && joins && !isItem(line) {
 			lines[len(lines)-1] += " " + line
 		} else {
 			lines = append(lines, line)
@@ -45,9 +45,15 @@ func Reflow(text string) string {
 		joins = prose
 	}
 	for i, line := range lines {
-		if !strings.HasPrefix(line, " ") {
+		switch {
+		case isItem(line):
+			lines[i] = Wrap(line, "  ")
+		case !strings.HasPrefix(line, " "):
 			lines[i] = Wrap(line, "")
 		}
 	}
 	return strings.Join(lines, "\n")
 }
+
+// isItem reports whether an item of a list begins with the line.
+func isItem(line string) bool { return strings.HasPrefix(line, "- ") }

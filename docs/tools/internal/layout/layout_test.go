@@ -30,3 +30,12 @@ func TestReflowKeepsExamplesAndParagraphs(t *testing.T) {
 		t.Errorf("it is\n%s\nwant\n%s", got, want)
 	}
 }
+
+func TestReflowKeepsTheItemsOfAListApart(t *testing.T) {
+	word := strings.Repeat("x", 30)
+	got := Reflow("Two:\n- one " + word + " " + word + " " + word + "\n- two")
+	want := "Two:\n- one " + word + " " + word + "\n  " + word + "\n- two"
+	if got != want {
+		t.Errorf("it is\n%s\nwant\n%s", got, want)
+	}
+}

@@ -3,6 +3,7 @@ package rabbitmq
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -38,6 +39,9 @@ func waitForAMQP(ctx context.Context, address string, node *process.Process, pro
 			case <-ended:
 				return fmt.Errorf("it ended early: %s", node.Ending())
 			case <-ctx.Done():
+				if errors.Is(ctx.Err(), context.Canceled) { // by Ctrl-C
+					return ctx.Err()
+				}
 				return fmt.Errorf("not ready after %.0fs: %w", time.Since(start).Seconds(), last)
 			case <-report.C:
 				fmt.Fprintf(progress, "broker: still starting (%.0fs)\n", time.Since(start).Seconds())

@@ -36,7 +36,7 @@ func (b *Broker) Stop() {
 // private node of one that it installs.
 func Start(ctx context.Context, progress io.Writer) (*Broker, error) {
 	if given := os.Getenv("RABBITMQ_URL"); given != "" {
-		return givenBroker(ctx, given)
+		return givenBroker(ctx, given, progress)
 	}
 	return StartAt(ctx, Ports{}, progress)
 }
@@ -91,7 +91,7 @@ func StartAt(ctx context.Context, ports Ports, progress io.Writer) (*Broker, err
 
 // givenBroker checks that the broker the user named responds. It never prints
 // the URL, which may hold a password.
-func givenBroker(ctx context.Context, given string) (*Broker, error) {
+func givenBroker(ctx context.Context, given string, progress io.Writer) (*Broker, error) {
 	u, err := url.Parse(given)
 	if err != nil || u.Host == "" {
 		return nil, errors.New("RABBITMQ_URL is not of the form amqp://host:port/")
@@ -107,7 +107,7 @@ func givenBroker(ctx context.Context, given string) (*Broker, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	if err := waitForAMQP(ctx, address, nil, io.Discard); err != nil {
+	if err := waitForAMQP(ctx, address, nil, progress); err != nil {
 		return nil, fmt.Errorf("RABBITMQ_URL is set, but %s does not respond: %w; unset RABBITMQ_URL to let lab bring its own", address, err)
 	}
 	return b, nil
