@@ -35,7 +35,8 @@
       boostDocument: function (id, term) {
         var e = searchIndex[id];
         if (e.kind === "declaration") return e.page.toLowerCase().split(".").pop() === term ? 1 : 0.2;
-        return e.kind === "code" || e.kind === "tree" ? 0.15 : e.kind === "lesson" ? 1.5 : 1;
+        if (e.kind === "code" || e.kind === "tree") return 0.15;
+        return (e.kind === "lesson" || e.kind === "piece" ? 1.5 : 1) * ((e.section || e.page).toLowerCase() === term ? 2 : 1);
       },
     },
   });
