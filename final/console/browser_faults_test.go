@@ -36,6 +36,7 @@ func (b *browser) testFaults(t *testing.T) {
 	}
 	create("Docker")
 	stored("Docker")
+	p.shows(".mc-n-queue", "1 consumer")
 
 	toBroker.Cut()
 	p.shows(".mc-n-broker.mc-is-down .mc-badge", "down")
@@ -57,6 +58,7 @@ func (b *browser) testFaults(t *testing.T) {
 	create("Grafana")
 	p.shows(".mc-story", "Grafana waits in the queue")
 	p.shows(".mc-n-queue.mc-waiting", "1")
+	p.shows(".mc-n-queue", "no consumer")
 
 	w.stopPlatforms()
 	p.shows(".mc-n-platformservice.mc-is-down .mc-badge", "down")

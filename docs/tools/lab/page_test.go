@@ -64,6 +64,7 @@ func TestFaultsOnThePageOf06(t *testing.T) {
 	w := runWatched(t, "06", "--console")
 	w.flows() // once the broker has both
 	p := openConsole(t, w)
+	p.holds("nothing is acknowledged", `document.querySelector('.mc-e-deliver') && !document.querySelector('.mc-e-ack')`)
 	p.breaks("Kill CommandsService", "commandsservice", "down", 1)
 	p.creates("Redis")
 	p.shows(".mc-column.mc-k-missing", "Redis")
