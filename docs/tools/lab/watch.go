@@ -20,7 +20,9 @@ func watchVerb() verb {
 		args:    "STAGE [EXERCISE]",
 		summary: "checks an exercise, or tests a stage, whenever you save a file of the stage",
 		about:   "A broker, where one is needed, is started once. Ctrl-C ends it.",
-		run:     watch,
+		run: func(ctx context.Context, l *lab, args []string) error {
+			return unlessStopped(ctx, l, watch(ctx, l, args))
+		},
 	}
 }
 
