@@ -311,10 +311,11 @@ function measure(draft, known, hop, at) {
   if (hop.hop === 'accepted' && !accepted && stored) draft.charts.propagation = sample(draft.charts.propagation, stored.at, Math.max(0, stored.at - at));
 }
 
+/** depth is what waits in the outbox and the queue, as far as that is known: in the chapters it isn't. */
 function depth(draft) {
-  let work = 0;
-  for (const queue of draft.queues.values()) if (queue.role === 'work') work += queue.depth;
-  return { queue: work, outbox: draft.gauges.get('outbox')?.pending ?? 0 };
+  let work;
+  for (const queue of draft.queues.values()) if (queue.role === 'work') work = (work ?? 0) + queue.depth;
+  return { queue: work, outbox: draft.gauges.get('outbox')?.pending };
 }
 
 /** sample adds a value to its second. Of many it keeps some, spread evenly; of gauges the last. */
