@@ -117,6 +117,9 @@ func (d *examination) needed(ctx context.Context) {
 		err := needClone(ctx, d.root)
 		d.need("the checkout", err, d.root, fmt.Sprint(err))
 	}
+	version, err = firstLine(ctx, "curl", "--version")
+	version, _, _ = strings.Cut(version, " (")
+	d.optional("curl", err, version+", for the lessons' requests")
 	first := d.stages[0].Dir
 	if toCompile(ctx, first, "./...") != "" || toCompile(ctx, first, "-race", "-test", "./...") != "" {
 		d.say("-", "SQLite", "not compiled yet: the first lab run, and the first lab check or test, take one to four minutes each")
@@ -249,6 +252,10 @@ func howToGet(what string) string {
 			"linux":   "sudo apt-get install git, or sudo dnf install git",
 			"darwin":  "xcode-select --install",
 			"windows": "winget install Git.Git",
+		},
+		"curl": {
+			"":      "see https://curl.se/download.html",
+			"linux": "sudo apt-get install curl, or sudo dnf install curl",
 		},
 		"RabbitMQ": {
 			"linux":   "sudo apt-get install rabbitmq-server (lab does it itself as root or with password-less sudo), or Docker",

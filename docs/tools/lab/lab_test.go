@@ -715,6 +715,19 @@ func TestDoctorAndTheTestsSayThatCgoIsOff(t *testing.T) {
 	}
 }
 
+// TestDoctorNamesEveryToolThatIsMissing: the lessons send their requests with curl.
+func TestDoctorNamesEveryToolThatIsMissing(t *testing.T) {
+	l := workspace(t, map[string]string{"01-one/go.mod": "module microcomm/01-one\n"})
+	t.Setenv("PATH", t.TempDir())
+	err := doctor(t.Context(), l, nil)
+	text := said(l)
+	for _, want := range []string{"  no  Go ", "  no  git ", "  -   curl            not installed; ", "\nMissing: 3\n"} {
+		if !errors.Is(err, errReported) || !strings.Contains(text, want) {
+			t.Errorf("error: %v; it does not say %q:\n%s", err, want, text)
+		}
+	}
+}
+
 func TestDoctorSaysThatGitRefusesTheCheckout(t *testing.T) {
 	if _, err := exec.LookPath("gcc"); err != nil {
 		t.Skip("no gcc")
