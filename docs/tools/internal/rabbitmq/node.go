@@ -81,33 +81,7 @@ func startNode(ctx context.Context, server string, ports Ports, progress io.Writ
 		return nil, err
 	}
 	n := &Node{server: server, address: net.JoinHostPort("127.0.0.1", strconv.Itoa(amqp)), dir: dir, progress: progress}
-	n.env = []string{
-		"HOME=" + dir, // Erlang keeps its cookie there
-		"ERL_EPMD_PORT=" + strconv.Itoa(mapper),
-		"ERL_EPMD_ADDRESS=127.0.0.1",
-		"ERL_AFLAGS=-start_epmd false", // else each start of Erlang makes sure of one, which would outlive us
-		"ERL_CRASH_DUMP_SECONDS=0",
-		// As under systemd the script becomes the node instead of waiting for it,
-		// so that there is no shell between the node and us.
-		"RUNNING_UNDER_SYSTEMD=true",
-		"RABBITMQ_NODENAME=lab" + strconv.Itoa(amqp) + "@localhost",
-		"RABBITMQ_DIST_PORT=" + strconv.Itoa(dist),
-		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}",
-		"RABBITMQ_CONFIG_FILE=" + filepath.Join(dir, "rabbitmq.conf"),
-		"RABBITMQ_CONF_ENV_FILE=" + filepath.Join(dir, "env.conf"),
-		"RABBITMQ_ENABLED_PLUGINS_FILE=" + filepath.Join(dir, "enabled_plugins"),
-		"RABBITMQ_MNESIA_BASE=" + filepath.Join(dir, "data"),
-		"RABBITMQ_LOG_BASE=" + filepath.Join(dir, "log"),
-		"RABBITMQ_LOGS=-",
-		"RABBITMQ_PLUGINS_EXPAND_DIR=" + filepath.Join(dir, "plugins"),
-		"RABBITMQ_SCHEMA_DIR=" + filepath.Join(dir, "schema"),
-		"RABBITMQ_GENERATED_CONFIG_DIR=" + filepath.Join(dir, "config"),
-	}
-	for _, setting := range os.Environ() {
-		if !strings.HasPrefix(setting, "RABBITMQ_") && !strings.HasPrefix(setting, "ERL_") && !strings.HasPrefix(setting, "HOME=") {
-			n.env = append(n.env, setting)
-		}
-	}
+	n.env = environment(dir, amqp, dist, mapper)
 	settings := map[string]string{
 		// max_message_size is that of final's manifests (30-limits.conf).
 		"rabbitmq.conf":   "listeners.tcp.lab = " + n.address + "\nlog.console = true\nmax_message_size = 131072\n",
@@ -137,6 +111,39 @@ func startNode(ctx context.Context, server string, ports Ports, progress io.Writ
 		return nil, err
 	}
 	return n, nil
+}
+
+// environment returns that of a node and its epmd. Of our own it leaves out the settings
+// for RabbitMQ and Erlang. dist is the port for other nodes, and mapper that of epmd.
+func environment(dir string, amqp, dist, mapper int) []string {
+	env := []string{
+		"HOME=" + dir, // Erlang keeps its cookie there
+		"ERL_EPMD_PORT=" + strconv.Itoa(mapper),
+		"ERL_EPMD_ADDRESS=127.0.0.1",
+		"ERL_AFLAGS=-start_epmd false", // else each start of Erlang makes sure of one, which would outlive us
+		"ERL_CRASH_DUMP_SECONDS=0",
+		// As under systemd the script becomes the node instead of waiting for it,
+		// so that there is no shell between the node and us.
+		"RUNNING_UNDER_SYSTEMD=true",
+		"RABBITMQ_NODENAME=lab" + strconv.Itoa(amqp) + "@localhost",
+		"RABBITMQ_DIST_PORT=" + strconv.Itoa(dist),
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}",
+		"RABBITMQ_CONFIG_FILE=" + filepath.Join(dir, "rabbitmq.conf"),
+		"RABBITMQ_CONF_ENV_FILE=" + filepath.Join(dir, "env.conf"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE=" + filepath.Join(dir, "enabled_plugins"),
+		"RABBITMQ_MNESIA_BASE=" + filepath.Join(dir, "data"),
+		"RABBITMQ_LOG_BASE=" + filepath.Join(dir, "log"),
+		"RABBITMQ_LOGS=-",
+		"RABBITMQ_PLUGINS_EXPAND_DIR=" + filepath.Join(dir, "plugins"),
+		"RABBITMQ_SCHEMA_DIR=" + filepath.Join(dir, "schema"),
+		"RABBITMQ_GENERATED_CONFIG_DIR=" + filepath.Join(dir, "config"),
+	}
+	for _, setting := range os.Environ() {
+		if !strings.HasPrefix(setting, "RABBITMQ_") && !strings.HasPrefix(setting, "ERL_") && !strings.HasPrefix(setting, "HOME=") {
+			env = append(env, setting)
+		}
+	}
+	return env
 }
 
 // URL is the address for AMQP clients. It stays the same over a Restart.
