@@ -110,7 +110,7 @@ func (c *console) join() error {
 		c.service.env = append(c.service.env, "RABBITMQ_EXCHANGE="+c.exchange())
 	}
 	c.control = newControl(c, address)
-	f.services = append(f.services, c.service)
+	f.services = append([]*service{c.service}, f.services...) // stopped last: it receives the others' last spans
 	return nil
 }
 
