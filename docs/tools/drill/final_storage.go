@@ -126,7 +126,8 @@ func (r *run) exec(db *sql.DB, statement string, args ...any) {
 }
 
 // storageFault breaks PlatformService's storage until some POSTs have been refused
-// because of it, and repairs it.
+// because of it, and repairs it. A POST that began earlier and met the fault does not
+// count, as in expectRefusals.
 func (r *run) storageFault(breakIt, repair func()) {
 	r.begin(usual())
 	r.lasts(5 * time.Second)
@@ -135,8 +136,8 @@ func (r *run) storageFault(breakIt, repair func()) {
 	r.lasts(20 * time.Second)
 	// A locked database refuses nothing until a writer's time is up.
 	get(r.within(startTimeout, func(context.Context) error {
-		if !slices.ContainsFunc(r.load.history(), func(p post) bool { return p.outcome == refused }) {
-			return errors.New("no POST was refused")
+		if !slices.ContainsFunc(r.during(r.load.history(), fault), func(p post) bool { return p.outcome == refused }) {
+			return errors.New("no POST of the fault was refused")
 		}
 		return nil
 	}))

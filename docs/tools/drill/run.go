@@ -136,15 +136,18 @@ func (r *run) close() {
 	r.system.close(r.progress)
 }
 
-// in returns the posts that began in the phases of those names. The first phase
-// includes earlier ones: the load starts a moment before it.
-func (r *run) in(names ...string) []post {
+// in returns the posts that are judged and began in the phases of those names.
+func (r *run) in(names ...string) []post { return r.during(r.history.posts, names...) }
+
+// during returns those of all posts that began in the phases of those names. The first
+// phase includes earlier ones: the load starts a moment before it.
+func (r *run) during(all []post, names ...string) []post {
 	var posts []post
 	for i, ph := range r.phases {
 		if !slices.Contains(names, ph.name) {
 			continue
 		}
-		for _, p := range r.history.posts {
+		for _, p := range all {
 			if i > 0 && p.begun.Before(ph.begun) || i+1 < len(r.phases) && !p.begun.Before(r.phases[i+1].begun) {
 				continue
 			}
