@@ -59,7 +59,7 @@ func TestExpectations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.requests[0].sendTo(t.Context(), server.URL+"/slow", 10*time.Second); err != nil {
+	if err := f.requests[0].sendTo(t.Context(), server.URL+"/slow", time.Minute); err != nil {
 		t.Error(err)
 	}
 }

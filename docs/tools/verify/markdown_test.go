@@ -25,6 +25,7 @@ func TestWhatVariesIsNotCompared(t *testing.T) {
 		{"(process 12)", "(process 12345)"},
 		{`"instance":"QWERTYUIOPASDFGHJKLZXCVBNM"`, `"instance":"ABCDEFGHIJKLMNOPQRSTUVWXYZ"`},
 		{"trace_id=0123456789abcdef0123456789abcdef", "trace_id=aaaaaaaaaaaaaaaa0123456789abcdef"},
+		{"go version go1.26.8 linux/amd64", "go version go1.27.0 darwin/arm64"},
 		{"12 passed, 0 failed, 1 skipped", "13 passed, 0 failed, 0 skipped"},
 		{"/tmp/microcomm-run-123456789/x", "/tmp/microcomm-run-987654321/x"},
 	} {
@@ -48,6 +49,7 @@ func TestLinesThatOnlyASlowMachinePrintsDoNotCount(t *testing.T) {
 	for got, want := range map[string]bool{
 		"building final/cmd/dlq: 10s\nID\n":          true,
 		"broker: still starting (5s)\nID\n":          true,
+		"go: downloading example.org/x v1.2.3\nID\n": true,
 		"building final/cmd/dlq: no such file\nID\n": false,
 		"building it takes long\nID\n":               false,
 	} {

@@ -34,13 +34,13 @@ func matches(shown, got string, partial bool) bool {
 	return glob(normalised(want), normalised(slices.DeleteFunc(lines(got), isWaiting)))
 }
 
-// isWaiting reports whether a line only reports a long wait. A fast machine does not print
-// it.
+// isWaiting reports whether a line only reports a long wait. A machine that is fast, and has
+// the modules, does not print it.
 func isWaiting(line string) bool {
 	return waiting.MatchString(line)
 }
 
-var waiting = regexp.MustCompile(`^(building \S+: [0-9hms]+|broker: still starting \(\d+s\))$`)
+var waiting = regexp.MustCompile(`^(building \S+: [0-9hms]+|broker: still starting \(\d+s\)|go: downloading \S+ \S+)$`)
 
 // loosened puts an ellipsis around every line.
 func loosened(shown []string) []string {

@@ -11,8 +11,8 @@ import (
 )
 
 // portPool gives each caller ports that no other caller in this process gets. They lie
-// below those that systems use for outgoing connections, so that no connection occupies
-// one before its service listens.
+// below those that systems use for outgoing connections, and above those that lab and the
+// tests choose from, so that nothing occupies one while its service does not listen.
 type portPool struct {
 	mutex sync.Mutex
 	given map[string]bool
@@ -25,7 +25,7 @@ func (p *portPool) take() (string, error) {
 		p.given = map[string]bool{}
 	}
 	for range 1000 {
-		port := fmt.Sprint(20000 + rand.IntN(10000))
+		port := fmt.Sprint(30_000 + rand.N(2_700))
 		listener, err := net.Listen("tcp", "localhost:"+port)
 		if err != nil {
 			continue

@@ -17,7 +17,8 @@ import (
 	"microcomm/docs/tools/internal/process"
 )
 
-// limits bound the time that a document may take.
+// limits bound the time that a document may take. They end only waits that are hopeless:
+// a machine that is busy takes many times longer than one that is not.
 type limits struct {
 	block time.Duration // a run block
 	ready time.Duration // a background, until it is ready
@@ -25,7 +26,7 @@ type limits struct {
 	stop  time.Duration // a background, from the interrupt to its end
 }
 
-var defaultLimits = limits{block: 5 * time.Minute, ready: 5 * time.Minute, wait: 30 * time.Second, stop: 15 * time.Second}
+var defaultLimits = limits{block: 15 * time.Minute, ready: 10 * time.Minute, wait: 2 * time.Minute, stop: time.Minute}
 
 // shell is one bash that runs blocks one after the other, as a terminal does:
 // folders and variables stay.
