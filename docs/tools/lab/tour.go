@@ -168,7 +168,7 @@ func (g *guide) walk(ctx context.Context) error {
 // hop prints what has happened, and which chapter explains it.
 func (g *guide) hop(chapter string, lines ...string) {
 	g.hops++
-	fmt.Fprintf(g.out, "\n%d. %s\n", g.hops, colour(g.out, "36", fmt.Sprintf("chapter %s, after %s", chapter, time.Since(g.began).Round(time.Millisecond))))
+	fmt.Fprintf(g.out, "\n%d. %s\n", g.hops, colour(g.out, "36", fmt.Sprintf("chapter %s, after %dms", chapter, time.Since(g.began).Milliseconds())))
 	var note []string
 	for _, line := range lines {
 		fmt.Fprintf(g.out, "   %s\n", line)
