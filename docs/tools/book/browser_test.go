@@ -203,7 +203,7 @@ func testThemeOfRecording(t *testing.T, browser context.Context, dir string) {
 }
 
 // followsTheme waits until the recording is in the theme of the page, and then again after each
-// of two clicks on the button, for ten seconds at most each time.
+// of two clicks on the button, for a minute at most each time.
 const followsTheme = `new Promise(function (done) {
 	var frame = document.querySelector(".recording iframe"), clicks = 0, begun = performance.now();
 	frame.scrollIntoView();
@@ -218,7 +218,7 @@ const followsTheme = `new Promise(function (done) {
 			clicks++;
 			begun = performance.now();
 		}
-		if (performance.now() - begun > 10000) return done("after " + clicks + " clicks the recording is not in the theme of its lesson");
+		if (performance.now() - begun > 60000) return done("after " + clicks + " clicks the recording is not in the theme of its lesson");
 		requestAnimationFrame(look);
 	})();
 })`
@@ -237,13 +237,13 @@ func testSearch(t *testing.T, browser context.Context, dir string) {
 	}
 }
 
-// playsOn presses Play, and waits until the position has moved, for ten seconds at most.
+// playsOn presses Play, and waits until the position has moved, for a minute at most.
 const playsOn = `new Promise(function (done) {
 	var position = document.querySelector("input[type=range]"), begun = performance.now();
 	document.querySelector("button[aria-label=Play]").click();
 	(function look() {
 		if (Number(position.value) > 0) return done(true);
-		if (performance.now() - begun > 10000) return done(false);
+		if (performance.now() - begun > 60000) return done(false);
 		requestAnimationFrame(look);
 	})();
 })`
