@@ -16,7 +16,7 @@ import (
 // needCompiler returns an error that says what to do if the C compiler that SQLite needs
 // is missing, or the settings keep Go from using it.
 func needCompiler(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	out, err := process.Output(ctx, process.Command{Args: []string{"go", "env", "CC", "CGO_ENABLED", "GOHOSTOS", "GOOS", "GOHOSTARCH", "GOARCH"}})
 	if err != nil {
@@ -44,7 +44,7 @@ func needCompiler(ctx context.Context) error {
 // not on this machine is not compiled either. Flags may precede the packages: -race, for
 // example, has a separate build.
 func toCompile(ctx context.Context, dir string, packages ...string) string {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	args := append([]string{"go", "list", "-e", "-deps", "-f", "{{if or .Stale .Error}}{{.ImportPath}}{{end}}"}, packages...)
 	env := append(os.Environ(), "GOWORK=off", "GOPROXY=off")

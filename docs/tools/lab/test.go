@@ -258,11 +258,12 @@ func (t *tester) ofDocs(ctx context.Context, env []string, results *testResults,
 // goTest runs vet and the tests of one module that match pattern, all tests if it is
 // empty. An error means that they could not run; their results are in results.
 func (t *tester) goTest(ctx context.Context, s repo.Stage, env []string, results *testResults, pattern string, what ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, time.Hour)
 	defer cancel()
 	// -vet=all is go vet, and shares the compiled packages with the tests. -count=1: go
-	// does not notice changes in the programs that e2e builds.
-	args := []string{"go", "test", "-race", "-vet=all", "-count=1", "-p=4", "-json"}
+	// does not notice changes in the programs that e2e builds. -timeout: a busy machine
+	// may need more than go's ten minutes for a package.
+	args := []string{"go", "test", "-race", "-vet=all", "-count=1", "-timeout=50m", "-p=4", "-json"}
 	if pattern != "" {
 		args = append(args, "-run", pattern)
 	}

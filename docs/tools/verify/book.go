@@ -13,7 +13,7 @@ import (
 func (v *verifier) book(ctx context.Context, _ []string) error {
 	found := results{name: "the book"}
 	output, err := process.Output(ctx, process.Command{
-		Args: []string{"go", "test", "-count=1", "./tools/book"}, Dir: filepath.Join(v.root, "docs"),
+		Args: []string{"go", "test", "-count=1", "-timeout=50m", "./tools/book"}, Dir: filepath.Join(v.root, "docs"),
 		Still: func(elapsed time.Duration) { v.report.note(fmt.Sprintf("building and reading the book: %s", elapsed)) },
 	})
 	if ctx.Err() != nil {

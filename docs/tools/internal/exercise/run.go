@@ -102,7 +102,7 @@ func (e *Exercise) Run(ctx context.Context, o Options) (*Result, error) {
 	if len(o.packages) == 0 {
 		args = append(args, "-timeout=5m", "-run=^("+strings.Join(tests, "|")+")$", "./"+e.pkg)
 	} else {
-		args = append(args, "-vet=all", "-skip=^("+strings.Join(e.ClusterTests, "|")+")$", "-p=4")
+		args = append(args, "-vet=all", "-timeout=30m", "-skip=^("+strings.Join(e.ClusterTests, "|")+")$", "-p=4")
 		args = append(args, o.packages...)
 	}
 	return e.goTest(ctx, o, dir, args, tests)
@@ -111,7 +111,7 @@ func (e *Exercise) Run(ctx context.Context, o Options) (*Result, error) {
 // goTest runs go test in the module, with dir for its temporary files, and reads
 // how the tests ended.
 func (e *Exercise) goTest(ctx context.Context, o Options, dir string, args, tests []string) (*Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 40*time.Minute)
 	defer cancel()
 	command := []string{"go", "test", "-json", "-count=1"}
 	if o.Race {
