@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -96,9 +97,14 @@ func TestInterrupts(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if test.again { // lab cannot say that it is stopping, and so does not end by itself before
+				fill(t, out)
+			}
 			interrupt()
 			interrupt() // a moment later, as from a terminal
-			readUntil(t, lines, "stopping")
+			if !test.again {
+				readUntil(t, lines, "stopping")
+			}
 			tick := time.NewTicker(100 * time.Millisecond)
 			defer tick.Stop()
 			for test.again {
@@ -123,11 +129,29 @@ func TestInterrupts(t *testing.T) {
 	}
 }
 
+// fill writes into the pipe that out reads from, until it takes no more.
+func fill(t *testing.T, out *os.File) {
+	t.Helper()
+	pipe, err := syscall.Open(fmt.Sprintf("/proc/self/fd/%d", out.Fd()), syscall.O_WRONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(pipe)
+	for _, size := range []int{4096, 1} {
+		for err = nil; err == nil; {
+			_, err = syscall.Write(pipe, make([]byte, size))
+		}
+		if err != syscall.EAGAIN {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestEmptyBrokerURLCountsAsUnset(t *testing.T) {
 	l := miniStage(t)
 	t.Setenv("PLATFORMS_HTTP_ADDR", someFreeAddress())
 	_, out := startLab(t, l, "run 01", "RABBITMQ_URL=")
-	if said := readUntil(t, bufio.NewReader(out), "is up"); !strings.Contains(said, "RABBITMQ_URL is set: false") {
+	if said := readUntil(t, bufio.NewReader(out), "RABBITMQ_URL is set: "); !strings.Contains(said, "set: false") {
 		t.Errorf("the service sees it: %s", said)
 	}
 }
@@ -168,8 +192,8 @@ func main() {
 			if got := status(ctx, <-ended, out); got != test.status {
 				t.Errorf("status %d, want %d:\n%s", got, test.status, out)
 			}
-			if test.status == 0 && out.String() != "serving\n" {
-				t.Errorf("it says more: %s", out)
+			if _, more, _ := strings.Cut(out.String(), "serving\n"); test.status == 0 && more != "" {
+				t.Errorf("it says more: %s", more)
 			}
 		})
 	}

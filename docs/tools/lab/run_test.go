@@ -16,8 +16,8 @@ import (
 	"microcomm/docs/tools/internal/repo"
 )
 
-// miniStage is a stage whose one service listens on PLATFORMS_HTTP_ADDR, and
-// ends when asked for /die.
+// miniStage is a stage whose one service listens on PLATFORMS_HTTP_ADDR, never stops
+// printing, and ends when asked for /die.
 func miniStage(t *testing.T) *lab {
 	t.Helper()
 	l := workspace(t, map[string]string{
@@ -30,6 +30,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -38,6 +39,11 @@ func main() {
 	if os.Getenv("STUBBORN") != "" {
 		signal.Ignore(syscall.SIGTERM)
 	}
+	go func() {
+		for range time.Tick(100 * time.Millisecond) {
+			fmt.Fprintln(os.Stderr, "still running")
+		}
+	}()
 	_, set := os.LookupEnv("RABBITMQ_URL")
 	fmt.Fprintln(os.Stderr, "RABBITMQ_URL is set:", set)
 	fmt.Fprintln(os.Stderr, "hello from the service")
@@ -140,7 +146,7 @@ func TestRunEndsWithAServiceThatDies(t *testing.T) {
 // waitFor waits for a condition, and fails the test when it does not come true.
 func waitFor(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // a program may have to be built first
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
