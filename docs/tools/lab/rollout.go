@@ -100,7 +100,11 @@ func (r *rollout) wait(ctx context.Context, names []string, timeout time.Duratio
 	defer cancel()
 	tick := time.NewTicker(r.interval)
 	defer tick.Stop()
-	var waiting []string
+	var waiting []string // all, until kubectl has responded
+	for _, name := range names {
+		_, name, _ = strings.Cut(name, "/")
+		waiting = append(waiting, name)
+	}
 	var failing time.Time // since when kubectl has been failing
 	for {
 		still, err := r.look(waitCtx, names)

@@ -146,8 +146,8 @@ func TestRolloutExplainsAtTheTimeout(t *testing.T) {
 *events*) echo '{"kind":"List","items":[{"reason":"FailedScheduling","message":"no  memory"}]}' ;;
 *) echo '` + waitingWorkloads + `' ;;
 esac`
-	out, err := watched(t, script, time.Minute, 3*time.Second)
-	if !errors.Is(err, errReported) || !strings.Contains(out, "not ready after 3s") || !strings.Contains(out, "event  FailedScheduling: no memory\n") {
+	out, err := watched(t, script, time.Minute, 100*time.Millisecond)
+	if !errors.Is(err, errReported) || !strings.Contains(out, "not ready after 100ms") || !strings.Contains(out, "event  FailedScheduling: no memory\n") {
 		t.Errorf("got %v, %q; want the pod's problem and its events", err, out)
 	}
 }
