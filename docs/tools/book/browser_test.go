@@ -45,7 +45,7 @@ func lookAt(t *testing.T, browser context.Context, page, root string) []string {
 	if err := chromedp.Do(tab); err != nil {
 		t.Fatal(err)
 	}
-	tab, cancelTime := context.WithTimeout(tab, 5*time.Minute) // on a busy machine axe needs two for a long diff
+	tab, cancelTime := context.WithTimeout(tab, 20*time.Minute) // on a busy machine axe needs two for a long diff
 	defer cancelTime()
 	var lock sync.Mutex // the listener runs beside the test
 	var faults []string
