@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,12 @@ func TestChromiumIsFoundAndShowsAPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{path}, Flags(t.TempDir())...)
+	profile, err := os.MkdirTemp("", "chromium-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer process.RemoveAll(profile) // Chromium's children may still write
+	args := append([]string{path}, Flags(profile)...)
 	dom, err := process.Output(ctx, process.Command{Args: append(args, "--dump-dom", page.URL)})
 	if err != nil || !strings.Contains(dom, "1 + 1 = 2") {
 		t.Fatalf("the page after its script: %q (error: %v)", dom, err)
