@@ -42,8 +42,11 @@ if ! [ -e /usr/sbin/policy-rc.d ]; then
 	chmod 755 /usr/sbin/policy-rc.d
 fi
 export DEBIAN_FRONTEND=noninteractive
-apt-get update -q || true
-apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$1"
+for attempt in 1 2 3; do # another apt may hold its lists, or a mirror may not respond
+	apt-get update -q && break
+	sleep 10
+done
+apt-get install -q -y -o Acquire::Retries=3 --no-install-recommends -o DPkg::Lock::Timeout=300 "$1"
 `
 
 // Install installs a package, and returns the program that find finds then. It
