@@ -37,6 +37,7 @@ type deadLetters struct {
 	connection *amqp.Connection
 	channel    *amqp.Channel
 	cut        func()          // ends the connection
+	first      *amqp.Delivery  // that get has yet to return; see countByFirst
 	seen       int             // messages of this connection
 	held       []amqp.Delivery // those of them that were not removed
 	removed    bool            // some were
@@ -51,6 +52,9 @@ func openLetters(ctx context.Context, cfg config, notes io.Writer) (*deadLetters
 	}
 	var err error
 	l.count, err = l.ready()
+	if err == nil && l.count == 0 {
+		err = l.countByFirst()
+	}
 	if err != nil {
 		l.disconnect()
 		return nil, err
@@ -209,8 +213,26 @@ func (l *deadLetters) close(ctx context.Context) {
 // errHeld is returned when there are fewer messages than were counted.
 var errHeld = errors.New("another program holds them, or has removed them: is a consumer running?")
 
+// countByFirst counts the messages by reading the first. The broker also says that
+// there are none when the queue does not answer it within 250 ms.
+func (l *deadLetters) countByFirst() error {
+	d, ok, err := l.getOnce()
+	if err != nil {
+		return fmt.Errorf("read a dead letter: %w", err)
+	}
+	if ok {
+		l.hold(d)
+		l.first, l.count = &d, 1+int(d.MessageCount)
+	}
+	return nil
+}
+
 // get returns the next message, and holds it.
 func (l *deadLetters) get(ctx context.Context) (amqp.Delivery, error) {
+	if first := l.first; first != nil {
+		l.first = nil
+		return *first, nil
+	}
 	d, ok, err := l.getOnce()
 	for began := time.Now(); err == nil && !ok; { // one that was held may be on its way back
 		if time.Since(began) > backTimeout || pause(ctx) != nil {
