@@ -306,7 +306,7 @@ func TestRunBackfills(t *testing.T) {
 		testkit.Eventually(t, "the loss", func() bool { return len(service.Log.Lines("subscriber not connected")) > 0 })
 		missed.Store(true)
 		proxy.Restore()
-		testkit.Eventually(t, "the platform", func() bool { return len(service.Log.Lines("received=1 new=1")) == 1 })
+		testkit.Eventually(t, "the platform", func() bool { return len(service.Log.Lines(`"backfill done" received=1 new=1`)) == 1 })
 		testkit.RequireJSON(t, testkit.Send(t, "GET", service.URL+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"missed"}]`)
 	})
 

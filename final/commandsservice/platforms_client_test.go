@@ -173,13 +173,12 @@ func TestPlatformsClient(t *testing.T) {
 
 	t.Run("has time to store: only the server's silence counts", func(t *testing.T) {
 		client := testPlatformsClient(startPlatformServer(t, having(numbered(1, 10*batchSize)...)))
-		client.timeout = 2 * time.Second // what a server on a busy machine needs to begin
-		first := true
+		client.timeout = 5 * time.Second // what a server on a busy machine needs to begin
 		received := 0
 		err := client.platforms(t.Context(), 0, func(batch []platform) error {
-			if first {
-				first = false
-				<-time.After(3 * client.timeout / 2) // a slow database
+			if received == 0 {
+				<-time.After(client.timeout + 100*time.Millisecond) // a slow database
+				client.timeout = testkit.Patience                   // for the other batches
 			}
 			received += len(batch)
 			return nil

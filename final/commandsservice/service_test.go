@@ -53,9 +53,7 @@ func startService(t *testing.T, cfg Config) testService {
 // waitReady returns when the service says that it is ready.
 func (s testService) waitReady(t *testing.T) {
 	t.Helper()
-	testkit.Eventually(t, "a service that is ready", func() bool {
-		return testkit.Send(t, "GET", s.URL+"/readyz", "").Status == http.StatusOK
-	})
+	waitReadyz(t, s.URL, http.StatusOK, "")
 }
 
 func TestRun(t *testing.T) {
@@ -160,6 +158,6 @@ func TestRunIsReadyAfterItsFirstBackfill(t *testing.T) {
 	testkit.Eventually(t, "a response", func() bool { return testkit.Send(t, "GET", service.URL+"/api/c/platforms", "").Status == http.StatusOK })
 
 	proxy.Restore()
-	testkit.Eventually(t, "a service that is ready", func() bool { return testkit.Send(t, "GET", service.URL+"/readyz", "").Status == http.StatusOK })
+	service.waitReady(t)
 	testkit.RequireJSON(t, testkit.Send(t, "GET", service.URL+"/api/c/platforms", ""), http.StatusOK, `[{"id":4,"name":"x"}]`)
 }

@@ -32,10 +32,10 @@ func TestDiskFailsAtCommit(t *testing.T) {
 	requireStored(t, url, func(created int) bool { return created == 0 })
 	requireUnavailable(t, testkit.Send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`))
 	assert.NotEmpty(t, logged.Lines("disk I/O error"))
-	testkit.RequireJSON(t, testkit.Send(t, "GET", url+"/readyz", ""), http.StatusServiceUnavailable,
+	testkit.RequireJSON(t, waitReadyz(t, url, http.StatusServiceUnavailable, "disk"), http.StatusServiceUnavailable,
 		`{"status":"unavailable","checks":{"database":{"status":"failing","detail":"the database's disk fails"}}}`)
 	eventsWait(t, store, free)
-	assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", url+"/readyz", "").Status)
+	waitReadyz(t, url, http.StatusOK, "")
 	assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", url+"/api/c/platforms/4/commands", `{"howTo":"h","commandLine":"c"}`).Status)
 	assert.Equal(t, http.StatusOK, testkit.Send(t, "POST", url+"/api/c/platforms", `{"id":5,"name":"y"}`).Status)
 }

@@ -222,7 +222,7 @@ func TestReplacedFile(t *testing.T) {
 			h := web.NewHealth(slog.New(slog.DiscardHandler), web.Check{Name: "database", Failing: "no response", Reason: sqlite.Reason, Run: store.ping})
 			h.Set(web.Ready)
 			url := testkit.Serve(t, h.Handler((&restAPI{store: store, slots: web.NewSlots(100), log: log}).handler()))
-			require.Equal(t, http.StatusOK, testkit.Send(t, "GET", url+"/readyz", "").Status)
+			waitReadyz(t, url, http.StatusOK, "")
 
 			require.NoError(t, os.Rename(file+suffix, file+".moved"))
 			const command = `{"howTo":"h","commandLine":"c"}`
@@ -243,7 +243,7 @@ func TestReplacedFile(t *testing.T) {
 
 			eventsWait(t, store, func() { require.NoError(t, os.Rename(file+".moved", file+suffix)) })
 			assert.Equal(t, http.StatusCreated, testkit.Send(t, "POST", url+"/api/c/platforms/4/commands", command, "Idempotency-Key", "key").Status)
-			assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", url+"/readyz", "").Status)
+			waitReadyz(t, url, http.StatusOK, "")
 		})
 	}
 }

@@ -25,6 +25,7 @@ type Broker struct {
 	URL      string
 	Exchange string
 	Channel  *amqp.Channel
+	returned chan amqp.Return // messages of Publish that no queue got
 }
 
 // NewBroker connects to the broker that RABBITMQ_URL names. The exchange is
@@ -41,6 +42,7 @@ func NewBroker(t *testing.T) *Broker {
 	b.Channel, err = connection.Channel()
 	require.NoError(t, err)
 	require.NoError(t, b.Channel.Confirm(false))
+	b.returned = b.Channel.NotifyReturn(make(chan amqp.Return, 1))
 	t.Cleanup(func() { assert.NoError(t, b.Channel.ExchangeDelete(b.Exchange, false, false)) })
 	return b
 }
@@ -56,13 +58,12 @@ func (b *Broker) Publish(t *testing.T, body string) bool {
 	t.Helper()
 	// The broker returns a mandatory message that no queue gets, and does so
 	// before it confirms.
-	returned := b.Channel.NotifyReturn(make(chan amqp.Return, 1))
 	confirmation, err := b.Channel.PublishWithDeferredConfirm(b.Exchange, "", true, false,
 		amqp.Publishing{ContentType: "application/json", Body: []byte(body)})
 	require.NoError(t, err)
 	Receive(t, "the broker's confirmation", confirmation.Done())
 	select {
-	case <-returned:
+	case <-b.returned:
 		return false
 	default:
 		return true

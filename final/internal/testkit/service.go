@@ -102,7 +102,7 @@ func TestServing(t *testing.T, rows ServedRows, start func(*testing.T, Limits) (
 		RequireProblem(t, refused, http.StatusServiceUnavailable)
 		assert.Equal(t, "1", refused.Header.Get("Retry-After"))
 		assert.Equal(t, http.StatusOK, Send(t, "GET", service.URL+"/livez", "").Status)
-		assert.Equal(t, http.StatusOK, Send(t, "GET", service.URL+"/readyz", "").Status)
+		Eventually(t, "a service that is ready", func() bool { return Send(t, "GET", service.URL+"/readyz", "").Status == http.StatusOK })
 		require.NoError(t, lock.Rollback())
 		assert.Equal(t, rows.Created, Receive(t, "the first response", first).Status)
 		service.waitServes(t, rows.List)
