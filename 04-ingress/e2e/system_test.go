@@ -120,19 +120,25 @@ func newService(t *testing.T, name, url string, env []string) *service {
 }
 
 // freeAddrs returns n addresses of this machine, each with a port that nothing
-// uses. It holds all of them before it releases the first, so no port occurs twice.
+// uses. The UDP port of the same number stays taken until the test ends, and so no
+// other freeAddrs, of another test process either, returns an address twice: its
+// service may start late, or be killed and start again.
 // The ports lie below those that the system gives to listeners and to connections,
 // which would now and then take one before its service does.
 func freeAddrs(t *testing.T, n int) []string {
 	t.Helper()
 	var addrs []string
 	for len(addrs) < n {
-		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(20_000)))
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(20_000))
+		reserved, err := net.ListenPacket("udp", addr)
 		if err != nil {
 			continue // it is in use
 		}
-		defer listener.Close()
-		addrs = append(addrs, listener.Addr().String())
+		t.Cleanup(func() { reserved.Close() })
+		if listener, err := net.Listen("tcp", addr); err == nil {
+			listener.Close()
+			addrs = append(addrs, addr)
+		}
 	}
 	return addrs
 }
