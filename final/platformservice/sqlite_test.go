@@ -171,7 +171,7 @@ func TestReplacedFile(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, known, found)
 			requireAvailable(t, url, store, 1)
-			assert.Equal(t, http.StatusOK, testkit.Send(t, "GET", url+"/readyz", "").Status)
+			testkit.Eventually(t, "readiness", func() bool { return testkit.Send(t, "GET", url+"/readyz", "").Status == http.StatusOK })
 		})
 	}
 }
