@@ -42,15 +42,29 @@ func TestSQLiteFile(t *testing.T) {
 		}
 		log, _ := testkit.CaptureLog()
 		testkit.InParallel(t, len(stores), func(i int) error { return setUp(t.Context(), stores[i], testkit.Patience, log) })
+		// On a slow disk, the others may have the lock for longer than one waits.
+		retried := func(write func() error) error {
+			for {
+				if err := write(); !databaseUnavailable(err) {
+					return err
+				}
+			}
+		}
 		var total atomic.Int32
 		testkit.InParallel(t, len(stores), func(i int) error {
 			for batch := range slices.Chunk(numbered(1, 1000), 50) {
-				stored, err := stores[i].upsertPlatforms(t.Context(), batch)
+				err := retried(func() error {
+					stored, err := stores[i].upsertPlatforms(t.Context(), batch)
+					total.Add(int32(stored))
+					return err
+				})
 				if err != nil {
 					return err
 				}
-				total.Add(int32(stored))
-				_, err = stores[i].createCommand(t.Context(), command{HowTo: "h", CommandLine: "c", PlatformID: 1})
+				err = retried(func() error {
+					_, err := stores[i].createCommand(t.Context(), command{HowTo: "h", CommandLine: "c", PlatformID: 1})
+					return err
+				})
 				if err != nil {
 					return err
 				}
