@@ -92,6 +92,14 @@ func (w lasting) Write(piece []byte) (int, error) {
 	return w.ResponseWriter.Write(piece)
 }
 
+// FlushError is for http.ResponseController. The header may be flushed before the
+// first piece is written.
+func (w lasting) FlushError() error {
+	connection := http.NewResponseController(w.ResponseWriter)
+	_ = connection.SetWriteDeadline(time.Now().Add(writeTimeout))
+	return connection.Flush()
+}
+
 // Unwrap is for http.ResponseController.
 func (w lasting) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 

@@ -27,25 +27,26 @@ const patience = 30 * time.Second
 // serveGateway serves a gateway to service and returns its URL.
 func serveGateway(t *testing.T, service http.HandlerFunc) string {
 	t.Helper()
-	return serveGatewayWithin(t, patience, service)
+	return serveGatewayWithin(t, patience, patience, service)
 }
 
-// serveGatewayWithin is serveGateway with a limit for the arrival of a request.
-func serveGatewayWithin(t *testing.T, readTimeout time.Duration, service http.HandlerFunc) string {
+// serveGatewayWithin is serveGateway with limits for the arrival of a request, and
+// for its response.
+func serveGatewayWithin(t *testing.T, readTimeout, writeTimeout time.Duration, service http.HandlerFunc) string {
 	t.Helper()
 	behind := httptest.NewServer(service)
 	t.Cleanup(behind.Close)
 	addr := strings.TrimPrefix(behind.URL, "http://")
 	gateway := httptest.NewUnstartedServer(newGateway(addr, addr, "", nil, slog.New(slog.DiscardHandler)))
-	gateway.Config.ReadHeaderTimeout, gateway.Config.ReadTimeout = patience, readTimeout
-	gateway.Config.WriteTimeout = 100 * time.Millisecond // shorter than a response here takes
+	gateway.Config.ReadHeaderTimeout, gateway.Config.ReadTimeout, gateway.Config.WriteTimeout = patience, readTimeout, writeTimeout
 	gateway.Start()
 	t.Cleanup(gateway.Close)
 	return gateway.URL
 }
 
 func TestGatewayDoesNotCutOffWhatStillArrives(t *testing.T) {
-	url := serveGateway(t, func(w http.ResponseWriter, _ *http.Request) {
+	const shorter = 100 * time.Millisecond // than the response takes
+	url := serveGatewayWithin(t, patience, shorter, func(w http.ResponseWriter, _ *http.Request) {
 		for i := range 5 {
 			fmt.Fprint(w, i)
 			_ = http.NewResponseController(w).Flush()
@@ -114,7 +115,7 @@ func TestGatewayRespondsToAClientThatHalfCloses(t *testing.T) {
 func TestGatewayDoesNotBlameTheServiceForTheClientsFaults(t *testing.T) {
 	var called atomic.Bool
 	service := func(http.ResponseWriter, *http.Request) { called.Store(true) }
-	patient, impatient := serveGateway(t, service), serveGatewayWithin(t, 100*time.Millisecond, service)
+	patient, impatient := serveGateway(t, service), serveGatewayWithin(t, 100*time.Millisecond, patience, service)
 	for what, row := range map[string]struct {
 		request   string
 		halfClose bool
@@ -166,15 +167,15 @@ func TestGatewayNamesAServiceThatDoesNotRespond(t *testing.T) {
 }
 
 func TestGatewayGivesEachRequestOneID(t *testing.T) {
-	var seen string // by the service
+	var seen atomic.Value // by the service; a GET without a response arrives twice when the gateway repeats it
 	url := serveGateway(t, requestid.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if seen = requestid.From(r.Context()); r.URL.Path == "/api/platforms/1" {
+		if seen.Store(requestid.From(r.Context())); r.URL.Path == "/api/platforms/1" {
 			panic(http.ErrAbortHandler)
 		}
 	})).ServeHTTP)
 	for _, header := range [][]string{nil, {requestid.Header, "mine"}} {
 		served := testkit.Send(t, "GET", url+"/api/platforms", "", header...)
-		assert.Equal(t, []string{seen}, served.Header.Values(requestid.Header))
+		assert.Equal(t, []string{seen.Load().(string)}, served.Header.Values(requestid.Header))
 		for path, status := range map[string]int{"/": http.StatusNotFound, "/api/platforms/1": http.StatusBadGateway} {
 			refused := testkit.Send(t, "GET", url+path, "", header...)
 			testkit.RequireProblem(t, refused, status)
