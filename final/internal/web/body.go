@@ -71,7 +71,7 @@ func (b *Bodies) Read(w http.ResponseWriter, r *http.Request) (body []byte, free
 			// A Content-Length is no more than a promise: what is reserved is what has arrived.
 			size := min(2*cap(body), MaxBody+1) // one more, to see the end
 			more := max(0, int64(size-freeBody)) - reserved
-			if b.reserved.Add(more) > bodyBudget {
+			if more > 0 && b.reserved.Add(more) > bodyBudget { // 0 needs no room, even while others try for it
 				b.reserved.Add(-more)
 				free()
 				return nil, nil, &BodyError{http.StatusServiceUnavailable, "too many large bodies at once; retry later"}
