@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -49,7 +50,7 @@ func TestAccessControl(t *testing.T) {
 	issuer.Publish(key)
 	token := func(scope string) string { return testkit.Sign(t, key, issuer.Claims("ann", scope), nil) }
 	s := guarded(t, issuer)
-	s.platforms.env = append(s.platforms.env, "COMMANDS_SERVICE_URL="+s.commands.url+"/api/c/platforms")
+	s.callCommandsService()
 	s.commands.token, s.platforms.token = token("platforms:read"), token("platforms:read platforms:write")
 	s.commands.start(t)
 	s.platforms.start(t)
@@ -213,11 +214,18 @@ func TestClientsBehindTheGateway(t *testing.T) {
 			status, _, err := gateway.send(http.MethodGet, "/api/platforms", "")
 			return err == nil && status == http.StatusOK
 		})
-		got := map[int]bool{}
-		for i := range 10 { // each under another address, if that counts
-			got[ask(t, "GET", gateway.url+"/api/platforms", "", "X-Forwarded-For", "192.0.2."+string(rune('0'+i))).status] = true
+		next := 0
+		request := func() int { // each under another address, if that counts
+			next++
+			return ask(t, "GET", gateway.url+"/api/platforms", "", "X-Forwarded-For", fmt.Sprintf("192.0.2.%d", next%256)).status
 		}
-		assert.Equal(t, want == http.StatusTooManyRequests, got[http.StatusTooManyRequests], trusted)
+		if want == http.StatusTooManyRequests {
+			eventually(t, "a refusal", func() bool { return request() == want }) // the third one, unless a second has passed
+			continue
+		}
+		for range 10 {
+			assert.Equal(t, want, request())
+		}
 	}
 }
 

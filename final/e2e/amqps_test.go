@@ -64,11 +64,18 @@ func startTLSBroker(t *testing.T, c certificate) string {
 		}
 	}
 	startProcess(t, env, dir, "epmd", "-port", ports[1], "-address", "127.0.0.1")
+	eventually(t, "epmd, which a node needs to start", func() bool {
+		connection, err := net.Dial("tcp", addrs[1])
+		if err == nil {
+			connection.Close()
+		}
+		return err == nil
+	})
 	node, logs := startProcess(t, env, dir, server)
 	url := "amqps://" + addrs[0] + "/"
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // Erlang starts slowly
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute) // Erlang starts slowly
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()

@@ -18,9 +18,9 @@ type command struct {
 }
 
 // callCommandsService makes PlatformService post new platforms to CommandsService
-// too, as in chapter 02.
+// too, as in chapter 02, and wait for it as long as for a request.
 func (s *system) callCommandsService() {
-	s.platforms.env = append(s.platforms.env, "COMMANDS_SERVICE_URL="+s.commands.url+"/api/c/platforms")
+	s.platforms.env = append(s.platforms.env, "COMMANDS_SERVICE_URL="+s.commands.url+"/api/c/platforms", "COMMANDS_SERVICE_TIMEOUT=1m")
 }
 
 // knows reports whether CommandsService has the platform.

@@ -99,8 +99,8 @@ func TestKilledCommandsServiceHarmsNobodyElse(t *testing.T) {
 }
 
 func TestKilledPlatformServiceComesBack(t *testing.T) {
-	s := busOnly(t)
-	s.platforms.env = append(s.platforms.env, "DATABASE_URL=sqlite:"+t.TempDir()+"/platforms.db")
+	dir, s := t.TempDir(), busOnly(t)
+	s.platforms.env = append(s.platforms.env, "DATABASE_URL=sqlite:"+dir+"/platforms.db")
 	s.commands.start(t)
 	s.platforms.start(t)
 	s.commands.connected(t, 0)

@@ -18,7 +18,7 @@ import (
 // onFile runs one SQL statement on a SQLite file, as the program sqlite3 does.
 func onFile(t *testing.T, file, statement string) {
 	t.Helper()
-	db, err := sql.Open("sqlite3", "file:"+file+"?_busy_timeout=5000")
+	db, err := sql.Open("sqlite3", "file:"+file+"?_busy_timeout=60000")
 	require.NoError(t, err)
 	_, err = db.Exec(statement)
 	require.NoError(t, err)
@@ -55,7 +55,7 @@ func (s *service) postOnce(t *testing.T, key string) (id int32, replayed bool) {
 }
 
 func TestPlatformServiceIsRestored(t *testing.T) {
-	s, dir := busOnly(t), t.TempDir()
+	dir, s := t.TempDir(), busOnly(t) // in this order: the folder is deleted after the services have ended
 	file, backup := filepath.Join(dir, "platforms.db"), filepath.Join(dir, "backup.db")
 	s.platforms.env = append(s.platforms.env, "DATABASE_URL=sqlite:"+file)
 	s.platforms.start(t)
@@ -111,7 +111,7 @@ func (s *system) pendingEvents(t *testing.T) int {
 }
 
 func TestCommandsServiceIsRestored(t *testing.T) {
-	s, dir := busOnly(t), t.TempDir()
+	dir, s := t.TempDir(), busOnly(t)
 	file, backup := filepath.Join(dir, "commands.db"), filepath.Join(dir, "backup.db")
 	s.commands.env = append(s.commands.env, "COMMANDS_DATABASE_URL=sqlite:"+file)
 	s.commands.start(t)

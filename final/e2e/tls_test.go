@@ -70,7 +70,7 @@ func TestTLS(t *testing.T) {
 		"COMMANDS_TLS_CERT_FILE="+certFile, "COMMANDS_TLS_KEY_FILE="+keyFile,
 		"PLATFORMS_GRPC_TLS_CERT_FILE="+certFile, "PLATFORMS_GRPC_TLS_KEY_FILE="+keyFile, "PLATFORMS_GRPC_TLS_CLIENT_CA_FILE="+caFile,
 		"COMMANDS_GRPC_TLS_CERT_FILE="+certFile, "COMMANDS_GRPC_TLS_KEY_FILE="+keyFile, "COMMANDS_GRPC_TLS_CA_FILE="+caFile)
-	s.platforms.env = append(s.platforms.env, "COMMANDS_SERVICE_TLS_CA_FILE="+caFile,
+	s.platforms.env = append(s.platforms.env, "COMMANDS_SERVICE_TLS_CA_FILE="+caFile, "COMMANDS_SERVICE_TIMEOUT=1m",
 		"COMMANDS_SERVICE_URL="+strings.Replace(s.commands.url, "http:", "https:", 1)+"/api/c/platforms")
 	client := &http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: files.roots}}}
 	t.Cleanup(client.CloseIdleConnections)

@@ -63,49 +63,60 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// wait waits for the span of this name, "SERVICE: NAME", that is a child of
-// parent's or, when that is nil, without one.
-func (c *collector) wait(t *testing.T, name string, parent *tracepb.Span) *tracepb.Span {
+// wait waits for spans of these names, "SERVICE: NAME": the first has no parent, and
+// each other is a child of the one before. There may be others of these names, of
+// attempts that failed.
+func (c *collector) wait(t *testing.T, names ...string) []*tracepb.Span {
 	t.Helper()
-	var found *tracepb.Span
-	eventually(t, "the span "+name, func() bool {
+	var found []*tracepb.Span
+	eventually(t, "the spans "+strings.Join(names, ", "), func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		for _, span := range c.spans[name] {
-			if string(span.ParentSpanId) == string(parent.GetSpanId()) {
-				found = span
-			}
-		}
+		found = c.line(nil, names)
 		return found != nil
 	})
-	if parent != nil {
-		require.Equal(t, parent.TraceId, found.TraceId, name)
+	for _, span := range found {
+		require.Equal(t, found[0].TraceId, span.TraceId, span.Name)
 	}
 	return found
+}
+
+// line returns spans of these names, the first of them a child of parent and each other
+// of the one before, or nil when there are none.
+func (c *collector) line(parent *tracepb.Span, names []string) []*tracepb.Span {
+	for _, span := range c.spans[names[0]] {
+		if string(span.ParentSpanId) != string(parent.GetSpanId()) {
+			continue
+		}
+		if len(names) == 1 {
+			return []*tracepb.Span{span}
+		}
+		if rest := c.line(span, names[1:]); rest != nil {
+			return append([]*tracepb.Span{span}, rest...)
+		}
+	}
+	return nil
 }
 
 // waitPost waits for the spans of one POST, from PlatformService to
 // CommandsService's store, and returns the first.
 func (c *collector) waitPost(t *testing.T) *tracepb.Span {
 	t.Helper()
-	post := c.wait(t, "platformservice: POST /api/platforms", nil)
-	publish := c.wait(t, "platformservice: publish Platform_Published", post)
-	process := c.wait(t, "commandsservice: process Platform_Published", publish)
-	c.wait(t, "commandsservice: store platforms", process)
-	c.wait(t, "commandsservice: settle Platform_Published", publish)
-	assert.Equal(t, tracepb.Span_SPAN_KIND_SERVER, post.Kind)
-	assert.Equal(t, tracepb.Span_SPAN_KIND_PRODUCER, publish.Kind)
-	assert.Equal(t, tracepb.Span_SPAN_KIND_CONSUMER, process.Kind)
-	return post
+	const post, publish = "platformservice: POST /api/platforms", "platformservice: publish Platform_Published"
+	spans := c.wait(t, post, publish, "commandsservice: process Platform_Published", "commandsservice: store platforms")
+	c.wait(t, post, publish, "commandsservice: settle Platform_Published")
+	assert.Equal(t, tracepb.Span_SPAN_KIND_SERVER, spans[0].Kind)
+	assert.Equal(t, tracepb.Span_SPAN_KIND_PRODUCER, spans[1].Kind)
+	assert.Equal(t, tracepb.Span_SPAN_KIND_CONSUMER, spans[2].Kind)
+	return spans[0]
 }
 
 // waitBackfill waits for the spans of a backfill, in both services.
 func (c *collector) waitBackfill(t *testing.T) {
 	t.Helper()
-	call := c.wait(t, "commandsservice: GrpcPlatform/StreamPlatforms", nil)
-	server := c.wait(t, "platformservice: GrpcPlatform/StreamPlatforms", call)
-	assert.Equal(t, tracepb.Span_SPAN_KIND_CLIENT, call.Kind)
-	assert.Equal(t, tracepb.Span_SPAN_KIND_SERVER, server.Kind)
+	spans := c.wait(t, "commandsservice: GrpcPlatform/StreamPlatforms", "platformservice: GrpcPlatform/StreamPlatforms")
+	assert.Equal(t, tracepb.Span_SPAN_KIND_CLIENT, spans[0].Kind)
+	assert.Equal(t, tracepb.Span_SPAN_KIND_SERVER, spans[1].Kind)
 }
 
 func TestOnePostIsOneTrace(t *testing.T) {
@@ -120,8 +131,7 @@ func TestOnePostIsOneTrace(t *testing.T) {
 	createPlatform(t, s, "Docker")
 
 	post := c.waitPost(t)
-	call := c.wait(t, "platformservice: POST", post) // that of chapter 02
-	c.wait(t, "commandsservice: POST /api/c/platforms", call)
+	c.wait(t, "platformservice: POST /api/platforms", "platformservice: POST", "commandsservice: POST /api/c/platforms") // as in chapter 02
 	c.waitBackfill(t)
 
 	id := "trace_id=" + hex.EncodeToString(post.TraceId)

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"crypto/rand"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -28,12 +29,9 @@ type deletion struct {
 
 func newDeletion(t *testing.T) *deletion {
 	t.Helper()
-	exchange := "e2e-" + t.Name()
-	d := &deletion{system: busOnly(t), exchange: exchange}
-	t.Cleanup(func() { deleteFromBroker(t, exchange) })
-	deleteFromBroker(t, exchange) // what a run that was cut short has left
-	dir := t.TempDir()
-	d.file = filepath.Join(dir, "platforms.db")
+	dir, exchange := t.TempDir(), "e2e-"+rand.Text()
+	t.Cleanup(func() { deleteFromBroker(t, exchange) }) // as the folder, after the services have ended
+	d := &deletion{system: busOnly(t), file: filepath.Join(dir, "platforms.db"), exchange: exchange}
 	for _, s := range []*service{d.platforms, d.commands} {
 		s.env = append(s.env, "RABBITMQ_EXCHANGE="+exchange, "COMMANDS_QUEUE="+exchange,
 			"DATABASE_URL=sqlite:"+d.file,
@@ -158,7 +156,7 @@ func TestTheDeletionAndItsEventAreOne(t *testing.T) {
 	d.start(t)
 	p := createPlatform(t, d.system, "Docker")
 	d.waitKnown(t, p.ID, true)
-	db, err := sql.Open("sqlite3", "file:"+d.file+"?_busy_timeout=5000")
+	db, err := sql.Open("sqlite3", "file:"+d.file+"?_busy_timeout=60000")
 	require.NoError(t, err)
 	defer db.Close()
 	_, err = db.Exec("ALTER TABLE outbox RENAME TO hidden")
