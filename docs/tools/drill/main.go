@@ -227,7 +227,7 @@ func (d *driller) run(ctx context.Context, s built, name string, opts options, s
 	defer r.progress.stop()
 	r.system = &system{
 		stage: s, dir: filepath.Join(d.dir, fmt.Sprintf("%s-%s-%d", s.Name, name, d.runs)),
-		client: newClient(opts.bearer), access: opts.access, delays: retryDelays(opts.short), ports: map[int]bool{}, recorder: d.recorder,
+		client: newClient(opts.bearer), access: opts.access, delays: retryDelays(opts.short), recorder: d.recorder,
 	}
 	defer r.close()
 	defer cancel() // before close, which then waits for nothing

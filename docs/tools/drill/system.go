@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"microcomm/docs/tools/internal/badnet"
+	"microcomm/docs/tools/internal/freeport"
 	"microcomm/docs/tools/internal/process"
 	"microcomm/docs/tools/internal/rabbitmq"
 	"microcomm/docs/tools/internal/repo"
@@ -74,8 +74,8 @@ type system struct {
 	platforms, commands []*service // the replicas of each service
 	proxies             []*badnet.Proxy
 	databases           []*sqlServerDatabase
-	recorder            *recorder    // nil: the drill is not recorded
-	ports               map[int]bool // given to services
+	recorder            *recorder // nil: the drill is not recorded
+	ports               []*freeport.Port
 }
 
 // startBroker starts a broker if the stage needs one, unless shared is the URL of a
@@ -158,23 +158,12 @@ func (sys *system) addBrokerProxy() (*badnet.Proxy, string) {
 	return p, u.String()
 }
 
-// freeAddress finds a loopback address without a listener. Its port lies below those
-// that systems give to clients: one of those would now and then be in use by a
-// connection made while its service is down.
+// freeAddress finds a loopback address without a listener. It stays the system's while
+// its service is down.
 func (sys *system) freeAddress() string {
-	for range 1000 {
-		port := 10_000 + rand.N(20_000)
-		address := fmt.Sprintf("127.0.0.1:%d", port)
-		listener, err := net.Listen("tcp", address)
-		if err != nil || sys.ports[port] {
-			continue
-		}
-		listener.Close()
-		sys.ports[port] = true
-		return address
-	}
-	must(errors.New("no free port between 10000 and 30000"))
-	return ""
+	port := get(freeport.Take())
+	sys.ports = append(sys.ports, port)
+	return port.Address()
 }
 
 // all lists every service.
@@ -354,6 +343,9 @@ func (sys *system) close(progress io.Writer) {
 	}
 	for _, p := range sys.proxies {
 		p.Close()
+	}
+	for _, p := range sys.ports {
+		p.Free()
 	}
 	for _, s := range sys.databases {
 		if err := s.close(); err != nil {

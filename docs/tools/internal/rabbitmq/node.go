@@ -1,11 +1,10 @@
 package rabbitmq
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"microcomm/docs/tools/internal/apt"
+	"microcomm/docs/tools/internal/freeport"
 	"microcomm/docs/tools/internal/process"
 )
 
@@ -24,6 +24,7 @@ import (
 type Node struct {
 	server   string
 	address  string
+	ports    []*freeport.Port
 	dir      string
 	env      []string
 	progress io.Writer
@@ -68,20 +69,26 @@ func Find() string {
 
 // startNode starts a node that listens on ports.
 func startNode(ctx context.Context, server string, ports Ports, progress io.Writer) (*Node, error) {
-	free, err := freePorts(3)
-	if err != nil {
-		return nil, err
+	n := &Node{server: server, progress: progress}
+	for range 3 {
+		port, err := freeport.Take()
+		if err != nil {
+			n.Stop()
+			return nil, err
+		}
+		n.ports = append(n.ports, port)
 	}
-	amqp, dist, mapper := free[0], free[1], free[2]
+	amqp, dist, mapper := n.ports[0].Number, n.ports[1].Number, n.ports[2].Number
 	if ports.AMQP != 0 {
 		amqp = ports.AMQP
 	}
-	dir, err := os.MkdirTemp("", "microcomm-broker-")
-	if err != nil {
+	var err error
+	if n.dir, err = os.MkdirTemp("", "microcomm-broker-"); err != nil {
+		n.Stop()
 		return nil, err
 	}
-	n := &Node{server: server, address: net.JoinHostPort("127.0.0.1", strconv.Itoa(amqp)), dir: dir, progress: progress}
-	n.env = environment(dir, amqp, dist, mapper)
+	n.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(amqp))
+	n.env = environment(n.dir, amqp, dist, mapper)
 	settings := map[string]string{
 		// max_message_size is that of final's manifests (30-limits.conf).
 		"rabbitmq.conf":   "listeners.tcp.lab = " + n.address + "\nlog.console = true\nmax_message_size = 131072\n",
@@ -93,14 +100,17 @@ func startNode(ctx context.Context, server string, ports Ports, progress io.Writ
 		settings["enabled_plugins"] = "[rabbitmq_management].\n"
 	}
 	for name, content := range settings {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(n.dir, name), []byte(content), 0o600); err != nil {
 			n.Stop()
 			return nil, err
 		}
 	}
 	n.epmd, err = process.Start(process.Command{
-		Args: []string{"epmd", "-port", strconv.Itoa(mapper), "-address", "127.0.0.1"}, Dir: dir, Env: n.env,
+		Args: []string{"epmd", "-port", strconv.Itoa(mapper), "-address", "127.0.0.1"}, Dir: n.dir, Env: n.env,
 	})
+	if err == nil {
+		err = waitForMapper(ctx, n.ports[2].Address(), n.epmd)
+	}
 	if err != nil {
 		n.Stop()
 		return nil, err
@@ -111,6 +121,27 @@ func startNode(ctx context.Context, server string, ports Ports, progress io.Writ
 		return nil, err
 	}
 	return n, nil
+}
+
+// waitForMapper waits until epmd listens: a node that cannot register ends.
+func waitForMapper(ctx context.Context, address string, epmd *process.Process) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-poll.C:
+		case <-epmd.Done():
+			return fmt.Errorf("epmd ended early: %s", epmd.Ending())
+		case <-ctx.Done():
+			return fmt.Errorf("epmd does not listen: %w", err)
+		}
+	}
 }
 
 // environment returns that of a node and its epmd. Of our own it leaves out the settings
@@ -151,7 +182,7 @@ func (n *Node) URL() string { return "amqp://" + n.address + "/" }
 
 // Control runs rabbitmqctl on the node. The error has what it printed.
 func (n *Node) Control(ctx context.Context, args ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	var said strings.Builder
 	err := process.Run(ctx, process.Command{Args: append([]string{filepath.Join(filepath.Dir(n.server), "rabbitmqctl")}, args...), Dir: n.dir, Env: n.env, Stdout: &said, Stderr: &said})
@@ -165,8 +196,20 @@ func (n *Node) Control(ctx context.Context, args ...string) error {
 func (n *Node) Process() *process.Process { return n.node }
 
 // Kill ends the node like a crash, and returns when it has ended. What it had written to
-// its disk stays; a quorum queue is written half a second after its declaration.
+// its disk stays; for a quorum queue see HasQuorumQueue.
 func (n *Node) Kill() { n.node.Kill() }
+
+// HasQuorumQueue reports whether the node's disk has that queue. RabbitMQ writes there half
+// a second after the declaration.
+func (n *Node) HasQuorumQueue(queue string) bool {
+	files, err := filepath.Glob(filepath.Join(n.dir, "data", "*", "quorum", "*", "names.dets"))
+	if err != nil || len(files) != 1 {
+		return false
+	}
+	names, err := os.ReadFile(files[0])
+	name := "%2F_" + queue // of the virtual host /
+	return err == nil && bytes.Contains(names, append([]byte{byte(len(name))}, name...))
+}
 
 // Restart starts the node after Kill, on the same port with the same files, and
 // waits until it responds.
@@ -180,7 +223,7 @@ func (n *Node) Restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	waiting, cancel := context.WithTimeout(ctx, 90*time.Second)
+	waiting, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	err = waitForAMQP(waiting, n.address, n.node, n.progress)
 	if err == nil || ctx.Err() != nil {
@@ -199,23 +242,10 @@ func (n *Node) Stop() {
 	if n.epmd != nil {
 		n.epmd.Stop(time.Second)
 	}
-	process.RemoveAll(n.dir)
-}
-
-// freePorts finds n free ports on the loopback address. They lie below those that the
-// system gives to listeners and to connections: one of those could be in use by the time
-// the node has started, or starts again.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range 1000 {
-		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(20_000)))
-		if err != nil {
-			continue // it is in use
-		}
-		defer listener.Close() // at the end, so that no port is given twice
-		if ports = append(ports, listener.Addr().(*net.TCPAddr).Port); len(ports) == n {
-			return ports, nil
-		}
+	if n.dir != "" {
+		process.RemoveAll(n.dir)
 	}
-	return nil, errors.New("no free port between 10000 and 30000")
+	for _, port := range n.ports {
+		port.Free()
+	}
 }

@@ -36,9 +36,7 @@ func TestPrivateNodeLeavesNothing(t *testing.T) {
 	if u.Hostname() != "127.0.0.1" {
 		t.Errorf("it listens at %s", u.Host)
 	}
-	if err := greet(t.Context(), u.Host); err != nil {
-		t.Error(err)
-	}
+	eventually(t, "it to respond", func() bool { return greet(t.Context(), u.Host) == nil })
 	mark := "TMPDIR=" + os.Getenv("TMPDIR")
 	running := processesWith(t, mark)
 	for _, want := range []string{"beam.smp", "epmd"} {
