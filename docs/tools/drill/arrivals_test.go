@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -12,38 +11,37 @@ import (
 // CommandsService is down for a while. One platform is accepted before the watcher
 // notices, another one afterwards.
 func TestArrivalDuringAGapIsNotTimed(t *testing.T) {
-	var list atomic.Value
-	list.Store("[]")
-	var asked atomic.Int64
+	responses := make(chan string) // the server sends one when the test does; "" stands for a 503
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer asked.Add(1)
-		text := list.Load().(string)
-		if text == "" {
-			w.WriteHeader(http.StatusServiceUnavailable)
+		select {
+		case text := <-responses:
+			if text == "" {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+			fmt.Fprint(w, text)
+		case <-r.Context().Done():
 		}
-		fmt.Fprint(w, text)
 	}))
 	defer server.Close()
 	watched := watchArrivals(t.Context(), newClient(nil), []*service{{url: server.URL}})
 	defer watched.stop()
-	responds := func() { // waits for at least two responses, of which the last began after the call
+	// The watcher asks again only when it has noted a response.
+	answer := func(text string) {
 		t.Helper()
-		for from := asked.Load(); asked.Load() < from+3; {
-			select {
-			case <-time.After(time.Millisecond):
-			case <-t.Context().Done():
-				t.Fatal(t.Context().Err())
-			}
+		select {
+		case responses <- text:
+		case <-time.After(time.Minute):
+			t.Fatal("the watcher does not ask")
 		}
 	}
-	responds()
-	list.Store("")
+	answer("[]")
 	early := post{name: "early", outcome: accepted, done: time.Now()}
-	responds()
+	answer("")
+	answer("")
 	late := post{name: "late", outcome: accepted, done: time.Now()}
-	responds()
-	list.Store(`[{"id": 1, "name": "early"}, {"id": 2, "name": "late"}]`)
-	responds()
+	answer("")
+	answer(`[{"id": 1, "name": "early"}, {"id": 2, "name": "late"}]`)
+	answer("[]")
 
 	var h history
 	h.posts = []post{early, late}

@@ -11,7 +11,7 @@ import (
 )
 
 // brokerStep bounds each step of a conversation with the broker.
-const brokerStep = 10 * time.Second
+const brokerStep = 30 * time.Second
 
 // dialBroker connects to the broker at url.
 func dialBroker(ctx context.Context, url string) (*amqp.Connection, error) {
@@ -57,7 +57,7 @@ func depth(ctx context.Context, url, queue string) (int, error) {
 
 // publish sends bodies to an exchange and waits for the broker's confirms.
 func publish(ctx context.Context, url, exchange string, bodies [][]byte) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	return onChannel(ctx, url, func(channel *amqp.Channel) error {
 		if err := channel.Confirm(false); err != nil {
@@ -88,7 +88,7 @@ var errNotConfirmed = errors.New("not confirmed")
 // take gets every message that is ready in a queue. Those that replay selects move to
 // the queue to; the others stay.
 func take(ctx context.Context, url, queue, to string, replay func(amqp.Delivery) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	return onChannel(ctx, url, func(channel *amqp.Channel) error {
 		if err := channel.Confirm(false); err != nil {

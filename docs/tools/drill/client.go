@@ -17,7 +17,7 @@ type client struct {
 
 func newClient(b *bearer) *client {
 	return &client{http: &http.Client{
-		Timeout:   time.Minute, // a list can be long
+		Timeout:   3 * time.Minute, // a list can be long
 		Transport: authorized{&http.Transport{DisableKeepAlives: true}, b},
 	}}
 }

@@ -205,9 +205,17 @@ func judgeDirect(writes []directWrite, platforms, commands map[int32]string) dir
 	return v
 }
 
-// expectDirect ends the load. It expects everything that CommandsService accepted to be
-// stored, and POSTs to be accepted again after the repair: all but the first repaired.
+// expectDirect ends the load when both kinds of POSTs have been accepted again after the
+// repair: all but the first repaired. It expects everything that CommandsService accepted
+// to be stored.
 func (r *run) expectDirect(l *commandsLoad, repaired int) {
+	r.expectWithin(startTimeout, "CommandsService to accept both again", func(context.Context) error {
+		since := judgeDirect(l.soFar()[repaired:], nil, nil)
+		if since.commands == 0 || since.platforms == 0 {
+			return fmt.Errorf("%d commands, %d platforms", since.commands, since.platforms)
+		}
+		return nil
+	})
 	writes := l.stop()
 	for _, w := range writes {
 		r.ignore[w.name] = true // they do not belong to the load on PlatformService
@@ -232,6 +240,4 @@ func (r *run) expectDirect(l *commandsLoad, repaired int) {
 	r.expect("none that was refused to be stored", v.phantom == 0, "%d", v.phantom)
 	r.expect("503 with Retry-After from CommandsService, and nothing else but 201 and 200", v.refused > 0 && v.failed == 0,
 		"%d of them, %d other failures", v.refused, v.failed)
-	since := judgeDirect(writes[repaired:], platforms, commands)
-	r.expect("CommandsService to accept both again", since.commands > 0 && since.platforms > 0, "%d commands, %d platforms", since.commands, since.platforms)
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"microcomm/docs/tools/internal/badnet"
@@ -22,6 +24,12 @@ func brokerCrashes(r *run) {
 	platforms.env = append(platforms.env, "RABBITMQ_URL="+url)
 	r.begin(usual())
 	r.lasts(3 * time.Second)
+	get(r.within(startTimeout, func(context.Context) error {
+		if !r.broker.HasQuorumQueue(r.queue()) {
+			return errors.New("the broker has not written its queue")
+		}
+		return nil
+	}))
 	crashes := max(2, r.count(5))
 	for range crashes {
 		next := time.Now().Add(r.times(time.Minute) / time.Duration(crashes))

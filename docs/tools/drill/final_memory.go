@@ -270,6 +270,16 @@ func (a *attacker) largeMetadata(ctx context.Context) error {
 // fullReads reads the whole stream on fifty connections. Each must receive every
 // platform and OK, or be refused; at least one must be served.
 func (a *attacker) fullReads(ctx context.Context) error {
+	// The streams of the attack before end some time after their connections.
+	if _, err := a.within(startTimeout, func(ctx context.Context) error {
+		_, status, err := fullRead(ctx, a.platforms.grpc)
+		if err == nil && status != "0" {
+			err = fmt.Errorf("grpc-status %s", status)
+		}
+		return err
+	}); err != nil {
+		return err
+	}
 	var clients sync.WaitGroup
 	var mu sync.Mutex
 	served := 0
@@ -336,8 +346,6 @@ func (a *attacker) largePages(ctx context.Context) error {
 	errs := make([]error, 4)
 	for i := range errs {
 		readers.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, time.Minute)
-			defer cancel()
 			errs[i] = a.client.get(ctx, a.commands.url+path, func(body io.Reader) error {
 				n, err := io.Copy(io.Discard, body)
 				if err == nil && n < largeCommands*40_000 {
@@ -447,8 +455,9 @@ func (a *attacker) largeMessages(ctx context.Context) error {
 
 // answers counts the answers of the services under attack.
 type answers struct {
-	end  context.CancelFunc
-	loop sync.WaitGroup
+	end   context.CancelFunc
+	loop  sync.WaitGroup
+	limit time.Duration // how long a probe or a small request may take during an attack
 
 	mu                  sync.Mutex
 	served, unavailable int
@@ -456,13 +465,10 @@ type answers struct {
 	slowest             time.Duration
 }
 
-// answerTimeout is how long a probe or a small request may take during an attack.
-const answerTimeout = 10 * time.Second
-
 // watchAnswers keeps asking both services for their readiness and for a short list.
 func watchAnswers(ctx context.Context, r *run) *answers {
 	ctx, end := context.WithCancel(ctx)
-	w := &answers{end: end}
+	w := &answers{end: end, limit: r.recovery()}
 	for _, s := range r.all() {
 		list := commandsPath
 		if s.program == "platformservice" {
@@ -487,7 +493,7 @@ func watchAnswers(ctx context.Context, r *run) *answers {
 }
 
 func (w *answers) ask(ctx context.Context, c *client, url string) {
-	asking, cancel := context.WithTimeout(ctx, answerTimeout)
+	asking, cancel := context.WithTimeout(ctx, w.limit)
 	defer cancel()
 	request, err := http.NewRequestWithContext(asking, http.MethodGet, url, nil)
 	if err != nil {
@@ -529,7 +535,7 @@ func (w *answers) expect(r *run) {
 	if len(w.others) > 0 {
 		example = ", such as " + w.others[0]
 	}
-	r.expect(fmt.Sprintf("readiness and small requests to be answered within %s meanwhile, most of them with 200", answerTimeout),
+	r.expect(fmt.Sprintf("readiness and small requests to be answered within %s meanwhile, most of them with 200", w.limit),
 		len(w.others) == 0 && w.served > w.unavailable, "%d with 200, %d with 503 and Retry-After, %d others%s", w.served, w.unavailable, len(w.others), example)
 	r.tell("The slowest of these", "%s", rounded(w.slowest))
 }

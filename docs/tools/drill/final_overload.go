@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -25,6 +28,13 @@ func overload(r *run) {
 	r.phase("overload")
 	r.startLoad(loadConfig{clients: 10 * inFlight})
 	r.lasts(length)
+	// On a slow machine the clients need some time until they overload anything.
+	get(r.within(startTimeout, func(context.Context) error {
+		if !slices.ContainsFunc(r.during(r.load.history(), "overload"), func(p post) bool { return p.outcome == refused }) {
+			return errors.New("no POST of the overload was refused")
+		}
+		return nil
+	}))
 	r.load.stop()
 
 	r.phase(after)

@@ -79,9 +79,12 @@ func (r *run) stopUnderRequests(s *service) {
 	stopping.Go(func() { stopped = s.terminate() })
 	defer stopping.Wait()
 	r.refusesConnections(s)
+	for _, h := range held {
+		h.finish() // all of them first: a service waits for a body, but not for long
+	}
 	answered := 0
 	for _, h := range held {
-		status := h.finish()
+		status := h.status()
 		if status == complete {
 			answered++
 		}
@@ -97,7 +100,7 @@ func (r *run) stopUnderRequests(s *service) {
 // refusesConnections waits until a service no longer listens: it has begun to stop.
 func (r *run) refusesConnections(s *service) {
 	get(r.within(stopGrace, func(ctx context.Context) error {
-		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", s.address())
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", s.address())
 		if err != nil {
 			return nil
 		}
@@ -118,7 +121,7 @@ type heldRequest struct {
 // hold sends all of a request but its body, and waits until the service asks for the
 // body.
 func hold(ctx context.Context, address, path, name, body string) (*heldRequest, error) {
-	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
+	conn, err := (&net.Dialer{Timeout: stopGrace}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("begin a request: %w", err)
 	}
@@ -149,11 +152,11 @@ func (h *heldRequest) begin(path string) error {
 	return err
 }
 
-// finish sends the body and returns the status of the response, or 0.
-func (h *heldRequest) finish() int {
-	if _, err := h.conn.Write([]byte(h.body)); err != nil {
-		return 0
-	}
+// finish sends the body. status says whether the service received it.
+func (h *heldRequest) finish() { _, _ = h.conn.Write([]byte(h.body)) }
+
+// status returns the status of the response, or 0.
+func (h *heldRequest) status() int {
 	response, err := http.ReadResponse(h.read, nil)
 	if err != nil {
 		return 0

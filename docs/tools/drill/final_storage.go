@@ -104,9 +104,10 @@ func databaseLocked(r *run) {
 	r.expectRefusals()
 }
 
-// openSQLite opens a service's database. A transaction acquires the lock of writers.
+// openSQLite opens a service's database. A transaction acquires the lock of writers. It
+// may take many attempts while the service writes all the time.
 func openSQLite(file string) (*sql.DB, error) {
-	return sql.Open("sqlite3", "file:"+file+"?_busy_timeout=5000&_journal_mode=WAL&_txlock=immediate")
+	return sql.Open("sqlite3", "file:"+file+"?_busy_timeout=60000&_journal_mode=WAL&_txlock=immediate")
 }
 
 // lockSQLite acquires the lock of writers. Roll the transaction back to release it.

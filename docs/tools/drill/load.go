@@ -16,8 +16,8 @@ import (
 // How long a client waits for one response, and how long, with keys, it retries a POST
 // whose outcome is unknown.
 const (
-	postTimeout  = 15 * time.Second // longer than a service ever needs
-	retryFor     = 30 * time.Second
+	postTimeout  = 30 * time.Second // longer than a service ever needs: 10 s for its turn, and 5 s for a lock
+	retryFor     = time.Minute
 	retryPause   = 100 * time.Millisecond
 	responseSize = 64 << 10
 )

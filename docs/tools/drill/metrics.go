@@ -75,7 +75,7 @@ func sample(ctx context.Context, c *client, s *service) *sampler {
 
 // once takes a sample, and reports whether the service responded.
 func (m *sampler) once(ctx context.Context, c *client, s *service) bool {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	found, err := c.scrape(ctx, s)
 	if err != nil {

@@ -184,6 +184,9 @@ func (rec *recorder) save(r *run, file string) error {
 	if err != nil {
 		return err
 	}
+	if verdict := bytes.LastIndex(text, []byte(`"kind":"fault"`)); verdict >= 0 { // what came after it is no part of the drill
+		text = text[:verdict+bytes.IndexByte(text[verdict:], '\n')+1]
+	}
 	return os.WriteFile(file, text, 0o644)
 }
 

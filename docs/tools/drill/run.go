@@ -157,6 +157,12 @@ func (r *run) during(all []post, names ...string) []post {
 	return posts
 }
 
+// ended returns the posts that began and ended in the first phase of that name.
+func (r *run) ended(name string) []post {
+	next := slices.IndexFunc(r.phases, func(ph phase) bool { return ph.name == name }) + 1
+	return slices.DeleteFunc(r.in(name), func(p post) bool { return next < len(r.phases) && !p.done.Before(r.phases[next].begun) })
+}
+
 // latencyIn is how long the accepted POSTs of a phase took.
 func (r *run) latencyIn(phase string) quantiles { return judge(r.with(r.in(phase))).latency }
 

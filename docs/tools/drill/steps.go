@@ -77,6 +77,20 @@ func (r *run) begin(cfg loadConfig) {
 	r.watch()
 	r.startLoad(cfg)
 	r.phase(before)
+	r.accepts(1)
+}
+
+// accepts waits until n POSTs that began in the present phase have been accepted. On a
+// machine that stood still, the time of a phase may be over without any.
+func (r *run) accepts(n int) {
+	present := r.phases[len(r.phases)-1].name
+	get(r.within(startTimeout, func(context.Context) error {
+		posts := slices.DeleteFunc(r.during(r.load.history(), present), func(p post) bool { return p.outcome != accepted })
+		if len(posts) < n {
+			return fmt.Errorf("%d of %d POSTs were accepted in the phase %s", len(posts), n, present)
+		}
+		return nil
+	}))
 }
 
 // watch records from now on what arrives in CommandsService, and what a second
@@ -179,6 +193,7 @@ func (r *run) flows() { must(r.flowing(r.ctx)) }
 func (r *run) flowing(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	wait := probeWait
 	for arrived := 0; arrived < 2; {
 		r.probes++
 		name := fmt.Sprintf("probe-%d", r.probes)
@@ -186,25 +201,26 @@ func (r *run) flowing(ctx context.Context) error {
 		if err := r.alive(); err != nil {
 			return err
 		}
-		err := r.probe(ctx, name)
+		err := r.probe(ctx, name, wait)
 		if err != nil && ctx.Err() != nil {
 			return fmt.Errorf("no platform gets from PlatformService to CommandsService: %w", err)
 		}
 		arrived++
 		if err != nil {
 			arrived = 0
+			wait = min(2*wait, startTimeout/4) // the machine may be slow
 		}
 	}
 	return nil
 }
 
-// probeWait is how long a probe may take. A relay that asks its database for
+// probeWait is how long the first probe may take. A relay that asks its database for
 // events once a second needs a little more than that.
 const probeWait = 2 * time.Second
 
 // probe creates one platform and waits until it can be read in CommandsService.
-func (r *run) probe(ctx context.Context, name string) error {
-	probing, cancel := context.WithTimeout(ctx, probeWait)
+func (r *run) probe(ctx context.Context, name string, wait time.Duration) error {
+	probing, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	_, last := r.client.create(probing, r.up(r.platforms), name)
 	poll := time.NewTicker(20 * time.Millisecond)
@@ -221,7 +237,7 @@ func (r *run) probe(ctx context.Context, name string) error {
 		case <-poll.C:
 		case <-probing.Done():
 			if last == nil {
-				last = fmt.Errorf("%s did not arrive within %s", name, probeWait)
+				last = fmt.Errorf("%s did not arrive within %s", name, wait)
 			}
 			return last
 		}
@@ -244,13 +260,13 @@ func (r *run) finish() {
 	r.progress.say("ending the load")
 	r.load.stop()
 	r.progress.say("settling")
-	r.settle()
-	r.judge()
+	r.judge(r.settle())
 }
 
 // settle waits until CommandsService has everything that PlatformService has, or
-// nothing has arrived for as long as patience.
-func (r *run) settle() {
+// nothing has arrived for as long as patience. It returns what PlatformService has: a
+// POST that its client has given up may still add to that.
+func (r *run) settle() []platform {
 	begun := time.Now()
 	for {
 		list := get(r.client.list(r.ctx, r.platforms, platformsPath))
@@ -265,7 +281,7 @@ func (r *run) settle() {
 			newest = begun
 		}
 		if rest == 0 || time.Since(newest) > r.patience() {
-			return
+			return list
 		}
 		r.pause(arrivalPause(list))
 	}
@@ -283,14 +299,14 @@ func (r *run) patience() time.Duration {
 	return 3 * time.Second
 }
 
-// judge reads both services and judges everything that has happened so far.
-func (r *run) judge() {
-	h := history{posts: slices.Clone(r.extra), ignore: r.ignore}
+// judge reads the rest and judges everything that has happened so far. platforms is what
+// PlatformService has.
+func (r *run) judge(platforms []platform) {
+	h := history{posts: slices.Clone(r.extra), ignore: r.ignore, platforms: platforms}
 	h.arrived, h.gaps = r.arrivals.seen()
 	for _, l := range r.loads {
 		h.posts = append(h.posts, l.history()...)
 	}
-	h.platforms = get(r.client.list(r.ctx, r.platforms, platformsPath))
 	h.commands = get(r.client.list(r.ctx, r.commands, commandsPath))
 	if r.listener != nil {
 		h.events = r.listener.heard()
