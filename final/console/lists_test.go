@@ -147,7 +147,11 @@ func TestWithoutSpansTheListsTell(t *testing.T) {
 	s.set("/api/platforms", 1)
 	s.set("/api/c/platforms", 1)
 	feed := startLists(t, s, "02")
-	feed.total("commands", 1)
+	known := map[string]bool{}
+	feed.until("both lists", func(l received) bool {
+		known[l.Subject] = l.Content.Total == 1
+		return known["list/platforms"] && known["list/commands"]
+	})
 	s.set("/api/platforms", 1, 2)
 	feed.hop("accepted", "2")
 	s.set("/api/c/platforms", 1, 2)
