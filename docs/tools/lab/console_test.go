@@ -270,5 +270,10 @@ func TestConsoleBesideFinal(t *testing.T) {
 		_, body := w.send("GET", w.console+"/feed?format=ndjson", "")
 		return strings.Contains(body, `"detail":"1 dropped"`)
 	})
-	w.fed(at, "queue/commands.platforms.dead", `"depth":0`)
+	w.eventually("the queue to be empty", func() bool { // the console may see that before the end of the order is said
+		_, body := w.send("GET", w.console+"/feed?format=ndjson", "")
+		last := strings.LastIndex(body, `"queue/commands.platforms.dead"`)
+		line, _, _ := strings.Cut(body[max(0, last):], "\n")
+		return strings.Contains(line, `"depth":0`)
+	})
 }
