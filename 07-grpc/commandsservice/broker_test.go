@@ -22,6 +22,7 @@ type testBroker struct {
 	url      string
 	exchange string
 	channel  *amqp.Channel
+	returned <-chan amqp.Return // the message that no queue got
 }
 
 // newTestBroker connects to the broker that RABBITMQ_URL names. The exchange is
@@ -38,6 +39,7 @@ func newTestBroker(t *testing.T) *testBroker {
 	b.channel, err = connection.Channel()
 	require.NoError(t, err)
 	require.NoError(t, b.channel.Confirm(false))
+	b.returned = b.channel.NotifyReturn(make(chan amqp.Return, 1))
 	t.Cleanup(func() { assert.NoError(t, b.channel.ExchangeDelete(b.exchange, false, false)) })
 	return b
 }
@@ -53,13 +55,12 @@ func (b *testBroker) publish(t *testing.T, body string) bool {
 	t.Helper()
 	// The broker returns a mandatory message that no queue gets, and does so
 	// before it confirms.
-	returned := b.channel.NotifyReturn(make(chan amqp.Return, 1))
 	confirmation, err := b.channel.PublishWithDeferredConfirm(b.exchange, "", true, false,
 		amqp.Publishing{ContentType: "application/json", Body: []byte(body)})
 	require.NoError(t, err)
 	receive(t, "the broker's confirmation", confirmation.Done())
 	select {
-	case <-returned:
+	case <-b.returned:
 		return false
 	default:
 		return true
