@@ -3,8 +3,9 @@
 package platformservice
 
 import (
+	"database/sql"
 	"net/http"
-	"slices"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -49,32 +50,35 @@ func TestDeleteTwiceIsNotFound(t *testing.T) {
 }
 
 // Of many clients that delete one platform at once, one has deleted it. To look
-// for the platform first and delete it then is two steps, and others come between.
+// for the platform first and delete it then is two steps, and others come between:
+// here the database is locked until all have looked.
 func TestOfManyDeletesAtOnceOneSucceeds(t *testing.T) {
-	url := startWithThree(t)
-	for range 20 {
-		created := send(t, "POST", url, `{"name":"x","publisher":"p","cost":"1"}`)
-		require.Equal(t, http.StatusCreated, created.status)
-		statuses := make([]int, 8)
-		inParallel(t, len(statuses), func(i int) error {
-			request, err := http.NewRequest("DELETE", url+strings.TrimPrefix(created.header.Get("Location"), "/api/platforms"), nil)
-			if err != nil {
-				return err
-			}
-			r, err := http.DefaultClient.Do(request)
-			if err == nil {
-				statuses[i] = r.StatusCode
-				err = r.Body.Close()
-			}
-			return err
-		})
-		want := []int{http.StatusNoContent}
-		for range len(statuses) - 1 {
-			want = append(want, http.StatusNotFound)
-		}
-		slices.Sort(statuses)
-		require.Equal(t, want, statuses, "statuses of %d DELETEs of one platform at once", len(statuses))
+	const many = 8
+	file := filepath.Join(t.TempDir(), "platforms.db")
+	store := openTestStore(t, "sqlite:"+file)
+	createPlatform(t, store, "x")
+	log, _ := captureLog()
+	url := serve(t, newAPI(store, log).handler()) + "/api/platforms/1"
+	other, err := sql.Open("sqlite3", "file:"+file+"?_txlock=immediate")
+	require.NoError(t, err)
+	defer other.Close()
+	lock, err := other.Begin()
+	require.NoError(t, err)
+
+	statuses := make(chan int, many)
+	for range many {
+		go func() { statuses <- send(t, "DELETE", url, "").status }()
 	}
+	eventually(t, "all DELETEs are at the locked database", func() bool {
+		return store.(*sqliteStore).db.Stats().InUse == many || len(statuses) > 0
+	})
+	require.NoError(t, lock.Rollback())
+	got := map[int]int{}
+	for range many {
+		got[receive(t, "the response to a DELETE", statuses)]++
+	}
+	want := map[int]int{http.StatusNoContent: 1, http.StatusNotFound: many - 1}
+	require.Equal(t, want, got, "how many of %d DELETEs of one platform at once got each status", many)
 }
 
 func TestDeleteOfNothing(t *testing.T) {

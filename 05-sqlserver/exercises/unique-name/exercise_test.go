@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -80,30 +79,35 @@ func TestANameIsTakenOnce(t *testing.T) {
 	assert.Empty(t, service.log.lines("level=ERROR"), "what a client did wrong is not the service's error")
 }
 
+// To look for the name first and insert it then is two steps, and others come
+// between: here the database is locked until all have looked.
 func TestOfManyAtOnceOneIsCreated(t *testing.T) {
-	_, url := startUnique(t, testConfig(t))
-	var names []string
-	for round := range 5 {
-		name := fmt.Sprint("Redis ", round)
-		names = append(names, name)
-		statuses := make([]int, 12)
-		inParallel(t, len(statuses), func(i int) error {
-			body := fmt.Sprintf(`{"name":%q,"publisher":"p","cost":"1"}`, name)
-			r, err := http.Post(url, "application/json", strings.NewReader(body))
-			if err == nil {
-				statuses[i] = r.StatusCode
-				err = r.Body.Close()
-			}
-			return err
-		})
-		want := []int{http.StatusCreated}
-		for range len(statuses) - 1 {
-			want = append(want, http.StatusConflict)
-		}
-		slices.Sort(statuses)
-		require.Equal(t, want, statuses, "statuses of %d POSTs of one name at once", len(statuses))
+	const many = 12
+	file := filepath.Join(t.TempDir(), "platforms.db")
+	store := openTestStore(t, "sqlite:"+file)
+	log, _ := captureLog()
+	url := serve(t, newAPI(store, log).handler()) + "/api/platforms"
+	other, err := sql.Open("sqlite3", "file:"+file+"?_txlock=immediate")
+	require.NoError(t, err)
+	defer other.Close()
+	lock, err := other.Begin()
+	require.NoError(t, err)
+
+	statuses := make(chan int, many)
+	for range many {
+		go func() { statuses <- postName(t, url, "Redis").status }()
 	}
-	requireNames(t, url, names...)
+	eventually(t, "all POSTs are at the locked database", func() bool {
+		return store.(*sqliteStore).db.Stats().InUse == many || len(statuses) > 0
+	})
+	require.NoError(t, lock.Rollback())
+	got := map[int]int{}
+	for range many {
+		got[receive(t, "the response to a POST", statuses)]++
+	}
+	want := map[int]int{http.StatusCreated: 1, http.StatusConflict: many - 1}
+	require.Equal(t, want, got, "how many of %d POSTs of one name at once got each status", many)
+	requireNames(t, url, "Redis")
 }
 
 func TestTheSeedSurvives(t *testing.T) {
