@@ -39,7 +39,8 @@ func newRig(t *testing.T, letters ...string) rig {
 	require.NoError(t, err)
 	require.NoError(t, r.channel.Confirm(false))
 	for _, queue := range []string{r.queue, r.queue + ".dead"} {
-		_, err := r.channel.QueueDeclare(queue, true, false, false, false, amqp.Table{"x-queue-type": "quorum"})
+		_, err := r.channel.QueueDeclare(queue, true, false, false, false, amqp.Table{
+			"x-queue-type": "quorum", "x-delivery-limit": int32(1 << 30)}) // each look at a letter is a delivery
 		require.NoError(t, err)
 		t.Cleanup(func() {
 			_, err := r.channel.QueueDelete(queue, false, false, false)
