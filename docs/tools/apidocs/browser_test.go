@@ -26,7 +26,7 @@ func TestPageInABrowser(t *testing.T) {
 		w.WriteHeader(http.StatusCreated)
 		_, _ = w.Write(body)
 	})
-	tab, cancel := context.WithTimeout(chromiumtest.Start(t), 2*time.Minute)
+	tab, cancel := context.WithTimeout(chromiumtest.Start(t), 10*time.Minute)
 	defer cancel()
 	var mu sync.Mutex
 	err := chromedp.Listen(tab, func(ev any) {

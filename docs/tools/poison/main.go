@@ -18,7 +18,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: poison EXCHANGE")
 		os.Exit(2)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Second)
 	defer cancel()
 	if err := publish(ctx, os.Getenv("RABBITMQ_URL"), os.Args[1]); err != nil {
 		fmt.Fprintln(os.Stderr, "poison:", err)
@@ -28,7 +28,7 @@ func main() {
 
 // publish publishes the event, and returns once the broker has confirmed it.
 func publish(ctx context.Context, url, exchange string) error {
-	connection, err := amqp.DialConfig(url, amqp.Config{Dial: amqp.DefaultDial(5 * time.Second)})
+	connection, err := amqp.DialConfig(url, amqp.Config{Dial: amqp.DefaultDial(20 * time.Second)})
 	if err != nil {
 		return fmt.Errorf("connect to the broker: %w", err)
 	}
