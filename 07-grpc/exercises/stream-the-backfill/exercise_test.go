@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	protobuf "google.golang.org/protobuf/proto"
 
@@ -27,10 +28,15 @@ import (
 const streamMethod = "/GrpcPlatform/StreamPlatforms"
 
 // openStream calls StreamPlatforms. The request is the bytes of a
-// StreamPlatformsRequest: the chapter has no generated code for one yet.
+// StreamPlatformsRequest: the chapter has no generated code for one yet. Until it
+// is read, the server can send 64 KiB; by default the window grows as the network allows.
 func openStream(t *testing.T, ctx context.Context, addr, request string) grpc.ClientStream {
 	t.Helper()
-	stream, err := dialGRPC(t, addr).NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, streamMethod, grpc.ForceCodec(rawCodec{}))
+	connection, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithInitialWindowSize(64<<10), grpc.WithInitialConnWindowSize(64<<10))
+	require.NoError(t, err)
+	t.Cleanup(func() { connection.Close() })
+	stream, err := connection.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, streamMethod, grpc.ForceCodec(rawCodec{}))
 	require.NoError(t, err)
 	body := []byte(request)
 	require.NoError(t, stream.SendMsg(&body))
