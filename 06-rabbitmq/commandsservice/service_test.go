@@ -121,6 +121,7 @@ func TestRun(t *testing.T) {
 
 	t.Run("refuses headers that are too large", func(t *testing.T) {
 		service := startService(t, testConfig(t))
+		service.waitReady(t)
 		for size, status := range map[int]int{
 			8 << 10:  http.StatusOK,
 			64 << 10: http.StatusRequestHeaderFieldsTooLarge,
