@@ -35,7 +35,7 @@ chapter that explains it. The system keeps running until Ctrl-C, for you to try.
 }
 
 // hopTimeout bounds the wait for each hop.
-const hopTimeout = 20 * time.Second
+const hopTimeout = time.Minute
 
 // tourSettings override the environment: a log that await can read, and only the
 // example platforms, so that the platform of the tour has the id 4.
