@@ -13,7 +13,6 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"microcomm/docs/tools/internal/chromium"
-	"microcomm/docs/tools/internal/process"
 )
 
 // Start starts a Chromium with one tab, for the length of the test, and installs one
@@ -24,12 +23,9 @@ func Start(t *testing.T) context.Context {
 	if err != nil {
 		t.Fatal(err)
 	}
-	profile, err := os.MkdirTemp("", "chromium-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { process.RemoveAll(profile) }) // unlike t.TempDir's, it may find Chromium's children still writing
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(found), chromedp.UserDataDir(profile), chromedp.WSURLReadTimeout(3*time.Minute))
+	// No t.TempDir for its data: Chromium's children may write there after its end, and chromedp
+	// knows how to remove a folder of its own then.
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(found), chromedp.WSURLReadTimeout(3*time.Minute))
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium refuses to run as root with it
 	}
