@@ -34,12 +34,12 @@ func storeOfText(t testing.TB, count int) platformStore {
 	return store
 }
 
-// serveImpatiently is serveGRPC with little time for clients that do not receive.
-func serveImpatiently(t testing.TB, store platformStore) (addr string) {
+// serveImpatiently is serveGRPC with this little time for clients that do not receive.
+func serveImpatiently(t testing.TB, store platformStore, sendTimeout time.Duration) (addr string) {
 	t.Helper()
 	log, _ := testkit.CaptureLog()
 	api := newGRPCAPI(store, nil, log)
-	api.answers.sendTimeout, api.streams.sendTimeout = 100*time.Millisecond, 100*time.Millisecond
+	api.answers.sendTimeout, api.streams.sendTimeout = sendTimeout, sendTimeout
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(startGRPC(listener, api).stop)
@@ -89,7 +89,7 @@ func TestStreamsAtOnce(t *testing.T) {
 func TestClientThatDoesNotReceive(t *testing.T) {
 	t.Run("a stream loses its connection, and its place", func(t *testing.T) {
 		testkit.NoGoroutineLeft(t)
-		addr := serveImpatiently(t, storeOfText(t, 500))
+		addr := serveImpatiently(t, storeOfText(t, 500), 100*time.Millisecond)
 		connection := dialGRPC(t, addr)
 		stream := call(t, connection, "/GrpcPlatform/StreamPlatforms")
 		ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
@@ -103,7 +103,7 @@ func TestClientThatDoesNotReceive(t *testing.T) {
 	})
 
 	t.Run("a list in one message counts until it is written", func(t *testing.T) {
-		addr := serveImpatiently(t, storeOfText(t, 500))
+		addr := serveImpatiently(t, storeOfText(t, 500), time.Second)
 		testkit.Eventually(t, "a refusal", func() bool {
 			for range maxAnswers { // on a slow machine the ones before may have lost their places
 				call(t, dialGRPC(t, addr), "/GrpcPlatform/GetAllPlatforms")
