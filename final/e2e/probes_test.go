@@ -7,7 +7,7 @@ import (
 )
 
 func TestProbes(t *testing.T) {
-	s := local(t) // a gateway leads to the API alone
+	s := busOnly(t) // and of its own: a gateway leads to the API alone
 	s.platforms.start(t)
 	s.commands.start(t)
 	for _, service := range []*service{s.platforms, s.commands} {
