@@ -49,7 +49,7 @@ func TestFeedNeedsATokenAndThePageDoesNot(t *testing.T) {
 	authorization := "Bearer " + token("platforms:read")
 	assert.Equal(t, http200, testkit.Send(t, "GET", url+"/api/platforms", "", "Authorization", authorization).Status, "it is passed on")
 	for _, line := range []string{`"list/platforms","content":{"added":[{"id":1`, `"list/commands","content":{"added":[{"id":1`, `"gauge","subject":"outbox"`} {
-		testkit.Eventually(t, line+", read with the console's own token", func() bool {
+		eventually(t, line+", read with the console's own token", func() bool {
 			return strings.Contains(testkit.Send(t, "GET", feed, "", "Authorization", authorization).Body, line)
 		})
 	}

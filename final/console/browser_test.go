@@ -151,27 +151,13 @@ func (p *tab) text(selector string) string {
 // shows waits until an element shows a text.
 func (p *tab) shows(selector, text string) {
 	p.t.Helper()
-	p.eventually(fmt.Sprintf("%s shows %q", selector, text), func() bool { return strings.Contains(p.text(selector), text) })
+	eventually(p.t, fmt.Sprintf("%s shows %q", selector, text), func() bool { return strings.Contains(p.text(selector), text) })
 }
 
 // holds waits until an expression of the page is true.
 func (p *tab) holds(what, expression string) {
 	p.t.Helper()
-	p.eventually(what, func() bool { return eval[bool](p, "Boolean("+expression+")") })
-}
-
-// eventually waits longer than testkit.Eventually: a browser has much to do.
-func (p *tab) eventually(what string, condition func() bool) {
-	p.t.Helper()
-	ticker := time.NewTicker(5 * time.Millisecond)
-	defer ticker.Stop()
-	for hopeless := time.After(2 * time.Minute); !condition(); {
-		select {
-		case <-ticker.C:
-		case <-hopeless:
-			require.FailNow(p.t, "timed out waiting for: "+what)
-		}
-	}
+	eventually(p.t, what, func() bool { return eval[bool](p, "Boolean("+expression+")") })
 }
 
 // click clicks an element with the mouse.
@@ -190,7 +176,7 @@ func (p *tab) press(text string) {
 // for its place and the click, which reaches nothing else, then.
 func (p *tab) hit(what, element string, click chromedp.Action[chromedp.Void]) {
 	p.t.Helper()
-	p.eventually("a click on "+what, func() bool {
+	eventually(p.t, "a click on "+what, func() bool {
 		eval[chromedp.Void](p, fmt.Sprintf(`(() => {
 			const element = %s, guard = new AbortController();
 			window.clicked = () => { guard.abort(); return false };
@@ -241,7 +227,7 @@ func (b *browser) startMicrocomm(t *testing.T) string {
 		process.Wait()
 	})
 	seeded := regexp.MustCompile(`"list/(platforms|commands)",.*"total":3}`)
-	testkit.Eventually(t, "both services have the seeds", func() bool {
+	eventually(t, "both services have the seeds", func() bool {
 		response, err := http.Get("http://" + addr + "/feed?format=ndjson")
 		if err != nil {
 			return false
@@ -270,7 +256,7 @@ func (b *browser) testStory(t *testing.T) {
 	p.press("Create 50")
 	p.shows(".mc-doing .mc-answer", "50 of 50 created")
 	p.shows(".mc-term.mc-k-way b", "0")
-	p.eventually("all are stored", func() bool { return p.text(".mc-equation .mc-term:first-child b") == p.text(".mc-k-stored b") })
+	eventually(t, "all are stored", func() bool { return p.text(".mc-equation .mc-term:first-child b") == p.text(".mc-k-stored b") })
 }
 
 func (b *browser) testProblem(t *testing.T) {

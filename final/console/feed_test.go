@@ -149,7 +149,7 @@ func TestReaderThatStopsReadingIsCutOff(t *testing.T) {
 	stopped, err := http.Get(url + "/feed")
 	require.NoError(t, err)
 	defer stopped.Body.Close()
-	testkit.Eventually(t, "a write that takes too long", func() bool {
+	eventually(t, "a write that takes too long", func() bool {
 		s.feed.add(time.Now(), "note", "note", map[string]string{"text": strings.Repeat("x", 100_000)})
 		return s.streams.Load() == 0
 	})

@@ -105,7 +105,7 @@ func TestConsoleListensOnlyBesideASubscriber(t *testing.T) {
 		_, err := b.Channel.QueueDelete(name, false, false, false)
 		require.NoError(t, err)
 	}
-	testkit.Eventually(t, "no queue has it again", func() bool { return !b.Publish(t, "{}") })
+	eventually(t, "no queue has it again", func() bool { return !b.Publish(t, "{}") })
 }
 
 func TestBrokerIsSeenDownAndUp(t *testing.T) {

@@ -34,6 +34,24 @@ func env(values map[string]string) func(string) (string, bool) {
 	}
 }
 
+// patience bounds a wait for what must happen. It is longer than testkit's: a broker and a
+// browser have much to do.
+const patience = 2 * time.Minute
+
+// eventually waits until condition is true.
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for hopeless := time.After(patience); !condition(); {
+		select {
+		case <-ticker.C:
+		case <-hopeless:
+			require.FailNow(t, "timed out waiting for: "+what)
+		}
+	}
+}
+
 // listen returns a listener on a free port.
 func listen(t *testing.T) net.Listener {
 	t.Helper()
@@ -67,7 +85,7 @@ func startConsole(t *testing.T, settings map[string]string, parts Parts) (url st
 	}
 	stop = start(t, func(ctx context.Context) error { return Run(ctx, cfg, parts, log) })
 	url = "http://" + parts.HTTPListener.Addr().String()
-	testkit.Eventually(t, "ready", func() bool { return testkit.Send(t, "GET", url+"/readyz", "").Status == http200 })
+	eventually(t, "ready", func() bool { return testkit.Send(t, "GET", url+"/readyz", "").Status == http200 })
 	return url, stop
 }
 
@@ -96,7 +114,7 @@ func startServices(t *testing.T, publisher bus.Publisher, subscriber bus.Subscri
 		return platformservice.Run(ctx, platforms, platformservice.Parts{HTTPListener: http[0], GRPCListener: grpc, Publisher: publisher, Tracers: tracers("platformservice")}, log)
 	})
 	for _, url := range []string{w.platforms, w.commands} {
-		testkit.Eventually(t, "ready", func() bool { return testkit.Send(t, "GET", url+"/readyz", "").Status == http200 })
+		eventually(t, "ready", func() bool { return testkit.Send(t, "GET", url+"/readyz", "").Status == http200 })
 	}
 	return w
 }
@@ -172,7 +190,7 @@ func (r *reader) until(what string, found func(received) bool) []received {
 			if lines = append(lines, l); found(l) {
 				return lines
 			}
-		case <-time.After(testkit.Patience):
+		case <-time.After(patience):
 			require.FailNow(r.t, "timed out waiting for: "+what, "%+v", lines)
 		}
 	}

@@ -67,7 +67,7 @@ func runWatched(t *testing.T, args ...string) *watchedStage {
 			t.Log(w.said)
 		}
 	})
-	w.eventually("the stage to be up", func() bool {
+	w.within(20*time.Minute, "the stage to be up", func() bool { // it is compiled first
 		if len(ended) > 0 {
 			t.Fatalf("lab run has ended:\n%s", w.said)
 		}
@@ -78,7 +78,12 @@ func runWatched(t *testing.T, args ...string) *watchedStage {
 
 func (w *watchedStage) eventually(what string, condition func() bool) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
+	w.within(2*time.Minute, what, condition)
+}
+
+func (w *watchedStage) within(limit time.Duration, what string, condition func() bool) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), limit)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
