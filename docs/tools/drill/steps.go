@@ -208,7 +208,7 @@ func (r *run) flowing(ctx context.Context) error {
 		arrived++
 		if err != nil {
 			arrived = 0
-			wait = min(2*wait, startTimeout/4) // the machine may be slow
+			wait = 2 * probeWait // the machine may be slow
 		}
 	}
 	return nil
