@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	otlp "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	common "go.opentelemetry.io/proto/otlp/common/v1"
@@ -67,6 +69,29 @@ func TestSpansArriveByOTLP(t *testing.T) {
 		require.EqualValues(t, 2, last.Content.MS)
 		require.Equal(t, "span", last.Content.From)
 	}
+}
+
+// An exporter that gets a 503 sends nothing more for some seconds.
+func TestSpansThatAreSentBeforeTheConsoleIsReadyAreTaken(t *testing.T) {
+	slowLab := testkit.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		<-time.After(100 * time.Millisecond)
+		_, _ = w.Write([]byte(`{"faults":[]}`))
+	}))
+	listener, status := listen(t), make(chan int, 1)
+	request := testkit.NewRequest(t, "POST", "http://"+listener.Addr().String()+"/v1/traces", strings.NewReader(exported(t, "early")))
+	request.Header.Set("Content-Type", protobuf)
+	go func() {
+		response, err := http.DefaultClient.Do(request)
+		if assert.NoError(t, err) {
+			response.Body.Close()
+			status <- response.StatusCode
+		}
+	}()
+	url, _ := startConsole(t, map[string]string{"RABBITMQ_URL": "amqp://localhost:1/", "CONSOLE_CONTROL_URL": slowLab, "CONSOLE_CONTROL_SECRET": testSecret},
+		Parts{HTTPListener: listener})
+	require.Equal(t, http200, testkit.Receive(t, "the response", status))
+	lines := read(t, url, "").hop("accepted", "early")
+	assert.Equal(t, "run", lines[0].Kind)
 }
 
 func TestHostileSpansAreRefused(t *testing.T) {

@@ -53,7 +53,7 @@ func TestOnePostOverRabbitMQIsTheSameStory(t *testing.T) {
 	feed := read(t, url, "")
 	feed.until("the console to listen", listening)
 	require.Equal(t, http.StatusCreated, create(t, w.platforms, "Docker").Status)
-	lines := feed.hop("accepted", "Docker")
+	lines := feed.until("the POST's span", func(l received) bool { return l.Content.Hop == "accepted" && l.Content.From == "span" })
 	message := lines[len(lines)-1].Content.Message
 	for _, hop := range []string{"accepted", "outbox", "relay", "confirmed", "published", "delivered", "stored", "acknowledged"} {
 		// They arrive in the order of the exporters: what comes before the response tells the message alone.

@@ -73,21 +73,20 @@ func Run(ctx context.Context, cfg Config, parts Parts, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("listen for HTTP (CONSOLE_HTTP_ADDR): %w", err)
 	}
+	s.first.Faults = s.faults(ctx)
+	s.feed.begin(s.first)
+	s.health.Set(web.Ready) // before the first request: an exporter that gets a 503 sends nothing more for seconds
 	server := web.StartHTTP(listener, cfg.MaxConnections, s.handler(), log)
 	defer server.Stop()
 	defer close(s.stopping)
 	log.Info("listening for HTTP", "addr", listener.Addr())
 
-	s.first.Faults = s.faults(ctx)
-	s.feed.begin(s.first)
 	watching, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer s.client.CloseIdleConnections() // a server that stops would wait for one that was never used
 	defer running.Wait()
 	defer stop()
 	s.watch(watching, &running)
-
-	s.health.Set(web.Ready)
 	log.Info("ready")
 	select {
 	case <-ctx.Done():
